@@ -1,0 +1,56 @@
+# `make` alone prints the menu. Everything is set up in .venv; nothing else is installed by hand.
+PYTHON ?= python3
+PORT ?= 8000
+PROCESSES ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint prove bench lock docs clean
+
+help: ## print this menu
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/run.stamp: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
+	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLite (PORT=8000)
+	@exec $(BIN)/python manage.py quickstart --port $(PORT)
+
+test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node
+	@tests/install-tools.sh
+	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite
+	$(BIN)/python -m pytest -n $(PROCESSES) --db=postgres -m "not browser and not node"
+
+check: $(VENV)/dev.stamp ## the fast tests: SQLite, no browser (under a minute)
+	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser and not node and not slow"
+
+lint: $(VENV)/dev.stamp ## style, types, import directions, migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(BIN)/python -c 'import tests.plugin as p; p.test_environment("sqlite")' && \
+	  DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint $(BIN)/python manage.py makemigrations --check --dry-run
+
+prove: $(VENV)/dev.stamp ## proofs too long for every run: kills, faults, fuzzing
+	$(BIN)/python -m pytest --db=sqlite -m prove --run-prove --timeout=3600
+	$(BIN)/python -m pytest --db=postgres -m prove --run-prove --timeout=3600
+
+bench: $(VENV)/dev.stamp ## measure, print a table, write JSON
+	$(BIN)/python -m tests.benchmarks
+
+lock: $(VENV)/dev.stamp ## write requirements.lock and requirements-dev.lock anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --extra server --extra postgres --extra docs pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --extra server --extra postgres --extra docs --group dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove the environment and what runs left behind (not the data)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

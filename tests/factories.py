@@ -1,0 +1,68 @@
+"""Fixtures, built by factory-boy. Headers: `WebhookFactory(headers=[("X-Api-Key", "k")])`."""
+
+import factory
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from webhooks_app import models
+
+
+class UserFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = get_user_model()
+        skip_postgeneration_save = True
+
+    username = factory.Sequence(lambda n: f"user-{n}")
+    is_staff = True
+    password = factory.django.Password("secret-of-the-tests")
+
+
+class AccountFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = models.Account
+
+    name = factory.Sequence(lambda n: f"account-{n}")
+
+
+class WebhookFactory(factory.django.DjangoModelFactory):
+    """A verified webhook with its health row, as `actions.create_webhook` leaves one."""
+
+    class Meta:
+        model = models.Webhook
+        skip_postgeneration_save = True
+
+    account = factory.SubFactory(AccountFactory)
+    name = factory.Sequence(lambda n: f"Webhook {n}")
+    url = "https://receiver.example.com/hook"
+    verified_at = factory.LazyFunction(timezone.now)
+
+    @factory.post_generation
+    def headers(self, create, extracted, **kwargs):
+        for position, (name, value) in enumerate(extracted or []):
+            models.Header.objects.create(webhook=self, position=position, name=name, value=value)
+
+    @factory.post_generation
+    def health(self, create, extracted, **kwargs):
+        models.WebhookHealth.objects.create(webhook=self, **(extracted or {}))
+
+
+class DeliveryFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = models.Delivery
+
+    webhook = factory.SubFactory(WebhookFactory)
+    payload = b'{"order": 4711}'
+    retry_schedule = "5,300,1800,7200,18000,36000,36000"
+
+
+class AttemptFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = models.Attempt
+
+    webhook = factory.SubFactory(WebhookFactory)
+    exchange = "delivery"
+    request_id = factory.LazyAttribute(lambda a: a.delivery.id if a.delivery else "0" * 24)
+    delivery = None
+    started_at = factory.LazyFunction(timezone.now)
+    duration_ms = 12
+    url = factory.LazyAttribute(lambda a: a.webhook.url)

@@ -1,0 +1,51 @@
+"""System checks: what `manage.py check` says about the app's settings."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, Warning, register
+
+from . import conf
+
+
+@register(Tags.compatibility)
+def unknown_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is not a setting of webhooks_app.",
+            hint="Is it a typing mistake? Known: " + ", ".join(sorted(conf.SETTINGS)),
+            id="webhooks_app.W001",
+        )
+        for name in conf.unknown()
+    ]
+
+
+@register(Tags.security)
+def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if getattr(settings, "WEBHOOKS_ENCRYPTION_KEYS", None) or not settings.DEBUG:
+        return []
+    return [
+        Warning(
+            "WEBHOOKS_ENCRYPTION_KEYS is not set; under DEBUG the key is derived from SECRET_KEY.",
+            hint="Set it before real secrets are stored.",
+            id="webhooks_app.W002",
+        )
+    ]
+
+
+@register(Tags.database)
+def sqlite_immediate(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    for alias, config in settings.DATABASES.items():
+        if not str(config.get("ENGINE", "")).endswith("sqlite3"):
+            continue
+        if str(config.get("OPTIONS", {}).get("transaction_mode", "")).upper() != "IMMEDIATE":
+            messages.append(
+                Warning(
+                    f"The SQLite database {alias!r} does not begin transactions IMMEDIATE: "
+                    "two writers may fail with 'database is locked'.",
+                    hint="Set OPTIONS['transaction_mode'] = 'IMMEDIATE' (and WAL).",
+                    id="webhooks_app.W003",
+                )
+            )
+    return messages

@@ -1,0 +1,221 @@
+"""The settings of the app, read live from `django.conf.settings`; the only reader.
+
+Every value may come as text (from the environment) or in its own type. An unreadable one raises
+`ImproperlyConfigured` with a sentence that names it; `validate()` reads them all at start.
+"""
+
+import base64
+import hashlib
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MISSING = object()
+
+
+def _number(low: float, high: float) -> Callable[[Any], float]:
+    def read(raw: Any) -> float:
+        value = float(raw)
+        if isinstance(raw, bool) or not low <= value <= high:
+            raise ValueError(f"it must be a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def read(raw: Any) -> int:
+        value = int(raw)
+        if isinstance(raw, bool) or value != float(raw) or not low <= value <= high:
+            raise ValueError(f"it must be a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _flag(raw: Any) -> bool:
+    words = {"true": True, "on": True, "yes": True, "1": True}
+    words |= {"false": False, "off": False, "no": False, "0": False, "": False}
+    if isinstance(raw, bool):
+        return raw
+    try:
+        return words[str(raw).strip().lower()]
+    except KeyError:
+        raise ValueError("it must be true or false") from None
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def read(raw: Any) -> str:
+        if raw not in allowed:
+            raise ValueError(f"it must be one of: {', '.join(allowed)}")
+        return str(raw)
+
+    return read
+
+
+def _items(raw: Any) -> list[Any]:
+    if isinstance(raw, str):
+        return [part.strip() for part in raw.split(",") if part.strip()]
+    return list(raw)
+
+
+def _schedule(raw: Any) -> tuple[float, ...]:
+    delays = tuple(float(part) for part in _items(raw))
+    if len(delays) > 30 or any(not 0 <= delay <= 7 * 86400 for delay in delays):
+        raise ValueError("it must be at most 30 delays in seconds, none over 7 days")
+    return delays
+
+
+def _networks(raw: Any) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(str(part)) for part in _items(raw))
+
+
+def _keys(raw: Any) -> tuple[str, ...]:
+    keys = tuple(str(part) for part in _items(raw))
+    for key in keys:
+        try:
+            good = len(base64.urlsafe_b64decode(key)) == 32
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("each key must be 32 bytes in URL-safe base64 (a Fernet key)")
+    return keys
+
+
+def _text(raw: Any) -> str:
+    return str(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its default, how it is read, what it means (with its unit)."""
+
+    default: Any
+    read: Callable[[Any], Any]
+    meaning: str
+
+
+SETTINGS: dict[str, Setting] = {
+    "WEBHOOKS_ENCRYPTION_KEYS": Setting(
+        (), _keys, "Fernet keys, comma-separated; the first encrypts, all decrypt"
+    ),
+    "WEBHOOKS_VERIFICATION": Setting(
+        "required", _choice("required", "off"), "whether a webhook must pass the challenge"
+    ),
+    "WEBHOOKS_TIMEOUT": Setting(10.0, _number(0.1, 60), "seconds for a whole exchange"),
+    "WEBHOOKS_RETRY_SCHEDULE": Setting(
+        (5, 300, 1800, 7200, 18000, 36000, 36000),
+        _schedule,
+        "seconds to wait after each failure, comma-separated",
+    ),
+    "WEBHOOKS_CONCURRENCY": Setting(100, _whole(1, 10_000), "exchanges in flight a process"),
+    "WEBHOOKS_ALLOWED_NETWORKS": Setting(
+        (), _networks, "CIDRs that may be reached although not public, comma-separated"
+    ),
+    "WEBHOOKS_REQUIRE_HTTPS": Setting(False, _flag, "refuse http URLs"),
+    "WEBHOOKS_RETENTION_DAYS": Setting(
+        30, _whole(1, 36_500), "days that finished deliveries and their attempts are kept"
+    ),
+    "WEBHOOKS_METRICS_TOKEN": Setting("", _text, "bearer token of /metrics; empty closes it"),
+}
+
+_cache: dict[str, tuple[Any, Any]] = {}
+
+
+def _get(name: str) -> Any:
+    setting = SETTINGS[name]
+    raw = getattr(settings, name, _MISSING)
+    if raw is _MISSING:
+        raw = setting.default
+    cached = _cache.get(name)
+    if cached is not None and cached[0] is raw:
+        return cached[1]
+    try:
+        value = setting.read(raw)
+    except (ValueError, TypeError) as error:
+        # The value itself stays out of the sentence: it may be a key.
+        raise ImproperlyConfigured(
+            f"{name} ({setting.meaning}) cannot be read: {_reason(error)}"
+        ) from None
+    _cache[name] = (raw, value)
+    return value
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return text if text.startswith(("it must", "each key must")) else "it has the wrong form"
+
+
+def encryption_keys() -> tuple[str, ...]:
+    """Fernet keys, newest first. Under DEBUG without keys one is derived from SECRET_KEY.
+
+    Raises ImproperlyConfigured outside DEBUG when there is none.
+    """
+    keys: tuple[str, ...] = _get("WEBHOOKS_ENCRYPTION_KEYS")
+    if keys:
+        return keys
+    if settings.DEBUG:
+        digest = hashlib.sha256(b"webhooks encryption " + settings.SECRET_KEY.encode()).digest()
+        return (base64.urlsafe_b64encode(digest).decode(),)
+    raise ImproperlyConfigured(
+        "WEBHOOKS_ENCRYPTION_KEYS is not set: tokens, passwords and header values are stored "
+        "encrypted and need at least one Fernet key (outside DEBUG there is no default)."
+    )
+
+
+def verification_required() -> bool:
+    return bool(_get("WEBHOOKS_VERIFICATION") == "required")
+
+
+def timeout() -> float:
+    """Seconds for a whole exchange, from before DNS to the last byte."""
+    return float(_get("WEBHOOKS_TIMEOUT"))
+
+
+def retry_schedule() -> tuple[float, ...]:
+    """Seconds to wait after each failure; one more try than delays."""
+    schedule: tuple[float, ...] = _get("WEBHOOKS_RETRY_SCHEDULE")
+    return schedule
+
+
+def concurrency() -> int:
+    """Exchanges in flight a process."""
+    return int(_get("WEBHOOKS_CONCURRENCY"))
+
+
+def allowed_networks() -> tuple[Network, ...]:
+    """Networks that may be reached although they are not public."""
+    networks: tuple[Network, ...] = _get("WEBHOOKS_ALLOWED_NETWORKS")
+    return networks
+
+
+def require_https() -> bool:
+    return bool(_get("WEBHOOKS_REQUIRE_HTTPS"))
+
+
+def retention_days() -> int:
+    return int(_get("WEBHOOKS_RETENTION_DAYS"))
+
+
+def metrics_token() -> str:
+    return str(_get("WEBHOOKS_METRICS_TOKEN"))
+
+
+def unknown() -> list[str]:
+    """Names of settings that look like ours and are not."""
+    return sorted(
+        name for name in dir(settings) if name.startswith("WEBHOOKS_") and name not in SETTINGS
+    )
+
+
+def validate() -> None:
+    """Read every setting once. Raises ImproperlyConfigured naming the first unreadable one."""
+    for name in SETTINGS:
+        _get(name)
+    encryption_keys()

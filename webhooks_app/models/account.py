@@ -1,0 +1,125 @@
+"""Account (the tenant) and AccessToken (what an API client shows for it)."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+TOKEN_PREFIX = "whk_"  # noqa: S105  (a prefix that secret scanners can look for)
+
+
+class Account(models.Model):
+    """The tenant: everything belongs to one account and is seen by its tokens and members only."""
+
+    name = models.CharField(
+        max_length=64,
+        unique=True,
+        validators=[RegexValidator(r"\A[a-z0-9-]{1,64}\Z", "Use 1 to 64 of a-z, 0-9 and -.")],
+        help_text="1 to 64 of a-z, 0-9 and -.",
+    )
+    contact_email = models.EmailField(
+        blank=True, help_text="Who hears of a webhook that fails; may be empty."
+    )
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="webhook_accounts",
+        help_text="Users whose session may act for the account in the browsable API.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(name__regex=r"^[a-z0-9-]{1,64}$"), name="account_name_form"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
+    def usable(self) -> Self:
+        """Neither revoked nor expired, by the database's clock."""
+        return self.filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), revoked_at__isnull=True
+        )
+
+    def for_secret(self, secret: str) -> "AccessToken | None":
+        """The usable token with this secret, with its account; one indexed query."""
+        return self.usable().select_related("account").filter(digest=digest(secret)).first()
+
+
+def digest(secret: str) -> str:
+    """What is stored of a token. 256 random bits need no slow hash."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class AccessToken(models.Model):
+    """A developer access token: `Authorization: Bearer whk_…`. The secret itself is never stored."""
+
+    class Scope(models.TextChoices):
+        MANAGE = "manage", "manage: everything"
+        SEND = "send", "send: interactions and deliveries, and reading its own deliveries"
+        READ = "read", "read: every GET, secrets masked"
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100, blank=True, help_text="What it is for.")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    hint = models.CharField(max_length=12, editable=False)
+    scope = models.CharField(max_length=6, choices=Scope, default=Scope.MANAGE)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = AccessTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(scope__in=["manage", "send", "read"]), name="accesstoken_scope"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hint}… ({self.name or self.scope})"
+
+    @classmethod
+    def issue(
+        cls,
+        account: Account,
+        *,
+        name: str = "",
+        scope: str = Scope.MANAGE,
+        expires_at: datetime | None = None,
+    ) -> "tuple[AccessToken, str]":
+        """Store a new token; returns it and its secret, which can never be read again."""
+        secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        token = cls.objects.create(
+            account=account,
+            name=name,
+            scope=scope,
+            expires_at=expires_at,
+            digest=digest(secret),
+            hint=secret[:8],
+        )
+        return token, secret
+
+    def note_use(self, now: datetime) -> None:
+        """Remember the last use, written at most once a minute."""
+        if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
+            type(self).objects.filter(pk=self.pk).update(last_used_at=now)
+
+    def revoke(self) -> None:
+        type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(revoked_at=Now())

@@ -1,0 +1,220 @@
+"""Delivery (what was asked to be sent), Attempt (every exchange) and WebhookError (those that failed)."""
+
+from datetime import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from ..rules import failures
+from ..rules.ids import ID_LENGTH, new_id
+from .account import Account
+from .webhook import Webhook
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def for_account(self, account: Account) -> Self:
+        return self.filter(webhook__account=account, webhook__deleted_at__isnull=True)
+
+    def pending(self) -> Self:
+        return self.filter(state=Delivery.State.PENDING)
+
+    def due(self, now: datetime) -> Self:
+        return self.pending().filter(due_at__lte=now)
+
+
+class Delivery(models.Model):
+    """One payload for one webhook, sent until it is delivered or dead. The row is the queue.
+
+    `id` is the `webhook-id` and `X-Request-Id` of every try.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", "pending"
+        DELIVERED = "delivered", "delivered"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    id = models.CharField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False
+    )
+    type = models.CharField("event type", max_length=128, blank=True, default="")
+    reference = models.CharField(max_length=255, blank=True, default="")
+    payload = models.BinaryField()
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    reason = models.CharField(max_length=255, blank=True, default="")
+    due_at = models.DateTimeField(default=timezone.now)
+    tries = models.PositiveSmallIntegerField(default=0)
+    retry_schedule = models.CharField(max_length=255, default="", blank=True)
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    last_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    last_error = models.TextField(blank=True, default="")
+    # Who made it, and who asked for the next try ("" = the retry schedule).
+    created_by = models.CharField(max_length=150, blank=True, default="")
+    requested_by = models.CharField(max_length=150, blank=True, default="")
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "deliveries"
+        indexes = [
+            models.Index(
+                fields=["webhook", "due_at", "id"],
+                condition=Q(state="pending"),
+                name="delivery_pending_webhook",
+            ),
+            models.Index(
+                fields=["due_at", "webhook"],
+                condition=Q(state="pending"),
+                name="delivery_pending_due",
+            ),
+            models.Index(fields=["webhook", "id"], name="delivery_list"),
+            models.Index(
+                fields=["webhook", "finished_at"],
+                condition=Q(state="failed"),
+                name="delivery_failed",
+            ),
+            models.Index(
+                fields=["webhook", "reference"],
+                condition=~Q(reference=""),
+                name="delivery_reference",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["webhook", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="delivery_idempotency",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="pending", finished_at__isnull=True)
+                | Q(state__in=["delivered", "failed", "cancelled"], finished_at__isnull=False),
+                name="delivery_state",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def delays(self) -> tuple[float, ...]:
+        """Seconds to wait after each failure, as they stood when the delivery was made."""
+        return tuple(float(part) for part in self.retry_schedule.split(",") if part)
+
+    @property
+    def max_tries(self) -> int:
+        return len(self.delays) + 1
+
+
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def for_account(self, account: Account) -> Self:
+        return self.filter(webhook__account=account, webhook__deleted_at__isnull=True)
+
+    def failed(self) -> Self:
+        return self.exclude(kind="")
+
+
+class Attempt(models.Model):
+    """One exchange with a receiver, of any kind, as it went. Never changed afterwards."""
+
+    class Exchange(models.TextChoices):
+        DELIVERY = "delivery", "delivery"
+        INTERACTION = "interaction", "interaction"
+        VERIFICATION = "verification", "verification"
+        TEST = "test", "test"
+
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="attempts", db_index=False
+    )
+    delivery = models.ForeignKey(
+        Delivery,
+        on_delete=models.CASCADE,
+        related_name="attempts",
+        null=True,
+        blank=True,
+        db_index=False,
+    )
+    exchange = models.CharField(max_length=12, choices=Exchange)
+    request_id = models.CharField("webhook-id", max_length=ID_LENGTH)
+    number = models.PositiveSmallIntegerField("try", default=1)
+    requested_by = models.CharField(max_length=150, blank=True, default="")
+    started_at = models.DateTimeField()
+    # Milliseconds; the phases are null where the exchange did not come that far, or where a kept
+    # connection had no need of them.
+    duration_ms = models.PositiveIntegerField(default=0)
+    dns_ms = models.PositiveIntegerField(null=True, blank=True)
+    connect_ms = models.PositiveIntegerField(null=True, blank=True)
+    tls_ms = models.PositiveIntegerField(null=True, blank=True)
+    wait_ms = models.PositiveIntegerField(null=True, blank=True)
+    read_ms = models.PositiveIntegerField(null=True, blank=True)
+    url = models.CharField("URL as sent, without token", max_length=2048)
+    address = models.CharField(max_length=64, blank=True, default="")
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    kind = models.CharField("error kind", max_length=16, blank=True, default="")
+    message = models.TextField("error", blank=True, default="")
+    answer = models.TextField("first 4 KiB of the answer", blank=True, default="")
+
+    objects = AttemptQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["webhook", "id"], name="attempt_list"),
+            models.Index(
+                fields=["delivery", "id"],
+                condition=Q(delivery__isnull=False),
+                name="attempt_delivery",
+            ),
+            models.Index(fields=["webhook", "id"], condition=~Q(kind=""), name="attempt_failed"),
+            models.Index(fields=["started_at"], name="attempt_started"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(exchange__in=["delivery", "interaction", "verification", "test"]),
+                name="attempt_exchange",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.request_id} #{self.number}"
+
+    @property
+    def ok(self) -> bool:
+        return not self.kind
+
+    @property
+    def why(self) -> str:
+        return failures.why(self.kind)
+
+    @property
+    def advice(self) -> str:
+        return failures.advice(self.kind)
+
+    @property
+    def title(self) -> str:
+        return failures.title(self.kind)
+
+
+class WebhookErrorManager(models.Manager.from_queryset(AttemptQuerySet)):  # type: ignore[misc]
+    def get_queryset(self) -> AttemptQuerySet:
+        return super().get_queryset().failed()  # type: ignore[no-any-return]
+
+
+class WebhookError(Attempt):
+    """The error history: the attempts that failed. A view of them, never a second record."""
+
+    objects = WebhookErrorManager()
+
+    class Meta:
+        proxy = True
+        ordering = ["-id"]
+        verbose_name = "error"
+        verbose_name_plural = "errors"
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,239 @@
+"""Every way an exchange can fail: what is recorded, why it happened, what to do about it.
+
+The recorded wording is the one ChatBot's users know where one exists. Nothing a receiver sent
+is ever part of `why` or `advice`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of failure as staff and owners read it."""
+
+    title: str
+    why: str
+    advice: str
+
+
+KINDS: dict[str, Kind] = {
+    "dns": Kind(
+        "Host name not found",
+        "The host name does not exist.",
+        "Check the host for a typing mistake; else ask the owner whether the name was removed.",
+    ),
+    "dns_temp": Kind(
+        "DNS gave no answer",
+        "Our DNS server gave no answer.",
+        "Wait. If other webhooks show it too, tell operations.",
+    ),
+    "refused": Kind(
+        "Connection refused",
+        "Nothing accepts connections on that port of that address.",
+        "Ask the owner whether the server runs and whether its firewall lets us in, "
+        "then send a test.",
+    ),
+    "unreachable": Kind(
+        "No route",
+        "There is no route to that address.",
+        "Ask the owner; if several receivers show it, our network is at fault.",
+    ),
+    "connect_timeout": Kind(
+        "Connection timeout",
+        "No connection within the timeout: packets are dropped, most likely by a firewall.",
+        "Ask the owner to let our addresses in.",
+    ),
+    "timeout": Kind(
+        "Timeout",
+        "The receiver took the call but did not answer in time. It may have worked on it.",
+        "Ask the owner to answer first and work afterwards; or raise the timeout in the settings.",
+    ),
+    "reset": Kind(
+        "Connection closed",
+        "The receiver closed the connection without a complete answer.",
+        "Ask the owner to look into the log of server and proxy at the time of the attempt.",
+    ),
+    "tls_expired": Kind(
+        "Certificate expired",
+        "The certificate of the host has expired or is not valid yet.",
+        "Ask the owner to renew it. This check is never skipped.",
+    ),
+    "tls_host": Kind(
+        "Certificate for another host",
+        "The certificate was issued for other names than this host.",
+        "Change the URL to a name the certificate holds, or ask for a certificate for this host.",
+    ),
+    "tls_untrusted": Kind(
+        "Certificate not trusted",
+        "No known authority signed the certificate, or the intermediate certificate is missing.",
+        "Ask the owner to install the full chain of a public authority.",
+    ),
+    "tls_protocol": Kind(
+        "TLS failed",
+        "The port does not speak TLS, or none that both sides know.",
+        "Check https or http, and the port.",
+    ),
+    "redirect": Kind(
+        "Redirect",
+        "The receiver redirects to another address; redirects are not followed.",
+        "Set the URL to the final address, then verify.",
+    ),
+    "http_400": Kind(
+        "Rejected (4xx)",
+        "The receiver rejects the request.",
+        "Its answer usually names the field. Retry only after the owner changed something.",
+    ),
+    "http_401": Kind(
+        "Not authorized",
+        "The receiver refuses our token, password or header.",
+        "Compare them with the owner's, replace them, then verify.",
+    ),
+    "http_404": Kind(
+        "Not found",
+        "Nothing handles POST at this path.",
+        "Ask the owner for the exact URL.",
+    ),
+    "gone": Kind(
+        "Receiver gone (410)",
+        "The receiver says it is gone for good; calls were stopped.",
+        "Ask for a new URL, or delete the webhook.",
+    ),
+    "rate": Kind(
+        "Too many requests",
+        "The receiver asks us to slow down.",
+        "Nothing: the delivery waits as long as the receiver asked. "
+        "If it comes daily, lower the number of calls in flight in the settings.",
+    ),
+    "http_500": Kind(
+        "Server error (5xx)",
+        "The receiver took the call and crashed.",
+        "Send the owner the answer, it holds their own error; retry once mended.",
+    ),
+    "http_502": Kind(
+        "Bad gateway (5xx)",
+        "A proxy before the receiver gets no answer from it.",
+        "Usually a restart: wait. After 30 minutes tell the owner.",
+    ),
+    "http_other": Kind(
+        "Unexpected status",
+        "The receiver answered with a status that means neither success nor a known failure.",
+        "Show the owner the answer.",
+    ),
+    "too_big": Kind(
+        "Answer too large",
+        "The answer is larger than 100 KiB.",
+        "Often a web page: does the URL point to the handler?",
+    ),
+    "not_http": Kind(
+        "Not HTTP",
+        "What came back is not HTTP.",
+        "Check scheme and port.",
+    ),
+    "bad_json": Kind(
+        "Answer is no JSON",
+        "The answer is not the JSON object an interaction needs.",
+        "Show the owner the answer.",
+    ),
+    "blocked": Kind(
+        "Address blocked",
+        "The host is, or points to, a private or reserved address.",
+        "The owner needs a public address. For your own networks: WEBHOOKS_ALLOWED_NETWORKS.",
+    ),
+    "bad_url": Kind(
+        "URL not usable",
+        "The stored URL or a stored header cannot be sent.",
+        "Enter the URL and the headers of the webhook anew.",
+    ),
+    "v_401": Kind(
+        "Verification: token refused",
+        "The receiver refused our token in the verification request.",
+        "Compare the token with the receiver's, then verify again.",
+    ),
+    "v_404": Kind(
+        "Verification: no GET handler",
+        "The receiver has no handler for GET on this path; the verification request is a GET.",
+        "Add the GET handler that echoes `challenge`, then verify again.",
+    ),
+    "v_body": Kind(
+        "Verification: wrong answer",
+        "The receiver answered the token or a page instead of the challenge.",
+        "Answer the value of the query parameter `challenge` alone, then verify again.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure that happened: its kind and the line that goes into the error history."""
+
+    kind: str
+    message: str
+
+    @property
+    def title(self) -> str:
+        return KINDS[self.kind].title
+
+    @property
+    def why(self) -> str:
+        return KINDS[self.kind].why
+
+    @property
+    def advice(self) -> str:
+        return KINDS[self.kind].advice
+
+
+def advice(kind: str) -> str:
+    """What to do about a failure of this kind, `""` for none."""
+    return KINDS[kind].advice if kind in KINDS else ""
+
+
+def why(kind: str) -> str:
+    """Why a failure of this kind happens, `""` for none."""
+    return KINDS[kind].why if kind in KINDS else ""
+
+
+def title(kind: str) -> str:
+    """The short name of a kind, `""` for none."""
+    return KINDS[kind].title if kind in KINDS else ""
+
+
+def of_status(status: int) -> Failure | None:
+    """The failure an HTTP status means for a call; None for 2xx."""
+    if 200 <= status <= 299:
+        return None
+    if 300 <= status <= 399:
+        kind = "redirect"
+    elif status in (401, 403, 407):
+        kind = "http_401"
+    elif status in (404, 405):
+        kind = "http_404"
+    elif status == 410:
+        kind = "gone"
+    elif status == 429:
+        kind = "rate"
+    elif 400 <= status <= 499:
+        kind = "http_400"
+    elif status in (502, 503, 504):
+        kind = "http_502"
+    elif 500 <= status <= 599:
+        kind = "http_500"
+    else:
+        kind = "http_other"
+    return Failure(kind, f"Request failed with status code {status}")
+
+
+def timeout(timeout_ms: int, *, connecting: bool) -> Failure:
+    """The deadline passed. The text follows the setting, as the document's example does."""
+    kind = "connect_timeout" if connecting else "timeout"
+    return Failure(kind, f"timeout of {timeout_ms}ms exceeded")
+
+
+def too_big(limit: int) -> Failure:
+    return Failure("too_big", f"maxContentLength size of {limit} exceeded")
+
+
+def blocked(host: str) -> Failure:
+    """Same sentence whatever stands behind the address: no oracle for internal networks."""
+    return Failure(
+        "blocked", f"blocked: {host} is not a public address (WEBHOOKS_ALLOWED_NETWORKS)"
+    )

@@ -1,0 +1,35 @@
+"""Identifiers of webhooks and deliveries: 24 lowercase hex digits that sort by time."""
+
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+
+ID_LENGTH = 24
+_ID = re.compile(r"[0-9a-f]{24}\Z")
+
+
+def new_id(now: float | None = None) -> str:
+    """A new id: 4 bytes seconds, 2 bytes fraction of the second, 6 random bytes.
+
+    Ids made one after the other sort so. `now` is seconds since the epoch (default: the clock).
+    """
+    ticks = int((time.time() if now is None else now) * 65536)
+    return f"{ticks:012x}{secrets.token_hex(6)}"
+
+
+def is_id(text: object) -> bool:
+    """Whether `text` has the form of an id."""
+    return isinstance(text, str) and _ID.match(text) is not None
+
+
+def id_time(ident: str) -> datetime:
+    """The moment an id was made, to 1/65536 s."""
+    return datetime.fromtimestamp(int(ident[:12], 16) / 65536, UTC)
+
+
+def timestamp(moment: datetime | None) -> str:
+    """The documented form of a moment: UTC, milliseconds, `Z`; `""` for none."""
+    if moment is None:
+        return ""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
