@@ -236,6 +236,13 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["id"],
+                "permissions": [
+                    (
+                        "operate_webhook",
+                        "Can verify, test, pause and enable; can retry and cancel",
+                    ),
+                    ("reveal_secrets", "Can reveal tokens, passwords and header values"),
+                ],
             },
         ),
         migrations.CreateModel(

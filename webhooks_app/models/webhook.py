@@ -97,6 +97,10 @@ class Webhook(models.Model):
 
     class Meta:
         ordering = ["id"]
+        permissions = [
+            ("operate_webhook", "Can verify, test, pause and enable; can retry and cancel"),
+            ("reveal_secrets", "Can reveal tokens, passwords and header values"),
+        ]
         indexes = [
             models.Index(
                 fields=["account", "id"], condition=Q(deleted_at=None), name="webhook_list"
