@@ -1,11 +1,12 @@
 """Receivers to play with, good and bad, on loopback. Standard library only.
 
-`python -m project.demo PORT REFUSED_PORT TOKEN` serves `/good` (verifies and answers) and
+`DEMO_TOKEN=… python -m project.demo PORT REFUSED_PORT` serves `/good` (verifies and answers) and
 `/failing` (verifies, and answers every call with 500) on PORT, and holds REFUSED_PORT without ever
 accepting a connection.
 """
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -84,4 +85,4 @@ def main(port: int, refused_port: int, token: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), os.environ["DEMO_TOKEN"])

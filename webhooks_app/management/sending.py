@@ -1,0 +1,230 @@
+"""The verbs that ask for something to be sent: `send`, `verify`, `replay`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from webhooks_app import actions
+from webhooks_app.engine import queue
+from webhooks_app.models import Attempt, Delivery, Webhook, Worker
+from webhooks_app.rules.failures import advice
+from webhooks_app.rules.ids import timestamp
+
+from .terminal import Console, UsageError, count, moment
+
+BY = "command line"
+
+
+def add_verbs(verbs: Any) -> None:
+    parser = verbs.add_parser("send", help="queue a delivery for a webhook")
+    parser.add_argument("webhook", metavar="WEBHOOK_ID")
+    parser.add_argument(
+        "--data", default="{}", metavar="JSON|@FILE|-", help="the body (default {}); - reads stdin"
+    )
+    parser.add_argument("--type", default="", help="names the event, at most 128 characters")
+    parser.add_argument("--reference", default="", help="your own word for it, at most 255")
+    parser.add_argument("--idempotency-key", help="the same key and body are queued once in 24 h")
+    parser.add_argument(
+        "--wait", action="store_true", help="wait for the outcome; exit code 1 unless delivered"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=60, metavar="SECONDS", help="of --wait (default 60)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the delivery as JSON")
+    parser.set_defaults(run=send)
+
+    parser = verbs.add_parser("verify", help="send the verification challenge to webhooks now")
+    parser.add_argument("ids", nargs="*", metavar="ID")
+    parser.add_argument("--all", action="store_true", help="every webhook of every account")
+    parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
+    parser.set_defaults(run=verify)
+
+    parser = verbs.add_parser("replay", help="queue failed deliveries once more")
+    parser.add_argument("--webhook", metavar="ID", help="of this webhook only")
+    parser.add_argument(
+        "--since",
+        type=moment,
+        default="24h",
+        metavar="2h|ISO",
+        help="that failed since then (default 24h)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say how many")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(run=replay)
+
+
+def find_webhook(ident: str) -> Webhook:
+    webhook = Webhook.objects.live().select_related("account", "health").filter(pk=ident).first()
+    if webhook is None:
+        raise UsageError(f"There is no webhook {ident}.")
+    return webhook
+
+
+def send(console: Console, options: dict[str, Any]) -> int:
+    webhook = find_webhook(options["webhook"])
+    try:
+        delivery = actions.deliver(
+            webhook,
+            body(options["data"]),
+            type=options["type"],
+            reference=options["reference"],
+            idempotency_key=options["idempotency_key"],
+            by=BY,
+        )
+    except ValueError as error:
+        raise UsageError(f"The body cannot be sent: {error}.") from error
+    reason = actions.hold_reason(webhook)
+    if reason:
+        console.note(f"It waits: {queue.HOLD_REASONS[reason]}")
+    elif not Worker.objects.alive().exists():
+        console.note("It waits: no worker is alive; start `manage.py webhooks deliver`.")
+    if options["wait"]:
+        _wait(console, delivery, options["timeout"])
+    if options["json"]:
+        console.json(as_json(delivery))
+    else:
+        console.line(delivery.id)
+    return int(options["wait"] and delivery.state != Delivery.State.DELIVERED)
+
+
+def body(data: str) -> bytes:
+    """The bytes to send: given, of a @file, or of standard input."""
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if not data.startswith("@"):
+        return data.encode("utf-8", "surrogateescape")
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{data[1:]} cannot be read: {error.strerror}.") from error
+
+
+def _wait(console: Console, delivery: Delivery, seconds: float) -> None:
+    """Until it is finished, telling each failed try; or until the time is over."""
+    deadline = time.monotonic() + seconds
+    told = delivery.tries
+    while delivery.state == Delivery.State.PENDING and time.monotonic() < deadline:
+        time.sleep(0.1)
+        delivery.refresh_from_db()
+        if delivery.tries > told and delivery.last_error:
+            told = delivery.tries
+            console.note(f"try {told} of {delivery.max_tries}: {delivery.last_error}")
+    if delivery.state == Delivery.State.PENDING:
+        console.note(f"still pending after {seconds:g} s; next try {timestamp(delivery.due_at)}")
+    elif delivery.state != Delivery.State.DELIVERED:
+        console.note(f"{delivery.state}: {delivery.reason or delivery.last_error}")
+
+
+def as_json(delivery: Delivery) -> dict[str, Any]:
+    """A delivery as the API shows it."""
+    return {
+        "id": delivery.id,
+        "webhookId": delivery.webhook_id,
+        "type": delivery.type,
+        "reference": delivery.reference,
+        "state": delivery.state,
+        "reason": delivery.reason,
+        "tries": delivery.tries,
+        "maxTries": delivery.max_tries,
+        "createdAt": timestamp(delivery.created_at),
+        "dueAt": timestamp(delivery.due_at),
+        "finishedAt": timestamp(delivery.finished_at),
+        "lastStatus": delivery.last_status,
+        "lastError": delivery.last_error,
+    }
+
+
+def verify(console: Console, options: dict[str, Any]) -> int:
+    if bool(options["ids"]) == options["all"]:
+        raise UsageError("Give the IDs of webhooks, or --all.")
+    webhooks = (
+        list(Webhook.objects.live().order_by("id"))
+        if options["all"]
+        else [find_webhook(ident) for ident in dict.fromkeys(options["ids"])]
+    )
+    outcomes: list[dict[str, Any]] = []
+    with console.progress("verifying", len(webhooks)) as step:
+        for webhook in webhooks:
+            outcome = _verify_one(webhook)
+            outcomes.append(outcome)
+            if not options["json"]:
+                console.line(_verdict(webhook, outcome))
+            step()
+    if options["json"]:
+        console.json(outcomes)
+    failed = sum(not outcome["ok"] for outcome in outcomes)
+    if failed:
+        console.note(f"{count(failed, 'webhook')} of {len(outcomes)} did not pass.")
+    return int(failed > 0)
+
+
+def _verify_one(webhook: Webhook) -> dict[str, Any]:
+    outcome: dict[str, Any] = {"id": webhook.id, "name": webhook.name, "ok": False}
+    try:
+        attempt = _patiently(webhook)
+    except actions.ActionError as error:
+        return outcome | {"status": None, "durationMs": 0, "error": {"message": error.message}}
+    error = None
+    if not attempt.ok:
+        error = {"kind": attempt.kind, "message": attempt.message, "advice": advice(attempt.kind)}
+    return outcome | {
+        "ok": attempt.ok,
+        "status": attempt.status,
+        "durationMs": attempt.duration_ms,
+        "error": error,
+    }
+
+
+def _patiently(webhook: Webhook) -> Attempt:
+    """Verify, waiting where only the pace forbids it."""
+    for _ in range(20):
+        try:
+            return actions.verify(webhook, by=BY)
+        except (actions.TooSoon, actions.Busy) as wait:
+            time.sleep(wait.retry_after)
+    return actions.verify(webhook, by=BY)
+
+
+def _verdict(webhook: Webhook, outcome: dict[str, Any]) -> str:
+    if outcome["ok"]:
+        return f"ok      {webhook.id}  {webhook}  ({outcome['durationMs']} ms)"
+    error = outcome["error"]
+    sentence = " ".join(part for part in (f"{error['message']}.", error.get("advice")) if part)
+    return f"failed  {webhook.id}  {webhook}: {sentence}"
+
+
+def replay(console: Console, options: dict[str, Any]) -> int:
+    since = options["since"]
+    if since > timezone.now():
+        raise UsageError("--since lies in the future.")
+    if options["webhook"]:
+        webhooks = [find_webhook(options["webhook"])]
+    else:
+        webhooks = list(
+            Webhook.objects.live()
+            .filter(deliveries__state=Delivery.State.FAILED, deliveries__finished_at__gte=since)
+            .distinct()
+            .order_by("id")
+        )
+    numbers: dict[str, int] = {}
+    with console.progress("replaying", len(webhooks)) as step:
+        for webhook in webhooks:
+            if options["dry_run"]:
+                number = actions.replayable(webhook, since)
+            else:
+                number = actions.replay(webhook, since=since, by=BY)
+            numbers[webhook.id] = number
+            if not options["json"]:
+                console.line(f"{webhook.id}  {webhook}: {number:,}")
+            step()
+    total = sum(numbers.values())
+    if options["json"]:
+        console.json({"total": total, "dryRun": options["dry_run"], "webhooks": numbers})
+    elif options["dry_run"]:
+        console.line(f"{count(total, 'delivery')} would be sent again.")
+    else:
+        console.line(f"{count(total, 'delivery')} will be sent again.")
+    return 0

@@ -1,0 +1,120 @@
+"""What the verbs of `manage.py webhooks` read and print."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class UsageError(CommandError):
+    """Wrong usage: exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, returncode=2)
+
+
+class Step(Protocol):
+    def __call__(self, line: str = "") -> None: ...
+
+
+class Console:
+    """Standard output for results, standard error for notes and progress."""
+
+    def __init__(self, out: Any, err: Any) -> None:
+        self.out = out
+        self.err = err
+
+    def line(self, text: str = "") -> None:
+        self.out.write(printable(text))
+
+    def note(self, text: str) -> None:
+        self.err.write(printable(text))
+
+    def json(self, value: Any) -> None:
+        self.out.write(json.dumps(value, indent=2))
+
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Columns as wide as their widest cell; the last one runs on."""
+        cells = [list(headings), *([printable(str(cell)) for cell in row] for row in rows)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(headings) - 1)]
+        for row in cells:
+            padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+            self.out.write("  ".join([*padded, row[-1]]).rstrip())
+
+    @contextmanager
+    def progress(self, title: str, total: int | None = None) -> Iterator[Step]:
+        """Yields what to call after each step: a bar on a terminal, its lines in a pipe."""
+        bar = self._bar()
+        if bar is None:
+
+            def step(line: str = "") -> None:
+                if line:
+                    self.note(line)
+
+            yield step
+            return
+        with bar:
+            task = bar.add_task(title, total=total)
+
+            def advance(line: str = "") -> None:
+                if line:
+                    bar.console.print(printable(line), markup=False, highlight=False)
+                bar.advance(task)
+
+            yield advance
+
+    def _bar(self) -> Any:
+        if not self.err.isatty():
+            return None
+        try:
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        except ImportError:  # rich comes with the extra `server`
+            return None
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        return Progress(*columns, console=RichConsole(stderr=True), transient=True)
+
+
+def printable(text: str) -> str:
+    """Text of others made harmless for a terminal: no control, bidi or surrogate characters."""
+    return "".join(
+        character
+        if character in "\n\t" or not unicodedata.category(character).startswith("C")
+        else f"\\u{ord(character):04x}"
+        for character in text
+    )
+
+
+def duration(text: str) -> timedelta:
+    """`45s`, `30m`, `2h` or `30d`. ValueError for anything else (argparse says so)."""
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if match is None:
+        raise ValueError(text)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def moment(text: str) -> datetime:
+    """A time ago (`2h`) or an ISO date and time (UTC without an offset)."""
+    try:
+        return timezone.now() - duration(text)
+    except ValueError:
+        found = parse_datetime(text if "T" in text or " " in text else f"{text}T00:00")
+    if found is None:
+        raise ValueError(text)
+    return found if timezone.is_aware(found) else timezone.make_aware(found)
+
+
+def count(number: int, word: str) -> str:
+    """`1 webhook`, `2 webhooks`, `1 delivery`, `2 deliveries`."""
+    if number == 1:
+        return f"1 {word}"
+    return f"{number:,} {word[:-1]}ies" if word.endswith("y") else f"{number:,} {word}s"

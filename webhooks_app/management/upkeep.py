@@ -1,0 +1,60 @@
+"""The verbs of upkeep: `create-token`, `purge`."""
+
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from webhooks_app.models import AccessToken, Account
+
+from .terminal import Console, UsageError
+
+
+def add_verbs(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "create-token",
+        help="make a developer access token",
+        description="Prints the token alone; it is shown this once and never stored.",
+    )
+    parser.add_argument("account", metavar="ACCOUNT", help="name of the account")
+    parser.add_argument("--create", action="store_true", help="make the account if it is missing")
+    parser.add_argument("--name", default="", help="what the token is for")
+    parser.add_argument("--expires-days", type=days, metavar="DAYS", help="default: never")
+    parser.add_argument(
+        "--scope", choices=AccessToken.Scope.values, default=AccessToken.Scope.MANAGE.value
+    )
+    parser.set_defaults(run=create_token)
+
+
+def days(text: str) -> timedelta:
+    number = float(text)
+    if not 0 < number <= 36_500:
+        raise ArgumentTypeError("must be more than 0 and at most 36500")
+    return timedelta(days=number)
+
+
+def create_token(console: Console, options: dict[str, Any]) -> int:
+    name = options["account"]
+    account = Account.objects.filter(name=name).first()
+    if account is None and not options["create"]:
+        raise UsageError(f"There is no account {name}; --create makes it.")
+    if len(options["name"]) > 100:
+        raise UsageError("--name may have at most 100 characters.")
+    if account is None:
+        account = Account(name=name)
+        try:
+            account.full_clean()
+        except ValidationError as error:
+            raise UsageError(" ".join(error.messages)) from error
+        account.save()
+    expires = options["expires_days"]
+    _, secret = AccessToken.issue(
+        account,
+        name=options["name"],
+        scope=options["scope"],
+        expires_at=timezone.now() + expires if expires else None,
+    )
+    console.line(secret)
+    return 0
