@@ -404,6 +404,8 @@ class Migration(migrations.Migration):
                 ("failing_since", models.DateTimeField(blank=True, null=True)),
                 ("breaker_until", models.DateTimeField(blank=True, null=True)),
                 ("breaker_trips", models.PositiveIntegerField(default=0)),
+                ("verify_asked_at", models.DateTimeField(blank=True, null=True)),
+                ("test_asked_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 "verbose_name_plural": "webhook health",

@@ -1,4 +1,4 @@
-"""The nouns: who (account), what is called (webhook), what was sent (delivery), how it goes (health)."""
+"""The nouns: account (who), webhook (what is called), delivery (what was sent), health."""
 
 from .account import AccessToken, Account
 from .delivery import Attempt, Delivery, WebhookError

@@ -65,7 +65,7 @@ def digest(secret: str) -> str:
 
 
 class AccessToken(models.Model):
-    """A developer access token: `Authorization: Bearer whk_…`. The secret itself is never stored."""
+    """A developer access token: `Authorization: Bearer whk_…`. The secret is never stored."""
 
     class Scope(models.TextChoices):
         MANAGE = "manage", "manage: everything"

@@ -1,4 +1,4 @@
-"""Delivery (what was asked to be sent), Attempt (every exchange) and WebhookError (those that failed)."""
+"""Delivery (what is to be sent), Attempt (every exchange), WebhookError (those that failed)."""
 
 from datetime import datetime
 from typing import Self

@@ -27,6 +27,9 @@ class WebhookHealth(models.Model):
     failing_since = models.DateTimeField(null=True, blank=True)
     breaker_until = models.DateTimeField(null=True, blank=True)
     breaker_trips = models.PositiveIntegerField(default=0)
+    # When somebody last asked for a call by hand: once a second each.
+    verify_asked_at = models.DateTimeField(null=True, blank=True)
+    test_asked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "webhook health"
@@ -52,7 +55,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
 
 class Worker(models.Model):
-    """A `deliver` process: so that status, /readyz and the admin see who lives. It decides nothing."""
+    """A `deliver` process, so that status, /readyz and the admin see who lives. Decides nothing."""
 
     id = models.CharField(primary_key=True, max_length=64)
     host = models.CharField(max_length=255)

@@ -1,0 +1,481 @@
+"""The verbs: the public Python API. The REST API, the admin and the commands are thin doors to it.
+
+(Not to be confused with a ModelAdmin's actions.) `interact`, `verify` and `test` call out and
+raise RuntimeError inside `transaction.atomic`; all others only write rows, inside the caller's
+transaction when there is one. `by` is the name of who asked, for the record.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, connections, router, transaction
+from django.utils import timezone
+
+from . import conf
+from .engine import calls, queue
+from .models import Account, Attempt, Delivery, Header, Webhook, WebhookHealth
+from .rules import strictjson, validators
+from .rules.failures import Failure
+
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+PAYLOAD_LIMIT = 1024 * 1024  # bytes
+
+
+class ActionError(Exception):
+    """Something was asked that cannot be done; `message` says why, for the one who asked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(ActionError):
+    """Bad input; `details` has a list of sentences per field, nested as the input was."""
+
+    def __init__(self, details: dict[str, Any]) -> None:
+        super().__init__("Invalid input.")
+        self.details = details
+
+
+class NotCallable(ActionError):
+    """The webhook may not be called now; `reason` is one of queue.HOLD_REASONS or `deleted`."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(queue.HOLD_REASONS.get(reason, "The webhook is deleted."))
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Busy(ActionError):
+    """All of our own slots for exchanges are taken; nothing was sent."""
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__("Too many calls are under way; try again.")
+        self.retry_after = retry_after
+
+
+class TooSoon(ActionError):
+    """Verify and test are allowed once a second for each webhook."""
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__("Only one such call a second is made for a webhook; try again.")
+        self.retry_after = retry_after
+
+
+class Conflict(ActionError):
+    """The present state of things does not allow it."""
+
+
+class ExchangeFailed(ActionError):
+    """The receiver was called and it did not work; recorded in the error history."""
+
+    def __init__(self, failure: Failure, date: datetime) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.date = date
+
+
+# --- webhooks ---------------------------------------------------------------------------------
+
+
+def create_webhook(
+    account: Account,
+    *,
+    name: str,
+    url: str,
+    token: str = "",
+    headers: Sequence[tuple[str, str]] = (),
+    auth_username: str = "",
+    auth_password: str = "",
+    timeout: float | None = None,
+    max_in_flight: int = 10,
+    by: str = "",
+) -> Webhook:
+    """Store a webhook and ask for its verification, which the worker does. Raises Invalid."""
+    webhook = Webhook(
+        account=account,
+        name=name,
+        url=url,
+        token=token,
+        auth_username=auth_username,
+        auth_password=auth_password,
+        timeout=timeout,
+        max_in_flight=max_in_flight,
+        verification_due_at=timezone.now(),
+    )
+    headers = list(headers)
+    _validate(webhook, headers)
+    with transaction.atomic(using=_db()):
+        webhook.save(force_insert=True)
+        WebhookHealth.objects.create(webhook=webhook)
+        _replace_headers(webhook, headers)
+        queue.announce(_db())
+    return webhook
+
+
+FIELDS = ("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight")
+
+
+def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook:
+    """Change fields (and `headers`, as a whole). Equal values change nothing.
+
+    Takes the row lock, so of two updates at once one wins whole. A new URL unverifies the
+    webhook, a new URL or token asks for a verification. Raises Invalid; Webhook.DoesNotExist
+    when it was deleted meanwhile.
+    """
+    unknown = set(changes) - {*FIELDS, "headers"}
+    if unknown:
+        raise TypeError(f"update_webhook() has no {', '.join(sorted(unknown))}")
+    with transaction.atomic(using=_db()):
+        row = Webhook.objects.live().select_for_update().get(pk=webhook.pk)
+        old_headers = [(header.name, header.value) for header in row.headers.all()]
+        headers = [(name, value) for name, value in changes.pop("headers", old_headers)]
+        fields = [field for field, value in changes.items() if getattr(row, field) != value]
+        for field in fields:
+            setattr(row, field, changes[field])
+        if fields or headers != old_headers:
+            _validate(row, headers)
+            if "url" in fields:
+                row.verified_at = None
+            if "url" in fields or "token" in fields:
+                row.verification_due_at = timezone.now()
+            row.version += 1
+            row.updated_at = timezone.now()
+            row.save(
+                update_fields=[
+                    *fields,
+                    "version",
+                    "updated_at",
+                    "verified_at",
+                    "verification_due_at",
+                ]
+            )
+            if headers != old_headers:
+                _replace_headers(row, headers)
+            queue.announce(_db())
+    return row
+
+
+def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
+    details = validators.webhook_errors(
+        name=webhook.name,
+        url=webhook.url,
+        token=webhook.token,
+        headers=headers,
+        username=webhook.auth_username,
+        password=webhook.auth_password,
+        allowed=conf.allowed_networks(),
+        require_https=conf.require_https(),
+    )
+    timeout, cap = webhook.timeout, webhook.max_in_flight
+    if timeout is not None and not (_is_number(timeout) and 0.1 <= timeout <= 60):
+        details["timeout"] = ["Must be a number of seconds from 0.1 to 60, or null."]
+    if not (isinstance(cap, int) and _is_number(cap) and 1 <= cap <= 1000):
+        details["maxInFlight"] = ["Must be a whole number from 1 to 1000."]
+    if details:
+        raise Invalid(details)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _replace_headers(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
+    webhook.headers.all().delete()
+    Header.objects.bulk_create(
+        Header(webhook=webhook, position=position, name=name, value=value)
+        for position, (name, value) in enumerate(headers)
+    )
+
+
+def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
+    """Hide the webhook, wipe its secrets and headers at once, cancel what waits.
+
+    The history stays for staff until retention ends.
+    """
+    with transaction.atomic(using=_db()):
+        rows = Webhook.objects.live().select_for_update().filter(pk=webhook.pk)
+        if not rows.update(
+            deleted_at=timezone.now(),
+            token="",
+            auth_username="",
+            auth_password="",
+            verified_at=None,
+            verification_due_at=None,
+            version=webhook.version + 1,
+        ):
+            return
+        webhook.headers.all().delete()
+        queue.cancel_all(webhook.pk, "webhook deleted")
+
+
+def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
+    """Stop calling until `enable`; deliveries are held. Changes nothing when already stopped."""
+    queue.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by)
+
+
+def enable(webhook: Webhook, *, by: str = "") -> None:
+    """Clear any reason for which the webhook is stopped; what was held goes out gently."""
+    queue.start(webhook.pk)
+
+
+def close_breaker(webhook: Webhook, *, by: str = "") -> None:
+    """Call again at once instead of waiting for the breaker's own probe."""
+    WebhookHealth.objects.filter(webhook=webhook.pk).update(breaker_until=None, breaker_trips=0)
+
+
+def clear_error(webhook: Webhook, *, by: str = "") -> None:
+    """Forget the last noted error; the error history stays."""
+    WebhookHealth.objects.filter(webhook=webhook.pk).update(
+        last_error_at=None, last_error_message="", last_error_kind=""
+    )
+
+
+def request_verification(webhook: Webhook) -> None:
+    """Ask the worker for a verification; until then the webhook says `waiting`."""
+    Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=timezone.now())
+    queue.announce(_db())
+
+
+def hold_reason(webhook: Webhook) -> str:
+    """Why deliveries of the webhook are held now; `""` when it may be called."""
+    return queue.hold_reason(webhook, timezone.now())
+
+
+# --- deliveries -------------------------------------------------------------------------------
+
+
+def deliver(
+    webhook: Webhook,
+    payload: Any,
+    *,
+    type: str = "",
+    reference: str = "",
+    idempotency_key: str | None = None,
+    due_at: datetime | None = None,
+    by: str = "",
+) -> Delivery:
+    """Store a delivery, in the caller's transaction when there is one; the worker sends it.
+
+    `payload`: bytes are sent as they are and must be strict UTF-8 JSON (else ValueError), anything
+    else is encoded as JSON. `type` at most 128 characters names the event, `reference` at most 255
+    is the owner's own word for it. With an `idempotency_key` seen in the last 24 h the first
+    delivery is returned, its attribute `replayed` true. Raises Invalid; Conflict for the same key
+    with other bytes.
+    """
+    delivery = _new_delivery(webhook, payload, type=type, reference=reference, by=by)
+    if due_at is not None:
+        delivery.due_at = due_at
+    if idempotency_key is None:
+        delivery.save(force_insert=True)
+    else:
+        delivery = _deliver_once(delivery, idempotency_key)
+    queue.announce(_db())
+    return delivery
+
+
+def deliver_many(pairs: Iterable[tuple[Webhook, Any]], *, by: str = "") -> list[Delivery]:
+    """Store many deliveries in a few statements."""
+    deliveries = [_new_delivery(webhook, payload, by=by) for webhook, payload in pairs]
+    Delivery.objects.bulk_create(deliveries, batch_size=2000)
+    if deliveries:
+        queue.announce(_db())
+    return deliveries
+
+
+def _new_delivery(
+    webhook: Webhook,
+    payload: Any,
+    *,
+    type: str = "",
+    reference: str = "",
+    by: str = "",
+) -> Delivery:
+    details: dict[str, Any] = {}
+    for field, text, limit in (("type", type, 128), ("reference", reference, 255)):
+        problem = _text_problem(text, limit)
+        if problem:
+            details[field] = [problem]
+    if details:
+        raise Invalid(details)
+    if webhook.deleted_at is not None:
+        raise NotCallable("deleted")
+    delivery = Delivery(
+        webhook_id=webhook.pk,
+        payload=encode(payload),
+        type=type,
+        reference=reference,
+        retry_schedule=queue.schedule_text(conf.retry_schedule()),
+        created_by=by[:150],
+    )
+    delivery.replayed = False
+    return delivery
+
+
+def _text_problem(text: object, limit: int) -> str:
+    if not isinstance(text, str) or len(text) > limit:
+        return f"Must be a text of at most {limit} characters."
+    try:
+        strictjson.check_text(text)
+    except ValueError as error:
+        return f"Not usable: {error}."
+    return ""
+
+
+def encode(payload: Any) -> bytes:
+    """The bytes that are sent for a payload. Raises ValueError when they are no strict JSON."""
+    if isinstance(payload, bytes | bytearray | memoryview):
+        body = bytes(payload)
+        strictjson.loads(body)
+    else:
+        body = json.dumps(
+            payload,
+            cls=DjangoJSONEncoder,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+        ).encode()
+    if len(body) > PAYLOAD_LIMIT:
+        raise ValueError("it is larger than 1 MiB")
+    return body
+
+
+def _deliver_once(delivery: Delivery, key: str) -> Delivery:
+    """The unique index decides between twins; whoever loses gets the winner's delivery."""
+    problem = _text_problem(key, 255) or ("" if key else "Must not be empty.")
+    if problem:
+        raise Invalid({"Idempotency-Key": [problem]})
+    keyed = Delivery.objects.filter(webhook_id=delivery.webhook_id, idempotency_key=key)
+    delivery.idempotency_key = key
+    for _ in range(3):
+        # A key older than a day has had its time; it is free again.
+        keyed.filter(created_at__lte=timezone.now() - IDEMPOTENCY_KEPT).update(idempotency_key=None)
+        first = keyed.first()
+        if first is None:
+            try:
+                with transaction.atomic(using=_db()):
+                    delivery.save(force_insert=True)
+                return delivery
+            except IntegrityError:
+                continue
+        if bytes(first.payload) != delivery.payload:
+            raise Conflict("This Idempotency-Key was used with another body.")
+        first.replayed = True
+        return first
+    raise Conflict("A request with this Idempotency-Key is under way.")
+
+
+def retry(delivery: Delivery, *, by: str = "") -> Delivery:
+    """Send once more: due now; unless pending, tries from 0. Same id, earlier attempts kept.
+
+    Raises NotCallable for a deleted webhook.
+    """
+    if not queue.retry(delivery.pk, by=by):
+        raise NotCallable("deleted")
+    queue.announce(_db())
+    delivery.refresh_from_db()
+    return delivery
+
+
+def replay(webhook: Webhook, *, since: datetime, by: str = "") -> int:
+    """Retry every failed delivery that finished since a moment; returns how many."""
+    count = queue.replay(webhook.pk, since, by=by)
+    if count:
+        queue.announce(_db())
+    return count
+
+
+def replayable(webhook: Webhook, since: datetime) -> int:
+    """How many deliveries `replay` would take."""
+    return queue.failed_since(webhook.pk, since).count()
+
+
+def cancel(delivery: Delivery, *, by: str = "") -> Delivery:
+    """Give a pending delivery up; an attempt under way is still recorded. Raises Conflict."""
+    if not queue.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
+        raise Conflict("Only a pending delivery can be cancelled.")
+    delivery.refresh_from_db()
+    return delivery
+
+
+# --- calls that go out now --------------------------------------------------------------------
+
+
+def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> dict[str, Any]:
+    """Send an interaction now and return the receiver's `{"responses": […], "attributes": {…}}`.
+
+    Never retried. Raises Invalid, NotCallable, Busy, ExchangeFailed.
+    """
+    attempt, answer = _call(calls.Interaction(_fresh(webhook), _checked(interaction)), by)
+    return _answer(attempt, answer)
+
+
+async def ainteract(
+    webhook: Webhook, interaction: dict[str, Any], *, by: str = ""
+) -> dict[str, Any]:
+    """`interact` for asynchronous callers."""
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(interact, thread_sensitive=False)(webhook, interaction, by=by)
+
+
+def verify(webhook: Webhook, *, by: str = "") -> Attempt:
+    """Send the verification challenge now; the outcome is kept when URL and token are still so."""
+    calls.limit_rate("verify", webhook.pk, TooSoon)
+    return _call(calls.Verification(_fresh(webhook, any_state=True)), by)[0]
+
+
+def test(webhook: Webhook, *, by: str = "") -> Attempt:  # noqa: PT028
+    """Send a sample interaction now, past pause, breaker and missing verification."""
+    calls.limit_rate("test", webhook.pk, TooSoon)
+    return _call(calls.Test(_fresh(webhook, any_state=True)), by)[0]
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest's
+
+
+def _fresh(webhook: Webhook, *, any_state: bool = False) -> Webhook:
+    """The row as it is now, callable; what the caller holds may be old."""
+    if connections[_db()].in_atomic_block:
+        raise RuntimeError("calls that go out must not be made inside transaction.atomic")
+    row = Webhook.objects.select_related("health").get(pk=webhook.pk)
+    if row.deleted_at is not None:
+        raise NotCallable("deleted")
+    now = timezone.now()
+    reason = "" if any_state else queue.hold_reason(row, now)
+    if reason == "breaker":
+        until = row.health.breaker_until or now
+        raise NotCallable(reason, max(1.0, (until - now).total_seconds()))
+    if reason:
+        raise NotCallable(reason)
+    return row
+
+
+def _checked(interaction: Any) -> dict[str, Any]:
+    if not isinstance(interaction, dict):
+        raise Invalid({"": ["Must be an object."]})
+    details = calls.interaction_errors(interaction)
+    if details:
+        raise Invalid(details)
+    return interaction
+
+
+def _call(call: "calls.Call", by: str) -> tuple[Attempt, Any]:
+    try:
+        return calls.make(call, by=by)
+    except calls.NoSlot as full:
+        raise Busy from full
+
+
+def _answer(attempt: Attempt, answer: Any) -> dict[str, Any]:
+    if attempt.kind:
+        raise ExchangeFailed(Failure(attempt.kind, attempt.message), attempt.started_at)
+    result: dict[str, Any] = answer
+    return result
+
+
+def _db() -> str:
+    return router.db_for_write(Delivery)

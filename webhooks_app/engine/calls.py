@@ -1,0 +1,217 @@
+"""Exchanges that somebody waits for: interaction, verification, test. Recorded, never retried."""
+
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from django.db import connections, router, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from ..models import Attempt, Webhook, WebhookHealth
+from ..rules import answers
+from ..rules.failures import Failure
+from ..rules.ids import new_id, timestamp
+from . import history, loop, message
+from .loop import NoSlot
+from .sender import Outcome, Request, Sender
+
+__all__ = ["Call", "Interaction", "NoSlot", "Test", "Verification", "make"]
+
+MANUAL_CALLS_APART = timedelta(seconds=1)
+
+
+class Call(Protocol):
+    """One exchange: what is sent, and what its answer means."""
+
+    webhook: Webhook
+    exchange: str
+    request_id: str
+
+    def request(self, head: message.Head) -> Request: ...
+    def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]: ...
+    def conclude(self, failure: Failure | None, outcome: Outcome) -> None: ...
+
+
+class Interaction:
+    """A matched interaction; the receiver's answer is handed back."""
+
+    exchange: str = Attempt.Exchange.INTERACTION
+
+    def __init__(self, webhook: Webhook, interaction: dict[str, Any]) -> None:
+        self.webhook = webhook
+        self.request_id = new_id()
+        self.body = interaction_body(webhook, interaction)
+
+    def request(self, head: message.Head) -> Request:
+        return message.post(head, request_id=self.request_id, now=time.time(), body=self.body)
+
+    def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
+        if outcome.failure is not None:
+            return outcome.failure, None
+        try:
+            return None, answers.interaction(outcome.body)
+        except ValueError as error:
+            return Failure("bad_json", f"invalid JSON: {error}"), None
+
+    def conclude(self, failure: Failure | None, outcome: Outcome) -> None:
+        """Nothing but the history changes."""
+
+
+class Test(Interaction):
+    """A sample interaction, sent to find out."""
+
+    exchange = Attempt.Exchange.TEST
+    __test__ = False  # not a test of pytest's
+
+    def __init__(self, webhook: Webhook) -> None:
+        super().__init__(webhook, sample_interaction())
+
+
+class Verification:
+    """The challenge. Its outcome belongs to the URL and token that it was sent with."""
+
+    exchange: str = Attempt.Exchange.VERIFICATION
+
+    def __init__(self, webhook: Webhook) -> None:
+        self.webhook = webhook
+        self.request_id = new_id()
+        # Never digits alone, no markup: receivers echo it with any content type.
+        self.challenge = "c" + secrets.token_hex(16)
+
+    def request(self, head: message.Head) -> Request:
+        return message.challenge(
+            head, request_id=self.request_id, now=time.time(), challenge=self.challenge
+        )
+
+    def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
+        if outcome.status is None or (outcome.failure and outcome.failure.kind == "too_big"):
+            return outcome.failure, None
+        return answers.verification(outcome.status, outcome.body, self.challenge), None
+
+    def conclude(self, failure: Failure | None, outcome: Outcome) -> None:
+        """Under the row lock: what was sent must still be what stands there, else ask again."""
+        rows = Webhook.objects.live().select_for_update()
+        row = rows.filter(pk=self.webhook.pk).first()
+        if row is None or (row.url, row.token) != (self.webhook.url, self.webhook.token):
+            return
+        if failure is None:
+            row.verified_at = timezone.now()
+        elif outcome.status is not None:
+            # Only an HTTP answer withdraws it; a receiver that is down proves nothing.
+            row.verified_at = None
+        row.verification_due_at = None
+        row.save(update_fields=["verified_at", "verification_due_at"])
+
+
+def make(call: Call, *, by: str = "") -> tuple[Attempt, Any]:
+    """Make a call from a synchronous caller; returns its record and the judged answer.
+
+    Raises NoSlot when all slots of the process are taken: nothing was sent or recorded then.
+    """
+    prepared = prepare(call)
+    if not isinstance(prepared, Outcome):
+        request, seconds = prepared, call.webhook.exchange_timeout
+        _release_connections()
+
+        async def work(sender: Sender) -> Outcome:
+            return await sender.send(request, timeout=seconds)
+
+        prepared = loop.shared().run(work)
+    return finish(call, prepared, by=by)
+
+
+def prepare(call: Call) -> Request | Outcome:
+    """The request to send, or the outcome of one that cannot be made."""
+    try:
+        return call.request(message.head(call.webhook))
+    except message.Unsendable as error:
+        return Outcome(started_at=datetime.now(UTC), failure=error.failure)
+
+
+def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[Attempt, Any]:
+    """Judge and record an outcome, and change what it changes, in one transaction."""
+    failure, answer = call.judge(outcome)
+    entry = history.Entry(
+        webhook_id=call.webhook.pk,
+        exchange=call.exchange,
+        request_id=call.request_id,
+        url=message.without_token(call.webhook.url),
+        outcome=outcome,
+        failure=failure,
+        requested_by=by[:150],
+    )
+    alias = router.db_for_write(Attempt)
+    with transaction.atomic(using=alias):
+        call.conclude(failure, outcome)
+        history.record(connections[alias], [entry])
+    records = Attempt.objects.using(alias).filter(
+        webhook=call.webhook.pk, request_id=call.request_id
+    )
+    return records.order_by("-id")[0], answer
+
+
+def _release_connections() -> None:
+    """No database connection is held while a receiver takes its time."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def limit_rate(which: str, webhook_id: str, error: Callable[[], Exception]) -> None:
+    """Raise `error` when the same was asked less than a second ago, by any process."""
+    field = f"{which}_asked_at"
+    now = timezone.now()
+    free = Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__lte": now - MANUAL_CALLS_APART})
+    if not WebhookHealth.objects.filter(free, pk=webhook_id).update(**{field: now}):
+        raise error()
+
+
+# --- the body of an interaction -----------------------------------------------------------------
+
+
+def interaction_errors(interaction: dict[str, Any]) -> dict[str, list[str]]:
+    """What is wrong with a caller's interaction; unknown keys are sent on."""
+    details: dict[str, list[str]] = {}
+    for key in ("attributes", "userAttributes", "node", "result", "status"):
+        if key in interaction and not isinstance(interaction[key], dict):
+            details[key] = ["Must be an object."]
+    for key in ("chatId", "messageId", "userId", "externalId", "sessionId", "timestamp"):
+        if key in interaction and not isinstance(interaction[key], str):
+            details[key] = ["Must be a text."]
+    return details
+
+
+def interaction_body(webhook: Webhook, interaction: dict[str, Any]) -> bytes:
+    """The bytes of an interaction, in the generation the caller chose: `result` or not."""
+    body = dict(interaction)
+    if "result" in body:
+        body.setdefault("timestamp", timestamp(timezone.now()))
+        body.setdefault("status", {"code": 200, "type": "success"})
+    else:
+        node = dict(body.get("node") or {})
+        node.update(type="WEBHOOK", webhookId=webhook.pk, webhookName=webhook.name)
+        body["node"] = node
+        body.setdefault("messageId", str(uuid.uuid4()))
+        # Receivers crash without these two.
+        body.setdefault("userAttributes", {})
+        body.setdefault("attributes", {})
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
+
+
+def sample_interaction() -> dict[str, Any]:
+    """What `test` sends."""
+    return {
+        "chatId": "0" * 24,
+        "messageId": str(uuid.uuid4()),
+        "userId": "0" * 24,
+        "externalId": "",
+        "node": {"id": str(uuid.uuid4()), "name": "Test"},
+        "userAttributes": {"default_name": "Test"},
+        "attributes": {},
+    }

@@ -1,0 +1,82 @@
+"""One event loop in a thread for each process: where synchronous callers hand an exchange over.
+
+Sender, resolver and connection pool live on it, shared by all threads of the process.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from .. import conf
+from .sender import Sender
+
+T = TypeVar("T")
+
+
+class NoSlot(Exception):
+    """All slots for exchanges of this process are taken."""
+
+
+class EngineLoop:
+    """Runs coroutines for callers in other threads, at most `concurrency` at once."""
+
+    def __init__(self, make_sender: Callable[[], Sender] = Sender) -> None:
+        self._loop = new_event_loop()
+        self._sender = make_sender()
+        self._taken = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="webhooks-engine", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T:
+        """The result of `work(sender)`; the calling thread waits. Raises NoSlot."""
+        with self._lock:
+            if self._taken >= conf.concurrency():
+                raise NoSlot
+            self._taken += 1
+        try:
+            return asyncio.run_coroutine_threadsafe(work(self._sender), self._loop).result()
+        finally:
+            with self._lock:
+                self._taken -= 1
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._sender.close(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+_shared: EngineLoop | None = None
+_shared_lock = threading.Lock()
+
+
+def shared() -> EngineLoop:
+    """The loop of this process, started at first use; a forked child starts its own."""
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            _shared = EngineLoop()
+        return _shared
+
+
+def _forget() -> None:
+    global _shared, _shared_lock
+    _shared, _shared_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

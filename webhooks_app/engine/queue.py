@@ -1,0 +1,417 @@
+"""The queue is the delivery table itself; every change of a delivery's state is made here.
+
+State × verb (– changes nothing):
+
+| verb   | pending                      | delivered      | failed         | cancelled      |
+| ------ | ---------------------------- | -------------- | -------------- | -------------- |
+| finish | delivered, failed or pending | recorded only  | recorded only  | recorded only  |
+| retry  | due now                      | pending        | pending        | pending        |
+| replay | –                            | –              | pending        | –              |
+| cancel | cancelled                    | –              | –              | –              |
+| purge  | – (held too long: cancelled) | removed        | removed        | removed        |
+
+(retry and replay of what has ended start again with tries 0.)
+
+Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row. A claim
+writes nothing: a webhook has one owner at a time (see `ownership`), and the try number in the
+WHERE of the finish fences a former owner.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from .. import conf
+from ..models import Attempt, Delivery, Webhook, WebhookHealth
+from . import history, rows
+
+CHANNEL = "webhooks_due"  # PostgreSQL: NOTIFY after every commit that made something due
+ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
+
+HOLD_REASONS = {
+    "paused": "The webhook is paused.",
+    "gone": "The webhook is stopped: the receiver says it is gone (410).",
+    "failing": "The webhook is stopped: nothing but failure for 5 days.",
+    "unverified": "The webhook is not verified: its URL has not passed the challenge.",
+    "breaker": "The webhook's breaker is open after many failures in a row.",
+}
+
+
+def schedule_text(delays: Sequence[float]) -> str:
+    """A retry schedule as a delivery keeps it."""
+    return ",".join(f"{delay:g}" for delay in delays)
+
+
+def hold_reason(webhook: Webhook, now: datetime) -> str:
+    """Why the webhook may not be called now, one of HOLD_REASONS; `""` when it may."""
+    if webhook.stopped:
+        return webhook.stopped
+    if conf.verification_required() and not webhook.verified:
+        return "unverified"
+    until = webhook.health.breaker_until
+    return "breaker" if until is not None and until > now else ""
+
+
+# --- what people ask for ----------------------------------------------------------------------
+
+
+def retry(delivery_id: str, *, by: str = "") -> bool:
+    """Due now; unless pending, tries from 0. False when its webhook is deleted."""
+    now = timezone.now()
+    rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
+    if rows_.filter(state=Delivery.State.PENDING).update(due_at=now, requested_by=by[:150]):
+        return True
+    return bool(_restart(rows_.exclude(state=Delivery.State.PENDING), now, by))
+
+
+def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
+    return Delivery.objects.filter(
+        webhook=webhook_id,
+        webhook__deleted_at__isnull=True,
+        state=Delivery.State.FAILED,
+        finished_at__gte=since,
+    )
+
+
+def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
+    """All failed since a moment, once more; returns how many."""
+    return _restart(failed_since(webhook_id, since), timezone.now(), by)
+
+
+def _restart(deliveries: "QuerySet[Delivery]", now: datetime, by: str) -> int:
+    return deliveries.update(
+        state=Delivery.State.PENDING,
+        reason="",
+        due_at=now,
+        tries=0,
+        finished_at=None,
+        requested_by=by[:150],
+    )
+
+
+def cancel(delivery_id: str, reason: str) -> bool:
+    return bool(_cancel(Delivery.objects.filter(pk=delivery_id), reason))
+
+
+def cancel_all(webhook_id: str, reason: str) -> int:
+    return _cancel(Delivery.objects.filter(webhook=webhook_id), reason)
+
+
+def _cancel(deliveries: "QuerySet[Delivery]", reason: str) -> int:
+    return deliveries.filter(state=Delivery.State.PENDING).update(
+        state=Delivery.State.CANCELLED, reason=reason[:255], finished_at=timezone.now()
+    )
+
+
+def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
+    """Hold everything of a webhook. False when it is stopped already: the first reason stays."""
+    return bool(
+        Webhook.objects.live()
+        .filter(pk=webhook_id, stopped="")
+        .update(stopped=reason, stopped_note=note, stopped_by=by[:150], stopped_at=timezone.now())
+    )
+
+
+def start(webhook_id: str) -> bool:
+    """Clear the reason for which a webhook is stopped, and the run of failures behind it."""
+    with transaction.atomic(using=router.db_for_write(Webhook)):
+        started = (
+            Webhook.objects.live()
+            .filter(pk=webhook_id)
+            .exclude(stopped="")
+            .update(stopped="", stopped_note="", stopped_by="", stopped_at=None)
+        )
+        if started:
+            # Else the next single failure would stop it again.
+            WebhookHealth.objects.filter(pk=webhook_id).update(
+                failures_in_row=0, failing_since=None, breaker_until=None, breaker_trips=0
+            )
+    announce(router.db_for_write(Webhook))
+    return bool(started)
+
+
+_announced = 0.0
+
+
+def announce(alias: str) -> None:
+    """Wake the workers once the present transaction has committed.
+
+    SQLite's worker sees every commit by itself. On PostgreSQL a NOTIFY in every transaction would
+    cost producers a quarter of their rate, so a process sends one in 10 ms at most; workers look
+    again until twice that has passed.
+    """
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        transaction.on_commit(lambda: _notify(connection), using=alias)
+
+
+def _notify(connection: BaseDatabaseWrapper) -> None:
+    global _announced
+    now = time.monotonic()
+    if now - _announced < ANNOUNCE_APART:
+        return
+    _announced = now
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+# --- what the worker does: discover, claim, finish ----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """How many deliveries of a webhook there is room for, and the place read up to."""
+
+    webhook_id: str
+    room: int
+    after: tuple[Any, str] | None  # due_at as the database gave it, id
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A delivery that is due, as the claim read it."""
+
+    id: str
+    webhook_id: str
+    tries: int
+    body: bytes
+    retry_schedule: str
+    requested_by: str
+    place: tuple[Any, str]
+    version: int  # of the webhook
+
+
+@dataclass(slots=True)
+class Finished:
+    """What becomes of a delivery after an attempt."""
+
+    entry: history.Entry
+    tries: int  # before this attempt
+    state: str
+    due_at: datetime
+    finished_at: datetime | None
+    gone: bool = False  # the receiver answered 410
+
+
+_D = Delivery._meta.db_table
+_W = Webhook._meta.db_table
+
+
+def moment(connection: BaseDatabaseWrapper, value: datetime) -> Any:
+    """A moment as a parameter of raw SQL."""
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def newly_due(connection: BaseDatabaseWrapper, since: datetime, now: datetime) -> list[str]:
+    """Webhooks with a pending delivery that became due after `since`, up to `now`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT DISTINCT webhook_id FROM {_D} "
+            "WHERE state = 'pending' AND due_at > %s AND due_at <= %s",
+            [moment(connection, since), moment(connection, now)],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def waiting(connection: BaseDatabaseWrapper, now: datetime) -> list[str]:
+    """All webhooks with a pending delivery that is due: a loose index scan, a few µs a webhook.
+
+    Catches what `newly_due` cannot see: late commits and clocks that went backwards.
+    """
+    following = (
+        f"SELECT d.webhook_id FROM {_D} d WHERE d.state = 'pending' AND d.webhook_id > w.id "
+        "ORDER BY d.webhook_id LIMIT 1"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH RECURSIVE w(id) AS (
+              SELECT (SELECT d.webhook_id FROM {_D} d WHERE d.state = 'pending'
+                      ORDER BY d.webhook_id LIMIT 1)
+              UNION ALL
+              SELECT ({following}) FROM w WHERE w.id IS NOT NULL
+            )
+            SELECT w.id FROM w WHERE w.id IS NOT NULL AND EXISTS (
+              SELECT 1 FROM {_D} d
+              WHERE d.state = 'pending' AND d.webhook_id = w.id AND d.due_at <= %s
+            )""",
+            [moment(connection, now)],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+_CLAIMED = "d.id, d.webhook_id, d.tries, d.payload, d.retry_schedule, d.requested_by, d.due_at"
+
+
+def _callable_sql() -> str:
+    verified = "h.verified_at IS NOT NULL AND " if conf.verification_required() else ""
+    return f"{verified}h.stopped = '' AND h.deleted_at IS NULL"
+
+
+def claim(connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime) -> list[Claimed]:
+    """Due deliveries of callable webhooks, by due time, from each webhook's own place on.
+
+    Writes nothing; only the owner of these webhooks may call it.
+    """
+    if connection.vendor == "postgresql":
+        return _claim_at_once(connection, wants, now)
+    return _claim_one_by_one(connection, wants, now)
+
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _claim_at_once(
+    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime
+) -> list[Claimed]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {_CLAIMED}, h.version
+            FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[])
+                   AS w(id, room, after_due, after_id)
+            JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
+            CROSS JOIN LATERAL (
+              SELECT * FROM {_D} p
+              WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
+                AND (p.due_at, p.id) > (w.after_due, w.after_id)
+              ORDER BY p.due_at, p.id LIMIT w.room
+            ) d""",
+            [
+                [want.webhook_id for want in wants],
+                [want.room for want in wants],
+                [want.after[0] if want.after else _BEGINNING for want in wants],
+                [want.after[1] if want.after else "" for want in wants],
+                now,
+            ],
+        )
+        return [_claimed(row) for row in cursor.fetchall()]
+
+
+def _claim_one_by_one(
+    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime
+) -> list[Claimed]:
+    claimed = []
+    sql = f"""
+        SELECT {_CLAIMED}, h.version FROM {_D} d JOIN {_W} h ON h.id = d.webhook_id
+        WHERE d.state = 'pending' AND d.webhook_id = %s AND d.due_at <= %s
+          AND (d.due_at, d.id) > (%s, %s) AND {_callable_sql()}
+        ORDER BY d.due_at, d.id LIMIT %s"""
+    until = moment(connection, now)
+    with connection.cursor() as cursor:
+        for want in wants:
+            after = want.after or ("", "")
+            cursor.execute(sql, [want.webhook_id, until, *after, want.room])
+            claimed.extend(_claimed(row) for row in cursor.fetchall())
+    return claimed
+
+
+def _claimed(row: Sequence[Any]) -> Claimed:
+    return Claimed(
+        id=row[0],
+        webhook_id=row[1],
+        tries=row[2],
+        body=bytes(row[3]),
+        retry_schedule=row[4],
+        requested_by=row[5],
+        place=(row[6], row[0]),
+        version=row[7],
+    )
+
+
+_FINISH_COLUMNS = [
+    ("id", "text"),
+    ("tries", "int"),
+    ("state", "text"),
+    ("due_at", "timestamptz"),
+    ("finished_at", "timestamptz"),
+    ("last_status", "int"),
+    ("last_error", "text"),
+]
+
+
+def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
+    """New states, attempts and health of a batch, in one transaction.
+
+    A delivery that was cancelled meanwhile, or taken over by another worker, keeps its state; the
+    attempt is recorded all the same, because it happened.
+    """
+    # `finished_at IS NULL` says pending without the words of the partial indexes: with statistics
+    # from an empty queue PostgreSQL would else walk the whole due index for each batch.
+    cast = "::timestamptz" if connection.vendor == "postgresql" else ""
+    sql = f"""
+        UPDATE {_D} AS d SET
+          state = r.state, due_at = r.due_at{cast}, tries = r.tries + 1,
+          finished_at = r.finished_at{cast}, last_status = r.last_status,
+          last_error = r.last_error, requested_by = ''
+        FROM {rows.source(connection, "r", _FINISH_COLUMNS)}
+        WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
+    values = [_finish_row(item) for item in sorted(batch, key=lambda item: item.entry.request_id)]
+    with transaction.atomic(using=connection.alias):
+        with connection.cursor() as cursor:
+            cursor.execute(sql, rows.parameters(connection, values))
+        history.record(connection, [item.entry for item in batch])
+        for webhook_id in {item.entry.webhook_id for item in batch if item.gone}:
+            stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
+
+
+def _finish_row(item: Finished) -> tuple[Any, ...]:
+    failure = item.entry.failure
+    return (
+        item.entry.request_id,
+        item.tries,
+        item.state,
+        item.due_at,
+        item.finished_at,
+        item.entry.outcome.status,
+        history.storable(failure.message) if failure else "",
+    )
+
+
+# --- what time does ---------------------------------------------------------------------------
+
+
+def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) -> dict[str, int]:
+    """Remove what finished longer ago than `older_than`, and give up what was held that long.
+
+    Deliveries that are pending stay, unless their webhook is held: those are cancelled with the
+    reason "held too long". Returns how many of each. Deletes `at_once` rows a transaction.
+    """
+    before = timezone.now() - older_than
+    finished = Delivery.objects.exclude(state=Delivery.State.PENDING).filter(finished_at__lt=before)
+    loose = Attempt.objects.filter(delivery__isnull=True, started_at__lt=before)
+    held = Delivery.objects.pending().filter(due_at__lt=before)
+    held = held.exclude(webhook__in=_callable_webhooks())
+    if dry_run:
+        return {
+            "deliveries": finished.count(),
+            "attempts": loose.count()
+            + Attempt.objects.filter(delivery__in=finished.values("pk")).count(),
+            "held too long": held.count(),
+        }
+    cancelled = _cancel(held, "held too long")
+    removed = {"deliveries": 0, "attempts": 0, "held too long": cancelled}
+    while ids := list(finished.values_list("pk", flat=True)[:at_once]):
+        with transaction.atomic(using=router.db_for_write(Delivery)):
+            removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
+            # Retried meanwhile? The state in the WHERE keeps it.
+            removed["deliveries"] += finished.filter(pk__in=ids).delete()[0]
+    while numbers := list(loose.values_list("pk", flat=True)[:at_once]):
+        removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
+    gone = Webhook.objects.filter(deleted_at__lt=before)
+    gone.filter(deliveries__isnull=True, attempts__isnull=True).delete()
+    return removed
+
+
+def _callable_webhooks() -> "QuerySet[Webhook]":
+    webhooks = Webhook.objects.live().filter(stopped="")
+    if conf.verification_required():
+        webhooks = webhooks.filter(verified_at__isnull=False)
+    return webhooks.values("pk")
