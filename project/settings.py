@@ -30,7 +30,7 @@ if not SECRET_KEY:
             "SECRET_KEY is not set. `make run` writes one into .env; elsewhere set it in the "
             "environment (outside DEBUG there is no default)."
         )
-    SECRET_KEY = "insecure-development-key-for-DEBUG-only-" + "x" * 20  # noqa: S105
+    SECRET_KEY = "insecure-development-key-for-DEBUG-only-" + "x" * 20
 ALLOWED_HOSTS = read(env.list, "ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = read(env.list, "CSRF_TRUSTED_ORIGINS", [])
 

@@ -1,0 +1,17 @@
+"""The front door of the standalone site. It holds no secrets and asks the database nothing."""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    return render(request, "home.html")
+
+
+@require_safe
+def readme(request: HttpRequest) -> HttpResponse:
+    text = (settings.BASE_DIR / "README.md").read_text(encoding="utf-8")
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
