@@ -1,0 +1,169 @@
+"""Who calls: a developer access token, or the session of a person in the browsable API.
+
+Nothing else authenticates: no token in the query, no identity header of a proxy.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
+from rest_framework.request import Request
+
+from ..models import AccessToken, Account, Delivery, Webhook
+from ..models.delivery import DeliveryQuerySet
+from ..models.webhook import WebhookQuerySet
+from .errors import Problem, invalid
+
+_BEARER = re.compile(r"bearer(?: +(?P<secret>.*?))? *\Z", re.IGNORECASE | re.DOTALL)
+_ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,64}\Z")
+
+MANAGE = frozenset({"manage"})
+READ = frozenset({"manage", "read"})
+SEND = frozenset({"manage", "send"})
+HISTORY = frozenset({"manage", "read", "send"})
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a verb asks for: one of these scopes of a token, this permission of a session."""
+
+    scopes: frozenset[str]
+    permission: str  # codename within the app
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller: whose webhooks it sees, and whether it sees their secrets."""
+
+    by: str
+    masked: bool
+
+    def webhooks(self) -> WebhookQuerySet:
+        raise NotImplementedError
+
+    def deliveries(self) -> DeliveryQuerySet:
+        raise NotImplementedError
+
+    def account(self) -> Account:
+        """The account that a new webhook belongs to. Raises Problem 400 when it is not clear."""
+        raise NotImplementedError
+
+    def refusal(self, need: Need) -> str:
+        """Why the caller may not do what needs this; `""` when it may."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCaller(Caller):
+    token: AccessToken
+
+    def webhooks(self) -> WebhookQuerySet:
+        return Webhook.objects.for_account(self.token.account)
+
+    def deliveries(self) -> DeliveryQuerySet:
+        return Delivery.objects.for_account(self.token.account)
+
+    def account(self) -> Account:
+        return self.token.account
+
+    def refusal(self, need: Need) -> str:
+        if self.token.scope in need.scopes:
+            return ""
+        wanted = " or ".join(sorted(need.scopes))
+        return f"The scope of this token is {self.token.scope}; this needs {wanted}."
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCaller(Caller):
+    """Acts for the accounts its user is a member of, a superuser for all; or for one `chosen`."""
+
+    user: Any
+    chosen: Account | None
+
+    @staticmethod
+    def accounts(user: Any) -> Any:
+        everything = Account.objects.all()
+        return everything if user.is_superuser else everything.filter(members=user)
+
+    def webhooks(self) -> WebhookQuerySet:
+        if self.chosen is not None:
+            return Webhook.objects.for_account(self.chosen)
+        return Webhook.objects.live().filter(account__in=self.accounts(self.user))
+
+    def deliveries(self) -> DeliveryQuerySet:
+        return Delivery.objects.filter(webhook__in=self.webhooks())
+
+    def account(self) -> Account:
+        if self.chosen is not None:
+            return self.chosen
+        first_two = list(self.accounts(self.user)[:2])
+        if len(first_two) == 1:
+            return first_two[0]
+        if first_two:
+            problem = "You act for several accounts: choose one with ?account=<name>."
+        else:
+            problem = "You are a member of no account: choose one of yours with ?account=<name>."
+        raise invalid({"account": [problem]})
+
+    def refusal(self, need: Need) -> str:
+        if self.user.has_perm(f"webhooks_app.{need.permission}"):
+            return ""
+        return f"Your user needs the permission webhooks_app.{need.permission}."
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <developer access token>`."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        match = _BEARER.match(request.META.get("HTTP_AUTHORIZATION", ""))
+        if match is None:
+            return None
+        token = AccessToken.objects.for_secret(match["secret"] or "")
+        if token is None:
+            raise exceptions.AuthenticationFailed(
+                "The access token is unknown, revoked or expired."
+            )
+        token.note_use(timezone.now())
+        caller = TokenCaller(
+            by=(token.name or token.hint)[:150],
+            masked=token.scope != AccessToken.Scope.MANAGE,
+            token=token,
+        )
+        return AnonymousUser(), caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class SessionAuthentication(DRFSessionAuthentication):
+    """The session of a person, with Django's CSRF check for everything that writes."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user = found[0]
+        chosen = _chosen_account(user, request.query_params.get("account"))
+        return user, SessionCaller(
+            by=user.get_username()[:150], masked=True, user=user, chosen=chosen
+        )
+
+    def enforce_csrf(self, request: Request | HttpRequest) -> None:
+        # The plain request: DRF's own would parse the body before the caller has been judged.
+        super().enforce_csrf(getattr(request, "_request", request))
+
+
+def _chosen_account(user: Any, name: str | None) -> Account | None:
+    if name is None:
+        return None
+    if _ACCOUNT_NAME.match(name):
+        account = SessionCaller.accounts(user).filter(name=name).first()
+        if account is not None:
+            return account  # type: ignore[no-any-return]
+    raise Problem(404, "There is no account of yours with this name.")

@@ -1,0 +1,188 @@
+"""The base of all our views: every policy is set here, nothing is read from the host's settings."""
+
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from django.db import connections, router, transaction
+from django.utils import timezone
+from django.utils.html import escape
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import ViewSet
+
+from ..models import Delivery, Webhook
+from ..rules.ids import is_id, timestamp
+from . import body, errors, rendering, schema
+from .authentication import BearerAuthentication, Caller, Need, SessionAuthentication
+
+
+class Allowed(BasePermission):
+    """The scope of the token, or Django's permission of the session, for the verb at hand."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not isinstance(request.auth, Caller):
+            raise NotAuthenticated
+        need = view.needs.get(view.action)
+        self.message = request.auth.refusal(need) if need is not None else ""
+        return not self.message
+
+
+class ApiViewSet(ViewSet):
+    """Judges in this order: 401, 404 (not yours), 403, then the verb's own 400 and 409.
+
+    `needs` names what each action asks for; `target` says what the id in the path is.
+    """
+
+    authentication_classes = [BearerAuthentication, SessionAuthentication]
+    permission_classes = [Allowed]
+    parser_classes = [body.StrictJSONParser]
+    renderer_classes = [rendering.ApiJSONRenderer, rendering.ApiBrowsableRenderer]
+    content_negotiation_class = rendering.Negotiation
+    throttle_classes: ClassVar[list] = []
+    versioning_class = None
+    metadata_class = None
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+    schema = schema.base_schema()
+
+    needs: ClassVar[dict[str, Need]] = {}
+    target: ClassVar[str] = "webhook"
+    title = "Webhooks"
+    example: ClassVar[Any] = {}  # what the browsable API's form starts from
+
+    webhook: Webhook
+    delivery: Delivery
+    sent = b""  # the body, once it was read
+
+    @classmethod
+    def as_view(cls, actions: Any = None, **initkwargs: Any) -> Any:
+        view = super().as_view(actions, **initkwargs)
+        # Each verb opens its own transaction; some call out, which no transaction may enclose.
+        for alias in connections:
+            view = transaction.non_atomic_requests(alias)(view)
+        return view
+
+    # --- judging a request
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.format_kwarg = None
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
+            request
+        )
+        request.version, request.versioning_scheme = None, None
+        if not isinstance(request.auth, Caller):
+            raise NotAuthenticated
+        if "id" in kwargs:
+            self.find(kwargs["id"])
+        self.check_permissions(request)
+
+    @property
+    def caller(self) -> Caller:
+        return self.request.auth  # type: ignore[return-value]
+
+    def find(self, ident: str) -> None:
+        """Set `webhook` or `delivery`. Unknown, malformed and foreign ids are the same 404."""
+        if not is_id(ident):
+            raise errors.Problem(404, errors.NOT_FOUND)
+        if self.target == "delivery":
+            delivery = self.deliveries().filter(pk=ident).first()
+            if delivery is None:
+                raise errors.Problem(404, errors.NOT_FOUND)
+            self.delivery = delivery
+        else:
+            webhook = self.webhooks().filter(pk=ident).first()
+            if webhook is None:
+                raise errors.Problem(404, errors.NOT_FOUND)
+            self.webhook = webhook
+
+    def webhooks(self) -> Any:
+        return self.caller.webhooks().select_related("health")
+
+    def deliveries(self) -> Any:
+        return (
+            self.caller.deliveries()
+            .select_related("webhook__health")
+            .defer("payload", "webhook__token", "webhook__auth_password")
+        )
+
+    def locked(self) -> Webhook:
+        """The webhook with its row locked, as it stands now; inside `self.atomic()` only."""
+        rows = self.caller.webhooks().select_for_update(of=("self",))
+        webhook = rows.filter(pk=self.webhook.pk).first()
+        if webhook is None:
+            raise errors.Problem(404, errors.NOT_FOUND)
+        return webhook
+
+    @staticmethod
+    def atomic() -> AbstractContextManager[None]:
+        return transaction.atomic(using=router.db_for_write(Webhook))
+
+    # --- reading and answering
+
+    def read_bytes(self) -> bytes:
+        self.sent = body.read_json_bytes(self.request._request)
+        return self.sent
+
+    def read(self, shape: type[Serializer], *, partial: bool = False) -> dict[str, Any]:
+        """The JSON object that was sent, in this shape. Raises 400, 411, 413, 415."""
+        serializer = shape(data=body.loads_object(self.read_bytes()), partial=partial)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+    def show(self, shape: type[Serializer], instance: Any) -> dict[str, Any]:
+        return dict(shape(instance, context={"masked": self.caller.masked}).data)
+
+    def done(self, ident: str) -> Response:
+        """The documented envelope."""
+        return Response(
+            {
+                "id": ident,
+                "timestamp": timestamp(timezone.now()),
+                "status": {"code": 200, "type": "success"},
+            }
+        )
+
+    def form_content(self) -> Any:
+        """What the browsable API's form starts from, for `self.action`."""
+        return self.example
+
+    # --- DRF's hooks
+
+    def get_exception_handler(self) -> Any:
+        return errors.handle
+
+    def get_format_suffix(self, **kwargs: Any) -> None:
+        return None
+
+    def get_view_name(self) -> str:
+        return self.title
+
+    def get_view_description(self, html: bool = False) -> str:
+        text = " ".join((type(self).__doc__ or "").split())
+        return escape(text) if html else text
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = self.get_exception_handler()(exc, self.get_exception_handler_context())
+        response.exception = True
+        return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        self.response = response
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "no-store"  # secrets in clear, and states of the moment
+        return response
+
+
+class UnknownPath(ApiViewSet):
+    """Any other path below ours: a JSON 404, after the 401."""
+
+    schema = None
+    title = "Not found"
+
+    def find(self, ident: str) -> None:
+        raise errors.Problem(404, errors.NOT_FOUND)
+
+    def nothing(self, request: Request, id: str) -> Response:
+        raise errors.Problem(404, errors.NOT_FOUND)

@@ -1,0 +1,182 @@
+"""Every answer that is no success, in the documented envelope; set on our base view alone."""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.core.signals import got_request_exception
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.utils import timezone
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from .. import actions
+from ..models import Webhook
+from ..rules.ids import timestamp
+
+logger = logging.getLogger("webhooks_app.api")
+
+NOT_FOUND = "There is nothing of yours under this address."
+FORBIDDEN = "You may not do this."
+TOO_LARGE = "The body is larger than 1 MiB."
+DATABASE_RETRY_AFTER = 5  # seconds
+
+
+class Problem(exceptions.APIException):
+    """An error answer: HTTP status, a sentence, and what the envelope's `details` should hold."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status
+        self.message = message
+        self.details = details
+        self.retry_after = retry_after
+
+
+def invalid(details: Mapping[str, Any]) -> Problem:
+    """400 with a list of sentences per field, nested as the input was."""
+    return Problem(400, _summary(details), details)
+
+
+def envelope(status: int, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The documented envelope of an error; HTTP status and `status.code` are equal."""
+    inner: dict[str, Any] = {"code": status, "type": "error", "message": message}
+    if details:
+        inner["details"] = details
+    return {"timestamp": timestamp(timezone.now()), "status": inner}
+
+
+def handle(exception: Exception, context: dict[str, Any]) -> Response:
+    """The answer to any exception of a view. What nobody foresaw is logged and hidden: a 500."""
+    problem = _problem(exception)
+    if problem is None:
+        problem = _unforeseen(exception, context)
+    set_rollback()
+    response = Response(
+        envelope(problem.status_code, problem.message, problem.details),
+        status=problem.status_code,
+    )
+    if problem.status_code == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    if problem.retry_after is not None:
+        response["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    return response
+
+
+def _problem(exception: Exception) -> Problem | None:
+    match exception:
+        case Problem():
+            return exception
+        case actions.ActionError():
+            return _of_action(exception)
+        case exceptions.ValidationError():
+            return invalid(_plain(exception.detail))
+        case exceptions.NotAuthenticated():
+            return Problem(401, "Send a developer access token: Authorization: Bearer <token>.")
+        case exceptions.MethodNotAllowed():
+            return Problem(405, "This address does not know the method of the request.")
+        case exceptions.NotFound() | Http404() | Webhook.DoesNotExist():
+            return Problem(404, NOT_FOUND)
+        case exceptions.PermissionDenied():
+            return Problem(403, str(exception.detail))
+        case PermissionDenied():
+            return Problem(403, FORBIDDEN)
+        case exceptions.APIException():
+            return Problem(exception.status_code, str(exception.detail))
+        case RequestDataTooBig():
+            return Problem(413, TOO_LARGE)
+        case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
+            return Problem(400, "The request cannot be read.")
+        case OperationalError() | InterfaceError():
+            logger.warning("the database did not answer", exc_info=exception)
+            return Problem(
+                503,
+                "The database does not answer at the moment; try again.",
+                retry_after=DATABASE_RETRY_AFTER,
+            )
+    return None
+
+
+def _of_action(error: actions.ActionError) -> Problem:
+    match error:
+        case actions.Invalid():
+            return invalid(error.details)
+        case actions.NotCallable(reason="deleted"):
+            return Problem(404, NOT_FOUND)
+        case actions.NotCallable(reason="breaker"):
+            return Problem(
+                503, error.message, {"reason": error.reason}, retry_after=error.retry_after or 1
+            )
+        case actions.NotCallable():
+            return Problem(409, error.message, {"reason": error.reason})
+        case actions.TooSoon():
+            return Problem(429, error.message, retry_after=error.retry_after)
+        case actions.Busy():
+            return Problem(503, error.message, retry_after=error.retry_after)
+        case actions.ExchangeFailed():
+            failure = error.failure
+            status = 504 if failure.kind in ("timeout", "connect_timeout") else 502
+            return Problem(
+                status,
+                failure.message,
+                {
+                    "date": timestamp(error.date),
+                    "kind": failure.kind,
+                    "advice": failure.advice,
+                },
+            )
+    return Problem(409, error.message)
+
+
+def _unforeseen(exception: Exception, context: dict[str, Any]) -> Problem:
+    request = context.get("request")
+    logger.error("unforeseen error in the API", exc_info=exception)
+    # Error trackers and the test client listen to this signal.
+    got_request_exception.send(
+        sender=type(context.get("view")), request=getattr(request, "_request", request)
+    )
+    return Problem(500, "Something went wrong on our side; it was logged.")
+
+
+def _plain(detail: Any) -> dict[str, Any]:
+    """DRF's error details as plain JSON, always an object."""
+    if isinstance(detail, Mapping):
+        return {str(key): _plain_value(value) for key, value in detail.items()}
+    return {"body": _plain_value(detail)}
+
+
+def _plain_value(detail: Any) -> Any:
+    if isinstance(detail, Mapping):
+        return _plain(detail)
+    if isinstance(detail, list | tuple):
+        return [_plain_value(item) for item in detail]
+    return str(detail)
+
+
+def _summary(details: Mapping[str, Any]) -> str:
+    """The first sentence of the details with its path: `headers.3.name: …`."""
+    path: list[str] = []
+    found: Any = details
+    while isinstance(found, Mapping) and found:
+        key, found = next(iter(found.items()))
+        path.append(str(key))
+    if isinstance(found, list | tuple) and found:
+        found = found[0]
+    return f"{'.'.join(path)}: {found}"

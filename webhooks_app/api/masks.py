@@ -1,0 +1,78 @@
+"""Secrets that are sent back as the mask they were shown as."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from ..models import Webhook
+from ..rules.validators import MASK, parse_url
+from .errors import invalid
+
+ANEW = "The secret goes to the origin it was saved with: to change it, enter the secrets anew."
+
+
+def changes(sent: dict[str, Any], webhook: Webhook | None, *, masked: bool) -> dict[str, Any]:
+    """Arguments of `actions.create_webhook` or `update_webhook` for a body that was sent.
+
+    The exact mask keeps the stored value: token and password by field, header values by name, the
+    n-th of the same name. A mask with nothing behind it stays, and the verb refuses it. Who is
+    `masked` cannot send kept secrets to another origin (Problem 400).
+    """
+    found = {field: sent[field] for field in ("name", "url", "token") if field in sent}
+    if webhook is not None and found.get("token") == MASK and webhook.token:
+        found["token"] = webhook.token
+    if "auth" in sent:
+        password = sent["auth"].get("password", "")
+        if webhook is not None and password == MASK and webhook.auth_password:
+            password = webhook.auth_password
+        found["auth_username"] = sent["auth"].get("username", "")
+        found["auth_password"] = password
+    if "headers" in sent:
+        found["headers"] = list(_headers(sent["headers"], webhook))
+    if masked and webhook is not None and _changes_origin(found, webhook):
+        kept = _kept(sent, webhook)
+        if kept:
+            raise invalid({field: [ANEW] for field in kept})
+    return found
+
+
+def _headers(sent: list[dict[str, Any]], webhook: Webhook | None) -> Iterator[tuple[Any, Any]]:
+    stored: dict[str, list[str]] = defaultdict(list)
+    for header in webhook.headers.all() if webhook is not None else ():
+        stored[header.name.lower()].append(header.value)
+    seen: dict[str, int] = defaultdict(int)
+    for header in sent:
+        name, value = header["name"], header["value"]
+        key = name.lower() if isinstance(name, str) else ""
+        place = seen[key]
+        seen[key] += 1
+        if value == MASK and place < len(stored[key]):
+            value = stored[key][place]
+        yield name, value
+
+
+def _changes_origin(found: dict[str, Any], webhook: Webhook) -> bool:
+    if "url" not in found or found["url"] == webhook.url or not isinstance(found["url"], str):
+        return False
+    try:
+        return parse_url(found["url"]).origin != parse_url(webhook.url).origin
+    except ValueError:
+        return True
+
+
+def _kept(sent: dict[str, Any], webhook: Webhook) -> list[str]:
+    """The fields whose stored secrets would live on, by a mask or by being left out."""
+    kept = []
+    if webhook.token and sent.get("token", MASK) == MASK:
+        kept.append("token")
+    headers = sent.get("headers")
+    if headers is None:
+        keeps_headers = webhook.headers.exists()
+    else:
+        keeps_headers = any(header["value"] == MASK for header in headers)
+    if keeps_headers:
+        kept.append("headers")
+    auth = sent.get("auth")
+    if webhook.auth_password and (auth is None or auth.get("password", "") == MASK):
+        kept.append("auth")
+    return kept

@@ -1,0 +1,101 @@
+"""Query parameters: read strictly, 400 for what cannot be meant; and pages of lists."""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ..rules.ids import is_id
+from .errors import invalid
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+_BIGGEST_KEY = 2**63 - 1
+
+
+def text(request: Request, name: str, limit: int) -> str:
+    """A text of at most `limit` characters; `""` when it is left out."""
+    value: str = request.query_params.get(name, "")
+    if len(value) > limit:
+        raise invalid({name: [f"Must have at most {limit:,} characters."]})
+    if "\0" in value:
+        raise invalid({name: ["Must not contain NUL characters."]})
+    return value
+
+
+def choice(request: Request, name: str, allowed: Collection[str]) -> str:
+    """One of `allowed`; `""` when it is left out."""
+    value: str = request.query_params.get(name, "")
+    if value and value not in allowed:
+        raise invalid({name: [f"Must be one of: {', '.join(allowed)}."]})
+    return value
+
+
+def moment(request: Request, name: str) -> datetime | None:
+    value = request.query_params.get(name, "")
+    return read_moment(name, value) if value else None
+
+
+def read_moment(name: str, value: object) -> datetime:
+    """An ISO 8601 moment (UTC where it names no offset). Raises Problem 400."""
+    problem = invalid({name: ["Must be a moment like 2018-01-12T13:40:40.260Z."]})
+    if not isinstance(value, str):
+        raise problem
+    try:
+        found = datetime.fromisoformat(value)
+        if timezone.is_naive(found):
+            return found.replace(tzinfo=UTC)
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise problem from None
+
+
+def limit(request: Request, default: int | None = DEFAULT_LIMIT) -> int | None:
+    value = request.query_params.get("limit", "")
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) <= 4):
+        value = "0"
+    if not 1 <= int(value) <= MAX_LIMIT:
+        raise invalid({"limit": [f"Must be a whole number from 1 to {MAX_LIMIT}."]})
+    return int(value)
+
+
+def after_id(request: Request) -> str:
+    """The id after which the page begins; `""` for the first page."""
+    value: str = request.query_params.get("after", "")
+    if value and not is_id(value):
+        raise invalid({"after": ["Must be an id: 24 hexadecimal digits, lower case."]})
+    return value
+
+
+def after_key(request: Request) -> int | None:
+    """The number after which the page begins; None for the first page."""
+    value = request.query_params.get("after", "")
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= 19):
+        raise invalid({"after": ["Must be an id of this list."]})
+    return min(int(value), _BIGGEST_KEY)
+
+
+def page(
+    request: Request,
+    rows: Any,
+    size: int | None,
+    show: Callable[[Any], Any],
+    key: Callable[[Any], Any],
+) -> Response:
+    """A bare array of at most `size` rows (all for None), with `Link` when there are more."""
+    found = list(rows if size is None else rows[: size + 1])
+    response = Response([show(row) for row in (found if size is None else found[:size])])
+    if size is not None and len(found) > size:
+        parameters = request.query_params.copy()
+        parameters["limit"] = str(size)
+        parameters["after"] = str(key(found[size - 1]))
+        address = request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
+        response["Link"] = f'<{address}>; rel="next"'
+    return response

@@ -1,0 +1,118 @@
+"""JSON for every client, DRF's browsable API for a person in a browser.
+
+An `Accept` that names neither is answered in JSON (never 406), and so is every request that
+brings an `Authorization` header.
+"""
+
+import json
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.urls import reverse
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.request import Request, override_method
+
+
+class ApiJSONRenderer(JSONRenderer):
+    charset = None
+    ensure_ascii = False
+    compact = True
+    strict = True
+
+
+class RawForm(forms.Form):
+    """The raw JSON form; DRF's script sends it with the content type it names."""
+
+    _content_type = forms.CharField(
+        initial="application/json",
+        widget=forms.HiddenInput(attrs={"data-override": "content-type"}),
+    )
+    _content = forms.CharField(
+        label="JSON",
+        required=False,
+        widget=forms.Textarea(
+            attrs={"data-override": "content", "rows": 14, "spellcheck": "false"}
+        ),
+    )
+
+
+class ApiBrowsableRenderer(BrowsableAPIRenderer):
+    """The browsable API with the raw JSON form only.
+
+    HTML forms cannot hold lists, and an untouched form of masked secrets would wipe them.
+    """
+
+    def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
+        if method != "DELETE":
+            return None
+        with override_method(view, request, method) as cloned:
+            return self.show_form_for_method(view, method, cloned, None)
+
+    def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
+        with override_method(view, request, method) as cloned:
+            if not self.show_form_for_method(view, method, cloned, None):
+                return None
+            content = view.form_content()
+        if request.method == method and view.sent and view.response.status_code >= 400:
+            text = view.sent.decode("utf-8", "replace")  # what was refused can be mended
+        else:
+            text = json.dumps(content, indent=4, ensure_ascii=False)
+        return RawForm(initial={"_content": text})
+
+    def get_filter_form(self, data: Any, view: Any, request: Any) -> None:
+        return None
+
+    def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
+        here = request.path.rstrip("/")
+        root = reverse("webhooks_app:webhooks")
+        crumbs = [("Webhooks", root)]
+        above, _, last = here.rpartition("/")
+        if here != root:
+            if above.startswith(root + "/"):
+                crumbs.append((above.rpartition("/")[2], above))
+            crumbs.append((last, here))
+        query = f"?account={self._account(request)}" if self._account(request) else ""
+        return [(name, path + query) for name, path in crumbs]
+
+    @staticmethod
+    def _account(request: Request) -> str:
+        chosen = getattr(request.auth, "chosen", None)
+        return chosen.name if chosen else ""
+
+
+class Negotiation(BaseContentNegotiation):
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        plain, browsable = renderers
+        if wants_html(request._request):
+            return browsable, browsable.media_type
+        return plain, plain.media_type
+
+
+def wants_html(request: HttpRequest) -> bool:
+    """Whether a browser asks: HTML is named and liked better than JSON, and no token is sent."""
+    if "HTTP_AUTHORIZATION" in request.META or request.GET.get("format") == "json":
+        return False
+    liking = {"text/html": 0.0, "application/json": 0.0}
+    for choice in request.META.get("HTTP_ACCEPT", "").lower().split(","):
+        media_type, *parameters = (part.strip() for part in choice.split(";"))
+        if media_type in liking:
+            liking[media_type] = _quality(parameters)
+    return liking["text/html"] > liking["application/json"]
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

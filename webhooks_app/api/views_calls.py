@@ -1,0 +1,61 @@
+"""Calls that go out now, while the caller waits: interactions, verification, test."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import actions
+from . import body
+from .authentication import MANAGE, SEND, Need
+from .base import ApiViewSet
+from .schema import describe
+from .serializers import InteractionAnswerSerializer, InteractionWrite, OutcomeSerializer
+
+EXAMPLE = {
+    "chatId": "602313f00000000000000000",
+    "userId": "602313f00000000000000000",
+    "node": {"id": "4b0d6bea-1a9b-4d29-bf23-85e8aa9619ae", "name": "foo bar"},
+    "userAttributes": {"default_name": "User"},
+    "attributes": {"foo": "bar"},
+}
+
+
+class InteractionViewSet(ApiViewSet):
+    """Send an interaction now; the answer is the receiver's. Never retried."""
+
+    needs = {"create": Need(SEND, "change_webhook")}
+    title = "Interactions"
+    example = EXAMPLE
+
+    @describe(
+        "Send an interaction",
+        takes=InteractionWrite,
+        example=EXAMPLE,
+        answer=InteractionAnswerSerializer,
+        errors=(404, 409, 502, 504),
+    )
+    def create(self, request: Request, id: str) -> Response:
+        interaction = body.loads_object(self.read_bytes())
+        return Response(actions.interact(self.webhook, interaction, by=self.caller.by))
+
+
+class CallViewSet(ApiViewSet):
+    """Call the receiver now and see how it went; nothing needs to be sent."""
+
+    needs = {
+        "verify": Need(MANAGE, "change_webhook"),
+        "test": Need(MANAGE, "change_webhook"),
+    }
+    title = "Call"
+
+    @describe("Verify a webhook now", answer=OutcomeSerializer, errors=(404, 409, 429))
+    def verify(self, request: Request, id: str) -> Response:
+        return self._outcome(actions.verify(self.webhook, by=self.caller.by))
+
+    @describe("Send a sample interaction now", answer=OutcomeSerializer, errors=(404, 409, 429))
+    def test(self, request: Request, id: str) -> Response:
+        return self._outcome(actions.test(self.webhook, by=self.caller.by))
+
+    def _outcome(self, attempt: Any) -> Response:
+        return Response(self.show(OutcomeSerializer, attempt))

@@ -1,0 +1,224 @@
+"""Deliveries: queue one, look at what became of it, send it again; the error history."""
+
+from datetime import datetime
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import actions
+from ..models import Attempt, Delivery, WebhookError
+from ..rules.failures import KINDS
+from . import body, query
+from .authentication import HISTORY, MANAGE, READ, SEND, Need
+from .base import ApiViewSet
+from .schema import ANY_JSON, describe, header
+from .schema import query as parameter
+from .serializers import (
+    MOMENT,
+    AttemptSerializer,
+    DeliverySerializer,
+    ErrorSerializer,
+    ReplayedSerializer,
+    ReplayWrite,
+)
+from .views_webhooks import PAGING
+
+_TYPE = parameter("type", {"type": "string", "maxLength": 128}, "The name of the event.")
+_REFERENCE = parameter(
+    "reference", {"type": "string", "maxLength": 255}, "Your own word for it; searched exactly."
+)
+_TIMES = (
+    parameter("since", MOMENT, "From this moment on."),
+    parameter("until", MOMENT, "Before this moment."),
+)
+
+
+def between(rows: Any, field: str, since: datetime | None, until: datetime | None) -> Any:
+    if since is not None:
+        rows = rows.filter(**{f"{field}__gte": since})
+    if until is not None:
+        rows = rows.filter(**{f"{field}__lt": until})
+    return rows
+
+
+class WebhookDeliveriesViewSet(ApiViewSet):
+    """Deliveries of a webhook: any JSON body, sent byte for byte until it is delivered or dead."""
+
+    needs = {
+        "list": Need(HISTORY, "view_delivery"),
+        "create": Need(SEND, "add_delivery"),
+    }
+    title = "Deliveries"
+    example = {"order": 4711}
+
+    def webhooks(self) -> Any:
+        return super().webhooks().defer("token", "auth_password")
+
+    @describe(
+        "List a webhook's deliveries",
+        answer=DeliverySerializer(many=True),
+        errors=(400, 404),
+        parameters=(
+            *PAGING,
+            *_TIMES,
+            _TYPE,
+            _REFERENCE,
+            parameter(
+                "state", {"type": "string", "enum": list(Delivery.State.values)}, "Its state."
+            ),
+        ),
+    )
+    def list(self, request: Request, id: str) -> Response:
+        rows = Delivery.objects.filter(webhook=self.webhook).defer("payload", "idempotency_key")
+        filters = {
+            "state": query.choice(request, "state", Delivery.State.values),
+            "type": query.text(request, "type", 128),
+            "reference": query.text(request, "reference", 255),
+        }
+        rows = rows.filter(**{name: value for name, value in filters.items() if value})
+        since, until = query.moment(request, "since"), query.moment(request, "until")
+        rows = between(rows, "created_at", since, until)
+        after = query.after_id(request)
+        if after:
+            rows = rows.filter(id__lt=after)
+        return query.page(
+            request, rows.order_by("-id"), query.limit(request), self.item, lambda row: row.id
+        )
+
+    @describe(
+        "Send a delivery",
+        takes=ANY_JSON,
+        example={"order": 4711},
+        answer=DeliverySerializer,
+        status=202,
+        errors=(404, 409),
+        parameters=(
+            _TYPE,
+            _REFERENCE,
+            header("Idempotency-Key", "At most 255 characters; the same within 24 h is one."),
+            header("Idempotent-Replayed", "`true` when the key was seen before.", answer=202),
+        ),
+    )
+    def create(self, request: Request, id: str) -> Response:
+        payload = self.read_bytes()
+        event_type = query.text(request, "type", 128)
+        reference = query.text(request, "reference", 255)
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY") or None
+        body.loads(payload)  # judged here for its sentence; the verb would raise ValueError
+        delivery = actions.deliver(
+            self.webhook,
+            payload,
+            type=event_type,
+            reference=reference,
+            idempotency_key=key,
+            by=self.caller.by,
+        )
+        response = Response(self.item(delivery), status=202)
+        if delivery.replayed:  # type: ignore[attr-defined]
+            response["Idempotent-Replayed"] = "true"
+        return response
+
+    def item(self, delivery: Delivery) -> dict[str, Any]:
+        delivery.webhook = self.webhook  # one look at its health serves the whole page
+        return self.show(DeliverySerializer, delivery)
+
+
+class DeliveryViewSet(ApiViewSet):
+    """One delivery."""
+
+    target = "delivery"
+    needs = {
+        "retrieve": Need(HISTORY, "view_delivery"),
+        "attempts": Need(HISTORY, "view_attempt"),
+        "retry": Need(MANAGE, "change_delivery"),
+    }
+    title = "Delivery"
+
+    @describe("Get a delivery", answer=DeliverySerializer, errors=(404,))
+    def retrieve(self, request: Request, id: str) -> Response:
+        return Response(self.show(DeliverySerializer, self.delivery))
+
+    @describe(
+        "List a delivery's attempts",
+        answer=AttemptSerializer(many=True),
+        errors=(400, 404),
+        parameters=(*PAGING, *_TIMES),
+    )
+    def attempts(self, request: Request, id: str) -> Response:
+        rows = Attempt.objects.filter(delivery=self.delivery)
+        return _attempts(self, rows, AttemptSerializer)
+
+    @describe("Send a delivery again", answer=DeliverySerializer, errors=(404, 409))
+    def retry(self, request: Request, id: str) -> Response:
+        webhook = self.delivery.webhook
+        delivery = actions.retry(self.delivery, by=self.caller.by)
+        delivery.webhook = webhook
+        return Response(self.show(DeliverySerializer, delivery))
+
+
+class ReplayViewSet(ApiViewSet):
+    """Send everything again that failed since a moment."""
+
+    needs = {"create": Need(MANAGE, "change_delivery")}
+    title = "Replay"
+    example = {"since": "2018-01-12T13:40:40.260Z"}
+
+    @describe(
+        "Send all failed deliveries again",
+        takes=ReplayWrite,
+        example=example,
+        answer=ReplayedSerializer,
+        errors=(404,),
+    )
+    def create(self, request: Request, id: str) -> Response:
+        since = query.read_moment("since", self.read(ReplayWrite)["since"])
+        count = actions.replay(self.webhook, since=since, by=self.caller.by)
+        return Response({"replayed": count})
+
+
+class ErrorViewSet(ApiViewSet):
+    """The error history of a webhook, newest first."""
+
+    needs = {"list": Need(READ, "view_webhookerror")}
+    title = "Errors"
+
+    @describe(
+        "List a webhook's errors",
+        answer=ErrorSerializer(many=True),
+        errors=(400, 404),
+        parameters=(
+            *PAGING,
+            *_TIMES,
+            parameter("kind", {"type": "string", "enum": sorted(KINDS)}, "The kind of error."),
+            parameter(
+                "exchange",
+                {"type": "string", "enum": list(Attempt.Exchange.values)},
+                "What was under way.",
+            ),
+        ),
+    )
+    def list(self, request: Request, id: str) -> Response:
+        filters = {
+            "kind": query.choice(request, "kind", sorted(KINDS)),
+            "exchange": query.choice(request, "exchange", Attempt.Exchange.values),
+        }
+        rows = WebhookError.objects.filter(webhook=self.webhook)
+        rows = rows.filter(**{name: value for name, value in filters.items() if value})
+        return _attempts(self, rows.defer("answer"), ErrorSerializer)
+
+
+def _attempts(view: ApiViewSet, rows: Any, shape: Any) -> Response:
+    request = view.request
+    since, until = query.moment(request, "since"), query.moment(request, "until")
+    rows = between(rows, "started_at", since, until)
+    after = query.after_key(request)
+    if after is not None:
+        rows = rows.filter(id__lt=after)
+    return query.page(
+        request,
+        rows.order_by("-id"),
+        query.limit(request),
+        lambda row: view.show(shape, row),
+        lambda row: row.id,
+    )

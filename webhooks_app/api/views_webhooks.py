@@ -1,0 +1,193 @@
+"""The documented API: list, get, create, update and delete webhooks; and their settings."""
+
+from typing import Any
+
+from django.db.models import Q
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import actions
+from ..models import Webhook
+from . import masks, query
+from .authentication import MANAGE, READ, Need
+from .base import ApiViewSet
+from .errors import NOT_FOUND, Problem, invalid
+from .schema import describe, header
+from .schema import query as parameter
+from .serializers import (
+    EnvelopeSerializer,
+    SettingsSerializer,
+    SettingsWrite,
+    WebhookItemSerializer,
+    WebhookSerializer,
+    WebhookWrite,
+)
+
+EXAMPLE = {
+    "name": "Webhook name",
+    "url": "https://example.com/webhook",
+    "token": "",
+    "headers": [],
+    "auth": {},
+}
+PAGING = (
+    parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Most items of a page."),
+    parameter("after", {"type": "string"}, "The id after which the page begins (see `Link`)."),
+    header("Link", "The next page, when there is one.", answer=200),
+)
+
+
+class WebhookViewSet(ApiViewSet):
+    """Webhooks: what is called, with which token, headers and credentials."""
+
+    needs = {
+        "list": Need(READ, "view_webhook"),
+        "create": Need(MANAGE, "add_webhook"),
+        "retrieve": Need(READ, "view_webhook"),
+        "update": Need(MANAGE, "change_webhook"),
+        "partial_update": Need(MANAGE, "change_webhook"),
+        "destroy": Need(MANAGE, "delete_webhook"),
+    }
+    example = EXAMPLE
+
+    @describe(
+        "List all webhooks",
+        answer=WebhookItemSerializer(many=True),
+        errors=(400, 404),
+        parameters=(
+            *PAGING,
+            parameter("search", {"type": "string", "maxLength": 2048}, "Part of name or URL."),
+            parameter(
+                "failing",
+                {"type": "string", "enum": ["true", "false"]},
+                "Only those whose last 5 or more calls failed (or only the others).",
+            ),
+        ),
+    )
+    def list(self, request: Request) -> Response:
+        rows = self.webhooks().only("id", "name", "url", "health__last_error_message")
+        search = query.text(request, "search", 2048)
+        if search:
+            rows = rows.filter(Q(name__icontains=search) | Q(url__icontains=search))
+        failing = query.choice(request, "failing", ("true", "false"))
+        if failing == "true":
+            rows = rows.failing()
+        elif failing == "false":
+            rows = rows.exclude(pk__in=Webhook.objects.failing().values("pk"))
+        after = query.after_id(request)
+        if after:
+            rows = rows.filter(id__gt=after)
+        return query.page(
+            request,
+            rows.order_by("id"),
+            query.limit(request, default=None),
+            lambda webhook: self.show(WebhookItemSerializer, webhook),
+            lambda webhook: webhook.id,
+        )
+
+    @describe(
+        "Create a webhook",
+        takes=WebhookWrite,
+        example=EXAMPLE,
+        answer=EnvelopeSerializer,
+        errors=(404,),
+    )
+    def create(self, request: Request) -> Response:
+        sent = self.read(WebhookWrite)
+        fields = masks.changes(sent, None, masked=self.caller.masked)
+        webhook = actions.create_webhook(self.caller.account(), by=self.caller.by, **fields)
+        return self.done(webhook.id)
+
+    @describe("Get a webhook", answer=WebhookSerializer, errors=(404,))
+    def retrieve(self, request: Request, id: str) -> Response:
+        return Response(self.show(WebhookSerializer, self.webhook))
+
+    @describe(
+        "Update a webhook",
+        takes=WebhookWrite,
+        example=EXAMPLE,
+        answer=EnvelopeSerializer,
+        errors=(404,),
+    )
+    def update(self, request: Request, id: str) -> Response:
+        return self._update(partial=False)
+
+    @describe(
+        "Change some fields of a webhook",
+        takes=WebhookWrite,
+        answer=EnvelopeSerializer,
+        errors=(404,),
+    )
+    def partial_update(self, request: Request, id: str) -> Response:
+        return self._update(partial=True)
+
+    def _update(self, *, partial: bool) -> Response:
+        sent = self.read(WebhookWrite, partial=partial)
+        with self.atomic():
+            # Masks stand for what is stored now, so the row is locked before they are read.
+            webhook = self.locked()
+            fields = masks.changes(sent, webhook, masked=self.caller.masked)
+            actions.update_webhook(webhook, by=self.caller.by, **fields)
+        return self.done(webhook.id)
+
+    @describe("Delete a webhook", answer=EnvelopeSerializer, errors=(404,))
+    def destroy(self, request: Request, id: str) -> Response:
+        actions.delete_webhook(self.webhook, by=self.caller.by)
+        return self.done(self.webhook.id)
+
+    def form_content(self) -> Any:
+        webhook = getattr(self, "webhook", None)
+        if self.action == "create" or webhook is None:
+            return EXAMPLE
+        return self.show(WebhookSerializer, webhook)
+
+
+class SettingsViewSet(ApiViewSet):
+    """What the documented object has no field for. `enabled: false` pauses, `true` resumes."""
+
+    needs = {
+        "retrieve": Need(READ, "view_webhook"),
+        "partial_update": Need(MANAGE, "change_webhook"),
+    }
+    title = "Settings"
+
+    @describe("Get a webhook's settings", answer=SettingsSerializer, errors=(404,))
+    def retrieve(self, request: Request, id: str) -> Response:
+        return Response(self.show(SettingsSerializer, self.webhook))
+
+    @describe(
+        "Change a webhook's settings",
+        takes=SettingsWrite,
+        example={"enabled": False, "note": "maintenance until noon"},
+        answer=SettingsSerializer,
+        errors=(404,),
+    )
+    def partial_update(self, request: Request, id: str) -> Response:
+        sent = self.read(SettingsWrite, partial=True)
+        note = _note(sent)
+        names = {"timeout": "timeout", "maxInFlight": "max_in_flight"}
+        fields = {names[key]: value for key, value in sent.items() if key in names}
+        with self.atomic():
+            webhook = self.locked()
+            if fields:
+                actions.update_webhook(webhook, by=self.caller.by, **fields)
+            if sent.get("enabled") is False:
+                actions.pause(webhook, note=note, by=self.caller.by)
+            elif sent.get("enabled") is True:
+                actions.enable(webhook, by=self.caller.by)
+        webhook = self.webhooks().filter(pk=webhook.pk).first()
+        if webhook is None:
+            raise Problem(404, NOT_FOUND)
+        self.webhook = webhook
+        return Response(self.show(SettingsSerializer, webhook))
+
+    def form_content(self) -> Any:
+        webhook = getattr(self, "webhook", None)
+        return {} if webhook is None else self.show(SettingsSerializer, webhook)
+
+
+def _note(sent: dict[str, Any]) -> str:
+    note = sent.get("note", "")
+    if not isinstance(note, str) or len(note) > 255:
+        raise invalid({"note": ["Must be a text of at most 255 characters."]})
+    return note
