@@ -85,11 +85,9 @@ class Console:
 
 
 def printable(text: str) -> str:
-    """Text of others made harmless for a terminal: no control, bidi or surrogate characters."""
+    """One line, harmless for a terminal: no control, bidi or surrogate characters."""
     return "".join(
-        character
-        if character in "\n\t" or not unicodedata.category(character).startswith("C")
-        else f"\\u{ord(character):04x}"
+        f"\\u{ord(character):04x}" if unicodedata.category(character)[0] == "C" else character
         for character in text
     )
 

@@ -7,9 +7,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from webhooks_app import conf
+from webhooks_app.engine import queue
 from webhooks_app.models import AccessToken, Account
 
-from .terminal import Console, UsageError
+from .terminal import Console, UsageError, duration
 
 
 def add_verbs(verbs: Any) -> None:
@@ -26,6 +28,22 @@ def add_verbs(verbs: Any) -> None:
         "--scope", choices=AccessToken.Scope.values, default=AccessToken.Scope.MANAGE.value
     )
     parser.set_defaults(run=create_token)
+
+    parser = verbs.add_parser(
+        "purge",
+        help="remove old history",
+        description="Removes deliveries and attempts that finished long ago, and cancels those "
+        "that were held as long. What may still be sent stays.",
+    )
+    parser.add_argument(
+        "--older-than",
+        type=duration,
+        metavar="30d",
+        help="default: the setting WEBHOOKS_RETENTION_DAYS",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say how many")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(run=purge)
 
 
 def days(text: str) -> timedelta:
@@ -57,4 +75,15 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
         expires_at=timezone.now() + expires if expires else None,
     )
     console.line(secret)
+    return 0
+
+
+def purge(console: Console, options: dict[str, Any]) -> int:
+    older_than = options["older_than"] or timedelta(days=conf.retention_days())
+    numbers = queue.purge(older_than, dry_run=options["dry_run"])
+    if options["json"]:
+        console.json({"dryRun": options["dry_run"], **numbers})
+        return 0
+    for what, number in numbers.items():
+        console.line(f"{what}: {number:,}{' would go' if options['dry_run'] else ''}")
     return 0

@@ -1,0 +1,353 @@
+"""`manage.py webhooks VERB`, through call_command: what it prints, changes and ends with."""
+
+import io
+import json
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
+from tests.receivers import Receiver
+from webhooks_app.models import AccessToken, Account, Attempt, Delivery, Webhook, Worker
+
+
+def run(*arguments, code=0):
+    """Standard output of the command, which must end with this exit code."""
+    return both(*arguments, code=code)[0]
+
+
+def both(*arguments, code=0):
+    out, err = io.StringIO(), io.StringIO()
+    ended = 0
+    try:
+        call_command("webhooks", *arguments, stdout=out, stderr=err)
+    except CommandError as error:
+        ended = error.returncode
+        err.write(str(error))
+    except SystemExit as error:
+        ended = error.code
+    assert ended == code, out.getvalue() + err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def failed(webhook, minutes_ago=5, **fields):
+    fields = {
+        "state": "failed",
+        "tries": 8,
+        "last_error": "Request failed with status code 500",
+    } | fields
+    return DeliveryFactory(
+        webhook=webhook,
+        finished_at=timezone.now() - timedelta(minutes=minutes_ago),
+        **fields,
+    )
+
+
+@pytest.mark.django_db
+class TestCreateToken:
+    def test_prints_the_token_alone_and_it_opens_the_account(self, account):
+        secret = run("create-token", "acme", "--name", "CI").removesuffix("\n")
+
+        token = AccessToken.objects.for_secret(secret)
+        assert secret.startswith("whk_")
+        assert (token.account, token.name, token.scope) == (account, "CI", "manage")
+        assert token.expires_at is None
+
+    def test_scope_and_expiry(self, account):
+        secret = run("create-token", "acme", "--scope", "read", "--expires-days", "30")
+
+        token = AccessToken.objects.for_secret(secret.strip())
+        assert token.scope == "read"
+        assert timedelta(days=29) < token.expires_at - timezone.now() <= timedelta(days=30)
+
+    def test_an_unknown_account_is_wrong_usage(self):
+        _, err = both("create-token", "nobody", code=2)
+
+        assert err == "There is no account nobody; --create makes it."
+        assert not Account.objects.exists()
+
+    def test_create_makes_the_account_once(self):
+        run("create-token", "fresh", "--create")
+        run("create-token", "fresh", "--create")
+
+        assert Account.objects.get().tokens.count() == 2
+
+    def test_a_name_no_account_can_have_is_wrong_usage(self):
+        _, err = both("create-token", "No Spaces", "--create", code=2)
+
+        assert "1 to 64 of a-z, 0-9 and -" in err
+
+    @pytest.mark.parametrize("arguments", [["--scope", "all"], ["--expires-days", "0"], ["--x"]])
+    def test_wrong_options(self, account, arguments):
+        with pytest.raises(CommandError):
+            call_command("webhooks", "create-token", "acme", *arguments)
+        assert not AccessToken.objects.exists()
+
+
+@pytest.mark.django_db
+class TestSend:
+    def test_queues_the_bytes_as_given_and_prints_the_id(self):
+        webhook = WebhookFactory()
+
+        out, err = both(
+            "send", webhook.id, "--data", '{"a":  1}', "--type", "order", "--reference", "r-1"
+        )
+
+        delivery = Delivery.objects.get()
+        assert out == f"{delivery.id}\n"
+        assert bytes(delivery.payload) == b'{"a":  1}'
+        assert (delivery.type, delivery.reference) == ("order", "r-1")
+        assert delivery.created_by == "command line"
+        assert "no worker is alive" in err
+
+    def test_a_body_from_a_file(self, tmp_path):
+        path = tmp_path / "body.json"
+        path.write_bytes(b"[1, 2]\n")
+
+        run("send", WebhookFactory().id, "--data", f"@{path}")
+
+        assert bytes(Delivery.objects.get().payload) == b"[1, 2]\n"
+
+    def test_a_body_from_standard_input(self, monkeypatch):
+        stdin = io.TextIOWrapper(io.BytesIO('{"é": 1}'.encode()))
+        monkeypatch.setattr("sys.stdin", stdin)
+
+        run("send", WebhookFactory().id, "--data", "-")
+
+        assert bytes(Delivery.objects.get().payload) == '{"é": 1}'.encode()
+
+    @pytest.mark.parametrize("data", ["{", "NaN", '{"a": 1, "a": 2}', "@/no/such/file"])
+    def test_a_body_that_cannot_be_sent_is_wrong_usage(self, data):
+        both("send", WebhookFactory().id, "--data", data, code=2)
+
+        assert not Delivery.objects.exists()
+
+    @pytest.mark.parametrize("ident", ["0" * 24, "x", ""])
+    def test_an_unknown_webhook_is_wrong_usage(self, ident):
+        assert both("send", ident, code=2)[1] == f"There is no webhook {ident}."
+
+    def test_a_deleted_webhook_is_unknown(self):
+        both("send", WebhookFactory(deleted_at=timezone.now()).id, code=2)
+
+    def test_says_why_a_delivery_will_wait(self):
+        webhook = WebhookFactory(stopped="paused")
+
+        assert both("send", webhook.id)[1] == "It waits: The webhook is paused.\n"
+
+    def test_the_same_idempotency_key_gives_the_same_delivery(self):
+        webhook = WebhookFactory()
+        first = run("send", webhook.id, "--idempotency-key", "k")
+
+        assert run("send", webhook.id, "--idempotency-key", "k") == first
+        both("send", webhook.id, "--idempotency-key", "k", "--data", "[]", code=1)
+
+    def test_json_is_the_delivery_as_the_api_shows_it(self):
+        webhook = WebhookFactory()
+
+        shown = json.loads(run("send", webhook.id, "--json"))
+
+        assert shown["webhookId"] == webhook.id
+        assert shown["state"] == "pending"
+        assert shown["maxTries"] == 8
+
+    def test_waiting_in_vain_is_a_failure(self):
+        _, err = both("send", WebhookFactory().id, "--wait", "--timeout", "0.2", code=1)
+
+        assert "still pending after 0.2 s" in err
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("loopback")
+class TestVerify:
+    def test_a_webhook_that_echoes_the_challenge_passes(self):
+        with Receiver(challenge=True) as receiver:
+            webhook = WebhookFactory(url=receiver.url, verified_at=None)
+            out = run("verify", webhook.id)
+
+        assert out.startswith(f"ok      {webhook.id}")
+        assert Webhook.objects.get().verified
+
+    def test_one_failure_of_several_is_exit_code_1_with_advice(self):
+        with Receiver(challenge=True) as good, Receiver(answer=404) as bad:
+            WebhookFactory(url=good.url, verified_at=None)
+            other = WebhookFactory(url=bad.url, verified_at=None)
+            out, err = both("verify", "--all", code=1)
+
+        assert "Add the GET handler" in out.splitlines()[1]
+        assert out.splitlines()[1].startswith(f"failed  {other.id}")
+        assert err == "1 webhook of 2 did not pass.\n"
+
+    def test_json_for_scripts(self):
+        with Receiver(answer=404) as bad:
+            webhook = WebhookFactory(url=bad.url, verified_at=None)
+            [outcome] = json.loads(run("verify", webhook.id, "--json", code=1))
+
+        assert outcome["id"] == webhook.id
+        assert (outcome["ok"], outcome["status"]) == (False, 404)
+        assert outcome["error"]["kind"] == "v_404"
+
+    def test_the_same_id_twice_is_asked_once(self):
+        with Receiver(challenge=True) as receiver:
+            webhook = WebhookFactory(url=receiver.url)
+            run("verify", webhook.id, webhook.id)
+
+            assert len(receiver.requests) == 1
+
+    def test_waits_where_only_the_pace_forbids_it(self):
+        with Receiver(challenge=True) as receiver:
+            webhook = WebhookFactory(url=receiver.url)
+            run("verify", webhook.id)
+            run("verify", webhook.id)
+
+        assert Attempt.objects.filter(exchange="verification", kind="").count() == 2
+
+    @pytest.mark.parametrize("arguments", [[], ["--all", "0" * 24], ["0" * 24]])
+    def test_wrong_usage(self, arguments):
+        both("verify", *arguments, code=2)
+
+
+@pytest.mark.django_db
+class TestReplay:
+    def test_queues_what_failed_since_again(self):
+        webhook = WebhookFactory()
+        recent, old = failed(webhook, 30), failed(webhook, 180)
+
+        out = run("replay", "--since", "2h")
+
+        assert out.splitlines()[-1] == "1 delivery will be sent again."
+        recent.refresh_from_db()
+        old.refresh_from_db()
+        assert (recent.state, recent.tries, old.state) == ("pending", 0, "failed")
+
+    def test_a_dry_run_changes_nothing(self):
+        delivery = failed(WebhookFactory())
+
+        out = run("replay", "--dry-run")
+
+        assert out.splitlines()[-1] == "1 delivery would be sent again."
+        delivery.refresh_from_db()
+        assert delivery.state == "failed"
+
+    def test_of_one_webhook_since_a_date(self):
+        mine, other = WebhookFactory(), WebhookFactory()
+        failed(mine)
+        failed(other)
+
+        shown = json.loads(run("replay", "--webhook", mine.id, "--since", "2020-01-01", "--json"))
+
+        assert shown == {"total": 1, "dryRun": False, "webhooks": {mine.id: 1}}
+        assert Delivery.objects.filter(state="failed").get().webhook == other
+
+    def test_nothing_to_do_is_done(self):
+        assert run("replay") == "0 deliveries will be sent again.\n"
+
+    @pytest.mark.parametrize("since", ["yesterday", "2999-01-01", "2h ago"])
+    def test_wrong_times(self, since):
+        with pytest.raises(CommandError):
+            call_command("webhooks", "replay", "--since", since)
+
+
+@pytest.mark.django_db
+class TestStatus:
+    def test_says_that_nobody_works(self):
+        assert "No worker is alive" in run("status")
+
+    def test_counts_what_waits_and_what_is_wrong(self):
+        Worker.objects.create(id="w", host="box", pid=7, slots=64, in_flight=3)
+        webhook = WebhookFactory(stopped="paused", health={"failures_in_row": 5})
+        WebhookFactory(verified_at=None)
+        DeliveryFactory(webhook=webhook)
+        DeliveryFactory(webhook=webhook, due_at=timezone.now() + timedelta(hours=1))
+        failed(webhook)
+
+        out = run("status")
+        shown = json.loads(run("status", "--json"))
+
+        assert "1 worker alive" in out
+        assert "webhooks    2: 1 failing, 1 stopped, 1 unverified, 0 with an open breaker" in out
+        assert shown["workers"][0]["inFlight"] == 3
+        assert shown["deliveries"] == {"due": 1, "later": 1, "failedLast24h": 1}
+        assert shown["oldestDueAt"]
+
+    def test_counting_ends_at_a_thousand(self, django_assert_max_num_queries):
+        webhook = WebhookFactory()
+        Delivery.objects.bulk_create(Delivery(webhook=webhook, payload=b"{}") for _ in range(1005))
+
+        with django_assert_max_num_queries(12):
+            out = run("status")
+
+        assert "1,000+ due" in out
+
+
+@pytest.mark.django_db
+class TestExplain:
+    def test_a_failed_delivery_with_its_tries_and_advice(self):
+        webhook = WebhookFactory()
+        delivery = failed(webhook, reason="no tries left")
+        AttemptFactory(
+            webhook=webhook,
+            delivery=delivery,
+            status=500,
+            kind="http_500",
+            message="Request failed",
+        )
+
+        out = run("explain", delivery.id)
+
+        assert f"Delivery {delivery.id} is failed since" in out
+        assert "after 8 tries of 8" in out
+        assert "Send the owner the answer" in out
+
+    def test_a_held_webhook_names_the_reason(self):
+        webhook = WebhookFactory(stopped="paused", stopped_note="until Monday")
+
+        out = run("explain", webhook.id)
+
+        assert "It is held: The webhook is paused." in out
+        assert "Note: until Monday" in out
+
+    def test_json_for_scripts(self):
+        delivery = DeliveryFactory(webhook=WebhookFactory(verified_at=None))
+
+        shown = json.loads(run("explain", delivery.id, "--json"))
+
+        assert shown["held"] == "unverified"
+        assert shown["delivery"]["id"] == delivery.id
+
+    def test_text_of_others_cannot_command_the_terminal(self):
+        webhook = WebhookFactory(name="\x1b[2Jevil\u202e\nname")
+
+        out = run("explain", webhook.id)
+
+        assert "\\u001b[2Jevil\\u202e\\u000aname" in out
+        assert "\x1b" not in out
+
+    def test_an_unknown_id_is_wrong_usage(self):
+        both("explain", "0" * 24, code=2)
+
+
+@pytest.mark.django_db
+class TestPurge:
+    def test_removes_what_finished_long_ago_and_keeps_what_may_be_sent(self):
+        webhook = WebhookFactory()
+        failed(webhook, minutes_ago=60 * 24 * 31)
+        kept = failed(webhook), DeliveryFactory(webhook=webhook)
+
+        run("purge")
+
+        assert set(Delivery.objects.all()) == set(kept)
+
+    def test_a_dry_run_only_counts(self):
+        failed(WebhookFactory(), minutes_ago=180)
+
+        shown = json.loads(run("purge", "--older-than", "2h", "--dry-run", "--json"))
+
+        assert (shown["deliveries"], shown["dryRun"]) == (1, True)
+        assert Delivery.objects.exists()
+
+    @pytest.mark.parametrize("age", ["2", "30 days", "-1d", ""])
+    def test_wrong_ages(self, age):
+        with pytest.raises(CommandError):
+            call_command("webhooks", "purge", "--older-than", age)
