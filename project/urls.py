@@ -1,11 +1,20 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from . import views
+from . import docs, errors, health, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("readme", views.readme, name="readme"),
     path("admin/", admin.site.urls),
+    path("schema", docs.SchemaView.as_view(), name="schema"),
+    path("docs", docs.DocsView.as_view(), name="docs"),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
     path("", include("webhooks_app.urls")),
 ]
+
+handler400 = errors.bad_request
+handler403 = errors.permission_denied
+handler404 = errors.page_not_found
+handler500 = errors.server_error

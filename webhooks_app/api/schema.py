@@ -104,13 +104,20 @@ def describe(
     request = takes
     if takes is ANY_JSON:
         request = {"application/json": OpenApiTypes.ANY}
-    return extend_schema(
+    extended = extend_schema(
         summary=summary,
         request=request,
         responses=responses,
         parameters=[*parameters, *headers],
         examples=examples,
     )
+
+    def decorate(method: Any) -> Any:
+        # Else the decorator builds on the DEFAULT_SCHEMA_CLASS of the host.
+        method.kwargs = {"schema": AutoSchema}
+        return extended(method)
+
+    return decorate
 
 
 ANY_JSON = object()  # `takes` of an operation that accepts any JSON value
