@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import aiodns
 import pycares
 
+from ..rules import failures
 from ..rules.failures import Failure
 
 _NO_SUCH_NAME = frozenset(
@@ -15,6 +16,8 @@ _NO_SUCH_NAME = frozenset(
         pycares.errno.ARES_EBADNAME,
     }
 )
+TRY_SECONDS = 2.0  # for the first answer of a name server; the second try waits twice as long
+TRIES = 2
 
 
 class NameFailure(Exception):
@@ -38,8 +41,18 @@ class Resolver:
         self._dns: aiodns.DNSResolver | None = None
 
     async def resolve(self, host: str) -> list[str]:
-        """The addresses of `host`, in the order to try them. Raises NameFailure."""
-        raise NotImplementedError
+        """The IPv4 and IPv6 addresses of `host`, in the order to try them. Raises NameFailure."""
+        if self._dns is None:
+            self._dns = aiodns.DNSResolver(self._nameservers, timeout=TRY_SECONDS, tries=TRIES)
+        try:
+            found = await self._dns.getaddrinfo(host.removesuffix(".") + ".")
+        except aiodns.error.DNSError as error:
+            known = error.args and error.args[0] in _NO_SUCH_NAME
+            failure = failures.no_such_name(host) if known else failures.no_name_answer(host)
+            raise NameFailure(failure) from None
+        return list(dict.fromkeys(node.addr[0].decode("ascii") for node in found.nodes))
 
     async def close(self) -> None:
-        raise NotImplementedError
+        if self._dns is not None:
+            await self._dns.close()
+            self._dns = None

@@ -1,13 +1,37 @@
-"""One exchange under one deadline: resolve → guard → connect → send → read → an Outcome."""
+"""One exchange under one deadline: resolve → guard → connect → send → read → an Outcome.
 
+The only door out. We resolve, judge every address and open the socket to the very address that
+was judged, so that nothing can change in between; no proxy, redirect or second name look-up.
+"""
+
+import asyncio
+import email.utils
+import logging
+import re
+import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
+from ipaddress import ip_address
+from time import perf_counter
 from typing import Protocol
 
+from .. import conf
+from ..rules import failures
 from ..rules.failures import Failure
+from ..rules.guard import is_public
+from .connection import ANSWER_LIMIT, Answer, Line
+from .pool import Pool
+from .resolver import NameFailure, Resolver
 
-ANSWER_LIMIT = 102_400  # bytes of an answer's body; past it the exchange has failed
+__all__ = ["ANSWER_LIMIT", "Names", "Outcome", "Request", "Sender"]
+
+RETRY_AFTER_LIMIT = 86_400.0  # seconds
+ADDRESSES_LIMIT = 8  # of one name that are tried; all are judged
+
+logger = logging.getLogger(__name__)
 
 
 class Names(Protocol):
@@ -30,35 +54,247 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """How an exchange went. `failure` is None for a 2xx answer alone; times are milliseconds."""
+    """How an exchange went. `failure` is None for a complete 2xx answer alone.
+
+    Phases are milliseconds, None when they did not happen: on a kept line there is no dns, connect
+    or tls; for an address there is no dns. A phase that failed shows how long it took to.
+    """
 
     started_at: datetime
     duration_ms: int = 0
     dns_ms: int | None = None
     connect_ms: int | None = None
     tls_ms: int | None = None
-    wait_ms: int | None = None
-    read_ms: int | None = None
-    address: str = ""  # "ip:port", once connected
+    wait_ms: int | None = None  # from the request to the first byte of the answer
+    read_ms: int | None = None  # from there to its end
+    address: str = ""  # "ip:port" that was called; "" when none was
     status: int | None = None
-    headers: list[tuple[str, str]] = field(default_factory=list)  # lower-case names
-    body: bytes = b""  # at most ANSWER_LIMIT
+    headers: list[tuple[str, str]] = field(default_factory=list)  # names in lower case, latin-1
+    body: bytes = b""  # at most ANSWER_LIMIT, as it came
     failure: Failure | None = None
-    retry_after: float | None = None  # seconds, 0 to 86,400
+    retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
+
+
+class Failed(Exception):
+    """Ends an exchange before there is an answer; never leaves the sender."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """The end of an exchange; `ms` is how its timeout is told."""
+
+    at: float
+    ms: int
+
+    @property
+    def seconds(self) -> float:
+        return self.at - perf_counter()
 
 
 class Sender:
-    """The one door out: every exchange of every kind passes it."""
+    """Sends for one event loop; keeps lines open between exchanges. Tests give a resolver."""
 
     def __init__(
         self, resolver: Names | None = None, *, ssl_context: ssl.SSLContext | None = None
     ) -> None:
-        self._resolver = resolver
+        self._own_resolver = Resolver() if resolver is None else None
+        self._resolver: Names = resolver or self._own_resolver  # type: ignore[assignment]
+        self._ssl_context = ssl_context
+        self._pool = Pool()
+        self._allowed: tuple[conf.Network, ...] = ()
+        self._closed = False
 
     async def send(self, request: Request, *, timeout: float) -> Outcome:
         """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError."""
-        raise NotImplementedError
+        start = perf_counter()
+        outcome = Outcome(datetime.now(UTC))
+        try:
+            await self._exchange(
+                request, outcome, _Deadline(start + timeout, round(timeout * 1000))
+            )
+        except Failed as error:
+            outcome.failure = error.failure
+        except Exception:
+            logger.exception("an exchange failed inside the sender")
+            outcome.failure = failures.internal()
+        outcome.duration_ms = _ms(perf_counter() - start)
+        return outcome
 
     async def close(self) -> None:
-        """Close the kept lines."""
-        raise NotImplementedError
+        """Close the kept lines and the resolver of our own. Exchanges under way go on."""
+        self._closed = True
+        self._pool.clear()
+        if self._own_resolver is not None:
+            await self._own_resolver.close()
+
+    async def _exchange(self, request: Request, outcome: Outcome, deadline: _Deadline) -> None:
+        allowed = conf.allowed_networks()
+        if allowed != self._allowed:
+            self._pool.clear()  # what they let through may not be reached any more
+            self._allowed = allowed
+        line = self._pool.take((request.scheme, request.host, request.port))
+        if line is not None:
+            answer = await self._call(line, request, deadline)
+            broken = answer.failure is not None and answer.failure.kind != "timeout"
+            if answer.first_at or not broken:
+                self._conclude(line, answer, outcome)
+                return
+            # The receiver closed the kept line just as we wrote: that was no answer to us.
+        line = await self._open(request, outcome, deadline)
+        self._conclude(line, await self._call(line, request, deadline), outcome)
+
+    async def _call(self, line: Line, request: Request, deadline: _Deadline) -> Answer:
+        try:
+            return await line.exchange(
+                request.head, request.body, seconds=deadline.seconds, timeout_ms=deadline.ms
+            )
+        except BaseException:
+            line.drop()
+            raise
+
+    def _conclude(self, line: Line, answer: Answer, outcome: Outcome) -> None:
+        if line.reusable:
+            if self._closed or line.allowed != self._allowed:
+                line.drop()
+            else:
+                self._pool.put(line)
+        outcome.address = line.address
+        outcome.status = answer.status
+        outcome.headers = answer.headers
+        outcome.body = bytes(answer.body)
+        outcome.wait_ms = _ms((answer.first_at or answer.ended_at) - answer.sent_at)
+        if answer.first_at:
+            outcome.read_ms = _ms(answer.ended_at - answer.first_at)
+        outcome.failure = answer.failure
+        if answer.failure is None and answer.status is not None:
+            outcome.failure = failures.of_status(answer.status)
+        for name, value in answer.headers:
+            if name == "retry-after":
+                outcome.retry_after = retry_after(value, outcome.started_at)
+                break
+
+    # A new line: resolve → guard → connect → TLS
+
+    async def _open(self, request: Request, outcome: Outcome, deadline: _Deadline) -> Line:
+        allowed = self._allowed
+        try:
+            async with asyncio.timeout(deadline.seconds):
+                addresses = await self._resolve(request.host, outcome)
+                if not all(is_public(address, allowed) for address in addresses):
+                    raise Failed(failures.blocked(request.host))
+                sock = await self._connect(addresses, request.port, outcome, deadline)
+                return await self._secure(sock, request, outcome, allowed)
+        except TimeoutError:
+            failure = failures.timeout(deadline.ms, connecting=True)
+            if not outcome.address and outcome.dns_ms is not None:
+                failure = Failure("dns_temp", failure.message)
+            raise Failed(failure) from None
+
+    async def _resolve(self, host: str, outcome: Outcome) -> Sequence[str]:
+        try:
+            return [str(ip_address(host))]
+        except ValueError:
+            pass
+        start = perf_counter()
+        try:
+            addresses = await self._resolver.resolve(host)
+        except NameFailure as error:
+            raise Failed(error.failure) from None
+        finally:
+            outcome.dns_ms = _ms(perf_counter() - start)
+        if not addresses:
+            raise Failed(failures.no_such_name(host))
+        return addresses
+
+    async def _connect(
+        self, addresses: Sequence[str], port: int, outcome: Outcome, deadline: _Deadline
+    ) -> socket.socket:
+        """A socket connected to the first address that accepts.
+
+        One that drops packets gets its share of the time that is left, not all of it.
+        """
+        start = perf_counter()
+        failure = failures.internal()
+        addresses = addresses[:ADDRESSES_LIMIT]
+        try:
+            for number, ip in enumerate(addresses):
+                outcome.address = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+                try:
+                    async with asyncio.timeout(deadline.seconds / (len(addresses) - number)):
+                        return await _connected(ip, port)
+                except OSError as error:
+                    if error.errno is None:  # our own timeout, not the system's
+                        failure = failures.timeout(deadline.ms, connecting=True)
+                    else:
+                        failure = failures.of_connect(error.errno, outcome.address)
+            raise Failed(failure)
+        finally:
+            outcome.connect_ms = _ms(perf_counter() - start)
+
+    async def _secure(
+        self, sock: socket.socket, request: Request, outcome: Outcome, allowed: object
+    ) -> Line:
+        """The connected socket as a line, after the TLS handshake where the scheme wants one."""
+        loop = asyncio.get_running_loop()
+        origin = (request.scheme, request.host, request.port)
+        line = Line(loop, origin, outcome.address, allowed, self._pool.forget)
+        secure = request.scheme == "https"
+        start = perf_counter()
+        try:
+            await loop.create_connection(
+                lambda: line,
+                sock=sock,
+                ssl=(self._ssl_context or _ssl_context()) if secure else None,
+                server_hostname=request.host if secure else None,
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise Failed(failures.of_certificate(error.verify_code, error.verify_message)) from None
+        except ssl.SSLError as error:
+            raise Failed(failures.of_tls(error.reason or "")) from None
+        except OSError:
+            raise Failed(failures.of_tls("") if secure else failures.hang_up()) from None
+        finally:
+            if secure:
+                outcome.tls_ms = _ms(perf_counter() - start)
+        return line
+
+
+async def _connected(ip: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (ip, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """One for all: reading the authorities costs more than a whole exchange."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Seconds to wait by a Retry-After of any shape, 0 to a day; None when it says nothing."""
+    value = value.strip()
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", value):
+        return min(max(float(value[:320]), 0.0), RETRY_AFTER_LIMIT)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return min(max((moment - now).total_seconds(), 0.0), RETRY_AFTER_LIMIT)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

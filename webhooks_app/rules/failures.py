@@ -4,6 +4,7 @@ The recorded wording is the one ChatBot's users know where one exists. Nothing a
 is ever part of `why` or `advice`.
 """
 
+import errno
 from dataclasses import dataclass
 
 
@@ -144,6 +145,11 @@ KINDS: dict[str, Kind] = {
         "The stored URL or a stored header cannot be sent.",
         "Enter the URL and the headers of the webhook anew.",
     ),
+    "internal": Kind(
+        "Fault of ours",
+        "The call failed inside this application; the receiver has no part in it.",
+        "Tell operations: the log of the worker at the time of the attempt says more.",
+    ),
     "v_401": Kind(
         "Verification: token refused",
         "The receiver refused our token in the verification request.",
@@ -237,3 +243,70 @@ def blocked(host: str) -> Failure:
     return Failure(
         "blocked", f"blocked: {host} is not a public address (WEBHOOKS_ALLOWED_NETWORKS)"
     )
+
+
+def no_such_name(host: str) -> Failure:
+    return Failure("dns", f"getaddrinfo ENOTFOUND {host}")
+
+
+def no_name_answer(host: str) -> Failure:
+    return Failure("dns_temp", f"getaddrinfo EAI_AGAIN {host}")
+
+
+_CONNECT_KINDS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ETIMEDOUT: "connect_timeout",
+    errno.EMFILE: "internal",
+    errno.ENFILE: "internal",
+    errno.ENOBUFS: "internal",
+    errno.ENOMEM: "internal",
+}
+
+
+def of_connect(number: int | None, address: str) -> Failure:
+    """What an error number (`errno`) of connecting to `address` ("ip:port") means."""
+    name = errno.errorcode.get(number or 0, "EIO")
+    return Failure(_CONNECT_KINDS.get(number or 0, "unreachable"), f"connect {name} {address}")
+
+
+def hang_up() -> Failure:
+    """The receiver closed the connection before its answer was complete."""
+    return Failure("reset", "socket hang up")
+
+
+def not_http(detail: str) -> Failure:
+    """`detail` is a word of our parser's, never of the receiver's."""
+    return Failure("not_http", f"Parse Error: {detail}")
+
+
+# Verification results of OpenSSL (X509_V_ERR_…) in the words that Node prints.
+_CERTIFICATES = {
+    9: ("tls_expired", "certificate is not yet valid"),
+    10: ("tls_expired", "certificate has expired"),
+    18: ("tls_untrusted", "self-signed certificate"),
+    19: ("tls_untrusted", "self-signed certificate in certificate chain"),
+    20: ("tls_untrusted", "unable to verify the first certificate"),
+    21: ("tls_untrusted", "unable to verify the first certificate"),
+    62: ("tls_host", "Hostname/IP does not match certificate's altnames"),
+    64: ("tls_host", "Hostname/IP does not match certificate's altnames"),
+}
+
+
+def of_certificate(code: int, text: str) -> Failure:
+    """What OpenSSL's verification result `code` means; `text` is its own sentence for it."""
+    return Failure(*_CERTIFICATES.get(code, ("tls_untrusted", text)))
+
+
+def of_tls(reason: str) -> Failure:
+    """What OpenSSL's `reason` (WRONG_VERSION_NUMBER …) means; `""`: closed in the handshake."""
+    if not reason:
+        return Failure(
+            "tls_protocol",
+            "Client network socket disconnected before secure TLS connection was established",
+        )
+    return Failure("tls_protocol", reason.lower().replace("_", " "))
+
+
+def internal() -> Failure:
+    return Failure("internal", "internal error")

@@ -1,0 +1,658 @@
+"""The sender against real receivers on loopback; every test runs on asyncio and on uvloop."""
+
+import asyncio
+import errno
+import socket
+import threading
+import time
+
+import pytest
+import uvloop
+
+from tests.certificates import client_context
+from tests.receivers import Answer, Each, Raw, Receiver, StubResolver, closed_port
+from webhooks_app.engine import pool
+from webhooks_app.engine.connection import ANSWER_LIMIT
+from webhooks_app.engine.sender import Request, Sender, retry_after
+from webhooks_app.rules import failures
+from webhooks_app.rules.validators import parse_url
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request):
+    """Runs a coroutine function with a Sender of its own: `run(f)`, `run(f, resolver=…)`."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run(scenario, **options):
+        async def main():
+            options.setdefault("resolver", StubResolver({}))
+            sender = Sender(options.pop("resolver"), ssl_context=client_context(), **options)
+            try:
+                return await scenario(sender)
+            finally:
+                await sender.close()
+                await asyncio.sleep(0.01)  # aborted lines close in the next round of the loop
+
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main())
+
+    return run
+
+
+@pytest.fixture
+def post(run, loopback):
+    """One exchange with a URL; the Outcome."""
+
+    def post(url, body=b"{}", timeout=5.0, **options):
+        return run(lambda sender: sender.send(request(url, body), timeout=timeout), **options)
+
+    return post
+
+
+def request(url, body=b"{}", method="POST"):
+    place = parse_url(url)
+    head = (
+        f"{method} {place.target} HTTP/1.1\r\nHost: {place.authority}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    return Request(method, place.scheme, place.host, place.port, head, body)
+
+
+def failed(outcome):
+    """The failure as one line: its kind and the recorded message."""
+    return f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else ""
+
+
+# Success
+
+
+def test_a_2xx_answer_is_a_success_with_every_phase_timed(post):
+    with Receiver(Answer(201, {"responses": []}, headers=(("X-Seen", "yes"),))) as receiver:
+        names = StubResolver({"hook.example.com": ["127.0.0.1"]})
+        outcome = post(receiver.url_for("hook.example.com"), b'{"a": 1}', resolver=names)
+
+    assert outcome.failure is None
+    assert (outcome.status, outcome.body) == (201, b'{"responses": []}')
+    assert ("x-seen", "yes") in outcome.headers
+    assert outcome.address == f"127.0.0.1:{receiver.port}"
+    phases = (outcome.dns_ms, outcome.connect_ms, outcome.wait_ms, outcome.read_ms)
+    assert all(phase is not None for phase in phases)
+    assert outcome.tls_ms is None
+    assert outcome.duration_ms >= sum(phases) - 3
+    assert receiver.requests[0].body == b'{"a": 1}'
+    assert receiver.requests[0].header("host") == f"hook.example.com:{receiver.port}"
+
+
+def test_an_address_needs_no_look_up(post):
+    with Receiver() as receiver:
+        names = StubResolver({})
+        outcome = post(receiver.url, resolver=names)
+    assert (outcome.failure, outcome.dns_ms, names.asked) == (None, None, [])
+
+
+def test_ipv6_is_called_like_ipv4(post):
+    with Receiver(host="::1") as receiver:
+        outcome = post(receiver.url)
+    assert (outcome.failure, outcome.address) == (None, f"[::1]:{receiver.port}")
+
+
+def test_a_large_body_arrives_whole(post):
+    body = b'"' + b"x" * 1_048_574 + b'"'
+    with Receiver() as receiver:
+        assert post(receiver.url, body).failure is None
+    assert receiver.requests[0].body == body
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+        Raw(b"HTTP/1.1 200 OK\r\n\r\nhel", 0.02, b"lo"),
+        Raw(b"HTTP/1.0 200 OK\r\n\r\nhello"),
+        Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello"),
+        Raw(CHUNKED + b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nTrailer: 1\r\n\r\n", end="hold"),
+        Raw(*(bytes([b]) for b in CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"), end="hold"),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 500 No\r\n\r\n"),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\0\1junk", end="hold"),
+        Raw(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n",
+            0.02,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        ),
+    ],
+    ids=[
+        "length",
+        "ends by close",
+        "http 1.0",
+        "unknown coding ends by close",
+        "chunked",
+        "byte by byte",
+        "two answers",
+        "junk after it",
+        "after 1xx",
+    ],
+)
+def test_every_honest_way_to_end_an_answer_is_a_success(post, answer):
+    with Receiver(answer) as receiver:
+        outcome = post(receiver.url, timeout=3)
+    assert (failed(outcome), outcome.status, outcome.body) == ("", 200, b"hello")
+    assert not [name for name, _ in outcome.headers if name in ("link", "trailer")]
+
+
+def test_a_packed_answer_is_not_unpacked(post):
+    packed = b"\x1f\x8b\x08 whatever"
+    with Receiver(Answer(200, packed, headers=(("Content-Encoding", "gzip"),))) as receiver:
+        assert post(receiver.url).body == packed
+
+
+# Failures, each one readable line
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (302, "redirect: Request failed with status code 302"),
+        (400, "http_400: Request failed with status code 400"),
+        (401, "http_401: Request failed with status code 401"),
+        (404, "http_404: Request failed with status code 404"),
+        (410, "gone: Request failed with status code 410"),
+        (429, "rate: Request failed with status code 429"),
+        (500, "http_500: Request failed with status code 500"),
+        (503, "http_502: Request failed with status code 503"),
+        (Raw(), "reset: socket hang up"),
+        (Raw(end="reset"), "reset: socket hang up"),
+        (Raw(b"HTTP/1.1 200 OK\r\nX: y"), "reset: socket hang up"),
+        (Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"), "reset: socket hang up"),
+        (Raw(CHUNKED + b"5\r\nhello\r\n"), "reset: socket hang up"),
+        (Raw(b"HTTP/1.1 100 Continue\r\n\r\n"), "reset: socket hang up"),
+        (Raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "not_http: Parse Error: Expected HTTP/"),
+        (Raw(b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"), "not_http: Parse Error: "),
+        (Raw(b"<html>hello</html>"), "not_http: Parse Error: Expected HTTP/"),
+        (Raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), "not_http: Parse Error: "),
+        (Raw(b"HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\n"), "not_http: Parse Error: Invalid st"),
+        (Raw(b"HTTP/1.1 999 No\r\nContent-Length: 0\r\n\r\n"), "not_http: Parse Error: Invalid st"),
+        (Raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000), "not_http: Parse Error: Header overflow"),
+        (
+            Raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 33_000 + b"\r\n\r\n"),
+            "not_http: Parse Error: Header overflow",
+        ),
+        (
+            Raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 201 + b"\r\n"),
+            "not_http: Parse Error: Header overflow",
+        ),
+        (
+            Raw(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 1000, OK),
+            "not_http: Parse Error: Too many informational answers",
+        ),
+        (
+            Raw(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", end="hold"),
+            "http_other: Request failed with status code 101",
+        ),
+        (Answer(200, b"x" * 102_401), "too_big: maxContentLength size of 102400 exceeded"),
+        (
+            Raw(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 4096] * 1000),
+            "too_big: maxContentLength size of 102400 exceeded",
+        ),
+        (
+            Raw(CHUNKED, *[b"1;" + b"e" * 65_000 + b"\r\nx\r\n"] * 40),
+            "too_big: maxContentLength size of 102400 exceeded",
+        ),
+    ],
+)
+def test_what_a_receiver_does_wrong_has_its_line(post, answer, line):
+    with Receiver(answer) as receiver:
+        outcome = post(receiver.url)
+    assert failed(outcome).startswith(line)
+    assert outcome.duration_ms < 2000
+    assert outcome.failure.title
+
+
+def test_the_largest_answer_is_a_success_and_of_a_larger_one_the_start_is_kept(post):
+    with Receiver(Answer(200, b"x" * ANSWER_LIMIT)) as receiver:
+        assert post(receiver.url).failure is None
+        receiver.answer = Answer(500, b"y" * (ANSWER_LIMIT + 1))
+        outcome = post(receiver.url)
+    assert (outcome.failure.kind, outcome.status) == ("too_big", 500)
+    assert outcome.body == b"y" * ANSWER_LIMIT
+
+
+def test_a_closed_port_refuses(post):
+    with closed_port() as port:
+        outcome = post(f"http://127.0.0.1:{port}/")
+    assert failed(outcome) == f"refused: connect ECONNREFUSED 127.0.0.1:{port}"
+    assert outcome.address == f"127.0.0.1:{port}"
+
+
+def test_an_unreachable_address_is_told_apart(post, settings):
+    settings.WEBHOOKS_ALLOWED_NETWORKS = ["255.255.255.255/32"]
+    # The broadcast address is the one place on every machine that TCP can never reach.
+    line = failed(post("http://255.255.255.255:9/"))
+    assert line.split(":")[0] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EHOSTUNREACH, "unreachable"),
+        (errno.ENETUNREACH, "unreachable"),
+        (errno.ETIMEDOUT, "connect_timeout"),
+        (errno.EMFILE, "internal"),
+    ],
+)
+def test_an_error_of_connecting_is_named_as_the_system_names_it(number, kind):
+    failure = failures.of_connect(number, "192.0.2.1:443")
+    assert failure.message == f"connect {errno.errorcode[number]} 192.0.2.1:443"
+    assert failure.kind == kind
+
+
+def test_an_unknown_name_is_not_found(post):
+    outcome = post("https://nobody.example.com/")
+    assert failed(outcome) == "dns: getaddrinfo ENOTFOUND nobody.example.com"
+
+
+def test_a_broken_resolver_is_a_fault_of_ours_and_not_an_exception(post, caplog):
+    names = StubResolver({"hook.example.com": ValueError("a bug")})
+    assert failed(post("http://hook.example.com/", resolver=names)) == "internal: internal error"
+    assert "a bug" in caplog.text
+
+
+# TLS
+
+
+def test_tls_with_a_good_certificate_succeeds_and_is_timed(post):
+    with Receiver(Answer(200, "hello"), tls="good") as receiver:
+        outcome = post(receiver.url)
+    assert (failed(outcome), outcome.body) == ("", b"hello")
+    assert outcome.tls_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("variant", "line"),
+    [
+        ("expired", "tls_expired: certificate has expired"),
+        ("future", "tls_expired: certificate is not yet valid"),
+        ("wrong-host", "tls_host: Hostname/IP does not match certificate's altnames"),
+        ("self-signed", "tls_untrusted: self-signed certificate"),
+        ("incomplete", "tls_untrusted: unable to verify the first certificate"),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "hook.example.com"])
+def test_a_bad_certificate_is_refused_before_anything_is_sent(post, variant, line, host):
+    names = StubResolver({"hook.example.com": ["127.0.0.1"]})
+    with Receiver(tls=variant) as receiver:
+        outcome = post(receiver.url_for(host), resolver=names)
+    assert failed(outcome) == line
+    assert receiver.requests == []
+
+
+def test_an_authority_nobody_knows_is_refused_by_the_senders_own_context(loopback):
+    async def main(url):
+        sender = Sender(StubResolver({}))
+        outcome = await sender.send(request(url), timeout=5)
+        await sender.close()
+        return outcome
+
+    with Receiver(tls="good") as receiver:
+        assert asyncio.run(main(receiver.url)).failure.kind == "tls_untrusted"
+    assert receiver.requests == []
+
+
+def test_https_to_a_port_without_tls(post):
+    with Receiver(Raw(b"HTTP/1.1 400 Bad\r\n\r\n")) as receiver:
+        outcome = post(receiver.url.replace("http:", "https:"))
+    assert outcome.failure.kind == "tls_protocol"
+
+
+def test_a_port_that_hangs_up_in_the_handshake(post):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        outcome = post(f"https://127.0.0.1:{server.getsockname()[1]}/")
+    assert failed(outcome).startswith("tls_protocol: Client network socket disconnected")
+
+
+# The deadline
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, "late", delay=10),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", *[b"x", 0.1] * 99),
+        Raw(*[b"HTTP/1.1 100 Go\r\n\r\n", 0.2] * 20),
+        Raw(b"HTTP/1.1 200 OK\r\n\r\nnever closed", end="hold"),
+    ],
+    ids=["silence", "a slow drip", "1xx for ever", "no end"],
+)
+def test_one_deadline_covers_the_whole_answer(post, answer):
+    with Receiver(answer) as receiver:
+        outcome = post(receiver.url, timeout=0.6)
+    assert failed(outcome) == "timeout: timeout of 600ms exceeded"
+    assert 600 <= outcome.duration_ms < 1100
+
+
+def test_a_name_server_that_hangs_is_told_by_its_kind(post):
+    names = StubResolver({"hook.example.com": lambda: asyncio.sleep(60)})
+    outcome = post("http://hook.example.com/", timeout=0.3, resolver=names)
+    assert failed(outcome) == "dns_temp: timeout of 300ms exceeded"
+    assert 300 <= outcome.duration_ms < 800
+
+
+@pytest.fixture
+def full_backlog():
+    """A port whose queue is full: further SYN packets are dropped, as by a firewall."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+            fillers.append(filler)
+        time.sleep(0.1)
+        yield server.getsockname()[1]
+        for filler in fillers:
+            filler.close()
+
+
+def test_dropped_packets_are_a_connection_timeout(post, full_backlog):
+    outcome = post(f"http://127.0.0.1:{full_backlog}/", timeout=0.5)
+    assert failed(outcome) == "connect_timeout: timeout of 500ms exceeded"
+    assert 500 <= outcome.duration_ms < 1000
+
+
+def test_a_tls_handshake_that_hangs_ends_at_the_deadline(post):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        outcome = post(f"https://127.0.0.1:{server.getsockname()[1]}/", timeout=0.4)
+    assert failed(outcome) == "connect_timeout: timeout of 400ms exceeded"
+    assert 400 <= outcome.duration_ms < 900
+
+
+def test_a_cancelled_exchange_closes_its_line(run, loopback):
+    async def scenario(sender):
+        task = asyncio.create_task(sender.send(request(receiver.url), timeout=30))
+        while not receiver.requests:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return len(sender._pool)
+
+    with Receiver(Raw(end="hold")) as receiver:
+        assert run(scenario) == 0
+
+
+# Several addresses
+
+
+def test_the_next_address_is_tried_when_one_refuses(post):
+    with Receiver() as receiver:
+        names = StubResolver({"hook.example.com": ["127.0.0.2", "::1", "127.0.0.1"]})
+        outcome = post(receiver.url_for("hook.example.com"), resolver=names)
+    assert (failed(outcome), outcome.address) == ("", f"127.0.0.1:{receiver.port}")
+
+
+def test_an_address_that_drops_packets_leaves_time_for_the_next(post, full_backlog):
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", full_backlog))
+        other.listen()
+        names = StubResolver({"hook.example.com": ["127.0.0.1", "127.0.0.2"]})
+        outcome = post(f"http://hook.example.com:{full_backlog}/", timeout=1.0, resolver=names)
+    assert outcome.address == f"127.0.0.2:{full_backlog}"
+    assert failed(outcome) == "timeout: timeout of 1000ms exceeded"
+    assert 400 <= outcome.connect_ms <= 700
+
+
+# The guard
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        ["::1"],
+        ["93.184.216.34", "127.0.0.1"],
+        ["127.0.0.1", "93.184.216.34"],
+        ["::ffff:127.0.0.1"],
+        ["64:ff9b::7f00:1"],
+        ["127.0.0.1%lo"],
+        ["not an address"],
+    ],
+)
+def test_one_bad_address_spoils_the_name_and_opens_no_connection(run, addresses):
+    with Receiver() as canary:
+        names = StubResolver({"hook.example.com": addresses})
+        url = canary.url_for("hook.example.com")
+        outcome = run(lambda s: s.send(request(url), timeout=2), resolver=names)
+    assert failed(outcome) == (
+        "blocked: blocked: hook.example.com is not a public address (WEBHOOKS_ALLOWED_NETWORKS)"
+    )
+    assert (canary.connections, outcome.address, outcome.connect_ms) == (0, "", None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
+def test_an_address_in_the_url_passes_the_same_guard(run, host):
+    with Receiver() as canary:
+        outcome = run(lambda s: s.send(request(canary.url_for(host)), timeout=2))
+    assert outcome.failure.kind == "blocked"
+    assert canary.connections == 0
+
+
+def test_open_closed_and_silent_internal_ports_are_told_alike(run, full_backlog):
+    with Receiver() as canary, closed_port() as closed:
+        ports = (canary.port, closed, full_backlog)
+        outcomes = [
+            run(lambda s, p=p: s.send(request(f"http://127.0.0.1:{p}/"), timeout=2)) for p in ports
+        ]
+    assert len({failed(outcome) for outcome in outcomes}) == 1
+    assert max(outcome.duration_ms for outcome in outcomes) < 100
+
+
+# Kept lines
+
+
+def many(url, count):
+    async def scenario(sender):
+        return [await sender.send(request(url), timeout=2) for _ in range(count)]
+
+    return scenario
+
+
+def test_a_line_is_used_again(run, loopback):
+    with Receiver(Answer(200, "ok")) as receiver:
+        first, second, third = run(many(receiver.url, 3))
+    assert receiver.connections == 1
+    assert first.connect_ms is not None
+    assert (second.connect_ms, third.connect_ms) == (None, None)
+    assert second.address == first.address
+    assert third.failure is None
+
+
+def test_a_tls_line_is_used_again(run, loopback):
+    with Receiver(Answer(200, "ok"), tls="good") as receiver:
+        outcomes = run(many(receiver.url, 3))
+    assert [failed(outcome) for outcome in outcomes] == ["", "", ""]
+    assert receiver.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, "ok", close=True),
+        Raw(OK + b"H", end="hold"),
+        Raw(OK + b"junk", end="hold"),
+        Raw(OK + OK, end="hold"),
+        Raw(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", end="hold"),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n", end="close"),
+    ],
+    ids=["close", "a letter more", "junk", "two answers", "http 1.0", "broken"],
+)
+def test_a_line_is_not_used_again_after(run, loopback, answer):
+    with Receiver(answer) as receiver:
+        run(many(receiver.url, 2))
+    assert receiver.connections == 2
+
+
+def test_a_kept_line_that_broke_is_replaced_without_a_word(run, loopback):
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=2)
+        return await sender.send(request(receiver.url), timeout=2)
+
+    # The second request on the first line finds it closed before any byte of an answer.
+    calls = []
+
+    def answer(received):
+        calls.append(received)
+        return Raw() if len(calls) == 2 else Answer(200, "ok")
+
+    with Receiver(answer) as receiver:
+        outcome = run(scenario)
+    assert (failed(outcome), receiver.connections, len(calls)) == ("", 2, 3)
+
+
+def test_a_fresh_line_that_broke_is_not_tried_again(post):
+    with Receiver(Raw()) as receiver:
+        assert failed(post(receiver.url)) == "reset: socket hang up"
+    assert len(receiver.requests) == 1
+
+
+def test_a_kept_line_that_broke_inside_an_answer_is_not_tried_again(run, loopback):
+    with Receiver(Each(Answer(200, "ok"), Raw(b"HTTP/1.1 2"))) as receiver:
+        outcomes = run(many(receiver.url, 2))
+    assert failed(outcomes[1]) == "reset: socket hang up"
+    assert len(receiver.requests) == 2
+
+
+def test_a_kept_line_that_times_out_is_not_tried_again(run, loopback):
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=2)
+        return await sender.send(request(receiver.url), timeout=0.3)
+
+    with Receiver(Each(Answer(200, "ok"), Answer(200, delay=5))) as receiver:
+        assert failed(run(scenario)) == "timeout: timeout of 300ms exceeded"
+    assert len(receiver.requests) == 2
+
+
+def test_unasked_bytes_on_an_idle_line_close_it(run, loopback):
+    async def scenario(sender):
+        first = await sender.send(request(receiver.url), timeout=2)
+        assert len(sender._pool) == 1
+        await asyncio.sleep(0.3)
+        return first, len(sender._pool)
+
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    with Receiver(Raw(OK, 0.1, late, end="hold")) as receiver:
+        first, kept = run(scenario)
+    assert (first.body, kept) == (b"ok", 0)
+
+
+def test_a_receiver_that_closes_an_idle_line_is_noticed(run, loopback):
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=2)
+        await asyncio.sleep(0.2)
+        return len(sender._pool)
+
+    with Receiver(Raw(OK)) as receiver:
+        assert run(scenario) == 0
+
+
+def test_kept_lines_go_when_the_allowed_networks_change(run, settings, loopback):
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=2)
+        settings.WEBHOOKS_ALLOWED_NETWORKS = []
+        return await sender.send(request(receiver.url), timeout=2)
+
+    with Receiver(Answer(200, "ok")) as receiver:
+        assert run(scenario).failure.kind == "blocked"
+    assert len(receiver.requests) == 1
+
+
+def test_a_line_in_use_is_not_kept_when_the_allowed_networks_changed_meanwhile(
+    run, settings, loopback
+):
+    async def scenario(sender):
+        slow = asyncio.create_task(sender.send(request(receiver.url), timeout=2))
+        await asyncio.sleep(0.1)
+        settings.WEBHOOKS_ALLOWED_NETWORKS = ["10.0.0.0/8"]
+        await sender.send(request("http://127.0.0.1:9/"), timeout=2)
+        await slow
+        return len(sender._pool)
+
+    with Receiver(Answer(200, "ok", delay=0.3)) as receiver:
+        assert run(scenario) == 0
+
+
+def test_lines_idle_too_long_are_closed(run, loopback, monkeypatch):
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.2)
+
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=2)
+        kept = len(sender._pool)
+        await asyncio.sleep(0.4)
+        return kept, len(sender._pool)
+
+    with Receiver(Answer(200, "ok")) as receiver:
+        assert run(scenario) == (1, 0)
+
+
+def test_no_more_lines_are_kept_than_the_caps_say(run, loopback, monkeypatch):
+    monkeypatch.setattr(pool, "ORIGIN_LIMIT", 3)
+    monkeypatch.setattr(pool, "LIMIT", 4)
+
+    async def scenario(sender):
+        kept = []
+        for receiver in (one, two):
+            calls = [sender.send(request(receiver.url), timeout=2) for _ in range(6)]
+            await asyncio.gather(*calls)
+            kept.append(len(sender._pool))
+        return kept
+
+    slow = Answer(200, "ok", delay=0.1)
+    with Receiver(slow) as one, Receiver(slow) as two:
+        assert run(scenario) == [3, 4]
+
+
+def test_a_line_that_is_old_is_not_kept(run, loopback, monkeypatch):
+    monkeypatch.setattr(pool, "AGE_SECONDS", -1)
+    with Receiver(Answer(200, "ok")) as receiver:
+        run(many(receiver.url, 2))
+    assert receiver.connections == 2
+
+
+# Retry-After
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120),
+        (" 7 ", 7),
+        ("1.5", 1.5),
+        ("-5", 0),
+        ("9" * 5000, 86_400),
+        ("Tue, 24 Nov 2026 00:01:00 GMT", 60),
+        ("Tue, 24 Nov 2020 00:00:00 GMT", 0),
+        ("Tue, 24 Nov 2099 00:00:00 GMT", 86_400),
+        ("Tue, 24 Nov 2026 00:01:00 -0000", 60),
+        ("", None),
+        ("soon", None),
+        ("nan", None),
+        ("²", None),
+        ("Tue, 99 Nov 2026 99:99:99 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 86_400),
+    ],
+)
+def test_retry_after_of_any_shape_is_seconds_up_to_a_day(value, seconds):
+    from datetime import UTC, datetime
+
+    assert retry_after(value, datetime(2026, 11, 24, tzinfo=UTC)) == seconds
+
+
+def test_retry_after_is_part_of_the_outcome(post):
+    with Receiver(Answer(503, headers=(("Retry-After", "30"),))) as receiver:
+        assert post(receiver.url).retry_after == 30

@@ -1,0 +1,227 @@
+"""One connection to a receiver, and the one exchange at a time that runs on it.
+
+Everything from a receiver is hostile: bytes are counted before they are kept, nothing is inflated,
+and what comes unasked ends the connection.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
+
+import httptools
+
+from ..rules import failures
+from ..rules.failures import Failure
+
+ANSWER_LIMIT = 102_400  # bytes of an answer's body; past it the exchange has failed
+HEAD_LIMIT = 32_768  # bytes of head, the informational answers before it included
+HEADERS_LIMIT = 200  # trailers included
+INFORMATIONAL_LIMIT = 20  # answers 1xx before the real one
+WIRE_LIMIT = HEAD_LIMIT + 8 * ANSWER_LIMIT  # all bytes of one answer: chunks have their overhead
+
+Origin = tuple[str, str, int]  # scheme, host, port
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back. Moments are `perf_counter` seconds; `first_at` is 0 without any byte."""
+
+    sent_at: float
+    first_at: float = 0.0
+    ended_at: float = 0.0
+    status: int | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+    failure: Failure | None = None
+
+
+class Line(asyncio.Protocol):
+    """An open connection. `on_lost` hears of its end while no exchange runs."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        address: str,
+        allowed: object,
+        on_lost: Callable[["Line"], None],
+    ) -> None:
+        self.origin = origin
+        self.address = address
+        self.allowed = allowed  # the networks in force when the guard let it through
+        self.opened_at = perf_counter()
+        self.idle_since = 0.0
+        self.reusable = False
+        self._loop = loop
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._answer: Answer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timeout_ms = 0
+
+    # What the sender does with it
+
+    def exchange(
+        self, head: bytes, body: bytes, *, seconds: float, timeout_ms: int
+    ) -> asyncio.Future[Answer]:
+        """Send, and wait at most `seconds` for the whole answer. The future never fails."""
+        self.reusable = False
+        self._head_done = self._complete = self._keep = False
+        self._wire = self._head_bytes = self._fields = self._informational = 0
+        self._timeout_ms = timeout_ms
+        self._answer = Answer(perf_counter())
+        self._waiter = self._loop.create_future()
+        self._timer = self._loop.call_later(max(seconds, 0), self._expire)
+        assert self._transport is not None
+        self._transport.write(head + body)
+        return self._waiter
+
+    def drop(self) -> None:
+        """Close at once, whatever is under way."""
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def usable(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:
+            self.drop()  # nobody asked: whatever it is, it is not the answer to the next request
+            return
+        if not answer.first_at:
+            answer.first_at = perf_counter()
+            if data[:1] != b"H":  # the parser also takes RTSP and ICE
+                self._finish(failures.not_http("Expected HTTP/"))
+                return
+        self._wire += len(data)
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            # After a complete answer it is junk: the answer stands, the line does not.
+            self._keep = False
+            if not self._complete and answer.failure is None:
+                answer.failure = failures.not_http(str(error))
+        if answer.failure is not None or self._complete:
+            self._finish(answer.failure)
+        elif not self._head_done and self._head_bytes > HEAD_LIMIT:
+            self._finish(failures.not_http("Header overflow"))
+        elif self._wire > WIRE_LIMIT:
+            self._finish(failures.too_big(ANSWER_LIMIT))
+
+    def eof_received(self) -> None:
+        if self._answer is not None and self._head_done and self._ends_by_close():
+            self._finish(self._answer.failure)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._answer is None:
+            self._on_lost(self)
+        elif isinstance(exc, ssl.SSLError):
+            self._finish(failures.of_tls(exc.reason or ""))
+        else:
+            self._finish(failures.hang_up())
+        del self._parser  # it holds us, we hold it
+
+    # What the parser calls; after a complete answer all of it is junk
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        answer = self._answer
+        if answer is None or self._complete:
+            return
+        self._fields += 1
+        if self._fields > HEADERS_LIMIT:
+            answer.failure = failures.not_http("Header overflow")
+        elif not self._head_done:  # later ones are trailers
+            answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        answer = self._answer
+        if answer is None or self._complete:
+            return
+        status = self._parser.get_status_code()
+        if not 100 <= status <= 599:
+            answer.failure = failures.not_http("Invalid status code")
+        elif status == 101 or status >= 200:
+            answer.status = status
+            self._head_done = True
+            size = sum(len(name) + len(value) + 4 for name, value in answer.headers)
+            if size > HEAD_LIMIT:
+                answer.failure = failures.not_http("Header overflow")
+
+    def on_body(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None or self._complete:
+            return
+        room = ANSWER_LIMIT - len(answer.body)
+        if len(data) > room:
+            answer.failure = failures.too_big(ANSWER_LIMIT)
+        answer.body += data[:room]
+
+    def on_message_complete(self) -> None:
+        answer = self._answer
+        if answer is None or self._complete:
+            return
+        if self._head_done:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()
+            return
+        answer.headers.clear()
+        self._informational += 1
+        if self._informational > INFORMATIONAL_LIMIT and answer.failure is None:
+            answer.failure = failures.not_http("Too many informational answers")
+
+    # The end of an exchange
+
+    def _ends_by_close(self) -> bool:
+        assert self._answer is not None
+        coding = ""
+        for name, value in self._answer.headers:
+            if name == "content-length":
+                return False
+            if name == "transfer-encoding":
+                coding = value
+        return coding.rpartition(",")[2].strip().lower() != "chunked"
+
+    def _expire(self) -> None:
+        self._finish(failures.timeout(self._timeout_ms, connecting=False))
+
+    def _finish(self, failure: Failure | None) -> None:
+        answer, waiter, transport = self._answer, self._waiter, self._transport
+        if answer is None or waiter is None:
+            return
+        self._answer = self._waiter = None
+        if self._timer is not None:
+            self._timer.cancel()
+        answer.failure = failure
+        answer.ended_at = perf_counter()
+        # An answer that came before all of the request was written says that it was not read.
+        self.reusable = (
+            failure is None
+            and self._keep
+            and transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
+        )
+        if not self.reusable and transport is not None:
+            transport.abort()
+        if not waiter.done():
+            waiter.set_result(answer)

@@ -1,0 +1,81 @@
+"""Lines that were left open after an exchange, for the next one to the same origin."""
+
+import asyncio
+from time import perf_counter
+
+from .connection import Line, Origin
+
+IDLE_SECONDS = 15.0
+AGE_SECONDS = 300.0  # then the name is looked up anew, else a busy line would never follow a move
+ORIGIN_LIMIT = 32  # idle lines to one origin
+LIMIT = 512  # idle lines in all
+
+
+class Pool:
+    """The line used last is taken first; the one idle longest goes when there is no room."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Line, None] = {}  # in the order they became idle
+        self._origins: dict[Origin, list[Line]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self, origin: Origin) -> Line | None:
+        """A line to `origin` that is still good, None when there is none."""
+        while lines := self._origins.get(origin):
+            line = lines[-1]
+            self.forget(line)
+            if line.usable and perf_counter() - line.idle_since < IDLE_SECONDS:
+                return line
+            line.drop()
+        return None
+
+    def put(self, line: Line) -> None:
+        now = perf_counter()
+        if now - line.opened_at > AGE_SECONDS:
+            line.drop()
+            return
+        line.idle_since = now
+        lines = self._origins.setdefault(line.origin, [])
+        if len(lines) >= ORIGIN_LIMIT:
+            self._drop(lines[0])
+        elif len(self._idle) >= LIMIT:
+            self._drop(next(iter(self._idle)))
+        # `_drop` may have removed the list of this origin.
+        self._origins.setdefault(line.origin, lines).append(line)
+        self._idle[line] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+
+    def forget(self, line: Line) -> None:
+        """Take `line` out, when it is in."""
+        if line not in self._idle:
+            return
+        del self._idle[line]
+        lines = self._origins[line.origin]
+        lines.remove(line)
+        if not lines:
+            del self._origins[line.origin]
+
+    def clear(self) -> None:
+        for line in list(self._idle):
+            self._drop(line)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _drop(self, line: Line) -> None:
+        self.forget(line)
+        line.drop()
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = perf_counter()
+        for line in list(self._idle):
+            rest = IDLE_SECONDS - (now - line.idle_since)
+            if rest > 0.01:
+                self._timer = asyncio.get_running_loop().call_later(rest, self._sweep)
+                return
+            self._drop(line)
