@@ -67,7 +67,7 @@ class Command(BaseCommand):
     def serve(self, demo: "Demo", port: int) -> int:
         python = sys.executable
         ports = [str(demo.port), str(demo.refused_port)]
-        granian = [python, "-m", "granian", "--interface", "asgi", "--no-ws"]
+        granian = [python, "-m", "granian", "--interface", "asginl", "--no-ws"]
         granian += ["--log-level", "warning", "--host", HOST, "--port", str(port)]
         children = [
             Child(
@@ -75,7 +75,11 @@ class Command(BaseCommand):
                 [python, "-m", "project.demo", *ports],
                 {"DEMO_TOKEN": demo.store["receiver_token"]},
             ),
-            Child("web server", [*granian, "project.asgi:application"]),
+            Child(
+                "web server",
+                [*granian, "project.asgi:application"],
+                {"PYTHONWARNINGS": "ignore:No directory at"},  # files come from the apps here
+            ),
             Child("worker", manage("webhooks", "deliver")),
         ]
         os.chdir(BASE_DIR)
