@@ -35,6 +35,7 @@ class Console:
 
     def line(self, text: str = "") -> None:
         self.out.write(printable(text))
+        self.out.flush()  # also in a pipe a line is read when it is written
 
     def note(self, text: str) -> None:
         self.err.write(printable(text))
