@@ -1,0 +1,5 @@
+"""The operators' console: one module a screen. Staff with the model permission see every account."""
+
+from . import accounts, attempts, deliveries, tokens, webhooks
+
+__all__ = ["accounts", "attempts", "deliveries", "tokens", "webhooks"]

@@ -1,0 +1,57 @@
+"""The accounts (tenants)."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import Account
+from ..templatetags.webhooks_console import moment
+from .console import Before, ConsoleAdmin
+
+
+@admin.register(Account)
+class AccountAdmin(ConsoleAdmin):
+    list_title = "Accounts"
+    empty_words = ("No accounts yet", "An account owns webhooks and access tokens.")
+    list_display = ["name_", "contact_", "created_"]
+    list_filter = [Before]
+    search_fields = ["name"]
+    search_help_text = "Search name"
+    fields = ["name", "contact_email", "members"]
+    raw_id_fields = ["members"]  # users may be many, and a host may not have them in its admin
+
+    @admin.display(description="Account")
+    def name_(self, account: Account) -> SafeString:
+        page = reverse("admin:webhooks_app_account_change", args=[account.pk])
+        return format_html('<a class="wh-name wh-row" href="{}">{}</a>', page, account.name)
+
+    @admin.display(description="Contact")
+    def contact_(self, account: Account) -> Any:
+        return account.contact_email or format_html('<span class="wh-quiet">{}</span>', "none")
+
+    @admin.display(description="Created")
+    def created_(self, account: Account) -> Any:
+        return moment(account.created_at)
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: Any = False,
+        change: Any = False,
+        form_url: Any = "",
+        obj: Any = None,
+    ) -> Any:
+        if obj is not None:
+            context.update(title=obj.name, subtitle=None, account=obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only an account that never had a webhook: deleting takes all that belongs to it along."""
+        if not super().has_delete_permission(request, obj):
+            return False
+        return obj is None or not obj.webhooks.exists()

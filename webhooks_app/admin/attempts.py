@@ -1,0 +1,156 @@
+"""The history of exchanges: all attempts, and the errors (those that failed). Nobody changes it."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import Attempt, WebhookError
+from ..rules import failures
+from ..rules.ids import is_id
+from ..templatetags.webhooks_console import icon, moment
+from .console import AccountFilter, Before, Chips, Choice, Created, Quiet, ReadOnlyAdmin
+
+
+class Exchange(Chips):
+    title, parameter_name = "exchange", "exchange"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(label).capitalize()) for value, label in Attempt.Exchange.choices]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(exchange=self.value()) if self.value() else queryset
+
+
+class KindFilter(Choice):
+    title, parameter_name = "error", "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(key, kind.title) for key, kind in failures.KINDS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class WebhookFilter(Quiet):
+    title = parameter_name = "webhook"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.filter(webhook=value) if is_id(value) else queryset.none()
+
+
+class Started(Created):
+    title = "started"
+
+    def since(self, queryset: Any, moment: datetime) -> Any:
+        return queryset.filter(started_at__gte=moment)
+
+
+class AccountOfAttempt(AccountFilter):
+    field_path = "webhook__account"
+
+
+class ExchangeAdmin(ReadOnlyAdmin):
+    """What attempts and errors have in common."""
+
+    list_display = ["outcome_", "when_", "webhook_", "exchange_", "answer_"]
+    list_filter = [Exchange, Started, KindFilter, AccountOfAttempt, WebhookFilter, Before]
+    search_fields = ["request_id"]
+    search_help_text = "Search the id of a delivery or webhook"
+    change_form_template = "admin/webhooks_app/attempt/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        rows = super().get_queryset(request).select_related("webhook__account", "delivery")
+        return rows.defer("webhook__token", "webhook__auth_password", "delivery__payload", "answer")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if not is_id(term):
+            return queryset.none(), False
+        return queryset.filter(delivery=term) | queryset.filter(webhook=term), False
+
+    @admin.display(description="Outcome")
+    def outcome_(self, attempt: Attempt) -> SafeString:
+        page = reverse(f"admin:webhooks_app_{self.opts.model_name}_change", args=[attempt.pk])
+        mark = icon("ok", "ok") if attempt.ok else icon("bad", "bad")
+        words = f"HTTP {attempt.status}" if attempt.ok else attempt.title or "Failed"
+        return format_html('{} <a class="wh-name wh-row" href="{}">{}</a>', mark, page, words)
+
+    @admin.display(description="When")
+    def when_(self, attempt: Attempt) -> Any:
+        return moment(attempt.started_at)
+
+    @admin.display(description="Webhook")
+    def webhook_(self, attempt: Attempt) -> SafeString:
+        webhook = attempt.webhook
+        sub = format_html('<span class="wh-sub">{}</span>', webhook.account.name)
+        if webhook.deleted_at:
+            return format_html("<bdi>{}</bdi> (deleted){}", webhook, sub)
+        page = reverse("admin:webhooks_app_webhook_change", args=[webhook.pk])
+        link = '<a class="wh-plain wh-clamp" href="{}"><bdi>{}</bdi></a>{}'
+        return format_html(link, page, webhook, sub)
+
+    @admin.display(description="Exchange")
+    def exchange_(self, attempt: Attempt) -> SafeString | str:
+        if not attempt.delivery_id:
+            return str(attempt.get_exchange_display())
+        page = reverse("admin:webhooks_app_delivery_change", args=[attempt.delivery_id])
+        return format_html(
+            '<a class="wh-plain" href="{}">delivery</a>, try {}', page, attempt.number
+        )
+
+    @admin.display(description="Answer")
+    def answer_(self, attempt: Attempt) -> SafeString:
+        took = f"{attempt.duration_ms:,} ms"
+        if attempt.ok:
+            return format_html('<span class="wh-num">in {}</span>', took)
+        return format_html(
+            '<span class="wh-err"><span class="wh-mono">{}</span></span>'
+            '<span class="wh-sub">after {}</span>',
+            attempt.message[:300],
+            took,
+        )
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: Any = False,
+        change: Any = False,
+        form_url: Any = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        outcome = "answered" if obj.ok else obj.title or "failed"
+        context.update(
+            attempt=obj,
+            title=f"{obj.get_exchange_display().capitalize()}: {outcome}",
+            subtitle=None,
+        )
+        response: HttpResponse = super().render_change_form(
+            request, context, add, change, form_url, obj
+        )
+        return response
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ExchangeAdmin):
+    list_title = "Attempts"
+    empty_words = ("No attempts", "Every call to a receiver is kept here as it went.")
+
+
+@admin.register(WebhookError)
+class WebhookErrorAdmin(ExchangeAdmin):
+    list_title = "Errors"
+    empty_words = ("No errors", "Every call that failed is kept here as it went.")

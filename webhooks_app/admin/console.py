@@ -1,0 +1,274 @@
+"""What the screens share: looks, lists that never count a table, views that only POST reaches."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import update_wrapper
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.options import ModelAdmin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import models, transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.views.decorators.http import require_POST
+
+from ..models import Account
+from ..rules.ids import is_id
+
+COUNT_LIMIT = 1000  # nothing is counted further
+
+
+def bounded_count(rows: models.QuerySet[Any]) -> str:
+    """How many rows there are, "1,000+" past the limit; reads at most 1,001 index rows."""
+    count = rows.order_by()[: COUNT_LIMIT + 1].count()
+    return f"{COUNT_LIMIT:,}+" if count > COUNT_LIMIT else f"{count:,}"
+
+
+def url_of(model_admin: "ConsoleAdmin", name: str, *args: Any) -> str:
+    opts = model_admin.opts
+    return reverse(
+        f"{model_admin.admin_site.name}:{opts.app_label}_{opts.model_name}_{name}", args=args
+    )
+
+
+def named(request: HttpRequest) -> str:
+    """Who asks, for the record."""
+    return str(request.user.get_username())
+
+
+class OnePage(Paginator):
+    """Looks one row past the page instead of counting the table."""
+
+    @cached_property
+    def count(self) -> int:
+        return len(self.object_list[: self.per_page + 1].values_list("pk", flat=True))
+
+
+class Quiet(admin.SimpleListFilter):
+    """A filter that other pages link to; it shows itself only while it is on."""
+
+    template = "admin/webhooks_app/filter_link.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        value = self.used_parameters.get(self.parameter_name)
+        return [(str(value), str(value))] if value else []
+
+    def has_output(self) -> bool:
+        return bool(self.value())
+
+
+class Before(admin.SimpleListFilter):
+    """The place in a list: rows older than this id. A page costs the same wherever it stands."""
+
+    title = parameter_name = "before"
+    template = "admin/webhooks_app/filter_none.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        place = self.value()
+        if not place:
+            return queryset
+        whole = isinstance(queryset.model._meta.pk, models.AutoField)
+        fits = place.isdecimal() and len(place) < 19 if whole else is_id(place)
+        return queryset.filter(pk__lt=place) if fits else queryset.none()
+
+
+class Choice(admin.SimpleListFilter):
+    """One of a few words; an unknown one filters nothing. Another choice starts at the newest."""
+
+    template = "admin/webhooks_app/filter.html"
+
+    def value(self) -> str | None:
+        value = super().value()
+        return value if value in dict(self.lookup_choices) else None
+
+    def choices(self, changelist: Any) -> Any:
+        for choice in super().choices(changelist):
+            query = QueryDict(choice["query_string"].removeprefix("?"), mutable=True)
+            query.pop("before", None)
+            yield {**choice, "query_string": "?" + query.urlencode()}
+
+
+class Chips(Choice):
+    template = "admin/webhooks_app/filter_chips.html"
+
+
+class AccountFilter(admin.SimpleListFilter):
+    """By the account's name; with JavaScript the names are completed as they are typed."""
+
+    title = parameter_name = "account"
+    template = "admin/webhooks_app/filter_account.html"
+    field_path = "account"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "")]
+
+    def choices(self, changelist: Any) -> Any:
+        shown = (self.parameter_name, "p", "before", "e")
+        kept = [(name, value) for name, value in changelist.params.items() if name not in shown]
+        yield {"value": self.value() or "", "kept": kept, "lists": autocomplete_url()}
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        name = self.value()
+        if not name:
+            return queryset
+        if "\0" in name:  # PostgreSQL raises on it
+            return queryset.none()
+        return queryset.filter(**{f"{self.field_path}__name": name})
+
+
+SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+
+
+class Created(Choice):
+    """Since when. A list starts with the last 24 hours, that of one webhook with all it has; a
+    search for an id looks everywhere."""
+
+    title = parameter_name = "created"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("1h", "last hour"),
+            ("24h", "last 24 hours"),
+            ("7d", "last 7 days"),
+            ("any", "any"),
+        ]
+
+    def value(self) -> str:
+        return super().value() or ("any" if "webhook" in self.request.GET else "24h")
+
+    def choices(self, changelist: Any) -> Any:
+        _, *choices = super().choices(changelist)
+        yield from choices
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        span = SPANS.get(self.value())
+        if span is None or is_id(request.GET.get("q", "").strip()):
+            return queryset
+        return self.since(queryset, timezone.now() - span)
+
+    def since(self, queryset: Any, moment: datetime) -> Any:
+        """Ids begin with the time they were made, so the primary key serves as the index."""
+        return queryset.filter(pk__gte=f"{int(moment.timestamp() * 65536):012x}" + "0" * 12)
+
+
+def autocomplete_url() -> str:
+    query = "?app_label=webhooks_app&model_name=webhook&field_name=account"
+    return reverse("admin:autocomplete") + query
+
+
+class AccountInput(forms.TextInput):
+    """An account by its name: works without JavaScript, and among 100,000 of them."""
+
+    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
+        more = {"data-complete": autocomplete_url(), "autocomplete": "off", "maxlength": "64"}
+        return super().build_attrs({**base_attrs, **more}, extra_attrs)
+
+
+def account_field(**kwargs: Any) -> forms.ModelChoiceField:
+    return forms.ModelChoiceField(
+        Account.objects.all(),
+        to_field_name="name",
+        widget=AccountInput(attrs={"class": "vTextField"}),
+        help_text="The name of the account.",
+        error_messages={"invalid_choice": "There is no account of this name."},
+        **kwargs,
+    )
+
+
+class ConsoleAdmin(ModelAdmin):
+    """A screen of the console. Lists are newest first and go on by `?before=`, never by number."""
+
+    class Media:
+        css = {"all": ["webhooks_app/console.css"]}
+        js = [forms.Script("webhooks_app/console.js", defer=True)]
+
+    paginator = OnePage
+    list_per_page = 50
+    list_max_show_all = 0
+    list_display_links = None
+    sortable_by = ()
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions_selection_counter = True
+    ordering: Any = ["-pk"]
+    list_title = ""
+    empty_words = ("Nothing here yet", "")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """No bulk delete: the stock one reads everything that hangs on the rows."""
+        actions: dict[str, Any] = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def lookup_allowed(self, lookup: str, *args: Any, **kwargs: Any) -> bool:
+        """Lists are filtered by their own filters alone: no `?token__startswith=` of any kind."""
+        return lookup in {choice.parameter_name for choice in self.list_filter}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        title, hint = self.empty_words
+        context = {"title": self.list_title, "empty_title": title, "empty_hint": hint}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("webhooks_app.operate_webhook"))
+
+    def post_view(
+        self,
+        route: str,
+        name: str,
+        view: Callable[[HttpRequest, Any], HttpResponse],
+        **initial: Any,
+    ) -> URLPattern:
+        """A path that only a POST of staff reaches. `view` judges the permission by itself.
+
+        It runs outside of ATOMIC_REQUESTS: what calls out must not hold a transaction.
+        """
+
+        def answer(request: HttpRequest, object_id: str, **kwargs: Any) -> HttpResponse:
+            row = self.get_object(request, unquote(object_id))
+            if not self.has_view_or_change_permission(request, row):
+                raise PermissionDenied
+            if row is None:
+                raise Http404
+            return view(request, row, **kwargs)
+
+        answer = update_wrapper(require_POST(answer), view)
+        answer = self.admin_site.admin_view(answer)
+        label = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+        return path(
+            f"<path:object_id>/{route}/", transaction.non_atomic_requests(answer), initial, label
+        )
+
+    def to_page(self, row: models.Model, query: str = "") -> HttpResponseRedirect:
+        return HttpResponseRedirect(url_of(self, "change", row.pk) + query)
+
+    def few(self, request: HttpRequest, queryset: Any, limit: int = COUNT_LIMIT) -> list[Any]:
+        """The chosen rows; none, and a message, when there are more than one request may handle."""
+        rows = list(queryset[: limit + 1])
+        if len(rows) > limit:
+            words = f"Nothing was done: choose at most {limit:,} at once."
+            self.message_user(request, words, messages.ERROR)
+            return []
+        return rows
+
+
+class ReadOnlyAdmin(ConsoleAdmin):
+    """History: looked at by whoever may view it, changed by nobody."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,132 @@
+"""How a webhook and a delivery do, in a word, a shape and a tone; and the same as a filter.
+
+Precedence of a webhook: disabled, paused, not verified, breaker, failing, unsteady, working,
+no calls yet.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from .. import conf
+from ..models import Delivery, Webhook, WebhookHealth
+from ..models.webhook import FAILING_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`icon` names a symbol of symbols.html, `tone` is bad, warn, ok or idle."""
+
+    key: str
+    word: str
+    icon: str
+    tone: str
+
+
+WEBHOOK_STATES = {
+    state.key: state
+    for state in (
+        State("failing", "Failing", "bad", "bad"),
+        State("breaker", "Paused by breaker", "pause", "warn"),
+        State("unverified", "Not verified", "key", "warn"),
+        State("unsteady", "Unsteady", "warn", "warn"),
+        State("working", "Working", "ok", "ok"),
+        State("paused", "Paused by staff", "pause", "idle"),
+        State("disabled", "Disabled", "off", "idle"),
+        State("idle", "No calls yet", "idle", "idle"),
+    )
+}
+
+DELIVERY_STATES = {
+    state.key: state
+    for state in (
+        State("waiting", "Waiting", "idle", "idle"),
+        State("retrying", "Retrying", "retry", "warn"),
+        State("held", "Held", "pause", "warn"),
+        State("delivered", "Delivered", "ok", "ok"),
+        State("failed", "Gave up", "bad", "bad"),
+        State("cancelled", "Cancelled", "off", "idle"),
+    )
+}
+
+NOT_CALLABLE = ("disabled", "paused", "unverified", "breaker")
+
+
+def health_of(webhook: Webhook) -> WebhookHealth:
+    """The health row; an empty one where there is none yet."""
+    return getattr(webhook, "health", None) or WebhookHealth(webhook=webhook)
+
+
+def webhook_state(webhook: Webhook, now: datetime) -> State:
+    health = health_of(webhook)
+    if webhook.stopped == Webhook.Stopped.PAUSED:
+        key = "paused"
+    elif webhook.stopped:
+        key = "disabled"
+    elif conf.verification_required() and not webhook.verified:
+        key = "unverified"
+    elif health.breaker_until and health.breaker_until > now:
+        key = "breaker"
+    elif health.failing:
+        key = "failing"
+    elif health.failures_in_row:
+        key = "unsteady"
+    elif health.last_success_at:
+        key = "working"
+    else:
+        key = "idle"
+    return WEBHOOK_STATES[key]
+
+
+def _conditions(now: datetime, to_webhook: str) -> list[tuple[str, Q]]:
+    """In order of precedence; each holds where none before it does."""
+
+    def q(**lookups: object) -> Q:
+        return Q(**{to_webhook + lookup: value for lookup, value in lookups.items()})
+
+    conditions = [
+        ("paused", q(stopped=Webhook.Stopped.PAUSED)),
+        ("disabled", q(stopped__in=[Webhook.Stopped.GONE, Webhook.Stopped.FAILING])),
+        ("unverified", q(verified_at__isnull=True)),
+        ("breaker", q(health__breaker_until__isnull=False) & q(health__breaker_until__gt=now)),
+        ("failing", q(health__failures_in_row__gte=FAILING_AFTER)),
+        ("unsteady", q(health__failures_in_row__gte=1)),
+        ("working", q(health__last_success_at__isnull=False)),
+        ("idle", Q()),
+    ]
+    if not conf.verification_required():
+        conditions = [pair for pair in conditions if pair[0] != "unverified"]
+    return conditions
+
+
+def webhooks_that_are(key: str, now: datetime, to_webhook: str = "") -> Q:
+    """The filter for a state; `to_webhook` is the path to the webhook, as `webhook__`."""
+    higher = Q()
+    for name, condition in _conditions(now, to_webhook):
+        if name == key:
+            return condition & higher
+        higher &= ~condition
+    return Q(pk__in=[])
+
+
+def delivery_state(delivery: Delivery, now: datetime) -> State:
+    if delivery.state != Delivery.State.PENDING:
+        return DELIVERY_STATES[delivery.state]
+    if webhook_state(delivery.webhook, now).key in NOT_CALLABLE:
+        return DELIVERY_STATES["held"]
+    return DELIVERY_STATES["retrying" if delivery.tries else "waiting"]
+
+
+def deliveries_that_are(key: str, now: datetime) -> Q:
+    """The filter for a state; `pending` is the stored state behind waiting, retrying and held."""
+    if key not in ("waiting", "retrying", "held"):
+        return Q(state=key)
+    held = Q(pk__in=[])
+    for name, condition in _conditions(now, "webhook__"):
+        if name in NOT_CALLABLE:
+            held |= condition
+    pending = Q(state=Delivery.State.PENDING)
+    if key == "held":
+        return pending & held
+    return pending & ~held & (Q(tries=0) if key == "waiting" else Q(tries__gt=0))

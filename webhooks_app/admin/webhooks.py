@@ -1,0 +1,405 @@
+"""The webhooks: the list, and the page that says first how one does and then lets it be changed."""
+
+import re
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import BooleanField, ExpressionWrapper, QuerySet
+from django.db.models.functions import Length
+from django.db.models.lookups import GreaterThan
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+
+from .. import actions
+from ..models import Account, Attempt, Delivery, Header, Webhook, WebhookError
+from ..rules import failures
+from ..rules.ids import is_id
+from ..rules.validators import MASK, parse_url
+from ..templatetags.webhooks_console import ago, badge, moment
+from .attempts import KindFilter
+from .board import busy_words, webhook_banner
+from .console import AccountFilter, Before, Chips, ConsoleAdmin, bounded_count, named
+from .states import WEBHOOK_STATES, delivery_state, health_of, webhook_state, webhooks_that_are
+from .webhook_form import HeaderInline, WebhookForm
+
+TESTS_AT_ONCE = 5  # each may take its whole timeout
+
+# verb: (what is logged, what is said); the verbs that call out show the receiver's answer instead
+DONE = {
+    "verify": ("Sent a verification.", ""),
+    "test": ("Sent a test.", ""),
+    "pause": ("Paused.", "Paused. Deliveries are kept and wait."),
+    "enable": ("Enabled.", "Enabled. What waits goes out, the oldest first."),
+    "close-breaker": ("Closed the breaker.", "The breaker is closed; it is called again at once."),
+    "clear-error": ("Cleared the last error.", "The last error is cleared; the history stays."),
+}
+
+
+class HealthFilter(Chips):
+    title, parameter_name = "health", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.key, state.word) for state in WEBHOOK_STATES.values()]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        key = self.value()
+        return queryset.filter(webhooks_that_are(key, timezone.now())) if key else queryset
+
+
+class ErrorFilter(KindFilter):
+    title = "last error"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        kind = self.value()
+        return queryset.filter(health__last_error_kind=kind) if kind else queryset
+
+
+def host_of(url: str) -> str:
+    try:
+        return parse_url(url).authority
+    except ValueError:
+        return "(URL not usable)"
+
+
+def is_set(column: str) -> ExpressionWrapper:
+    """Whether a secret is stored, without reading it."""
+    return ExpressionWrapper(GreaterThan(Length(column), 0), output_field=BooleanField())
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ConsoleAdmin):
+    form = WebhookForm
+    inlines = [HeaderInline]
+    list_title = "Webhooks"
+    empty_words = ("No webhooks yet", "Add the first one; it is verified at once.")
+    list_display = ["health_", "webhook_", "error_", "success_"]
+    list_filter = [HealthFilter, ErrorFilter, AccountFilter, Before]
+    search_fields = ["name"]
+    search_help_text = "Search name, host or id"
+    actions = ["verify_", "test_", "enable_", "disable_"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
+        rows = Webhook.objects.live().select_related("account", "health").order_by("-pk")
+        return rows.defer("token", "auth_password")
+
+    # --- the list -------------------------------------------------------------------------------
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        """By name, by a part of the host (never of path or query, which may hold secrets), by id."""
+        term = search_term.strip()
+        if is_id(term):
+            return queryset.filter(pk=term), False
+        if term:
+            by_host = queryset.filter(url__iregex=r"^https?://[^/?#]*" + re.escape(term))
+            queryset = queryset.filter(name__icontains=term) | by_host
+        return queryset, False
+
+    @admin.display(description="Health")
+    def health_(self, webhook: Webhook) -> SafeString:
+        now = timezone.now()
+        state, health = webhook_state(webhook, now), health_of(webhook)
+        since = {
+            "failing": health.failing_since,
+            "paused": webhook.stopped_at,
+            "disabled": webhook.stopped_at,
+        }.get(state.key)
+        words = f"for {ago(since)}" if since else ""
+        if state.key == "unverified" and webhook.verification == "waiting":
+            words = "verification waits"
+        return format_html('{}<span class="wh-sub">{}</span>', badge(state), words)
+
+    @admin.display(description="Webhook")
+    def webhook_(self, webhook: Webhook) -> SafeString:
+        host = host_of(webhook.url)
+        return format_html(
+            '<a class="wh-name wh-row wh-clamp" href="{}"><bdi>{}</bdi></a>'
+            '<span class="wh-sub"><span class="wh-mono">{}</span> · {}</span>',
+            reverse("admin:webhooks_app_webhook_change", args=[webhook.pk]),
+            webhook.name if len(webhook.name) <= 160 else webhook.name[:159] + "…",
+            host if len(host) <= 48 else f"{host[:22]}…{host[-24:]}",
+            webhook.account.name,
+        )
+
+    @admin.display(description="Last error")
+    def error_(self, webhook: Webhook) -> SafeString:
+        health = health_of(webhook)
+        if not health.last_error_at:
+            return format_html('<span class="wh-quiet">{}</span>', "none")
+        return format_html(
+            '<span class="wh-err"><a class="wh-plain" href="{}?webhook={}">{}</a>'
+            '<span class="wh-mono">{}</span></span><span class="wh-sub">{}</span>',
+            reverse("admin:webhooks_app_webhookerror_changelist"),
+            webhook.pk,
+            failures.title(health.last_error_kind) or "Error",
+            health.last_error_message[:300],
+            moment(health.last_error_at),
+        )
+
+    @admin.display(description="Last success")
+    def success_(self, webhook: Webhook) -> SafeString | str:
+        at = health_of(webhook).last_success_at
+        return moment(at) if at else format_html('<span class="wh-quiet">{}</span>', "none")
+
+    @admin.action(description="Verify", permissions=["operate"])
+    def verify_(self, request: HttpRequest, queryset: Any) -> None:
+        rows = self.few(request, queryset)
+        for webhook in rows:
+            actions.request_verification(webhook)
+            self.log_change(request, webhook, "Asked for a verification.")
+        if rows:
+            words = f"The worker verifies {counted(rows)}; the outcome stands in the column Health."
+            self.message_user(request, words, messages.SUCCESS)
+
+    @admin.action(description="Send test", permissions=["operate"])
+    def test_(self, request: HttpRequest, queryset: Any) -> None:
+        good = 0
+        rows = self.few(request, queryset, TESTS_AT_ONCE)
+        for webhook in rows:
+            try:
+                attempt = actions.test(webhook, by=named(request))
+            except actions.ActionError as error:
+                self.message_user(request, f"{webhook}: {error.message}", messages.ERROR)
+                continue
+            self.log_change(request, webhook, DONE["test"][0])
+            good += attempt.ok
+            if not attempt.ok:
+                words = f"{webhook}: {attempt.title or 'failed'}. {attempt.advice}"
+                self.message_user(request, words, messages.ERROR)
+        if good:
+            self.message_user(
+                request, f"{good} of {counted(rows)} answered well.", messages.SUCCESS
+            )
+
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable_(self, request: HttpRequest, queryset: Any) -> None:
+        rows = self.few(request, queryset)
+        for webhook in rows:
+            actions.enable(webhook, by=named(request))
+            self.log_change(request, webhook, DONE["enable"][0])
+        if rows:
+            self.message_user(request, f"Enabled: {counted(rows)}.", messages.SUCCESS)
+
+    @admin.action(description="Disable (pause)", permissions=["operate"])
+    def disable_(self, request: HttpRequest, queryset: Any) -> None:
+        rows = self.few(request, queryset)
+        for webhook in rows:
+            actions.pause(webhook, by=named(request))
+            self.log_change(request, webhook, DONE["pause"][0])
+        if rows:
+            words = f"Paused: {counted(rows)}. Their deliveries are kept and wait."
+            self.message_user(request, words, messages.SUCCESS)
+
+    # --- the page -------------------------------------------------------------------------------
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Webhook | None:
+        if not is_id(object_id):
+            return None
+        rows = self.get_queryset(request).annotate(
+            token_set=is_set("token"), password_set=is_set("auth_password")
+        )
+        if request.method == "POST" and transaction.get_connection(rows.db).in_atomic_block:
+            # A save reads the stored headers and writes them: no other writer in between.
+            rows = rows.select_for_update(of=("self",))
+        return rows.filter(pk=object_id).first()
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, **kwargs)
+        form.may_reveal = self.has_reveal_permission(request)
+        return form
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        token, password, more = "new_token", "new_password", ["timeout", "max_in_flight"]
+        if obj is not None and not self.has_change_permission(request, obj):
+            token, password = "token_", "password_"
+        fields = ["name", "url", token, "auth_username", password, *more]
+        return [("Settings", {"fields": fields if obj else ["account", *fields]})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["account"] if obj else []
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        accounts = Account.objects.values_list("name", flat=True)[:2]
+        only = {"account": accounts[0]} if len(accounts) == 1 else {}
+        return {**only, **super().get_changeform_initial_data(request)}
+
+    @admin.display(description="Token")
+    def token_(self, webhook: Any) -> str:
+        return f"set: {MASK}" if webhook.token_set else "not set"
+
+    @admin.display(description="Basic auth: password")
+    def password_(self, webhook: Any) -> str:
+        return f"set: {MASK}" if webhook.password_set else "not set"
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: Any = False,
+        change: Any = False,
+        form_url: Any = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context.update(self.board(request, obj))
+        response: HttpResponse = super().render_change_form(
+            request, context, add, change, form_url, obj
+        )
+        return response
+
+    def board(self, request: HttpRequest, webhook: Webhook) -> dict[str, Any]:
+        now = timezone.now()
+        state = webhook_state(webhook, now)
+        host, operate = host_of(webhook.url), self.has_operate_permission(request)
+        banner = webhook_banner(webhook, now)
+        board: dict[str, Any] = {
+            "title": str(webhook),
+            "subtitle": None,
+            "page_state": state.word,
+            "webhook": webhook,
+            "banner": banner,
+            "buttons": [(b, busy_words(b, webhook, host)) for b in banner.buttons if operate],
+            "may_reveal": self.has_reveal_permission(request),
+            "health": health_of(webhook),
+        }
+        if request.user.has_perm("webhooks_app.view_delivery"):
+            rows = webhook.deliveries.defer("payload")[:7]
+            for delivery in rows:
+                delivery.webhook = webhook
+            board["deliveries"] = [(row, delivery_state(row, now)) for row in rows]
+            board["waiting"] = bounded_count(webhook.deliveries.pending())
+            failed = webhook.deliveries.filter(state=Delivery.State.FAILED)
+            board["gave_up"] = bounded_count(failed)
+        if request.user.has_perm("webhooks_app.view_webhookerror"):
+            rows = WebhookError.objects.filter(webhook=webhook).select_related("delivery")
+            board["errors_seen"] = rows.defer("answer", "delivery__payload")[:7]
+        shown = request.GET.get("attempt", "")
+        if shown.isdecimal() and len(shown) < 19:
+            board["answer"] = Attempt.objects.filter(webhook=webhook, pk=shown).first()
+        return board
+
+    # --- saving: by the verbs, headers and all ---------------------------------------------------
+
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
+        return super().changeform_view(*args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        """`save_related` writes the webhook together with its headers."""
+
+    @sensitive_variables()
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        (headers,) = formsets
+        changes = form.changes()
+        if headers.changed():
+            changes["headers"] = headers.pairs()
+        if change:
+            actions.update_webhook(form.instance, by=named(request), **changes)
+        else:
+            account = form.cleaned_data["account"]
+            created = actions.create_webhook(account, by=named(request), **changes)
+            form.instance.pk = created.pk
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """The names of what was changed, never a value."""
+        if add:
+            return [{"added": {}}]
+        words = {"auth_password": "password", "auth_username": "user name", "url": "URL"}
+        fields = [words.get(field, field.replace("_", " ")) for field in form.changes()]
+        if formsets[0].changed():
+            fields.append("headers")
+        return [{"changed": {"fields": fields}}] if fields else []
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        actions.delete_webhook(obj, by=named(request))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Nothing but the webhook: its history stays, and is never loaded to be counted."""
+        return [str(obj) for obj in objs], {"webhooks": len(objs)}, set(), []
+
+    # --- own views ------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        verbs = [
+            self.post_view(verb, verb.replace("-", "_"), self.operate, verb=verb) for verb in DONE
+        ]
+        return [*verbs, self.post_view("reveal", "reveal", self.reveal), *super().get_urls()]
+
+    def has_reveal_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("webhooks_app.reveal_secrets"))
+
+    def operate(self, request: HttpRequest, webhook: Webhook, verb: str) -> HttpResponse:
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        log, words = DONE[verb]
+        by, attempt = named(request), None
+        try:
+            if verb == "verify":
+                attempt = actions.verify(webhook, by=by)
+            elif verb == "test":
+                attempt = actions.test(webhook, by=by)
+            elif verb == "pause":
+                actions.pause(webhook, note=request.POST.get("note", "").strip()[:255], by=by)
+            elif verb == "enable":
+                actions.enable(webhook, by=by)
+            elif verb == "close-breaker":
+                actions.close_breaker(webhook, by=by)
+            else:
+                actions.clear_error(webhook, by=by)
+        except actions.ActionError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return self.to_page(webhook)
+        self.log_change(request, webhook, log)
+        if words:
+            self.message_user(request, words, messages.SUCCESS)
+        return self.to_page(webhook, f"?attempt={attempt.pk}#answer" if attempt else "")
+
+    @sensitive_variables()
+    def reveal(self, request: HttpRequest, webhook: Webhook) -> HttpResponse:
+        """One secret on a page of its own: by POST, logged without the value, never cached."""
+        if not self.has_reveal_permission(request):
+            raise PermissionDenied
+        which = request.POST.get("secret", "")
+        kind, _, number = which.partition("-")
+        label, secret = "", ""
+        if which == "token":
+            label, secret = "token", webhook.token
+        elif which == "password":
+            label, secret = "password", webhook.auth_password
+        elif kind == "header" and number.isdecimal() and len(number) < 19:
+            header = Header.objects.filter(webhook=webhook, pk=number).first()
+            if header:
+                label, secret = f"header {header.name}", header.value
+        if not secret:
+            self.message_user(request, "There is no such secret any more.", messages.WARNING)
+            return self.to_page(webhook)
+        self.log_change(request, webhook, f"Revealed the {label}.")
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": "Secret revealed",
+            "webhook": webhook,
+            "label": label,
+            "secret": secret,
+        }
+        response = TemplateResponse(request, "admin/webhooks_app/webhook/revealed.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def counted(rows: list[Any]) -> str:
+    return f"{len(rows):,} webhook{'' if len(rows) == 1 else 's'}"
