@@ -58,7 +58,7 @@ urlpatterns: list[URLPattern] = [
     *_served(f"{_DELIVERY}/attempts", DeliveryViewSet, {"get": "attempts"}, "attempts"),
     *_served(f"{_DELIVERY}/retry", DeliveryViewSet, {"post": "retry"}, "retry"),
     re_path(
-        r"^(?:webhooks|deliveries)(?P<id>/[\s\S]*)?\Z",
+        r"^(?:webhooks|deliveries)(?P<id>(?:/[\s\S]*)?)\Z",
         UnknownPath.as_view(dict.fromkeys(_METHODS, "nothing")),
     ),
 ]

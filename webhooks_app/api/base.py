@@ -125,9 +125,9 @@ class ApiViewSet(ViewSet):
         self.sent = body.read_json_bytes(self.request._request)
         return self.sent
 
-    def read(self, shape: type[Serializer], *, partial: bool = False) -> dict[str, Any]:
+    def read(self, shape: type[Serializer]) -> dict[str, Any]:
         """The JSON object that was sent, in this shape. Raises 400, 411, 413, 415."""
-        serializer = shape(data=body.loads_object(self.read_bytes()), partial=partial)
+        serializer = shape(data=body.loads_object(self.read_bytes()))
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 

@@ -173,6 +173,13 @@ class WebhookWrite(Shape):
     auth = AuthWrite(required=False)
 
 
+class WebhookPatch(WebhookWrite):
+    """The same with nothing required. (`partial` would reach into headers and auth.)"""
+
+    name = Name(required=False)
+    url = Url(required=False)
+
+
 @schema.field({"type": "integer", "const": 200})
 class OK(serializers.IntegerField):
     pass

@@ -19,6 +19,7 @@ from .serializers import (
     SettingsSerializer,
     SettingsWrite,
     WebhookItemSerializer,
+    WebhookPatch,
     WebhookSerializer,
     WebhookWrite,
 )
@@ -110,19 +111,19 @@ class WebhookViewSet(ApiViewSet):
         errors=(404,),
     )
     def update(self, request: Request, id: str) -> Response:
-        return self._update(partial=False)
+        return self._update(WebhookWrite)
 
     @describe(
         "Change some fields of a webhook",
-        takes=WebhookWrite,
+        takes=WebhookPatch,
         answer=EnvelopeSerializer,
         errors=(404,),
     )
     def partial_update(self, request: Request, id: str) -> Response:
-        return self._update(partial=True)
+        return self._update(WebhookPatch)
 
-    def _update(self, *, partial: bool) -> Response:
-        sent = self.read(WebhookWrite, partial=partial)
+    def _update(self, shape: type[WebhookWrite]) -> Response:
+        sent = self.read(shape)
         with self.atomic():
             # Masks stand for what is stored now, so the row is locked before they are read.
             webhook = self.locked()
@@ -163,7 +164,7 @@ class SettingsViewSet(ApiViewSet):
         errors=(404,),
     )
     def partial_update(self, request: Request, id: str) -> Response:
-        sent = self.read(SettingsWrite, partial=True)
+        sent = self.read(SettingsWrite)
         note = _note(sent)
         names = {"timeout": "timeout", "maxInFlight": "max_in_flight"}
         fields = {names[key]: value for key, value in sent.items() if key in names}
