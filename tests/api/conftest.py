@@ -13,12 +13,13 @@ class Api:
         self.client = Client()
         self.headers = {"HTTP_AUTHORIZATION": f"Bearer {secret}"} if secret else {}
 
-    def send(self, method, path, body=None, **extra):
+    def send(self, method, path, body=None, content_type=None, **extra):
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
-        extra.setdefault("content_type", "application/json" if body is not None else "")
+        if content_type is None:
+            content_type = "application/json" if body is not None else ""
         return self.client.generic(
-            method, path, b"" if body is None else body, **self.headers, **extra
+            method, path, body or b"", CONTENT_TYPE=content_type, **self.headers, **extra
         )
 
     def get(self, path, **extra):

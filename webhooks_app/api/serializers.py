@@ -348,8 +348,13 @@ class InteractionAnswerSerializer(serializers.Serializer):
     attributes = Details()
 
 
+@schema.field(MOMENT)
+class Since(AsSent):
+    pass
+
+
 class ReplayWrite(Shape):
-    since = AsSent()
+    since = Since()
 
 
 class ReplayedSerializer(serializers.Serializer):

@@ -1,0 +1,323 @@
+"""Deliveries, attempts, errors, settings: what we add beside the document."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.api.conftest import problem
+from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
+from webhooks_app.models import Delivery
+
+FIELDS = [
+    *("id", "webhookId", "type", "reference", "state", "reason", "tries", "maxTries"),
+    *("createdAt", "dueAt", "finishedAt", "lastStatus", "lastError"),
+]
+
+
+@pytest.fixture
+def webhook(account):
+    return WebhookFactory(account=account)
+
+
+@pytest.fixture
+def path(webhook):
+    return f"/webhooks/{webhook.id}/deliveries"
+
+
+def finished(webhook, state="failed", **more):
+    more.setdefault("finished_at", timezone.now())
+    return DeliveryFactory(webhook=webhook, state=state, **more)
+
+
+def test_a_delivery_is_stored_byte_for_byte_and_answered_202(api, webhook, path):
+    body = b' {"a" : 1.50,\n "\xc3\xa9":[ ]} '
+    response = api.post(
+        f"{path}?type=order.created&reference=A%204711", body, content_type="application/json"
+    )
+    assert response.status_code == 202
+    shown = response.json()
+    assert list(shown) == FIELDS
+    row = Delivery.objects.get(pk=shown["id"])
+    assert bytes(row.payload) == body
+    assert (shown["webhookId"], shown["state"], shown["reason"]) == (webhook.id, "pending", "")
+    assert (shown["type"], shown["reference"]) == ("order.created", "A 4711")
+    assert (shown["tries"], shown["maxTries"]) == (0, 8)
+    assert (shown["finishedAt"], shown["lastStatus"], shown["lastError"]) == (None, None, "")
+    assert "Idempotent-Replayed" not in response
+    assert api.get(f"/deliveries/{row.id}").json() == shown
+    assert api.get(path).json() == [shown]
+
+
+@pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}"])
+def test_any_json_value_is_a_payload(api, path, body):
+    assert api.post(path, body, content_type="application/json").status_code == 202
+
+
+def test_type_and_reference_have_their_limits(api, path):
+    good = f"{path}?type={'t' * 128}&reference={'r' * 255}"
+    assert api.post(good, {}).status_code == 202
+    assert "type" in problem(api.post(f"{path}?type={'t' * 129}", {}), 400)["details"]
+    assert "reference" in problem(api.post(f"{path}?reference={'r' * 256}", {}), 400)["details"]
+    problem(api.post(f"{path}?type=%00", {}), 400)
+
+
+def test_the_same_idempotency_key_and_bytes_are_one_delivery(api, path):
+    first = api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY="k" * 255)
+    again = api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY="k" * 255)
+    assert again.status_code == 202
+    assert again["Idempotent-Replayed"] == "true"
+    assert again.json() == first.json()
+    assert Delivery.objects.count() == 1
+    problem(api.post(path, {"a": 2}, HTTP_IDEMPOTENCY_KEY="k" * 255), 409)
+    problem(api.post(path, {"a": 2}, HTTP_IDEMPOTENCY_KEY="k" * 256), 400)
+    problem(api.post(path, {"a": 2}, HTTP_IDEMPOTENCY_KEY="a\0b"), 400)
+
+
+def test_an_idempotency_key_belongs_to_its_webhook(api, account, path):
+    other = WebhookFactory(account=account)
+    api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY="k")
+    response = api.post(f"/webhooks/{other.id}/deliveries", {"a": 2}, HTTP_IDEMPOTENCY_KEY="k")
+    assert response.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({"stopped": "paused"}, "paused"),
+        ({"stopped": "gone"}, "gone"),
+        ({"verified_at": None}, "unverified"),
+        ({"health": {"breaker_until": datetime(2999, 1, 1, tzinfo=UTC)}}, "breaker"),
+    ],
+)
+def test_a_held_delivery_is_accepted_and_says_why_it_waits(api, account, state, reason):
+    webhook = WebhookFactory(account=account, **state)
+    response = api.post(f"/webhooks/{webhook.id}/deliveries", {})
+    assert response.status_code == 202
+    assert response.json()["reason"] == reason
+    assert api.get(f"/webhooks/{webhook.id}/deliveries").json()[0]["reason"] == reason
+
+
+def test_the_list_is_newest_first_and_pages_follow_the_link(api, webhook, path):
+    idents = [DeliveryFactory(webhook=webhook).id for _ in range(5)]
+    DeliveryFactory()
+    seen, address = [], f"{path}?limit=2"
+    while address:
+        response = api.get(address)
+        seen += [item["id"] for item in response.json()]
+        link = response.headers.get("Link", "")
+        address = link.partition("<http://testserver")[2].partition(">")[0]
+    assert seen == idents[::-1]
+
+
+def test_the_list_is_filtered_by_state_type_reference_and_time(api, webhook, path):
+    past = timezone.now() - timedelta(days=2)
+    old = DeliveryFactory(webhook=webhook, created_at=past, type="a", reference="r-1")
+    bad = finished(webhook, type="b", reference="r-10")
+
+    def found(query):
+        return [item["id"] for item in api.get(f"{path}?{query}").json()]
+
+    yesterday = (timezone.now() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    assert found("state=failed") == [bad.id]
+    assert found("state=pending") == [old.id]
+    assert found("type=a") == [old.id]
+    assert found("reference=r-1") == [old.id]
+    assert found(f"since={yesterday}") == [bad.id]
+    assert found(f"until={yesterday}") == [old.id]
+    assert found("type=a&state=failed") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("state=odd", "limit=1001", "after=1", "since=yesterday", "until=%00", "since=99999"),
+        *("since=0001-01-01T00:00:00%2B14:00", "type=%00", "reference=" + "r" * 256),
+    ],
+)
+def test_filters_that_cannot_be_meant_are_400(api, path, query):
+    problem(api.get(f"{path}?{query}"), 400)
+
+
+@pytest.mark.parametrize("since", ["0001-01-01", "9999-12-31T23:59:59Z", "20260101T000000Z"])
+def test_any_moment_of_the_calendar_is_understood(api, path, since):
+    assert api.get(f"{path}?since={since}&until={since}").json() == []
+
+
+def test_lists_cost_the_same_for_any_number(api, webhook, path, django_assert_num_queries):
+    for _ in range(6):
+        delivery = DeliveryFactory(webhook=webhook)
+        AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", message="hang up")
+    api.get(path)
+    for address in (path, f"/webhooks/{webhook.id}/errors"):
+        with django_assert_num_queries(3):  # token, webhook with its health, rows
+            assert len(api.get(address).json()) == 6
+    with django_assert_num_queries(3):
+        assert len(api.get(f"/deliveries/{delivery.id}/attempts").json()) == 1
+
+
+def test_attempts_tell_the_whole_exchange(api, webhook):
+    delivery = DeliveryFactory(webhook=webhook)
+    started = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    good = AttemptFactory(
+        webhook=webhook,
+        delivery=delivery,
+        number=2,
+        started_at=started,
+        dns_ms=1,
+        connect_ms=2,
+        tls_ms=3,
+        wait_ms=4,
+        read_ms=0,
+        address="93.184.216.34:443",
+        status=200,
+        answer="ok",
+    )
+    bad = AttemptFactory(
+        webhook=webhook,
+        delivery=delivery,
+        kind="timeout",
+        message="timeout of 10000ms exceeded",
+        started_at=started,
+    )
+    AttemptFactory(webhook=webhook)
+    newest, oldest = api.get(f"/deliveries/{delivery.id}/attempts").json()
+    assert oldest == {
+        "id": str(good.id),
+        "deliveryId": delivery.id,
+        "exchange": "delivery",
+        "number": 2,
+        "startedAt": "2026-01-02T03:04:05.678Z",
+        "durationMs": 12,
+        "phases": {"dnsMs": 1, "connectMs": 2, "tlsMs": 3, "waitMs": 4, "readMs": 0},
+        "url": webhook.url,
+        "address": "93.184.216.34:443",
+        "status": 200,
+        "ok": True,
+        "error": None,
+        "answer": "ok",
+    }
+    assert (newest["id"], newest["ok"], newest["status"]) == (str(bad.id), False, None)
+    assert set(newest["phases"].values()) == {None}
+    assert newest["error"] == {
+        "date": "2026-01-02T03:04:05.678Z",
+        "message": "timeout of 10000ms exceeded",
+        "kind": "timeout",
+        "advice": bad.advice,
+    }
+
+
+def test_the_error_history_is_newest_first_and_filtered(api, webhook):
+    delivery = DeliveryFactory(webhook=webhook)
+    first = AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", message="hang up")
+    AttemptFactory(webhook=webhook, delivery=delivery, status=200)
+    AttemptFactory(webhook=webhook, exchange="verification", kind="v_401", message="401")
+    AttemptFactory(kind="reset", message="another webhook's")
+    path = f"/webhooks/{webhook.id}/errors"
+    body = api.get(path).json()
+    assert [entry["message"] for entry in body] == ["401", "hang up"]
+    assert set(body[0]) == {"date", "message", "kind", "exchange", "deliveryId", "advice"}
+    assert (body[1]["deliveryId"], body[1]["advice"]) == (delivery.id, first.advice)
+    assert (body[0]["exchange"], body[0]["deliveryId"]) == ("verification", None)
+    assert [e["kind"] for e in api.get(f"{path}?kind=reset").json()] == ["reset"]
+    assert [e["kind"] for e in api.get(f"{path}?exchange=verification").json()] == ["v_401"]
+    page = api.get(f"{path}?limit=1")
+    following = page["Link"].partition("<http://testserver")[2].partition(">")[0]
+    assert [e["message"] for e in api.get(following).json()] == ["hang up"]
+    assert "Link" not in api.get(following)
+    problem(api.get(f"{path}?kind=odd"), 400)
+    problem(api.get(f"{path}?after=x"), 400)
+    assert len(api.get(f"{path}?after={'9' * 19}").json()) == 2
+    problem(api.get(f"{path}?after={'9' * 20}"), 400)
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "delivered"])
+def test_retry_makes_a_delivery_due_now_with_the_same_id(api, webhook, state):
+    delivery = finished(webhook, state, tries=8)
+    response = api.post(f"/deliveries/{delivery.id}/retry")
+    assert response.status_code == 200
+    shown = response.json()
+    assert list(shown) == FIELDS
+    assert (shown["id"], shown["state"], shown["tries"]) == (delivery.id, "pending", 0)
+    assert shown["finishedAt"] is None
+
+
+def test_replay_retries_what_failed_since(api, webhook):
+    old = finished(webhook, finished_at=timezone.now() - timedelta(days=2))
+    new = finished(webhook)
+    finished(webhook, "delivered")
+    finished(WebhookFactory())
+    since = (timezone.now() - timedelta(days=1)).isoformat()
+    response = api.post(f"/webhooks/{webhook.id}/replay", {"since": since})
+    assert (response.status_code, response.json()) == (200, {"replayed": 1})
+    new.refresh_from_db()
+    old.refresh_from_db()
+    assert (new.state, old.state) == ("pending", "failed")
+
+
+@pytest.mark.parametrize("body", [{}, {"since": None}, {"since": 5}, {"since": "x"}])
+def test_replay_wants_a_moment(api, webhook, body):
+    details = problem(api.post(f"/webhooks/{webhook.id}/replay", body), 400)["details"]
+    assert list(details) == ["since"]
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_settings_say_what_the_document_has_no_field_for(api, account):
+    webhook = WebhookFactory(account=account, verified_at=None, verification_due_at=timezone.now())
+    body = api.get(f"/webhooks/{webhook.id}/settings").json()
+    assert body == {
+        "enabled": True,
+        "stopped": "",
+        "note": "",
+        "verified": False,
+        "verification": "waiting",
+        "timeout": None,
+        "maxInFlight": 10,
+        "health": {
+            "held": "unverified",
+            "failing": False,
+            "failuresInRow": 0,
+            "failingSince": None,
+            "lastAttemptAt": None,
+            "lastSuccessAt": None,
+            "breakerUntil": None,
+        },
+    }
+    assert api.patch(f"/webhooks/{webhook.id}/settings", body).json() == body
+
+
+def test_enabled_false_pauses_and_true_clears_any_stop(api, account, webhook):
+    path = f"/webhooks/{webhook.id}/settings"
+    body = api.patch(path, {"enabled": False, "note": "moving"}).json()
+    assert (body["enabled"], body["stopped"], body["note"]) == (False, "paused", "moving")
+    assert body["health"]["held"] == "paused"
+    body = api.patch(path, {"enabled": True}).json()
+    assert (body["enabled"], body["stopped"], body["health"]["held"]) == (True, "", "")
+    gone = WebhookFactory(account=account, stopped="gone")
+    assert api.patch(f"/webhooks/{gone.id}/settings", {"enabled": True}).json()["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [("timeout", [0.1, 5, 60, None]), ("maxInFlight", [1, 1000])],
+)
+def test_limits_can_be_set(api, webhook, field, values):
+    for value in values:
+        response = api.patch(f"/webhooks/{webhook.id}/settings", {field: value})
+        assert response.json()[field] == value
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("enabled", value) for value in (None, 1, "true", [])),
+        *(("timeout", value) for value in (0.05, 61, "5", True, [])),
+        *(("maxInFlight", value) for value in (0, 1001, 1.5, "5", True, None)),
+        *(("note", value) for value in (None, 5, "n" * 256)),
+    ],
+)
+def test_settings_that_cannot_be_are_400(api, webhook, field, value):
+    response = api.patch(f"/webhooks/{webhook.id}/settings", {field: value})
+    assert field in problem(response, 400)["details"]
