@@ -1,0 +1,159 @@
+"""The resolver against a name server of the test's own on loopback, on both event loops."""
+
+import asyncio
+import socket
+import struct
+import threading
+import time
+
+import pytest
+import uvloop
+
+from webhooks_app.engine import resolver as module
+from webhooks_app.engine.resolver import NameFailure, Resolver
+
+A, AAAA = 1, 28
+
+
+class NameServer:
+    """Answers `records[(name, type)]` (packed addresses) or a response code; None is silence."""
+
+    def __init__(self, records):
+        self.records = records
+        self.asked = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def __enter__(self):
+        self.socket.bind(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.socket.sendto(b"", self.address)
+        self.thread.join()
+        self.socket.close()
+
+    @property
+    def address(self):
+        return self.socket.getsockname()
+
+    def serve(self):
+        while True:
+            query, client = self.socket.recvfrom(4096)
+            if not query:
+                return
+            labels, at = [], 12
+            while query[at]:
+                labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
+                at += 1 + query[at]
+            name, kind = ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])[0]
+            self.asked.append(name)
+            found = self.records.get((name, kind), self.records.get(name, 3))
+            if found is None:
+                continue
+            code, addresses = (found, []) if isinstance(found, int) else (0, found)
+            head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(addresses), 0, 0)
+            answers = b"".join(
+                b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(a)) + a for a in addresses
+            )
+            self.socket.sendto(head + query[12 : at + 5] + answers, client)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request):
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run(server, scenario):
+        async def main():
+            resolver = Resolver([f"127.0.0.1:{server.address[1]}"])
+            try:
+                return await scenario(resolver)
+            finally:
+                await resolver.close()
+
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main())
+
+    return run
+
+
+def failure(run, records, host):
+    with NameServer(records) as server, pytest.raises(NameFailure) as error:
+        run(server, lambda resolver: resolver.resolve(host))
+    return f"{error.value.failure.kind}: {error.value.failure.message}"
+
+
+V4, V6 = b"\x5d\xb8\xd8\x22", b"\x26\x06" + b"\0" * 13 + b"\1"
+
+
+def test_a_name_gives_all_its_addresses_of_both_families(run):
+    records = {("hook.example.com", A): [V4, b"\1\1\1\1"], ("hook.example.com", AAAA): [V6]}
+    with NameServer(records) as server:
+        found = run(server, lambda resolver: resolver.resolve("hook.example.com"))
+    assert sorted(found) == ["1.1.1.1", "2606::1", "93.184.216.34"]
+
+
+def test_one_family_is_enough(run):
+    records = {("six.example.com", AAAA): [V6], ("six.example.com", A): []}
+    with NameServer(records) as server:
+        assert run(server, lambda r: r.resolve("six.example.com")) == ["2606::1"]
+
+
+def test_a_name_that_does_not_exist(run):
+    line = "dns: getaddrinfo ENOTFOUND no.example.com"
+    assert failure(run, {}, "no.example.com") == line
+
+
+def test_a_name_without_addresses_is_told_as_one_that_does_not_exist(run):
+    line = "dns: getaddrinfo ENOTFOUND mail.example.com"
+    assert failure(run, {"mail.example.com": []}, "mail.example.com") == line
+
+
+def test_a_server_that_fails_is_a_passing_failure(run):
+    line = "dns_temp: getaddrinfo EAI_AGAIN hook.example.com"
+    assert failure(run, {"hook.example.com": 2}, "hook.example.com") == line
+
+
+def test_a_server_that_keeps_silent_is_a_passing_failure(run, monkeypatch):
+    monkeypatch.setattr(module, "TRY_SECONDS", 0.2)
+    monkeypatch.setattr(module, "TRIES", 1)
+    line = "dns_temp: getaddrinfo EAI_AGAIN hook.example.com"
+    assert failure(run, {"hook.example.com": None}, "hook.example.com") == line
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".com", "a..com", "", ".", "\0.com"])
+def test_an_odd_name_is_a_failure_and_nothing_else(run, host):
+    assert failure(run, {}, host).split(":")[0] in ("dns", "dns_temp")
+
+
+def test_search_domains_never_apply(run, monkeypatch):
+    monkeypatch.setenv("LOCALDOMAIN", "internal.example.com")  # resolv.conf's `search`
+    records = {("redis.prod.internal.example.com", A): [b"\x0a\0\0\1"]}
+    records |= {("redis.internal.example.com", A): [b"\x0a\0\0\1"]}
+    for host in ("redis.prod", "redis"):
+        with NameServer(records) as server:
+            with pytest.raises(NameFailure):
+                run(server, lambda resolver, host=host: resolver.resolve(host))
+            assert set(server.asked) == {host}
+
+
+def test_hanging_names_delay_nobody_and_can_be_cancelled(run):
+    async def scenario(resolver):
+        hanging = [asyncio.create_task(resolver.resolve(f"slow{n}.example.com")) for n in range(50)]
+        await asyncio.sleep(0.05)
+        start = time.perf_counter()
+        found = await resolver.resolve("hook.example.com")
+        took = time.perf_counter() - start
+        for task in hanging:
+            task.cancel()
+        ended = await asyncio.gather(*hanging, return_exceptions=True)
+        return found, took, {type(result) for result in ended}
+
+    records = {f"slow{n}.example.com": None for n in range(50)}
+    records |= {("hook.example.com", A): [V4], ("hook.example.com", AAAA): []}
+    with NameServer(records) as server:
+        found, took, ended = run(server, scenario)
+    assert found == ["93.184.216.34"]
+    assert took < 0.5
+    assert ended == {asyncio.CancelledError}

@@ -1,0 +1,168 @@
+"""The worker and its queue against real receivers, on the database of the run."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.factories import WebhookFactory
+from tests.receivers import Answer, Receiver
+from webhooks_app import actions
+from webhooks_app.models import Attempt, Delivery, WebhookError
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_delivery_arrives_byte_for_byte_with_token_headers_and_auth(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(
+            url=receiver.url + "/hook?shop=7",
+            token="t!? =k",
+            auth_username="bob",
+            auth_password="p:w",
+            headers=[("X-One", "1"), ("X-Two", "zwei"), ("X-One", "again")],
+        )
+        delivery = actions.deliver(webhook, b'{ "order" : 4711 }', type="order.created")
+        assert drain() == 1
+        [request] = receiver.requests
+    assert request.body == b'{ "order" : 4711 }'
+    assert request.method == "POST"
+    assert request.query == {"shop": ["7"], "token": ["t!? =k"]}
+    assert request.header("Authorization") == "Basic Ym9iOnA6dw=="
+    assert [value for name, value in request.headers if name.lower() == "x-one"] == ["1", "again"]
+    assert request.header("webhook-id") == request.header("X-Request-Id") == delivery.id
+    assert request.header("Content-Type") == "application/json"
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries, delivery.last_status) == ("delivered", 1, 200)
+    attempt = delivery.attempts.get()
+    assert attempt.ok
+    assert attempt.url == receiver.url + "/hook?shop=7"
+    assert "t!" not in json.dumps([attempt.url, attempt.address, attempt.answer])
+
+
+def test_a_failure_is_noted_and_tried_again_by_the_schedule(drain, settings):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "100,200"
+    with Receiver(503) as receiver:
+        webhook = WebhookFactory(url=receiver.url)
+        delivery = actions.deliver(webhook, {"n": 1})
+        before = timezone.now()
+        drain()
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.tries) == ("pending", 1)
+        assert timedelta(seconds=79) < delivery.due_at - before < timedelta(seconds=125)
+        webhook.health.refresh_from_db()
+        assert webhook.health.last_error_message == "Request failed with status code 503"
+        for _ in range(2):
+            Delivery.objects.update(due_at=timezone.now())
+            drain()
+        delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries) == ("failed", 3)
+    assert [a.number for a in delivery.attempts.order_by("id")] == [1, 2, 3]
+    assert len({r.header("webhook-id") for r in receiver.requests}) == 1
+    assert len({r.body for r in receiver.requests}) == 1
+    assert WebhookError.objects.count() == 3
+    webhook.health.refresh_from_db()
+    assert webhook.health.failures_in_row == 3
+
+
+def test_410_stops_the_webhook_and_the_delivery(drain):
+    with Receiver(410) as receiver:
+        webhook = WebhookFactory(url=receiver.url)
+        delivery = actions.deliver(webhook, {})
+        drain()
+    delivery.refresh_from_db()
+    webhook.refresh_from_db()
+    assert delivery.state == "failed"
+    assert webhook.stopped == "gone"
+
+
+def test_retry_after_is_honoured(drain):
+    with Receiver(Answer(429, headers=(("Retry-After", "3600"),))) as receiver:
+        delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
+        drain()
+    delivery.refresh_from_db()
+    assert delivery.due_at - timezone.now() > timedelta(minutes=59)
+
+
+def test_many_webhooks_and_deliveries_each_arrive_once(drain):
+    with Receiver() as receiver:
+        webhooks = [WebhookFactory(url=f"{receiver.url}/{n}") for n in range(20)]
+        pairs = [(webhook, {"n": n}) for n in range(30) for webhook in webhooks]
+        actions.deliver_many(pairs)
+        assert drain() == 600
+        assert len({r.header("webhook-id") for r in receiver.requests}) == 600
+    assert Delivery.objects.filter(state="delivered").count() == 600
+    assert Attempt.objects.count() == 600
+
+
+@pytest.mark.parametrize("reason", ["paused", "unverified"])
+def test_held_deliveries_wait_and_go_out_when_the_webhook_is_back(drain, reason):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url)
+        if reason == "paused":
+            actions.pause(webhook, note="moving house", by="mira")
+        else:
+            type(webhook).objects.update(verified_at=None)
+        delivery = actions.deliver(webhook, {})
+        drain()
+        delivery.refresh_from_db()
+        assert delivery.state == "pending"
+        assert receiver.requests == []
+        if reason == "paused":
+            actions.enable(webhook)
+        else:
+            type(webhook).objects.update(verified_at=timezone.now())
+        drain()
+        delivery.refresh_from_db()
+        assert delivery.state == "delivered"
+
+
+def test_the_worker_verifies_a_new_webhook(drain, account):
+    with Receiver(challenge=True) as receiver:
+        webhook = actions.create_webhook(account, name="W", url=receiver.url, token="tok")
+        assert webhook.verification == "waiting"
+        delivery = actions.deliver(webhook, {})
+        drain()
+        drain()
+    webhook.refresh_from_db()
+    delivery.refresh_from_db()
+    assert webhook.verification == "passed"
+    assert delivery.state == "delivered"
+    assert receiver.requests[0].method == "GET"
+    assert receiver.requests[0].query["token"] == ["tok"]
+
+
+def test_a_receiver_that_does_not_echo_the_challenge_fails_verification(drain, account):
+    with Receiver("<h1>hello</h1>") as receiver:
+        webhook = actions.create_webhook(account, name="W", url=receiver.url)
+        drain()
+    webhook.refresh_from_db()
+    assert webhook.verification == "failed"
+    error = WebhookError.objects.get()
+    assert (error.exchange, error.kind) == ("verification", "v_body")
+    assert webhook.health.failures_in_row == 0
+
+
+def test_a_blocked_address_is_refused_at_send_time(transactional_db, settings):
+    from webhooks_app.engine import worker
+
+    with Receiver() as receiver:
+        delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
+        worker.run(until_empty=True)
+        assert receiver.requests == []
+    delivery.refresh_from_db()
+    assert delivery.attempts.get().kind == "blocked"
+    assert "WEBHOOKS_ALLOWED_NETWORKS" in delivery.last_error
+
+
+def test_once_leaves_what_becomes_due_later(drain, settings):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "0,0,0,0"
+    with Receiver(500) as receiver:
+        delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
+        drain(once=True)
+        delivery.refresh_from_db()
+        assert delivery.tries == 1
+        drain()
+        delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries) == ("failed", 5)

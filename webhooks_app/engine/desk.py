@@ -1,0 +1,364 @@
+"""The database side of a worker: one connection, used by one thread, asked turn by turn.
+
+Between two turns nothing is open: no transaction, no cursor. Whatever fails here with a database
+error leaves the worker's memory as it was; `reset` begins anew.
+"""
+
+import copy
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import DatabaseError, DataError, IntegrityError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .. import conf
+from ..fields import WrongKey
+from ..models import Webhook, WebhookHealth, Worker
+from ..models.webhook import slot_of
+from ..rules.failures import Failure
+from ..rules.ids import new_id
+from . import calls, message, ownership, queue
+from .sender import Outcome
+
+log = logging.getLogger("webhooks")
+
+OWNERSHIP_EVERY = 0.3  # seconds, all of these
+LOOK_EVERY = 0.1
+SCAN_EVERY = 5.0
+HEARTBEAT_EVERY = 5.0
+VERIFICATIONS_EVERY = 0.25
+PURGE_EVERY = 3600.0
+OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
+CLAIM_MOST = 1000  # rows of one claim
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a lane needs to know of its webhook. `failure`: no request can be made of it."""
+
+    version: int
+    top: int
+    timeout: float
+    url: str
+    head: message.Head | None
+    failure: Failure | None = None
+    breaker_left: float = 0.0  # seconds
+    breaker_trips: int = 0
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the worker asks of the desk."""
+
+    finished: Sequence[queue.Finished] = ()
+    wants: Sequence[queue.Want] = ()
+    busy: frozenset[int] = frozenset()
+    versions: dict[str, int] = field(default_factory=dict)  # of the heads it has
+    breakers: Sequence[tuple[str, float, int]] = ()  # webhook, seconds open (0: closed), trips
+    open_breakers: Sequence[str] = ()
+    look: bool = False  # something was announced
+    in_flight: int = 0
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the desk found."""
+
+    owned: frozenset[int] = frozenset()
+    marked: list[str] = field(default_factory=list)
+    back_to: Any = None
+    claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)  # breakers that people closed
+    verifications: list[calls.Verification] = field(default_factory=list)
+    looked: bool = False
+    scanned: bool = False
+
+    @property
+    def claimed_anything(self) -> bool:
+        return any(rows for _, rows in self.claimed)
+
+
+class Desk:
+    """All of it runs in the worker's database thread."""
+
+    def __init__(self, alias: str, *, once: bool = False) -> None:
+        self._alias = alias
+        self._once = once
+        self._horizon: datetime | None = None
+        self._connection = _own_connection(alias)
+        self._ownership = ownership.of(self._connection)
+        self._owned: frozenset[int] = frozenset()
+        self._since: datetime | None = None
+        self._due_at: dict[str, float] = {}
+        self._clock_offset = timedelta(0)
+        self._data_version = -1
+        self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
+
+    def turn(self, turn: Turn) -> Answer:
+        """Finish, look, claim. Raises DatabaseError when the database is away."""
+        answer = Answer()
+        if self._is_time("ownership", OWNERSHIP_EVERY):
+            owned = self._ownership.refresh(turn.busy)
+            if owned - self._owned:
+                self._due_at["scan"] = 0.0
+                self._due_at["verifications"] = 0.0
+            self._owned = owned
+        answer.owned = self._owned
+        if turn.finished:
+            self._finish(turn.finished)
+        for webhook_id, seconds, trips in turn.breakers:
+            self._write_breaker(webhook_id, seconds, trips)
+        if self._is_time("heartbeat", HEARTBEAT_EVERY):
+            self._heartbeat(turn)
+        if not self._owned:
+            return answer
+        now = self.now()
+        if self._once:
+            # What becomes due after the start is left for another time.
+            now = self._horizon = self._horizon or now
+        self._discover(answer, turn.look or self._changed(), now)
+        if turn.wants:
+            self._claim(answer, turn, now)
+        if self._is_time("verifications", VERIFICATIONS_EVERY):
+            answer.verifications = self._verifications()
+            answer.closed = self._closed(turn.open_breakers)
+        if self._is_time("purge", PURGE_EVERY) and 0 in self._owned:
+            queue.purge(timedelta(days=conf.retention_days()))
+        return answer
+
+    def now(self) -> datetime:
+        """The database's clock: a worker whose own is wrong neither storms nor starves."""
+        return datetime.now(UTC) + self._clock_offset
+
+    def _is_time(self, what: str, every: float) -> bool:
+        now = time.monotonic()
+        if now < self._due_at.get(what, 0.0):
+            return False
+        self._due_at[what] = now + every
+        return True
+
+    def _changed(self) -> bool:
+        """SQLite: whether another connection has committed since the last question."""
+        if self._connection.vendor != "sqlite":
+            return False
+        with self._connection.cursor() as cursor:
+            version = cursor.execute("PRAGMA data_version").fetchone()[0]
+        changed = version != self._data_version
+        self._data_version = version
+        return changed
+
+    def _discover(self, answer: Answer, look: bool, now: datetime) -> None:
+        if self._since is None or self._is_time("scan", SCAN_EVERY):
+            started = time.monotonic()
+            answer.marked = self._ours(queue.waiting(self._connection, now))
+            answer.scanned = answer.looked = True
+            # A scan of very many webhooks must not eat the day.
+            cost = time.monotonic() - started
+            self._due_at["scan"] = time.monotonic() + max(SCAN_EVERY, 50 * cost)
+        elif look or self._is_time("look", LOOK_EVERY):
+            back_to = self._since - OVERLAP
+            answer.marked = self._ours(queue.newly_due(self._connection, back_to, now))
+            answer.back_to = _as_read(self._connection, back_to)
+            answer.looked = True
+        if answer.looked:
+            self._since = now
+            self._due_at["look"] = time.monotonic() + LOOK_EVERY
+
+    def _ours(self, webhook_ids: list[str]) -> list[str]:
+        return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
+
+    def _claim(self, answer: Answer, turn: Turn, now: datetime) -> None:
+        wants = [want for want in turn.wants if slot_of(want.webhook_id) in self._owned]
+        if not wants:
+            return
+        by_webhook: dict[str, list[queue.Claimed]] = {want.webhook_id: [] for want in wants}
+        versions: dict[str, int] = {}
+        for row in queue.claim(self._connection, wants, now):
+            by_webhook[row.webhook_id].append(row)
+            versions[row.webhook_id] = row.version
+        answer.claimed = [(want, by_webhook[want.webhook_id]) for want in wants]
+        changed = [ident for ident, v in versions.items() if turn.versions.get(ident) != v]
+        answer.loaded = self._load(changed)
+        silent = [want.webhook_id for want in wants if not by_webhook[want.webhook_id]]
+        answer.held = self._held(silent)
+
+    def _load(self, webhook_ids: list[str]) -> dict[str, Loaded]:
+        if not webhook_ids:
+            return {}
+        loaded = {}
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
+        try:
+            rows = list(webhooks.select_related("health").prefetch_related("headers"))
+        except WrongKey:
+            rows = []
+            for webhook_id in webhook_ids:
+                try:
+                    rows.extend(
+                        webhooks.filter(pk=webhook_id)
+                        .select_related("health")
+                        .prefetch_related("headers")
+                    )
+                except WrongKey as error:
+                    log.error("webhook %s is held: %s", webhook_id, error)
+        now = self.now()
+        for row in rows:
+            until = row.health.breaker_until
+            left = (until - now).total_seconds() if until else 0.0
+            head, failure = None, None
+            try:
+                head = message.head(row, [(h.name, h.value) for h in row.headers.all()])
+            except message.Unsendable as error:
+                failure = error.failure
+            loaded[row.pk] = Loaded(
+                version=row.version,
+                top=row.max_in_flight,
+                timeout=row.exchange_timeout,
+                url=message.without_token(row.url),
+                head=head,
+                failure=failure,
+                breaker_left=max(0.0, left),
+                breaker_trips=row.health.breaker_trips,
+            )
+        return loaded
+
+    def _held(self, webhook_ids: list[str]) -> list[str]:
+        """Which of these gave nothing because they may not be called."""
+        if not webhook_ids:
+            return []
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
+        for webhook_id in webhooks.filter(deleted_at__isnull=False).values_list("pk", flat=True):
+            # Made by somebody who still held the webhook while it was deleted.
+            queue.cancel_all(webhook_id, "webhook deleted")
+        held = webhooks.live().exclude(pk__in=queue.callable_webhooks())
+        return list(held.values_list("pk", flat=True))
+
+    def _finish(self, batch: Sequence[queue.Finished]) -> None:
+        try:
+            queue.finish(self._connection, batch)
+        except (IntegrityError, DataError):
+            # One row that cannot be written (its webhook was removed) must not stop the others.
+            for item in batch:
+                try:
+                    queue.finish(self._connection, [item])
+                except (IntegrityError, DataError) as error:
+                    log.error("attempt of %s is not recorded: %s", item.entry.request_id, error)
+
+    def _write_breaker(self, webhook_id: str, seconds: float, trips: int) -> None:
+        until = self.now() + timedelta(seconds=seconds) if seconds else None
+        WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(
+            breaker_until=until, breaker_trips=trips
+        )
+
+    def _closed(self, webhook_ids: Sequence[str]) -> list[str]:
+        if not webhook_ids:
+            return []
+        closed = WebhookHealth.objects.using(self._alias).filter(
+            pk__in=list(webhook_ids), breaker_until__isnull=True
+        )
+        return list(closed.values_list("pk", flat=True))
+
+    def _verifications(self) -> list[calls.Verification]:
+        due = (
+            Webhook.objects.using(self._alias)
+            .live()
+            .filter(verification_due_at__isnull=False)
+            .order_by("verification_due_at")
+        )
+        if not conf.verification_required():
+            return []
+        idents = [i for i in due.values_list("pk", flat=True)[:1000] if slot_of(i) in self._owned]
+        found = []
+        for ident in idents[:50]:
+            try:
+                found.extend(calls.Verification(row) for row in due.filter(pk=ident))
+            except WrongKey as error:
+                log.error("webhook %s cannot be verified: %s", ident, error)
+        return found
+
+    def prepare(self, call: calls.Verification) -> Any:
+        return calls.prepare(call)
+
+    def conclude(self, call: calls.Verification, outcome: Outcome) -> None:
+        calls.finish(call, outcome)
+
+    def _heartbeat(self, turn: Turn) -> None:
+        if self._connection.vendor == "postgresql":
+            with self._connection.cursor() as cursor:
+                asked = datetime.now(UTC)
+                cursor.execute("SELECT clock_timestamp()")
+                self._clock_offset = cursor.fetchone()[0] - asked
+        now = self.now()
+        workers = Worker.objects.using(self._alias)
+        workers.update_or_create(
+            pk=self.id,
+            defaults={
+                "host": socket.gethostname()[:255],
+                "pid": os.getpid(),
+                "seen_at": now,
+                "standby": not self._owned,
+                "slots": len(self._owned),
+                "in_flight": turn.in_flight,
+                "sent": turn.sent,
+            },
+        )
+        workers.filter(seen_at__lt=now - timedelta(days=1)).delete()
+
+    def reset(self) -> None:
+        """The database went away: drop the connection and everything that hung on it."""
+        self._ownership.forget()
+        self._owned = frozenset()
+        self._since = None
+        self._due_at.clear()
+        self._data_version = -1
+        try:
+            self._connection.close()
+        except DatabaseError:
+            log.debug("closing a broken connection failed", exc_info=True)
+
+    def leave(self) -> None:
+        """Give the slots away and say goodbye."""
+        try:
+            self._ownership.release()
+            Worker.objects.using(self._alias).filter(pk=self.id).delete()
+        except DatabaseError:
+            log.warning("the database is away: the worker row stays until its time is up")
+        finally:
+            self._connection.close()
+
+
+def _own_connection(alias: str) -> BaseDatabaseWrapper:
+    """A direct connection for this thread, outside any pool: its session holds the locks.
+
+    Raises DatabaseError where a pooler stands between (in transaction mode it cannot hold them).
+    """
+    shared = connections[alias]
+    settings = copy.deepcopy(shared.settings_dict)
+    if shared.vendor == "postgresql":
+        options = settings["OPTIONS"]
+        options.pop("pool", None)
+        # A cut network is noticed within 10 s on both sides.
+        options.setdefault("keepalives", 1)
+        options.setdefault("keepalives_idle", 4)
+        options.setdefault("keepalives_interval", 2)
+        options.setdefault("keepalives_count", 3)
+        options.setdefault("tcp_user_timeout", 9000)
+        options.setdefault("connect_timeout", 5)
+        options.setdefault("application_name", "webhooks deliver")
+        settings["CONN_MAX_AGE"] = None
+    connection = type(shared)(settings, alias)
+    connections[alias] = connection
+    return connection
+
+
+def _as_read(connection: BaseDatabaseWrapper, moment: datetime) -> Any:
+    """A moment as a claim reads `due_at`, to be compared with a place."""
+    return moment if connection.vendor == "postgresql" else queue.moment(connection, moment)

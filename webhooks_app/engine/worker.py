@@ -1,0 +1,388 @@
+"""The worker: the loop that ties lanes and queue to the sender.
+
+desk.turn (thread)  ──claimed──▶  lanes  ──next──▶  sender  ──outcome──▶  verdict
+      ▲                                                                      │
+      └────────────────────────── finished, in batches ◀─────────────────────┘
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
+
+from .. import conf
+from ..models import Attempt, Delivery
+from . import calls, history, message, notices, queue
+from .desk import CLAIM_MOST, Answer, Desk, Turn
+from .lanes import Lane, Lanes
+from .loop import new_event_loop
+from .queue import Claimed, Finished
+from .sender import Outcome, Sender
+
+log = logging.getLogger("webhooks")
+
+BATCH_MOST = 400  # outcomes that are written at once,
+BATCH_AGE = 0.015  # or after these seconds at the latest
+SILENCE_MOST = 10.0  # seconds without the database after which nothing more is sent
+BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
+JITTER = 0.2  # ± of each delay of the retry schedule
+
+# Failures that say something about the webhook's owner and not that the receiver is away.
+_ANSWERED = {"http_400", "http_401", "http_404", "gone", "rate", "redirect", "http_other"}
+
+
+def verdict(
+    row: Claimed, lane_url: str, outcome: Outcome, now: datetime, jitter: float
+) -> Finished:
+    """What becomes of a delivery after an attempt. `jitter` is a factor around 1."""
+    entry = history.Entry(
+        webhook_id=row.webhook_id,
+        exchange=Attempt.Exchange.DELIVERY,
+        request_id=row.id,
+        url=lane_url,
+        outcome=outcome,
+        failure=outcome.failure,
+        delivery_id=row.id,
+        number=row.tries + 1,
+        requested_by=row.requested_by,
+    )
+    finished = Finished(entry, row.tries, Delivery.State.DELIVERED, now, now)
+    if outcome.failure is None:
+        return finished
+    delays = [float(part) for part in row.retry_schedule.split(",") if part]
+    finished.gone = outcome.failure.kind == "gone"
+    if finished.gone or row.tries >= len(delays):
+        finished.state = Delivery.State.FAILED
+        return finished
+    wait = delays[row.tries] * jitter
+    if outcome.status in (429, 503) and outcome.retry_after is not None:
+        wait = max(wait, outcome.retry_after)
+    finished.state, finished.finished_at = Delivery.State.PENDING, None
+    finished.due_at = now + timedelta(seconds=wait)
+    return finished
+
+
+class Worker:
+    """Sends until told to stop. All attributes belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        alias: str,
+        sender: Sender,
+        concurrency: int,
+        until_empty: bool = False,
+        once: bool = False,
+    ) -> None:
+        self._alias = alias
+        self._sender = sender
+        self._concurrency = concurrency
+        self._until_empty = until_empty or once
+        self._once = once
+        self._lanes = Lanes()
+        self._database = ThreadPoolExecutor(1, thread_name_prefix="webhooks-database")
+        self._desk: Desk | None = None
+        self._results: list[Finished] = []
+        self._oldest_result = 0.0
+        self._breakers: list[tuple[str, float, int]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._verifying: set[str] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._look_until = 0.0
+        self._database_seen = time.monotonic()
+        self._clock_offset = timedelta(0)
+        self.in_flight = 0
+        self.sent = 0
+
+    def stop(self) -> None:
+        """Claim no more, finish what flies, give the slots away."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self, on_start: Callable[[], None] | None = None) -> int:
+        """Returns how many exchanges were made."""
+        listener = asyncio.create_task(notices.listen(self._alias, self._announced))
+        try:
+            await self._turns(on_start)
+            await self._land()
+        finally:
+            listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listener
+            await self._sender.close()
+            if self._desk is not None:
+                await self._in_database(self._desk.leave)
+            await self._in_database(connections.close_all)
+            self._database.shutdown()
+        return self.sent
+
+    def _announced(self) -> None:
+        # A producer announces once in 10 ms; its commits shortly after are caught by looking on.
+        self._look_until = time.monotonic() + 2 * queue.ANNOUNCE_APART
+        self._wake.set()
+
+    async def _in_database(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._database, work, *arguments)
+
+    # --- turns with the desk ------------------------------------------------------------------
+
+    def _open_desk(self) -> Desk:
+        return Desk(self._alias, once=self._once)
+
+    async def _turns(self, on_start: Callable[[], None] | None) -> None:
+        backoff = BACKOFF[0]
+        empty_looks = 0
+        while not self._stopping:
+            turn = self._turn()
+            try:
+                if self._desk is None:
+                    self._desk = await self._in_database(self._open_desk)
+                answer: Answer = await self._in_database(self._desk.turn, turn)
+            except (OperationalError, InterfaceError) as error:
+                self._take_back(turn)
+                log.warning("the database is away (%s), trying again", type(error).__name__)
+                if self._desk is not None:
+                    await self._in_database(self._desk.reset)
+                self._lanes.own(frozenset())
+                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
+                backoff = min(2 * backoff, BACKOFF[1])
+                continue
+            backoff = BACKOFF[0]
+            self._database_seen = time.monotonic()
+            self._apply(turn, answer)
+            if on_start is not None and answer.owned:
+                on_start()
+                on_start = None
+            if self._until_empty and answer.owned:
+                if self._is_busy(answer):
+                    empty_looks = 0
+                elif answer.looked:
+                    # Twice, because what a claim was about to find is announced a turn earlier.
+                    empty_looks += 1
+                    if empty_looks == 2:
+                        return
+            await self._rest()
+
+    def _turn(self) -> Turn:
+        now = time.monotonic()
+        old_enough = self._results and now - self._oldest_result >= BATCH_AGE
+        finished: list[Finished] = []
+        if old_enough or len(self._results) >= BATCH_MOST or not self.in_flight:
+            finished, self._results = self._results, []
+        wants = []
+        if self._lanes.buffered < self._concurrency:
+            wants = self._lanes.wants(now, CLAIM_MOST)
+        breakers, self._breakers = self._breakers, []
+        return Turn(
+            finished=finished,
+            wants=wants,
+            busy=self._lanes.busy(),
+            versions={lane.webhook_id: lane.version for lane in self._lanes},
+            breakers=breakers,
+            open_breakers=[lane.webhook_id for lane in self._lanes if lane.open_until > now],
+            look=now < self._look_until,
+            in_flight=self.in_flight,
+            sent=self.sent,
+        )
+
+    def _take_back(self, turn: Turn) -> None:
+        """What was not written must be written later: receivers have answered it already."""
+        self._results = [*turn.finished, *self._results]
+        self._breakers = [*turn.breakers, *self._breakers]
+
+    def _apply(self, turn: Turn, answer: Answer) -> None:
+        for item in turn.finished:
+            self._lanes.recorded(item.entry.webhook_id, item.entry.request_id)
+        self._lanes.own(answer.owned)
+        if answer.marked:
+            self._lanes.mark(answer.marked, None if answer.scanned else answer.back_to)
+        for webhook_id, loaded in answer.loaded.items():
+            if lane := self._lanes.get(webhook_id):
+                self._load(lane, loaded)
+        for want, claimed in answer.claimed:
+            lane = self._lanes.get(want.webhook_id)
+            if claimed and lane is not None and lane.version == 0:
+                continue  # its secrets cannot be read; the desk has said so
+            self._lanes.fill(want, claimed)
+        for webhook_id in answer.held:
+            self._lanes.hold(webhook_id)
+        for webhook_id in answer.closed:
+            lane = self._lanes.get(webhook_id)
+            if lane is not None and not any(b[0] == webhook_id for b in self._breakers):
+                lane.open_until, lane.trips, lane.failures = 0.0, 0, 0
+        if answer.looked:
+            self._lanes.ask_held_again()
+        if answer.scanned:
+            self._lanes.prune()
+        for verification in answer.verifications:
+            self._verify(verification)
+        self._dispatch()
+
+    def _load(self, lane: Lane, loaded: Any) -> None:
+        if lane.version == 0 and loaded.breaker_left:
+            lane.open_until = time.monotonic() + loaded.breaker_left
+            lane.trips = loaded.breaker_trips
+            lane.cap = 1
+        elif lane.version == 0 or lane.cap == lane.top:
+            lane.cap = loaded.top
+        lane.top = loaded.top
+        lane.cap = min(lane.cap, lane.top)
+        lane.version, lane.timeout, lane.url = loaded.version, loaded.timeout, loaded.url
+        lane.head, lane.failure = loaded.head, loaded.failure
+
+    def _is_busy(self, answer: Answer) -> bool:
+        return bool(self._tasks or self._results or self._lanes.buffered or answer.claimed_anything)
+
+    async def _rest(self) -> None:
+        """Until there is something to do: results of age, room to fill, an announcement."""
+        now = time.monotonic()
+        wait = 0.02
+        if self._results:
+            wait = min(wait, max(0.0, self._oldest_result + BATCH_AGE - now))
+            if len(self._results) >= BATCH_MOST:
+                wait = 0.0
+        if self._hungry(now):
+            wait = 0.0
+        elif now < self._look_until:
+            wait = min(wait, 0.002)
+        self._wake.clear()
+        if wait > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+        else:
+            await asyncio.sleep(0)
+
+    def _hungry(self, now: float) -> bool:
+        return self._lanes.buffered * 2 < self._concurrency and bool(self._lanes.wants(now, 1))
+
+    # --- exchanges ----------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        now = time.monotonic()
+        if self._stopping or now - self._database_seen > SILENCE_MOST:
+            return
+        while self.in_flight < self._concurrency:
+            taken = self._lanes.take(now)
+            if taken is None:
+                return
+            self.in_flight += 1
+            self._start(self._deliver(*taken))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, lane: Lane, row: Claimed) -> None:
+        if lane.head is None:
+            outcome = Outcome(started_at=self._now(), failure=lane.failure)
+        else:
+            request = message.post(lane.head, request_id=row.id, now=time.time(), body=row.body)
+            outcome = await self._sender.send(request, timeout=lane.timeout)
+            self.sent += 1
+        self.in_flight -= 1
+        self._land_one(lane, row, outcome)
+        self._dispatch()
+
+    def _land_one(self, lane: Lane, row: Claimed, outcome: Outcome) -> None:
+        now = time.monotonic()
+        failure = outcome.failure
+        counts = failure is not None and failure.kind not in _ANSWERED
+        was_open = lane.trips > 0
+        if self._lanes.landed(lane, ok=failure is None, counts=counts, now=now):
+            self._breakers.append((lane.webhook_id, lane.open_until - now, lane.trips))
+        elif was_open and failure is None:
+            self._breakers.append((lane.webhook_id, 0.0, 0))
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        if not self._results:
+            self._oldest_result = now
+        self._results.append(verdict(row, lane.url, outcome, self._now(), jitter))
+        if len(self._results) >= BATCH_MOST or self._lanes.buffered == 0:
+            self._wake.set()
+
+    def _now(self) -> datetime:
+        assert self._desk is not None
+        return self._desk.now()
+
+    def _verify(self, call: calls.Verification) -> None:
+        if call.webhook.pk not in self._verifying and not self._stopping:
+            self._verifying.add(call.webhook.pk)
+            self._start(self._verification(call))
+
+    async def _verification(self, call: calls.Verification) -> None:
+        assert self._desk is not None
+        try:
+            prepared = await self._in_database(self._desk.prepare, call)
+            if not isinstance(prepared, Outcome):
+                timeout = call.webhook.exchange_timeout
+                prepared = await self._sender.send(prepared, timeout=timeout)
+                self.sent += 1
+            await self._in_database(self._desk.conclude, call, prepared)
+            self._wake.set()
+        except DatabaseError as error:
+            log.warning("a verification is not recorded (%s), it is asked for again", error)
+        finally:
+            self._verifying.discard(call.webhook.pk)
+
+    async def _land(self) -> None:
+        """What flies is finished within its own timeout, and written."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=61)
+        for _ in range(5):
+            if not self._results or self._desk is None:
+                return
+            turn = Turn(finished=self._results, busy=self._lanes.busy())
+            try:
+                await self._in_database(self._desk.turn, turn)
+                self._results = []
+            except (OperationalError, InterfaceError):
+                await self._in_database(self._desk.reset)
+                await asyncio.sleep(0.5)
+        log.error("%d outcomes could not be written and are sent again", len(self._results))
+
+
+def run(
+    *,
+    once: bool = False,
+    until_empty: bool = False,
+    concurrency: int | None = None,
+    on_start: Callable[[], None] | None = None,
+    sender: Sender | None = None,
+) -> int:
+    """Run a worker in this thread; returns the number of exchanges made.
+
+    Stops gracefully on SIGTERM and SIGINT when called in the main thread. `until_empty`: returns
+    when nothing is due any more; `once`: the same, without waiting for what becomes due meanwhile.
+    `on_start` is called once, when the worker owns webhooks.
+    """
+    loop = new_event_loop()
+
+    async def main() -> int:
+        worker = Worker(
+            alias=router.db_for_write(Delivery),
+            sender=sender or Sender(),
+            concurrency=concurrency or conf.concurrency(),
+            until_empty=until_empty,
+            once=once,
+        )
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, worker.stop)
+        return await worker.run(on_start)
+
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.close()
