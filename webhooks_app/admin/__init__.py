@@ -1,4 +1,4 @@
-"""The operators' console: one module a screen. Staff with the model permission see every account."""
+"""The operators' console, one module a screen. Staff with the model permission see all accounts."""
 
 from . import accounts, attempts, deliveries, tokens, webhooks
 

@@ -101,11 +101,11 @@ def webhook_banner(webhook: Webhook, now: datetime) -> Banner:
         calls = "the last call failed" if count == 1 else f"the last {count} calls failed"
         headline = f"Unsteady: {calls}"
     elif state.key == "working":
-        headline = f"Working: last success {short_moment(health.last_success_at, now)}"
+        headline = f"Working: last success {short_moment(health.last_success_at or now, now)}"
         why, advice = "", ""
         if message:
-            why = f"The last error is of {short_moment(health.last_error_at, now)}; it stays until "
-            why += "somebody clears it."
+            last = short_moment(health.last_error_at or now, now)
+            why = f"The last error is of {last}; it stays until somebody clears it."
     else:
         headline = "No calls yet"
         if not message:

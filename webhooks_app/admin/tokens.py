@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..models import AccessToken
 from ..templatetags.webhooks_console import badge, moment
-from .console import AccountFilter, Before, Chips, ConsoleAdmin, account_field
+from .console import AccountFilter, Before, Chips, ConsoleAdmin, account_field, only_account
 from .states import State
 
 USABLE = State("usable", "Usable", "ok", "ok")
@@ -74,11 +74,13 @@ class AccessTokenAdmin(ConsoleAdmin):
     search_help_text = "Search name or first characters"
     change_form_template = "admin/webhooks_app/accesstoken/change_form.html"
     actions = ["revoke_"]
-    fields = ["account", "name", "scope", "expires_at"]
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        more = ["hint", "created_", "used_", "revoked_"]
-        return [*self.fields, *more] if obj else self.fields
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = ["account", "name", "scope", "expires_at"]
+        return [*fields, "hint", "created_", "used_", "revoked_"] if obj else fields
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {**only_account(), **super().get_changeform_initial_data(request)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """A token that exists is never made wider or longer: it can be renamed and revoked."""
@@ -183,6 +185,8 @@ class AccessTokenAdmin(ConsoleAdmin):
             title = obj.name or f"{obj.hint}…"
             revoke = self.has_revoke_permission(request) and not obj.revoked_at
             context.update(title=title, subtitle=None, state=token_state(obj), may_revoke=revoke)
+        # The page that shows the secret comes next, whatever was pressed.
+        context.update(show_save_and_add_another=False, show_save_and_continue=obj is not None)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_urls(self) -> list[URLPattern]:

@@ -1,72 +1,30 @@
-"""The webhooks: the list, and the page that says first how one does and then lets it be changed."""
+"""The page of a webhook: says first how it does and what to do, then lets it be changed."""
 
-import re
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import BooleanField, ExpressionWrapper, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper
 from django.db.models.functions import Length
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from .. import actions
-from ..models import Account, Attempt, Delivery, Header, Webhook, WebhookError
-from ..rules import failures
+from ..models import Attempt, Delivery, Header, Webhook, WebhookError
 from ..rules.ids import is_id
-from ..rules.validators import MASK, parse_url
-from ..templatetags.webhooks_console import ago, badge, moment
-from .attempts import KindFilter
+from ..rules.validators import MASK
 from .board import busy_words, webhook_banner
-from .console import AccountFilter, Before, Chips, ConsoleAdmin, bounded_count, named
-from .states import WEBHOOK_STATES, delivery_state, health_of, webhook_state, webhooks_that_are
-from .webhook_form import HeaderInline, WebhookForm
-
-TESTS_AT_ONCE = 5  # each may take its whole timeout
-
-# verb: (what is logged, what is said); the verbs that call out show the receiver's answer instead
-DONE = {
-    "verify": ("Sent a verification.", ""),
-    "test": ("Sent a test.", ""),
-    "pause": ("Paused.", "Paused. Deliveries are kept and wait."),
-    "enable": ("Enabled.", "Enabled. What waits goes out, the oldest first."),
-    "close-breaker": ("Closed the breaker.", "The breaker is closed; it is called again at once."),
-    "clear-error": ("Cleared the last error.", "The last error is cleared; the history stays."),
-}
-
-
-class HealthFilter(Chips):
-    title, parameter_name = "health", "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state.key, state.word) for state in WEBHOOK_STATES.values()]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        key = self.value()
-        return queryset.filter(webhooks_that_are(key, timezone.now())) if key else queryset
-
-
-class ErrorFilter(KindFilter):
-    title = "last error"
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        kind = self.value()
-        return queryset.filter(health__last_error_kind=kind) if kind else queryset
-
-
-def host_of(url: str) -> str:
-    try:
-        return parse_url(url).authority
-    except ValueError:
-        return "(URL not usable)"
+from .console import bounded_count, named, only_account
+from .header_rows import HeaderInline
+from .states import delivery_state, health_of, webhook_state
+from .webhook_form import WebhookForm
+from .webhook_list import DONE, WebhookList, host_of
 
 
 def is_set(column: str) -> ExpressionWrapper:
@@ -75,131 +33,9 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(ConsoleAdmin):
+class WebhookAdmin(WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
-    list_title = "Webhooks"
-    empty_words = ("No webhooks yet", "Add the first one; it is verified at once.")
-    list_display = ["health_", "webhook_", "error_", "success_"]
-    list_filter = [HealthFilter, ErrorFilter, AccountFilter, Before]
-    search_fields = ["name"]
-    search_help_text = "Search name, host or id"
-    actions = ["verify_", "test_", "enable_", "disable_"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
-        rows = Webhook.objects.live().select_related("account", "health").order_by("-pk")
-        return rows.defer("token", "auth_password")
-
-    # --- the list -------------------------------------------------------------------------------
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: Any, search_term: str
-    ) -> tuple[Any, bool]:
-        """By name, by a part of the host (never of path or query, which may hold secrets), by id."""
-        term = search_term.strip()
-        if is_id(term):
-            return queryset.filter(pk=term), False
-        if term:
-            by_host = queryset.filter(url__iregex=r"^https?://[^/?#]*" + re.escape(term))
-            queryset = queryset.filter(name__icontains=term) | by_host
-        return queryset, False
-
-    @admin.display(description="Health")
-    def health_(self, webhook: Webhook) -> SafeString:
-        now = timezone.now()
-        state, health = webhook_state(webhook, now), health_of(webhook)
-        since = {
-            "failing": health.failing_since,
-            "paused": webhook.stopped_at,
-            "disabled": webhook.stopped_at,
-        }.get(state.key)
-        words = f"for {ago(since)}" if since else ""
-        if state.key == "unverified" and webhook.verification == "waiting":
-            words = "verification waits"
-        return format_html('{}<span class="wh-sub">{}</span>', badge(state), words)
-
-    @admin.display(description="Webhook")
-    def webhook_(self, webhook: Webhook) -> SafeString:
-        host = host_of(webhook.url)
-        return format_html(
-            '<a class="wh-name wh-row wh-clamp" href="{}"><bdi>{}</bdi></a>'
-            '<span class="wh-sub"><span class="wh-mono">{}</span> · {}</span>',
-            reverse("admin:webhooks_app_webhook_change", args=[webhook.pk]),
-            webhook.name if len(webhook.name) <= 160 else webhook.name[:159] + "…",
-            host if len(host) <= 48 else f"{host[:22]}…{host[-24:]}",
-            webhook.account.name,
-        )
-
-    @admin.display(description="Last error")
-    def error_(self, webhook: Webhook) -> SafeString:
-        health = health_of(webhook)
-        if not health.last_error_at:
-            return format_html('<span class="wh-quiet">{}</span>', "none")
-        return format_html(
-            '<span class="wh-err"><a class="wh-plain" href="{}?webhook={}">{}</a>'
-            '<span class="wh-mono">{}</span></span><span class="wh-sub">{}</span>',
-            reverse("admin:webhooks_app_webhookerror_changelist"),
-            webhook.pk,
-            failures.title(health.last_error_kind) or "Error",
-            health.last_error_message[:300],
-            moment(health.last_error_at),
-        )
-
-    @admin.display(description="Last success")
-    def success_(self, webhook: Webhook) -> SafeString | str:
-        at = health_of(webhook).last_success_at
-        return moment(at) if at else format_html('<span class="wh-quiet">{}</span>', "none")
-
-    @admin.action(description="Verify", permissions=["operate"])
-    def verify_(self, request: HttpRequest, queryset: Any) -> None:
-        rows = self.few(request, queryset)
-        for webhook in rows:
-            actions.request_verification(webhook)
-            self.log_change(request, webhook, "Asked for a verification.")
-        if rows:
-            words = f"The worker verifies {counted(rows)}; the outcome stands in the column Health."
-            self.message_user(request, words, messages.SUCCESS)
-
-    @admin.action(description="Send test", permissions=["operate"])
-    def test_(self, request: HttpRequest, queryset: Any) -> None:
-        good = 0
-        rows = self.few(request, queryset, TESTS_AT_ONCE)
-        for webhook in rows:
-            try:
-                attempt = actions.test(webhook, by=named(request))
-            except actions.ActionError as error:
-                self.message_user(request, f"{webhook}: {error.message}", messages.ERROR)
-                continue
-            self.log_change(request, webhook, DONE["test"][0])
-            good += attempt.ok
-            if not attempt.ok:
-                words = f"{webhook}: {attempt.title or 'failed'}. {attempt.advice}"
-                self.message_user(request, words, messages.ERROR)
-        if good:
-            self.message_user(
-                request, f"{good} of {counted(rows)} answered well.", messages.SUCCESS
-            )
-
-    @admin.action(description="Enable", permissions=["operate"])
-    def enable_(self, request: HttpRequest, queryset: Any) -> None:
-        rows = self.few(request, queryset)
-        for webhook in rows:
-            actions.enable(webhook, by=named(request))
-            self.log_change(request, webhook, DONE["enable"][0])
-        if rows:
-            self.message_user(request, f"Enabled: {counted(rows)}.", messages.SUCCESS)
-
-    @admin.action(description="Disable (pause)", permissions=["operate"])
-    def disable_(self, request: HttpRequest, queryset: Any) -> None:
-        rows = self.few(request, queryset)
-        for webhook in rows:
-            actions.pause(webhook, by=named(request))
-            self.log_change(request, webhook, DONE["pause"][0])
-        if rows:
-            words = f"Paused: {counted(rows)}. Their deliveries are kept and wait."
-            self.message_user(request, words, messages.SUCCESS)
-
-    # --- the page -------------------------------------------------------------------------------
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -214,8 +50,10 @@ class WebhookAdmin(ConsoleAdmin):
             rows = rows.select_for_update(of=("self",))
         return rows.filter(pk=object_id).first()
 
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, **kwargs)
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form: Any = super().get_form(request, obj, change, **kwargs)
         form.may_reveal = self.has_reveal_permission(request)
         return form
 
@@ -230,9 +68,7 @@ class WebhookAdmin(ConsoleAdmin):
         return ["account"] if obj else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        accounts = Account.objects.values_list("name", flat=True)[:2]
-        only = {"account": accounts[0]} if len(accounts) == 1 else {}
-        return {**only, **super().get_changeform_initial_data(request)}
+        return {**only_account(), **super().get_changeform_initial_data(request)}
 
     @admin.display(description="Token")
     def token_(self, webhook: Any) -> str:
@@ -399,7 +235,3 @@ class WebhookAdmin(ConsoleAdmin):
         response = TemplateResponse(request, "admin/webhooks_app/webhook/revealed.html", context)
         response["Cache-Control"] = "no-store"
         return response
-
-
-def counted(rows: list[Any]) -> str:
-    return f"{len(rows):,} webhook{'' if len(rows) == 1 else 's'}"

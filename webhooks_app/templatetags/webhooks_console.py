@@ -110,8 +110,8 @@ def newest(cl: Any) -> str:
 
 
 @register.filter
-def mono(value: Any) -> SafeString:
-    return format_html('<span class="wh-mono">{}</span>', value)
+def thousands(value: int) -> str:
+    return f"{value:,}"
 
 
 @register.filter

@@ -1,0 +1,367 @@
+"""Who may do what, and what the pages show."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.utils import timezone
+
+from tests.admin.pages import forms, url
+from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
+from webhooks_app import models
+
+NOW = timezone.now()
+REFUSED = {
+    "last_error_at": NOW,
+    "last_error_kind": "refused",
+    "last_error_message": "connect ECONNREFUSED 93.184.216.34:443",
+}
+
+
+@pytest.fixture
+def webhook(account):
+    webhook = WebhookFactory(
+        account=account,
+        name="Orders",
+        token="tok-Ämpel",
+        auth_username="acme",
+        auth_password="pass-Ämpel",
+        headers=[("X-One", "val-Ämpel")],
+        health=REFUSED | {"failures_in_row": 7, "failing_since": NOW - timedelta(hours=2)},
+    )
+    delivery = DeliveryFactory(webhook=webhook, type="order.created", reference="4711", tries=1)
+    AttemptFactory(
+        webhook=webhook,
+        delivery=delivery,
+        kind="http_500",
+        status=500,
+        message="Request failed with status code 500",
+        answer="<script>alert('hostile')</script>",
+        wait_ms=841,
+    )
+    return webhook
+
+
+def page(row, model="webhook"):
+    return url(model, row.pk, "change")
+
+
+def text_of(response):
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def rows_of_everything():
+    """The whole of what a console could change, to compare before and after."""
+    tables = (
+        *(models.Account, models.AccessToken, models.Webhook, models.Header),
+        *(models.WebhookHealth, models.Delivery, models.Attempt, LogEntry),
+    )
+    return {table.__name__: list(table.objects.order_by("pk").values()) for table in tables}
+
+
+def every_page(webhook):
+    delivery, attempt = webhook.deliveries.get(), webhook.attempts.get()
+    token = models.AccessToken.objects.first() or models.AccessToken.issue(webhook.account)[0]
+    lists = ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken")
+    return [
+        *(url(model) for model in lists),
+        page(webhook),
+        page(delivery, "delivery"),
+        page(attempt, "attempt"),
+        page(attempt, "webhookerror"),
+        page(webhook.account, "account"),
+        page(token, "accesstoken"),
+    ]
+
+
+def every_button(webhook):
+    """Every way to press something by hand: own views, forms, deletions and list actions."""
+    delivery, attempt = webhook.deliveries.get(), webhook.attempts.get()
+    token = models.AccessToken.objects.first()
+    verbs = ("verify", "test", "pause", "enable", "close-breaker", "clear-error", "reveal")
+    yield from ((url("webhook", webhook.pk, verb), {"secret": "token"}) for verb in verbs)
+    yield from ((url("delivery", delivery.pk, verb), {}) for verb in ("retry", "cancel"))
+    yield url("accesstoken", token.pk, "revoke"), {}
+    rows = {
+        "webhook": webhook.pk,
+        "delivery": delivery.pk,
+        "attempt": attempt.pk,
+        "webhookerror": attempt.pk,
+        "account": webhook.account.pk,
+        "accesstoken": token.pk,
+    }
+    for model, pk in rows.items():
+        yield url(model, "add"), {"name": "new", "account": "acme"}
+        yield url(model, pk, "change"), {"name": "new", "headers-TOTAL_FORMS": "0"}
+        yield url(model, pk, "delete"), {"post": "yes"}
+        names = ("verify_", "test_", "enable_", "disable_", "retry_", "cancel_", "revoke_")
+        for name in (*names, "delete_selected"):
+            yield url(model), {"action": name, "_selected_action": pk, "index": "0", "post": "yes"}
+
+
+def test_looking_changes_nothing(boss, webhook):
+    pages = every_page(webhook)
+    before = rows_of_everything()
+    for place in pages:
+        assert boss.get(place).status_code == 200
+    for place, _ in every_button(webhook):
+        boss.get(place)
+    assert rows_of_everything() == before
+
+
+def test_viewers_see_no_buttons_and_pressing_by_hand_changes_nothing(viewer, webhook):
+    pages = every_page(webhook)
+    for place in pages:
+        response = viewer.get(place)
+        assert response.status_code == 200
+        actions = set(forms(response).actions)
+        assert actions <= {"/admin/logout/", ""}, f"{place} offers {actions}"
+        assert 'name="action"' not in text_of(response), f"{place} offers actions"
+        assert 'type="submit" value="Save' not in text_of(response)
+    before = rows_of_everything()
+    for place, data in every_button(webhook):
+        answer = viewer.post(place, data)
+        lists_again = "action" in data and answer.status_code == 200
+        assert lists_again or answer.status_code in (302, 403), (place, answer.status_code)
+    assert rows_of_everything() == before
+
+
+def test_strangers_and_customers_are_sent_to_the_login(client, webhook, django_user_model):
+    user = django_user_model.objects.create_user("customer", password="x")
+    pages = every_page(webhook)
+    before = rows_of_everything()
+    for log_in in (False, True):
+        if log_in:
+            client.force_login(user)
+        for place in pages:
+            assert client.get(place)["Location"].startswith("/admin/login/")
+        for place, data in every_button(webhook):
+            assert client.post(place, data)["Location"].startswith("/admin/login/")
+    assert rows_of_everything() == before
+
+
+def test_an_operator_operates_and_changes_no_settings(operator, webhook):
+    buttons = forms(operator.get(page(webhook))).actions
+    expected = {f"../{verb}/" for verb in ("test", "verify", "pause", "clear-error")}
+    assert expected <= set(buttons)
+    assert "../reveal/" not in buttons
+    assert operator.post(page(webhook), {"name": "new"}).status_code == 403
+    assert (
+        operator.post(url("webhook", webhook.pk, "reveal"), {"secret": "token"}).status_code == 403
+    )
+    assert operator.get(url("webhook", webhook.pk, "pause")).status_code == 405
+
+
+def test_pausing_keeps_the_note_and_enabling_clears_it(operator, webhook):
+    note = "shop closed <b>for the move</b>"
+    response = operator.post(url("webhook", webhook.pk, "pause"), {"note": note}, follow=True)
+    webhook.refresh_from_db()
+    assert (webhook.stopped, webhook.stopped_note) == ("paused", note)
+    assert webhook.stopped_by == operator.user.username
+    text = text_of(response)
+    assert f"Paused by {operator.user.username}" in text
+    assert "&lt;b&gt;for the move" in text
+    assert "<b>for the move" not in text
+    operator.post(url("webhook", webhook.pk, "enable"))
+    webhook.refresh_from_db()
+    assert (webhook.stopped, webhook.stopped_note) == ("", "")
+    assert [str(entry.change_message) for entry in LogEntry.objects.order_by("pk")] == [
+        "Paused.",
+        "Enabled.",
+    ]
+
+
+def test_the_last_error_is_cleared_and_the_history_stays(operator, webhook):
+    assert "ECONNREFUSED" in text_of(operator.get(url("webhook")))
+    assert "ECONNREFUSED" in text_of(operator.get(page(webhook)))
+    operator.post(url("webhook", webhook.pk, "clear-error"))
+    webhook.health.refresh_from_db()
+    assert webhook.health.last_error_message == ""
+    assert models.WebhookError.objects.count() == 1
+    assert "ECONNREFUSED" not in text_of(operator.get(url("webhook")))
+
+
+def test_a_breaker_is_closed(operator, webhook):
+    models.WebhookHealth.objects.update(breaker_until=NOW + timedelta(hours=1))
+    assert "Paused by its breaker until" in text_of(operator.get(page(webhook)))
+    operator.post(url("webhook", webhook.pk, "close-breaker"))
+    assert "Failing since" in text_of(operator.get(page(webhook)))
+
+
+def test_the_page_says_state_reason_and_what_to_do(viewer, webhook):
+    text = text_of(viewer.get(page(webhook)))
+    assert "<title>Failing: Orders" in text
+    assert "(2 h): connection refused" in text
+    assert "connect ECONNREFUSED 93.184.216.34:443" in text
+    assert "Ask the owner whether the server runs" in text
+    assert "Request failed with status code 500" in text, "the errors stand below"
+    assert "order.created" in text
+
+
+def test_a_delivery_shows_its_attempts_with_the_answer_escaped(viewer, webhook):
+    text = text_of(viewer.get(page(webhook.deliveries.get(), "delivery")))
+    assert "wait 841 ms" in text
+    assert "The receiver took the call and crashed." in text
+    assert "&lt;script&gt;alert(&#x27;hostile&#x27;)" in text
+    assert "<script>alert" not in text
+    assert "&quot;order&quot;: 4711" in text, "the body is shown"
+
+
+def test_deliveries_are_retried_and_cancelled(operator, webhook):
+    delivery = webhook.deliveries.get()
+    response = operator.post(url("delivery", delivery.pk, "cancel"), follow=True)
+    assert "Cancelled; it will not be sent." in text_of(response)
+    again = operator.post(url("delivery", delivery.pk, "cancel"), follow=True)
+    assert "Only a pending delivery can be cancelled." in text_of(again)
+    operator.post(url("delivery", delivery.pk, "retry"))
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries) == ("pending", 0)
+    assert delivery.requested_by == operator.user.username
+
+
+def test_list_actions_do_what_they_say(operator, webhook):
+    def run(name):
+        return operator.post(url("webhook"), {"action": name, "_selected_action": webhook.pk})
+
+    run("disable_")
+    webhook.refresh_from_db()
+    assert webhook.stopped == "paused"
+    run("enable_")
+    run("verify_")
+    webhook.refresh_from_db()
+    assert webhook.stopped == ""
+    assert webhook.verification_due_at
+    data = {"action": "cancel_", "_selected_action": webhook.deliveries.get().pk}
+    operator.post(url("delivery"), data)
+    assert webhook.deliveries.get().state == "cancelled"
+
+
+class TestReveal:
+    def secret(self, client, webhook, which):
+        return client.post(url("webhook", webhook.pk, "reveal"), {"secret": which})
+
+    def test_shows_one_secret_uncached_and_logs_it_without_the_value(self, boss, webhook):
+        row = webhook.headers.get()
+        shown = {"token": "tok-Ämpel", "password": "pass-Ämpel", f"header-{row.pk}": "val-Ämpel"}
+        for which, value in shown.items():
+            response = self.secret(boss, webhook, which)
+            assert f'value="{value}"' in text_of(response)
+            assert "no-store" in response["Cache-Control"]
+        messages = list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True))
+        assert messages == [
+            "Revealed the token.",
+            "Revealed the password.",
+            "Revealed the header X-One.",
+        ]
+        assert not any("Ämpel" in str(row) for row in LogEntry.objects.values())
+
+    def test_knows_no_secret_of_another_webhook(self, boss, webhook):
+        other = WebhookFactory(headers=[("X-Other", "theirs")])
+        response = self.secret(boss, webhook, f"header-{other.headers.get().pk}")
+        assert response.status_code == 302
+        assert not LogEntry.objects.exists()
+
+    def test_needs_its_permission_and_a_post(self, editor, operator, boss, webhook):
+        for client in (editor, operator):
+            assert self.secret(client, webhook, "token").status_code == 403
+        assert boss.get(url("webhook", webhook.pk, "reveal")).status_code == 405
+
+
+def test_deleting_hides_the_webhook_and_keeps_its_history(boss, webhook):
+    delivery = webhook.deliveries.get()
+    confirm = text_of(boss.get(url("webhook", webhook.pk, "delete")))
+    assert "order.created" not in confirm
+    boss.post(url("webhook", webhook.pk, "delete"), {"post": "yes"})
+    webhook.refresh_from_db()
+    assert webhook.deleted_at
+    assert webhook.token == ""
+    assert not webhook.headers.exists()
+    assert boss.get(page(webhook)).status_code == 302
+    text = text_of(boss.get(page(delivery, "delivery")))
+    assert "Orders</bdi> (deleted)" in text
+    assert page(webhook) not in text_of(boss.get(url("delivery") + "?created=any"))
+
+
+class TestLists:
+    def test_search_by_name_host_and_id_but_never_by_path_or_query(self, viewer, account):
+        url_ = "https://erp.example.com/hush?key=hush"
+        found = WebhookFactory(account=account, name="Orders to ERP", url=url_)
+        WebhookFactory(account=account, name="Other", url="https://else.example.com/")
+        for term in ("orders TO", "erp.exam", found.pk):
+            text = text_of(viewer.get(url("webhook"), {"q": term}))
+            assert "1 shown" in text
+            assert found.pk in text
+        assert "Nothing here matches" in text_of(viewer.get(url("webhook"), {"q": "hush"}))
+
+    def test_filters_by_account_and_last_error(self, viewer, webhook):
+        WebhookFactory(account=AccountFactory(name="other"))
+        assert "1 shown" in text_of(viewer.get(url("webhook") + "?account=acme"))
+        assert "1 shown" in text_of(viewer.get(url("webhook") + "?kind=refused"))
+        assert "2 shown" in text_of(viewer.get(url("webhook")))
+
+    def test_goes_on_by_the_place_not_by_number(self, viewer, account):
+        made = [WebhookFactory(account=account).pk for _ in range(60)]
+        first = text_of(viewer.get(url("webhook")))
+        assert "50 shown, more below" in first
+        place = sorted(made)[10]
+        assert f"?before={place}" in first
+        second = text_of(viewer.get(url("webhook") + f"?before={place}"))
+        assert "10 shown" in second
+        assert "more below" not in second
+
+    def test_secrets_are_no_filter_and_no_order(self, boss, webhook):
+        for query in ("token__startswith=tok", "headers__value__startswith=v", "auth_password=x"):
+            assert boss.get(url("webhook") + "?" + query).status_code == 400
+        assert boss.get(url("webhook") + "?o=1.2.3.4").status_code == 200
+
+    @pytest.mark.parametrize("value", ["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
+    def test_nonsense_in_the_query_is_never_an_error(self, boss, webhook, value):
+        for model in ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken"):
+            for name in ("before", "state", "kind", "account", "webhook", "created", "q", "p"):
+                answer = boss.get(url(model) + f"?{name}={value}", follow=True)
+                assert answer.status_code in (200, 400), (model, name)
+
+    def test_errors_lists_what_failed_and_attempts_all(self, viewer, webhook):
+        AttemptFactory(webhook=webhook, exchange="test", status=200)
+        assert "1 shown" in text_of(viewer.get(url("webhookerror")))
+        assert "2 shown" in text_of(viewer.get(url("attempt")))
+
+    def test_an_old_delivery_is_found_by_its_id_and_from_its_webhook(self, viewer, webhook):
+        old = DeliveryFactory(id="5a" + "0" * 22, webhook=webhook)
+        assert old.pk not in text_of(viewer.get(url("delivery")))
+        assert old.pk in text_of(viewer.get(url("delivery"), {"q": old.pk}))
+        assert old.pk in text_of(viewer.get(url("delivery"), {"webhook": webhook.pk}))
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_no_page_needs_more_than_twelve_queries(
+    viewer, boss, account, django_assert_max_num_queries, count
+):
+    for _ in range(count):
+        webhook = WebhookFactory(account=account, headers=[("X-A", "a")] * count, health=REFUSED)
+        models.AccessToken.issue(account)
+        AccountFactory()
+    for _ in range(count):
+        delivery = DeliveryFactory(webhook=webhook)
+        attempt = AttemptFactory(webhook=webhook, delivery=delivery, kind="reset")
+    token = models.AccessToken.objects.first()
+    lists = ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken")
+    places = [
+        *(url(model) for model in lists),
+        *(page(webhook), page(webhook) + f"?attempt={attempt.pk}", page(delivery, "delivery")),
+        *(page(attempt, "attempt"), page(attempt, "webhookerror"), page(account, "account")),
+        page(token, "accesstoken"),
+    ]
+    for client in (viewer, boss):
+        for place in places:
+            with django_assert_max_num_queries(12):
+                assert client.get(place).status_code == 200
+
+
+def test_lists_never_read_the_encrypted_columns(boss, webhook, django_assert_num_queries):
+    models.Webhook.objects.update(token="x")
+    with django_assert_num_queries(4) as seen:
+        boss.get(url("webhook"))
+    assert not any('"token"' in query["sql"] for query in seen.captured_queries)
+    assert not any("auth_password" in query["sql"] for query in seen.captured_queries)

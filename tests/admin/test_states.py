@@ -1,0 +1,52 @@
+"""A state in Python and the same state as a filter never disagree."""
+
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from django.utils import timezone
+
+from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
+from webhooks_app.admin import states
+from webhooks_app.models import Delivery, Webhook, WebhookHealth
+
+NOW = timezone.now()
+
+
+@pytest.fixture
+def every_kind_of_webhook(db):
+    account = AccountFactory()
+    stopped = ("", "paused", "gone", "failing")
+    verified = (None, NOW)
+    breaker = (None, NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+    failures = (0, 1, 4, 5)
+    success = (None, NOW)
+    for s, v, b, f, ok in product(stopped, verified, breaker, failures, success):
+        health = {"breaker_until": b, "failures_in_row": f, "last_success_at": ok}
+        WebhookFactory(account=account, stopped=s, verified_at=v, health=health)
+    WebhookHealth.objects.filter(webhook=WebhookFactory(account=account)).delete()
+
+
+@pytest.mark.parametrize("verification", ["required", "off"])
+def test_word_and_filter_agree_for_webhooks(every_kind_of_webhook, settings, verification):
+    settings.WEBHOOKS_VERIFICATION = verification
+    by_word: dict[str, set] = {key: set() for key in states.WEBHOOK_STATES}
+    for webhook in Webhook.objects.select_related("health"):
+        by_word[states.webhook_state(webhook, NOW).key].add(webhook.pk)
+    for key, expected in by_word.items():
+        found = Webhook.objects.filter(states.webhooks_that_are(key, NOW))
+        assert set(found.values_list("pk", flat=True)) == expected, key
+
+
+def test_word_and_filter_agree_for_deliveries(every_kind_of_webhook):
+    for webhook in Webhook.objects.all():
+        for tries in (0, 2):
+            DeliveryFactory(webhook=webhook, tries=tries)
+    for state in ("delivered", "failed", "cancelled"):
+        DeliveryFactory(webhook=webhook, state=state, finished_at=NOW)
+    by_word: dict[str, set] = {key: set() for key in states.DELIVERY_STATES}
+    for delivery in Delivery.objects.select_related("webhook__health"):
+        by_word[states.delivery_state(delivery, NOW).key].add(delivery.pk)
+    for key, expected in by_word.items():
+        found = Delivery.objects.filter(states.deliveries_that_are(key, NOW))
+        assert set(found.values_list("pk", flat=True)) == expected, key
