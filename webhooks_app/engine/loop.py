@@ -7,7 +7,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .. import conf
 from .sender import Sender
@@ -60,17 +60,31 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-_shared: EngineLoop | None = None
+class Runner(Protocol):
+    """What synchronous callers need of an engine loop; the seam for tests of host projects."""
+
+    def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T: ...
+
+
+_shared: Runner | None = None
 _shared_lock = threading.Lock()
 
 
-def shared() -> EngineLoop:
+def shared() -> Runner:
     """The loop of this process, started at first use; a forked child starts its own."""
     global _shared
     with _shared_lock:
         if _shared is None:
             _shared = EngineLoop()
         return _shared
+
+
+def replace(runner: Runner | None) -> Runner | None:
+    """Put another in its place; returns the one before (None: none was started yet)."""
+    global _shared
+    with _shared_lock:
+        before, _shared = _shared, runner
+    return before
 
 
 def _forget() -> None:

@@ -1,0 +1,159 @@
+"""For the tests of host projects: a fake receiver and `drain()`, inside an ordinary TestCase.
+
+    from webhooks_app import actions
+    from webhooks_app.testing import FakeReceiver, drain
+
+    with FakeReceiver({"responses": []}) as receiver:
+        actions.deliver(webhook, {"order": 4711})
+        drain()
+    assert receiver.requests[0].json == {"order": 4711}
+
+Nothing touches the network; requests are built, judged and recorded by the real engine.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from django.db import connections, router
+from django.utils import timezone
+
+from .engine import calls, loop, message, queue
+from .engine.sender import Outcome, Request, Sender
+from .engine.worker import verdict
+from .models import Delivery, Webhook
+from .rules import failures
+from .rules.failures import Failure
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request that a fake receiver got."""
+
+    method: str
+    url: str
+    headers: dict[str, str]  # lower-case names
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Answer = int | bytes | dict[str, Any] | Failure | Callable[[Received], Any]
+
+
+class FakeReceiver(Sender):
+    """Answers every exchange of the process while it is entered.
+
+    `answer`: a dict is 200 with that JSON, bytes are 200 with that body, a number is a status, a
+    `rules.failures.Failure` is an exchange that broke off, a function is given the `Received` and
+    returns one of those. Verification challenges are echoed unless `verifies` is false.
+    """
+
+    def __init__(self, answer: Answer = 200, *, verifies: bool = True) -> None:
+        super().__init__()
+        self.answer = answer
+        self.verifies = verifies
+        self.requests: list[Received] = []
+
+    async def send(self, request: Request, *, timeout: float) -> Outcome:
+        received = _received(request)
+        self.requests.append(received)
+        query = parse_qs(urlsplit(received.url).query)
+        if request.method == "GET" and self.verifies:
+            return _outcome(query["challenge"][0].encode())
+        answer = self.answer
+        return _outcome(answer(received) if callable(answer) else answer)
+
+    def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T:
+        """What `engine.loop` runs synchronous calls with, while this is entered."""
+        return asyncio.run(work(self))
+
+    def __enter__(self) -> Self:
+        self._before = loop.replace(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        loop.replace(self._before)
+
+
+def drain(*, rounds: int = 100) -> int:
+    """Send everything that is due, on this thread's own connection, until nothing is.
+
+    Returns the number of deliveries tried. Needs an entered FakeReceiver. Raises AssertionError
+    when something is still due after `rounds` rounds (a schedule of zeros never ends before).
+    """
+    runner = loop.shared()
+    assert isinstance(runner, FakeReceiver), "drain() needs an entered FakeReceiver"
+    sent = 0
+    for _ in range(rounds):
+        _verify(runner)
+        batch = _send(runner)
+        if not batch:
+            return sent
+        sent += batch
+    raise AssertionError(f"something is still due after {rounds} rounds")
+
+
+def _verify(receiver: FakeReceiver) -> None:
+    for webhook in Webhook.objects.live().filter(verification_due_at__isnull=False):
+        calls.make(calls.Verification(webhook))
+
+
+def _send(receiver: FakeReceiver) -> int:
+    connection = connections[router.db_for_write(Delivery)]
+    now = timezone.now()
+    wants = [queue.Want(ident, 100, None) for ident in queue.waiting(connection, now)]
+    claimed = queue.claim(connection, wants, now) if wants else []
+    finished = []
+    for row in claimed:
+        webhook = Webhook.objects.get(pk=row.webhook_id)
+        try:
+            head = message.head(webhook)
+            request = message.post(head, request_id=row.id, now=now.timestamp(), body=row.body)
+            outcome = asyncio.run(receiver.send(request, timeout=webhook.exchange_timeout))
+        except message.Unsendable as error:
+            outcome = Outcome(started_at=now, failure=error.failure)
+        finished.append(verdict(row, message.without_token(webhook.url), outcome, now, 1.0))
+    if finished:
+        queue.finish(connection, finished)
+    return len(finished)
+
+
+def _received(request: Request) -> Received:
+    start, *lines = request.head.decode("utf-8").rstrip("\r\n").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    headers = {name.lower(): value for name, value in headers.items()}
+    target = start.split(" ")[1]
+    url = f"{request.scheme}://{headers['host']}{target}"
+    return Received(request.method, url, headers, request.body)
+
+
+def _outcome(answer: Any) -> Outcome:
+    outcome = Outcome(started_at=datetime.now(UTC), duration_ms=1, address="192.0.2.1:443")
+    if isinstance(answer, Failure):
+        outcome.failure = answer
+        return outcome
+    outcome.status = answer if isinstance(answer, int) else 200
+    if isinstance(answer, bytes):
+        outcome.body = answer
+    elif not isinstance(answer, int):
+        outcome.body = json.dumps(answer).encode()
+    outcome.failure = failures.of_status(outcome.status)
+    return outcome
+
+
+def make_due(**filters: Any) -> int:
+    """Bring the next try of pending deliveries forward to now, as if the time had passed."""
+    return (
+        Delivery.objects.pending()
+        .filter(**filters)
+        .update(due_at=timezone.now() - timedelta(milliseconds=1))
+    )
