@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -67,20 +68,23 @@ def test_the_last_of_equal_keys_may_win():
 
 @given(st.binary(max_size=200))
 def test_bytes_of_any_kind_are_a_value_or_a_value_error(data):
-    try:
+    with contextlib.suppress(ValueError):
         strictjson.loads(data)
-    except ValueError as error:
-        assert str(error)
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
-    lambda children: st.lists(children, max_size=4)
-    | st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
-        children,
-        max_size=4,
+    lambda children: (
+        st.lists(children, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+            children,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )

@@ -32,6 +32,9 @@ from .. import conf
 from ..models import Attempt, Delivery, Webhook, WebhookHealth
 from . import history, rows
 
+_D = Delivery._meta.db_table
+_W = Webhook._meta.db_table
+
 CHANNEL = "webhooks_due"  # PostgreSQL: NOTIFY after every commit that made something due
 ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
 
@@ -57,6 +60,56 @@ def hold_reason(webhook: Webhook, now: datetime) -> str:
         return "unverified"
     until = webhook.health.breaker_until
     return "breaker" if until is not None and until > now else ""
+
+
+# --- what is put in ---------------------------------------------------------------------------
+
+_STORE_AT_ONCE = 2000
+_STORE_COLUMNS = [
+    ("id", "text"),
+    ("webhook_id", "text"),
+    ("type", "text"),
+    ("reference", "text"),
+    ("payload", "bytea"),
+    ("retry_schedule", "text"),
+    ("due_at", "timestamptz"),
+    ("created_at", "timestamptz"),
+    ("created_by", "text"),
+]
+
+
+def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> None:
+    """Insert new deliveries, thousands in a statement, in the caller's transaction."""
+    postgres = connection.vendor == "postgresql"
+    columns = ", ".join(name for name, _ in _STORE_COLUMNS)
+    values = ", ".join(
+        "CAST(r.payload AS BLOB)" if name == "payload" and not postgres else f"r.{name}"
+        for name, _ in _STORE_COLUMNS
+    )
+    sql = f"""
+        INSERT INTO {_D} ({columns}, state, reason, tries, last_error, requested_by)
+        SELECT {values}, 'pending', '', 0, '', ''
+        FROM {rows.source(connection, "r", _STORE_COLUMNS)}"""
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        for start in range(0, len(deliveries), _STORE_AT_ONCE):
+            batch = [
+                (
+                    delivery.id,
+                    delivery.webhook_id,
+                    delivery.type,
+                    delivery.reference,
+                    bytes(delivery.payload) if postgres else bytes(delivery.payload).decode(),
+                    delivery.retry_schedule,
+                    delivery.due_at,
+                    delivery.created_at,
+                    delivery.created_by,
+                )
+                for delivery in deliveries[start : start + _STORE_AT_ONCE]
+            ]
+            cursor.execute(sql, rows.parameters(connection, batch))
+    for delivery in deliveries:
+        delivery._state.adding = False
+        delivery._state.db = connection.alias
 
 
 # --- what people ask for ----------------------------------------------------------------------
@@ -198,10 +251,6 @@ class Finished:
     due_at: datetime
     finished_at: datetime | None
     gone: bool = False  # the receiver answered 410
-
-
-_D = Delivery._meta.db_table
-_W = Webhook._meta.db_table
 
 
 def moment(connection: BaseDatabaseWrapper, value: datetime) -> Any:

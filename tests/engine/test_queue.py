@@ -1,0 +1,232 @@
+"""Every verb on every state of a delivery: the table in queue.py's docstring."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from tests.factories import DeliveryFactory, WebhookFactory
+from webhooks_app.engine import history, queue
+from webhooks_app.engine.sender import Outcome
+from webhooks_app.models import Attempt, Delivery
+from webhooks_app.rules.failures import Failure
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = timezone.now() - timedelta(days=60)
+
+
+def delivery_in(state, **values):
+    ended = None if state == "pending" else timezone.now()
+    values = {"tries": 2, "finished_at": ended, "requested_by": "x", **values}
+    return DeliveryFactory(state=state, **values)
+
+
+def finished(delivery, *, state="delivered", failure=None, tries=None, gone=False):
+    now = timezone.now()
+    status = 200 if failure is None else 500
+    outcome = Outcome(started_at=datetime.now(UTC), status=status, failure=failure)
+    entry = history.Entry(
+        webhook_id=delivery.webhook_id,
+        exchange="delivery",
+        request_id=delivery.id,
+        url=delivery.webhook.url,
+        outcome=outcome,
+        failure=failure,
+        delivery_id=delivery.id,
+        number=3,
+    )
+    tries = delivery.tries if tries is None else tries
+    ended = None if state == "pending" else now
+    return queue.Finished(entry, tries, state, now + timedelta(hours=1), ended, gone)
+
+
+def finish(*items):
+    queue.finish(connections["default"], items)
+
+
+FAILURE = Failure("http_500", "Request failed with status code 500")
+
+
+@pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
+@pytest.mark.parametrize("after", ["delivered", "failed", "pending"])
+def test_finish_moves_pending_only_and_records_always(before, after):
+    delivery = delivery_in(before)
+    finish(finished(delivery, state=after, failure=None if after == "delivered" else FAILURE))
+    delivery.refresh_from_db()
+    moved = before == "pending"
+    assert delivery.state == (after if moved else before)
+    assert delivery.tries == (3 if moved else 2)
+    assert (delivery.finished_at is None) == (delivery.state == "pending")
+    assert delivery.attempts.count() == 1
+
+
+def test_finish_of_a_former_owner_comes_too_late():
+    delivery = delivery_in("pending", tries=4)
+    finish(finished(delivery, tries=3))
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries) == ("pending", 4)
+    assert delivery.attempts.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "tries"), [("pending", 2), ("delivered", 0), ("failed", 0), ("cancelled", 0)]
+)
+def test_retry_makes_everything_due_now(before, tries):
+    delivery = delivery_in(before, due_at=timezone.now() + timedelta(days=1))
+    assert queue.retry(delivery.pk, by="mira")
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries, delivery.requested_by) == ("pending", tries, "mira")
+    assert delivery.due_at <= timezone.now()
+    assert delivery.finished_at is None
+
+
+def test_retry_of_a_deleted_webhooks_delivery_does_nothing():
+    delivery = delivery_in("failed", webhook=WebhookFactory(deleted_at=timezone.now()))
+    assert not queue.retry(delivery.pk)
+    delivery.refresh_from_db()
+    assert delivery.state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("pending", "pending"),
+        ("delivered", "delivered"),
+        ("failed", "pending"),
+        ("cancelled", "cancelled"),
+    ],
+)
+def test_replay_takes_the_failed_only(before, after):
+    delivery = delivery_in(before)
+    count = queue.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1), by="mira")
+    delivery.refresh_from_db()
+    assert delivery.state == after
+    assert count == (before == "failed")
+
+
+def test_replay_takes_none_that_failed_before_or_elsewhere():
+    delivery = delivery_in("failed", finished_at=timezone.now() - timedelta(hours=2))
+    other = delivery_in("failed")
+    assert queue.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1)) == 0
+    other.refresh_from_db()
+    assert other.state == "failed"
+
+
+@pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
+def test_cancel_takes_pending_only(before):
+    delivery = delivery_in(before)
+    assert queue.cancel(delivery.pk, "by hand") == (before == "pending")
+    delivery.refresh_from_db()
+    assert delivery.state == ("cancelled" if before == "pending" else before)
+
+
+@pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
+def test_purge_removes_what_ended_long_ago_and_never_what_is_pending(before):
+    ended = None if before == "pending" else LONG_AGO
+    delivery = delivery_in(before, finished_at=ended, due_at=LONG_AGO, created_at=LONG_AGO)
+    young = delivery_in("delivered")
+    Attempt.objects.create(
+        webhook=delivery.webhook,
+        delivery=delivery,
+        exchange="delivery",
+        request_id=delivery.id,
+        started_at=LONG_AGO,
+        url="x",
+    )
+    expected = queue.purge(timedelta(days=30), dry_run=True)
+    assert queue.purge(timedelta(days=30)) == expected
+    assert Delivery.objects.filter(pk=delivery.pk).exists() == (before == "pending")
+    assert Delivery.objects.filter(pk=young.pk).exists()
+    assert Attempt.objects.count() == (before == "pending")
+
+
+def test_held_longer_than_retention_is_given_up():
+    webhook = WebhookFactory(stopped="paused")
+    delivery = delivery_in("pending", webhook=webhook, due_at=LONG_AGO)
+    assert queue.purge(timedelta(days=30))["held too long"] == 1
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.reason) == ("cancelled", "held too long")
+
+
+def test_the_health_follows_in_the_same_batch():
+    webhook = WebhookFactory()
+    bad = [delivery_in("pending", webhook=webhook) for _ in range(4)]
+    finish(*[finished(d, state="failed", failure=FAILURE) for d in bad])
+    health = webhook.health
+    health.refresh_from_db()
+    assert health.failures_in_row == 4
+    assert not health.failing
+    since = health.failing_since
+    finish(finished(delivery_in("pending", webhook=webhook), state="failed", failure=FAILURE))
+    health.refresh_from_db()
+    assert health.failing
+    assert health.failing_since == since
+    good, last = delivery_in("pending", webhook=webhook), delivery_in("pending", webhook=webhook)
+    finish(finished(good), finished(last, state="failed", failure=FAILURE))
+    health.refresh_from_db()
+    assert health.failures_in_row == 1
+    assert health.failing_since > since
+    assert health.last_success_at is not None
+    assert health.last_error_message == FAILURE.message
+
+
+def test_five_days_of_nothing_but_failure_stop_a_webhook_once():
+    webhook = WebhookFactory(
+        health={"failures_in_row": 50, "failing_since": timezone.now() - timedelta(days=6)}
+    )
+    finish(finished(delivery_in("pending", webhook=webhook), state="failed", failure=FAILURE))
+    webhook.refresh_from_db()
+    assert webhook.stopped == "failing"
+    queue.start(webhook.pk)
+    finish(finished(delivery_in("pending", webhook=webhook), state="failed", failure=FAILURE))
+    webhook.refresh_from_db()
+    assert webhook.stopped == ""
+
+
+def test_410_stops_with_its_reason_and_a_pause_of_people_stays():
+    webhook, paused = WebhookFactory(), WebhookFactory(stopped="paused", stopped_note="moving")
+    gone = Failure("gone", "Request failed with status code 410")
+    finish(
+        finished(delivery_in("pending", webhook=webhook), state="failed", failure=gone, gone=True),
+        finished(delivery_in("pending", webhook=paused), state="failed", failure=gone, gone=True),
+    )
+    webhook.refresh_from_db()
+    paused.refresh_from_db()
+    assert (webhook.stopped, paused.stopped) == ("gone", "paused")
+
+
+def test_an_answer_with_nul_and_broken_text_is_storable():
+    delivery = delivery_in("pending")
+    item = finished(delivery)
+    item.entry.outcome.body = b"\0\xff\xed\xa0\x80" * 2000
+    finish(item)
+    assert delivery.attempts.get().answer.startswith("\ufffd\ufffd")
+
+
+def test_claim_reads_due_rows_in_order_from_a_place_on():
+    connection = connections["default"]
+    webhook, now = WebhookFactory(), timezone.now()
+    rows = [
+        DeliveryFactory(webhook=webhook, due_at=now - timedelta(seconds=10 - n)) for n in range(5)
+    ]
+    DeliveryFactory(webhook=webhook, due_at=now + timedelta(seconds=5))
+    DeliveryFactory(webhook=WebhookFactory(stopped="paused"), due_at=now)
+    first = queue.claim(connection, [queue.Want(webhook.pk, 2, None)], now)
+    assert [row.id for row in first] == [rows[0].id, rows[1].id]
+    rest = queue.claim(connection, [queue.Want(webhook.pk, 9, first[-1].place)], now)
+    assert [row.id for row in rest] == [row.id for row in rows[2:]]
+    assert bytes(rest[0].body) == rows[2].payload
+
+
+def test_discovery_names_each_webhook_with_something_due():
+    connection, now = connections["default"], timezone.now()
+    new, old, later = WebhookFactory(), WebhookFactory(), WebhookFactory()
+    for _ in range(3):
+        DeliveryFactory(webhook=new, due_at=now)
+        DeliveryFactory(webhook=old, due_at=now - timedelta(hours=1))
+        DeliveryFactory(webhook=later, due_at=now + timedelta(hours=1))
+    delivery_in("delivered", due_at=now)
+    assert queue.newly_due(connection, now - timedelta(seconds=1), now) == [new.pk]
+    assert sorted(queue.waiting(connection, now)) == sorted([new.pk, old.pk])
