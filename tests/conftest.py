@@ -1,7 +1,17 @@
 import pytest
+from django.db import connections
 
 from tests.factories import AccountFactory
 from webhooks_app.models import AccessToken
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, tmp_path_factory):
+    """SQLite in a file, as an installation has it: threads and workers open it themselves."""
+    connection = connections["default"]
+    if connection.vendor == "sqlite":
+        file = tmp_path_factory.mktemp("database") / "test.sqlite3"
+        connection.settings_dict["TEST"]["NAME"] = str(file)
 
 
 @pytest.fixture
