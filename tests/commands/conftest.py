@@ -1,0 +1,102 @@
+"""A site of its own for tests that start real processes: `site.manage("webhooks", "status")`."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MANAGE = [sys.executable, str(ROOT / "manage.py")]
+
+
+class Site:
+    """Runs management commands as processes, on a database nobody else uses."""
+
+    def __init__(self, database_url):
+        self.environment = os.environ | {
+            "DATABASE_URL": database_url,
+            "WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "WEBHOOKS_VERIFICATION": "off",
+            "WEBHOOKS_RETRY_SCHEDULE": "0.1",
+        }
+        self.started = []
+
+    def manage(self, *arguments, code=0):
+        """Standard output of a command that must end with this exit code."""
+        ended = subprocess.run(
+            [*MANAGE, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def start(self, *arguments):
+        process = subprocess.Popen(
+            [*MANAGE, *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def webhook(self, url):
+        """The id of a new webhook."""
+        code = (
+            "from webhooks_app import actions; from webhooks_app.models import Account;"
+            "account, _ = Account.objects.get_or_create(name='acme');"
+            f"print(actions.create_webhook(account, name='Hook', url={url!r}).id)"
+        )
+        return self.manage("shell", "-v", "0", "-c", code).split()[-1]
+
+    def status(self):
+        return json.loads(self.manage("webhooks", "status", "--json"))
+
+
+@pytest.fixture(scope="session")
+def empty_site(tmp_path_factory):
+    """The URL of a migrated database that is only ever copied."""
+    if os.environ["TEST_DATABASE_URL"].startswith("sqlite"):
+        url = f"sqlite:///{tmp_path_factory.mktemp('site')}/empty.sqlite3"
+    else:
+        url = new_postgres_database("template0")
+    Site(url).manage("migrate", "-v", "0")
+    return url
+
+
+def new_postgres_database(template):
+    """The URL of a new database on the server of the tests; it goes when the server goes."""
+    import psycopg
+
+    url = os.environ["TEST_DATABASE_URL"]
+    name = f"site_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    address, _, query = url.partition("?")
+    return f"{address.rpartition('/')[0]}/{name}?{query}"
+
+
+@pytest.fixture
+def site(empty_site, tmp_path):
+    if empty_site.startswith("sqlite"):
+        shutil.copy(empty_site.removeprefix("sqlite:///"), tmp_path / "site.sqlite3")
+        url = f"sqlite:///{tmp_path}/site.sqlite3"
+    else:
+        url = new_postgres_database(re.search(r"site_\w+", empty_site)[0])
+    site = Site(url)
+    yield site
+    for process in site.started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+        process.stdout.close()

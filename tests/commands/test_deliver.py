@@ -1,0 +1,106 @@
+"""`manage.py webhooks deliver` as real processes, on SQLite and on PostgreSQL."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from tests.commands.test_supervisor import gone
+from tests.receivers import Each, Receiver
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def said(process, pattern):
+    """The match in the first line that has it; fails when the output ends before."""
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        found = re.search(pattern, line)
+        if found:
+            return found
+    raise AssertionError("".join(seen))
+
+
+def test_until_empty_sends_all_and_ends(site):
+    with Receiver() as receiver:
+        webhook = site.webhook(receiver.url)
+        ident = site.manage("webhooks", "send", webhook, "--data", '{"n": 1}').strip()
+
+        out = site.manage("webhooks", "deliver", "--until-empty")
+
+        assert out.splitlines()[-1].endswith("stopped after 1 exchange")
+        assert receiver.requests[-1].body == b'{"n": 1}'
+    assert "is delivered since" in site.manage("webhooks", "explain", ident)
+
+
+def test_once_tries_what_is_due_and_leaves_the_retry(site):
+    site.environment["WEBHOOKS_RETRY_SCHEDULE"] = "600"
+    with Receiver(answer=500) as receiver:
+        site.manage("webhooks", "send", site.webhook(receiver.url))
+
+        site.manage("webhooks", "deliver", "--once")
+
+        assert len(receiver.requests) == 1
+    assert site.status()["deliveries"] == {"due": 0, "later": 1, "failedLast24h": 0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_worker_well(site, number):
+    worker = site.start("webhooks", "deliver")
+    said(worker, "ready")
+
+    worker.send_signal(number)
+
+    assert "stopped after 0 exchanges" in worker.stdout.read()
+    assert worker.wait(20) == 0
+
+
+def test_waiting_for_a_delivery_that_arrives_at_the_second_try(site):
+    with Receiver(answer=Each(500, 200)) as receiver:
+        webhook = site.webhook(receiver.url)
+        said(site.start("webhooks", "deliver"), "ready")
+
+        shown = json.loads(site.manage("webhooks", "send", webhook, "--wait", "--json"))
+
+    assert (shown["state"], shown["tries"]) == ("delivered", 2)
+
+
+def test_waiting_for_a_delivery_that_dies_is_exit_code_1(site):
+    with Receiver(answer=500) as receiver:
+        webhook = site.webhook(receiver.url)
+        said(site.start("webhooks", "deliver"), "ready")
+
+        shown = json.loads(site.manage("webhooks", "send", webhook, "--wait", "--json", code=1))
+
+    assert shown["state"] == "failed"
+    assert shown["lastError"] == "Request failed with status code 500"
+
+
+def test_several_processes_are_kept_running_and_stop_together(site):
+    workers = site.start("webhooks", "deliver", "--processes", "2", "--concurrency", "5")
+    first = int(said(workers, r"worker (\d+): ready")[1])
+
+    os.kill(first, signal.SIGKILL)
+
+    # Another takes over at once, whether that is read before the report or after it.
+    lines = ""
+    while "SIGKILL; starting it again in 0.5 s" not in lines or "ready" not in lines:
+        lines += said(workers, r".+\n")[0]
+    pids = map(int, re.findall(r"worker (\d+): ready", lines))
+    with Receiver() as receiver:
+        site.manage("webhooks", "send", site.webhook(receiver.url), "--wait", "--timeout", "20")
+        assert len(receiver.requests) == 1
+    workers.terminate()
+    workers.stdout.read()
+    assert workers.wait(30) == 0
+    assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["deliver", "--processes", "many"], ["deliver", "--concurrency", "0"]]
+)
+def test_wrong_usage_is_exit_code_2(site, arguments):
+    site.manage("webhooks", *arguments, code=2)
