@@ -30,7 +30,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         body: dict[str, Any] = {} if problem else _workers()
     except DatabaseError:
         problem, body = "the database does not answer", {}
-    status = "ok" if not problem else problem
+    status = problem or "ok"
     return JsonResponse({"status": status, **body}, status=503 if problem else 200)
 
 

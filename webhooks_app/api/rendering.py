@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from django import forms
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 from django.urls import reverse
 from rest_framework.negotiation import BaseContentNegotiation
@@ -97,14 +98,19 @@ class Negotiation(BaseContentNegotiation):
 
 def wants_html(request: HttpRequest) -> bool:
     """Whether a browser asks: HTML is named and liked better than JSON, and no token is sent."""
-    if "HTTP_AUTHORIZATION" in request.META or request.GET.get("format") == "json":
+    if "HTTP_AUTHORIZATION" in request.META:
         return False
     liking = {"text/html": 0.0, "application/json": 0.0}
     for choice in request.META.get("HTTP_ACCEPT", "").lower().split(","):
         media_type, *parameters = (part.strip() for part in choice.split(";"))
         if media_type in liking:
             liking[media_type] = _quality(parameters)
-    return liking["text/html"] > liking["application/json"]
+    if liking["text/html"] <= liking["application/json"]:
+        return False
+    try:
+        return request.GET.get("format") != "json"
+    except SuspiciousOperation:  # more parameters than Django reads
+        return False
 
 
 def _quality(parameters: list[str]) -> float:

@@ -10,7 +10,7 @@ from . import body
 from .authentication import MANAGE, SEND, Need
 from .base import ApiViewSet
 from .schema import describe
-from .serializers import InteractionAnswerSerializer, InteractionWrite, OutcomeSerializer
+from .serializers_added import InteractionAnswerSerializer, InteractionWrite, OutcomeSerializer
 
 EXAMPLE = {
     "chatId": "602313f00000000000000000",

@@ -12,10 +12,10 @@ from ..rules.failures import KINDS
 from . import body, query
 from .authentication import HISTORY, MANAGE, READ, SEND, Need
 from .base import ApiViewSet
+from .fields import MOMENT
 from .schema import ANY_JSON, describe, header
 from .schema import query as parameter
-from .serializers import (
-    MOMENT,
+from .serializers_added import (
     AttemptSerializer,
     DeliverySerializer,
     ErrorSerializer,

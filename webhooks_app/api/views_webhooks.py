@@ -16,13 +16,12 @@ from .schema import describe, header
 from .schema import query as parameter
 from .serializers import (
     EnvelopeSerializer,
-    SettingsSerializer,
-    SettingsWrite,
     WebhookItemSerializer,
     WebhookPatch,
     WebhookSerializer,
     WebhookWrite,
 )
+from .serializers_added import SettingsSerializer, SettingsWrite
 
 EXAMPLE = {
     "name": "Webhook name",
@@ -35,6 +34,12 @@ PAGING = (
     parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Most items of a page."),
     parameter("after", {"type": "string"}, "The id after which the page begins (see `Link`)."),
     header("Link", "The next page, when there is one.", answer=200),
+)
+
+_ACCOUNT = parameter(
+    "account",
+    {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"},
+    "For a session that may act for several accounts; a token has its own.",
 )
 
 
@@ -57,6 +62,7 @@ class WebhookViewSet(ApiViewSet):
         errors=(400, 404),
         parameters=(
             *PAGING,
+            _ACCOUNT,
             parameter("search", {"type": "string", "maxLength": 2048}, "Part of name or URL."),
             parameter(
                 "failing",
@@ -92,6 +98,7 @@ class WebhookViewSet(ApiViewSet):
         example=EXAMPLE,
         answer=EnvelopeSerializer,
         errors=(404,),
+        parameters=(_ACCOUNT,),
     )
     def create(self, request: Request) -> Response:
         sent = self.read(WebhookWrite)

@@ -1,0 +1,137 @@
+"""The site as it is served: granian, ASGI, real sockets, chunked bodies."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LIMIT = 1024 * 1024
+WEBHOOK = {"name": "n", "url": "https://receiver.example.com/hook"}
+STORE = """
+from webhooks_app.models import AccessToken, Account
+print(AccessToken.issue(Account.objects.create(name="acme"))[1])
+"""
+
+
+def free_port():
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        return reserved.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A running site with its own database; (port, secret of a token)."""
+    folder = tmp_path_factory.mktemp("site")
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
+        "PYTHONUNBUFFERED": "1",
+    }
+    manage = [sys.executable, "manage.py"]
+
+    def run(*arguments):
+        done = subprocess.run(
+            [*manage, *arguments], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("migrate", "--verbosity=0")
+    secret = run("shell", "--verbosity=0", "-c", STORE).split()[-1]
+    port = free_port()
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "granian", "--interface", "asginl"),
+                *("--port", str(port), "--workers", "1", "project.asgi:application"),
+            ],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not answers(port):
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield port, secret
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def answers(port):
+    try:
+        return call(port, "GET", "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+def call(port, method, path, body=None, secret="", chunked=False):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
+    try:
+        connection.request(method, path, body, headers, encode_chunked=chunked)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_a_chunked_body_is_read_whole(site):
+    port, secret = site
+    text = json.dumps(WEBHOOK).encode()
+    chunks = iter([text[:10], text[10:]])
+    status, body = call(port, "POST", "/webhooks", chunks, secret, chunked=True)
+    assert status == 200, body
+    webhook = call(port, "GET", f"/webhooks/{body['id']}", secret=secret)[1]
+    assert webhook["url"] == WEBHOOK["url"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_1_mib_passes_and_more_is_413_in_the_envelope(site, chunked):
+    port, secret = site
+    ident = call(port, "POST", "/webhooks", json.dumps(WEBHOOK).encode(), secret)[1]["id"]
+    for size, expected in ((LIMIT, 202), (LIMIT + 1, 413)):
+        body = b'"' + b"x" * (size - 2) + b'"'
+        sent = iter([body[: LIMIT // 2], body[LIMIT // 2 :]]) if chunked else body
+        path = f"/webhooks/{ident}/deliveries"
+        status, answer = call(port, "POST", path, sent, secret, chunked)
+        assert status == expected, answer
+        if expected == 413:
+            assert answer["status"]["code"] == 413
+
+
+def test_an_endless_chunked_body_is_cut_off(site):
+    port, secret = site
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.sendall(
+            b"POST /webhooks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer " + secret.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        sent = 0
+        try:
+            while sent < 64 * LIMIT:
+                line.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+                sent += 0x10000
+                line.setblocking(False)
+                try:
+                    if line.recv(12, socket.MSG_PEEK):
+                        break
+                except BlockingIOError:
+                    pass
+                finally:
+                    line.settimeout(20)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert sent < 64 * LIMIT
+        assert b" 413 " in line.recv(4096)

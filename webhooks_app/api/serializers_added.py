@@ -1,0 +1,188 @@
+"""The objects that we add beside the document; names are camelCase."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from .. import actions
+from ..models import Attempt, Delivery, Webhook
+from . import schema
+from .fields import MOMENT, AnyObject, AnyText, AsSent, FreeObject, Moment, Shape, StrictFlag
+
+
+class DeliverySerializer(serializers.Serializer):
+    """A delivery; `reason` says why a pending one is held or a finished one ended so."""
+
+    id = serializers.CharField()
+    webhookId = serializers.CharField(source="webhook_id")
+    type = serializers.CharField()
+    reference = serializers.CharField()
+    state = serializers.ChoiceField(choices=Delivery.State.choices)
+    reason = serializers.SerializerMethodField()
+    tries = serializers.IntegerField()
+    maxTries = serializers.IntegerField(source="max_tries")
+    createdAt = Moment(source="created_at")
+    dueAt = Moment(source="due_at")
+    finishedAt = Moment(source="finished_at", allow_null=True)
+    lastStatus = serializers.IntegerField(source="last_status", allow_null=True)
+    lastError = serializers.CharField(source="last_error")
+
+    def get_reason(self, delivery: Delivery) -> str:
+        if delivery.state == Delivery.State.PENDING:
+            return actions.hold_reason(delivery.webhook) or delivery.reason
+        return delivery.reason
+
+
+class FailureSerializer(serializers.Serializer):
+    """Why an exchange failed: the recorded line, its kind, and what to do about it."""
+
+    date = Moment(source="started_at")
+    message = serializers.CharField()
+    kind = serializers.CharField()
+    advice = serializers.CharField()
+
+
+class ErrorSerializer(FailureSerializer):
+    """An entry of the error history."""
+
+    exchange = serializers.ChoiceField(choices=Attempt.Exchange.choices)
+    deliveryId = serializers.CharField(source="delivery_id", allow_null=True)
+
+
+class PhasesSerializer(serializers.Serializer):
+    """Milliseconds; null where the exchange did not come that far or had no need of it."""
+
+    dnsMs = serializers.IntegerField(source="dns_ms", allow_null=True)
+    connectMs = serializers.IntegerField(source="connect_ms", allow_null=True)
+    tlsMs = serializers.IntegerField(source="tls_ms", allow_null=True)
+    waitMs = serializers.IntegerField(source="wait_ms", allow_null=True)
+    readMs = serializers.IntegerField(source="read_ms", allow_null=True)
+
+
+class Failed(FailureSerializer):
+    """The failure of an attempt; null when it went well."""
+
+    def get_attribute(self, instance: Attempt) -> Attempt | None:
+        return None if instance.ok else instance
+
+
+class AttemptSerializer(serializers.Serializer):
+    """One exchange with the receiver, as it went."""
+
+    id = serializers.CharField()
+    deliveryId = serializers.CharField(source="delivery_id", allow_null=True)
+    exchange = serializers.ChoiceField(choices=Attempt.Exchange.choices)
+    number = serializers.IntegerField()
+    startedAt = Moment(source="started_at")
+    durationMs = serializers.IntegerField(source="duration_ms")
+    phases = PhasesSerializer(source="*")
+    url = serializers.CharField()
+    address = serializers.CharField()
+    status = serializers.IntegerField(allow_null=True)
+    ok = serializers.BooleanField()
+    error = Failed(allow_null=True)
+    answer = serializers.CharField(help_text="The first 4 KiB.")
+
+
+class OutcomeSerializer(serializers.Serializer):
+    """How a verification or test went."""
+
+    ok = serializers.BooleanField()
+    status = serializers.IntegerField(allow_null=True)
+    durationMs = serializers.IntegerField(source="duration_ms")
+    error = Failed(allow_null=True)
+
+
+class InteractionWrite(serializers.Serializer):
+    """An interaction; unknown keys are sent on. With `result` it is sent as it is."""
+
+    chatId = AnyText(required=False)
+    messageId = AnyText(required=False)
+    userId = AnyText(required=False)
+    externalId = AnyText(required=False)
+    node = AnyObject(required=False)
+    userAttributes = AnyObject(required=False)
+    attributes = AnyObject(required=False)
+    result = AnyObject(required=False)
+
+
+@schema.field({"type": "array", "items": {}, "maxItems": 99})
+class Responses(serializers.ListField):
+    pass
+
+
+class InteractionAnswerSerializer(serializers.Serializer):
+    """What the receiver answered; both parts are always there."""
+
+    responses = Responses()
+    attributes = FreeObject()
+
+
+@schema.field(MOMENT)
+class Since(AsSent):
+    pass
+
+
+class ReplayWrite(Shape):
+    since = Since()
+
+
+class ReplayedSerializer(serializers.Serializer):
+    replayed = serializers.IntegerField(help_text="How many failed deliveries are due again.")
+
+
+class HealthSerializer(serializers.Serializer):
+    """How the webhook does; `held` says why deliveries wait, empty when they go out."""
+
+    held = serializers.SerializerMethodField()
+    failing = serializers.BooleanField()
+    failuresInRow = serializers.IntegerField(source="failures_in_row")
+    failingSince = Moment(source="failing_since", allow_null=True)
+    lastAttemptAt = Moment(source="last_attempt_at", allow_null=True)
+    lastSuccessAt = Moment(source="last_success_at", allow_null=True)
+    breakerUntil = Moment(source="breaker_until", allow_null=True)
+
+    def get_held(self, health: Any) -> str:
+        return actions.hold_reason(health.webhook)
+
+
+class SettingsSerializer(serializers.Serializer):
+    """What the documented object has no field for."""
+
+    enabled = serializers.SerializerMethodField()
+    stopped = serializers.ChoiceField(choices=[("", "running"), *Webhook.Stopped.choices])
+    note = serializers.CharField(source="stopped_note")
+    verified = serializers.BooleanField()
+    verification = serializers.ChoiceField(choices=["off", "waiting", "passed", "failed"])
+    timeout = serializers.FloatField(
+        allow_null=True, help_text="Seconds, 0.1 to 60; null: the site's WEBHOOKS_TIMEOUT."
+    )
+    maxInFlight = serializers.IntegerField(source="max_in_flight")
+    health = HealthSerializer()
+
+    def get_enabled(self, webhook: Webhook) -> bool:
+        return not webhook.stopped
+
+
+@schema.field({"type": "number", "minimum": 0.1, "maximum": 60})
+class Seconds(AsSent):
+    pass
+
+
+@schema.field({"type": "integer", "minimum": 1, "maximum": 1000})
+class Cap(AsSent):
+    pass
+
+
+@schema.field({"type": "string", "maxLength": 255})
+class Note(AsSent):
+    pass
+
+
+class SettingsWrite(Shape):
+    """Nothing is required; `enabled: false` pauses (with a `note`), `true` clears any stop."""
+
+    enabled = StrictFlag(required=False)
+    note = Note(required=False)
+    timeout = Seconds(required=False, allow_null=True)
+    maxInFlight = Cap(required=False)
