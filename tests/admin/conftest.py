@@ -1,8 +1,11 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 
-from tests.factories import UserFactory
+from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 
 
 def log_in(*codenames: str) -> Client:
@@ -48,3 +51,36 @@ def boss(db):
     client.force_login(user)
     client.user = user
     return client
+
+
+NOW = timezone.now()
+REFUSED = {
+    "last_error_at": NOW,
+    "last_error_kind": "refused",
+    "last_error_message": "connect ECONNREFUSED 93.184.216.34:443",
+}
+
+
+@pytest.fixture
+def orders(account):
+    """A failing webhook with secrets, a delivery and its failed attempt."""
+    webhook = WebhookFactory(
+        account=account,
+        name="Orders",
+        token="tok-Ämpel",
+        auth_username="acme",
+        auth_password="pass-Ämpel",
+        headers=[("X-One", "val-Ämpel")],
+        health=REFUSED | {"failures_in_row": 7, "failing_since": NOW - timedelta(hours=2)},
+    )
+    delivery = DeliveryFactory(webhook=webhook, type="order.created", reference="4711", tries=1)
+    AttemptFactory(
+        webhook=webhook,
+        delivery=delivery,
+        kind="http_500",
+        status=500,
+        message="Request failed with status code 500",
+        answer="<script>alert('hostile')</script>",
+        wait_ms=841,
+    )
+    return webhook

@@ -46,3 +46,12 @@ def webhook_form(response) -> dict[str, str]:
 
 def url(model: str, *rest: object) -> str:
     return "/".join(["/admin/webhooks_app", model, *map(str, rest), ""])
+
+
+def page(row, model="webhook"):
+    return url(model, row.pk, "change")
+
+
+def text_of(response):
+    assert response.status_code == 200
+    return response.content.decode()

@@ -8,7 +8,7 @@ from .. import conf
 from ..models import Delivery, Webhook
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, short_moment
-from .states import NOT_CALLABLE, State, delivery_state, health_of, webhook_state
+from .states import State, delivery_state, health_of, webhook_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +171,6 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
 def lower(title: str) -> str:
     """A title in the middle of a sentence; "TLS failed" and "DNS …" keep their capitals."""
     return title if title[:2].isupper() else title[:1].lower() + title[1:]
-
-
-def held(webhook: Webhook, now: datetime) -> bool:
-    return webhook_state(webhook, now).key in NOT_CALLABLE
 
 
 def busy_words(button: Button, webhook: Webhook, host: str) -> str:

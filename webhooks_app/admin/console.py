@@ -224,6 +224,12 @@ class ConsoleAdmin(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title, hint = self.empty_words
         context = {"title": self.list_title, "empty_title": title, "empty_hint": hint}
+        by_time = any(issubclass(choice, Created) for choice in self.list_filter)
+        if by_time and request.GET.get("created") != "any":
+            wider = request.GET.copy()
+            wider.pop("before", None)
+            wider["created"] = "any"
+            context["wider"] = "?" + wider.urlencode()
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def has_operate_permission(self, request: HttpRequest) -> bool:

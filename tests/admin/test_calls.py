@@ -1,0 +1,74 @@
+"""The buttons that call out, against a real receiver."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connections
+
+from tests.admin.pages import url
+from tests.factories import WebhookFactory
+from tests.receivers import Receiver
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("loopback")]
+
+
+@pytest.fixture
+def receiver():
+    with Receiver(challenge=True, answer="<script>alert(1)</script>") as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def webhook(account, receiver):
+    return WebhookFactory(account=account, url=receiver.url, token="tok", verified_at=None)
+
+
+def press(client, webhook, verb):
+    response = client.post(url("webhook", webhook.pk, verb), follow=True)
+    return response.content.decode()
+
+
+def test_verify_calls_now_and_shows_the_answer(operator, webhook, receiver):
+    text = press(operator, webhook, "verify")
+    assert "Answer to the verification" in text
+    assert "HTTP 200" in text
+    webhook.refresh_from_db()
+    assert webhook.verified_at
+    assert [request.method for request in receiver.requests] == ["GET"]
+    assert LogEntry.objects.get().change_message == "Sent a verification."
+
+
+def test_a_test_shows_the_answer_escaped(operator, webhook, receiver):
+    receiver.answer = "<script>alert(1)</script>"
+    text = press(operator, webhook, "test")
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text
+
+
+def test_a_failed_test_says_what_to_do(operator, webhook, receiver):
+    receiver.answer = 500
+    text = press(operator, webhook, "test")
+    assert "Request failed with status code 500" in text
+    assert "retry once mended" in text
+
+
+def test_pressing_twice_in_a_second_is_refused_in_words(operator, webhook, receiver):
+    press(operator, webhook, "test")
+    assert "Only one such call a second" in press(operator, webhook, "test")
+    assert len(receiver.requests) == 1
+
+
+def test_a_few_are_tested_from_the_list(operator, webhook, receiver):
+    receiver.answer = {"responses": []}
+    data = {"action": "test_", "_selected_action": webhook.pk}
+    text = operator.post(url("webhook"), data, follow=True).content.decode()
+    assert "1 of 1 webhook answered well." in text
+
+
+def test_it_works_in_a_host_that_wraps_requests_in_transactions(
+    operator, webhook, receiver, monkeypatch
+):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    assert "Answer to the verification" in press(operator, webhook, "verify")
+    data = {"action": "test_", "_selected_action": webhook.pk}
+    text = operator.post(url("webhook"), data, follow=True).content.decode()
+    assert "1 of 1 webhook" in text or "Answer is no JSON" in text

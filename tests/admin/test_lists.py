@@ -1,0 +1,97 @@
+"""The lists: search, filters, pages, and what they cost."""
+
+import pytest
+
+from tests.admin.conftest import REFUSED
+from tests.admin.pages import page, text_of, url
+from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
+from webhooks_app import models
+
+
+@pytest.fixture
+def webhook(orders):
+    return orders
+
+
+class TestLists:
+    def test_search_by_name_host_and_id_but_never_by_path_or_query(self, viewer, account):
+        url_ = "https://erp.example.com/hush?key=hush"
+        found = WebhookFactory(account=account, name="Orders to ERP", url=url_)
+        WebhookFactory(account=account, name="Other", url="https://else.example.com/")
+        for term in ("orders TO", "erp.exam", found.pk):
+            text = text_of(viewer.get(url("webhook"), {"q": term}))
+            assert "1 shown" in text
+            assert found.pk in text
+        assert "Nothing here matches" in text_of(viewer.get(url("webhook"), {"q": "hush"}))
+
+    def test_filters_by_account_and_last_error(self, viewer, webhook):
+        WebhookFactory(account=AccountFactory(name="other"))
+        assert "1 shown" in text_of(viewer.get(url("webhook") + "?account=acme"))
+        assert "1 shown" in text_of(viewer.get(url("webhook") + "?kind=refused"))
+        assert "2 shown" in text_of(viewer.get(url("webhook")))
+
+    def test_goes_on_by_the_place_not_by_number(self, viewer, account):
+        made = [WebhookFactory(account=account).pk for _ in range(60)]
+        first = text_of(viewer.get(url("webhook")))
+        assert "50 shown, more below" in first
+        place = sorted(made)[10]
+        assert f"?before={place}" in first
+        second = text_of(viewer.get(url("webhook") + f"?before={place}"))
+        assert "10 shown" in second
+        assert "more below" not in second
+
+    def test_secrets_are_no_filter_and_no_order(self, boss, webhook):
+        for query in ("token__startswith=tok", "headers__value__startswith=v", "auth_password=x"):
+            assert boss.get(url("webhook") + "?" + query).status_code == 400
+        assert boss.get(url("webhook") + "?o=1.2.3.4").status_code == 200
+
+    @pytest.mark.parametrize("value", ["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
+    def test_nonsense_in_the_query_is_never_an_error(self, boss, webhook, value):
+        for model in ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken"):
+            for name in ("before", "state", "kind", "account", "webhook", "created", "q", "p"):
+                answer = boss.get(url(model) + f"?{name}={value}", follow=True)
+                assert answer.status_code in (200, 400), (model, name)
+
+    def test_errors_lists_what_failed_and_attempts_all(self, viewer, webhook):
+        AttemptFactory(webhook=webhook, exchange="test", status=200)
+        assert "1 shown" in text_of(viewer.get(url("webhookerror")))
+        assert "2 shown" in text_of(viewer.get(url("attempt")))
+
+    def test_an_old_delivery_is_found_by_its_id_and_from_its_webhook(self, viewer, webhook):
+        old = DeliveryFactory(id="5a" + "0" * 22, webhook=webhook)
+        assert old.pk not in text_of(viewer.get(url("delivery")))
+        assert old.pk in text_of(viewer.get(url("delivery"), {"q": old.pk}))
+        assert old.pk in text_of(viewer.get(url("delivery"), {"webhook": webhook.pk}))
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_no_page_needs_more_than_twelve_queries(
+    viewer, boss, account, django_assert_max_num_queries, count
+):
+    for _ in range(count):
+        webhook = WebhookFactory(account=account, headers=[("X-A", "a")] * count, health=REFUSED)
+        models.AccessToken.issue(account)
+        AccountFactory()
+    for _ in range(count):
+        delivery = DeliveryFactory(webhook=webhook)
+        attempt = AttemptFactory(webhook=webhook, delivery=delivery, kind="reset")
+    token = models.AccessToken.objects.first()
+    lists = ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken")
+    places = [
+        *(url(model) for model in lists),
+        *(page(webhook), page(webhook) + f"?attempt={attempt.pk}", page(delivery, "delivery")),
+        *(page(attempt, "attempt"), page(attempt, "webhookerror"), page(account, "account")),
+        page(token, "accesstoken"),
+    ]
+    for client in (viewer, boss):
+        for place in places:
+            with django_assert_max_num_queries(12):
+                assert client.get(place).status_code == 200
+
+
+def test_lists_never_read_the_encrypted_columns(boss, webhook, django_assert_num_queries):
+    models.Webhook.objects.update(token="x")
+    with django_assert_num_queries(4) as seen:
+        boss.get(url("webhook"))
+    assert not any('"token"' in query["sql"] for query in seen.captured_queries)
+    assert not any("auth_password" in query["sql"] for query in seen.captured_queries)
