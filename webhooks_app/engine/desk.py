@@ -28,8 +28,7 @@ from .sender import Outcome
 
 log = logging.getLogger("webhooks")
 
-OWNERSHIP_EVERY = 0.3  # seconds, all of these
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.1  # seconds, all of these
 SCAN_EVERY = 5.0
 HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
@@ -58,13 +57,15 @@ class Turn:
 
     finished: Sequence[queue.Finished] = ()
     wants: Sequence[queue.Want] = ()
-    busy: frozenset[int] = frozenset()
-    versions: dict[str, int] = field(default_factory=dict)  # of the heads it has
     breakers: Sequence[tuple[str, float, int]] = ()  # webhook, seconds open (0: closed), trips
-    open_breakers: Sequence[str] = ()
     look: bool = False  # something was announced
+    busy: frozenset[int] | None = None  # given when it is time to look at the ownership
+    held: Sequence[str] = ()  # webhooks that may be callable again
+    open_breakers: Sequence[str] = ()  # breakers that people may have closed
     in_flight: int = 0
     sent: int = 0
+    finish_again: bool = False  # the one before may have been written
+    is_finished: bool = False  # set by the desk, also when it fails later in the turn
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Answer:
     claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
+    freed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)  # breakers that people closed
     verifications: list[calls.Verification] = field(default_factory=list)
     looked: bool = False
@@ -101,12 +103,13 @@ class Desk:
         self._due_at: dict[str, float] = {}
         self._clock_offset = timedelta(0)
         self._data_version = -1
+        self._unreadable: set[str] = set()  # webhooks whose secrets no key opens
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
 
     def turn(self, turn: Turn) -> Answer:
         """Finish, look, claim. Raises DatabaseError when the database is away."""
         answer = Answer()
-        if self._is_time("ownership", OWNERSHIP_EVERY):
+        if turn.busy is not None:
             owned = self._ownership.refresh(turn.busy)
             if owned - self._owned:
                 self._due_at["scan"] = 0.0
@@ -114,7 +117,8 @@ class Desk:
             self._owned = owned
         answer.owned = self._owned
         if turn.finished:
-            self._finish(turn.finished)
+            self._finish(turn)
+        turn.is_finished = True
         for webhook_id, seconds, trips in turn.breakers:
             self._write_breaker(webhook_id, seconds, trips)
         if self._is_time("heartbeat", HEARTBEAT_EVERY):
@@ -128,9 +132,12 @@ class Desk:
         self._discover(answer, turn.look or self._changed(), now)
         if turn.wants:
             self._claim(answer, turn, now)
+        if turn.held:
+            answer.freed = self._freed(turn.held)
+        if turn.open_breakers:
+            answer.closed = self._closed(turn.open_breakers)
         if self._is_time("verifications", VERIFICATIONS_EVERY):
             answer.verifications = self._verifications()
-            answer.closed = self._closed(turn.open_breakers)
         if self._is_time("purge", PURGE_EVERY) and 0 in self._owned:
             queue.purge(timedelta(days=conf.retention_days()))
         return answer
@@ -181,14 +188,17 @@ class Desk:
         if not wants:
             return
         by_webhook: dict[str, list[queue.Claimed]] = {want.webhook_id: [] for want in wants}
-        versions: dict[str, int] = {}
         for row in queue.claim(self._connection, wants, now):
             by_webhook[row.webhook_id].append(row)
-            versions[row.webhook_id] = row.version
-        answer.claimed = [(want, by_webhook[want.webhook_id]) for want in wants]
-        changed = [ident for ident, v in versions.items() if turn.versions.get(ident) != v]
+        changed, silent = [], []
+        for want in wants:
+            rows = by_webhook[want.webhook_id]
+            answer.claimed.append((want, rows))
+            if rows and rows[-1].version != want.version:
+                changed.append(want.webhook_id)
+            elif not rows and want.after is None:
+                silent.append(want.webhook_id)
         answer.loaded = self._load(changed)
-        silent = [want.webhook_id for want in wants if not by_webhook[want.webhook_id]]
         answer.held = self._held(silent)
 
     def _load(self, webhook_ids: list[str]) -> dict[str, Loaded]:
@@ -208,6 +218,7 @@ class Desk:
                         .prefetch_related("headers")
                     )
                 except WrongKey as error:
+                    self._unreadable.add(webhook_id)
                     log.error("webhook %s is held: %s", webhook_id, error)
         now = self.now()
         for row in rows:
@@ -241,7 +252,15 @@ class Desk:
         held = webhooks.live().exclude(pk__in=queue.callable_webhooks())
         return list(held.values_list("pk", flat=True))
 
-    def _finish(self, batch: Sequence[queue.Finished]) -> None:
+    def _freed(self, webhook_ids: Sequence[str]) -> list[str]:
+        idents = [ident for ident in webhook_ids if ident not in self._unreadable]
+        freed = Webhook.objects.using(self._alias).filter(pk__in=idents)
+        return list(freed.filter(pk__in=queue.callable_webhooks()).values_list("pk", flat=True))
+
+    def _finish(self, turn: Turn) -> None:
+        batch = turn.finished
+        if turn.finish_again:
+            batch = queue.unrecorded(self._connection, batch)
         try:
             queue.finish(self._connection, batch)
         except (IntegrityError, DataError):

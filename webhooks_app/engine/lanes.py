@@ -6,20 +6,20 @@ coordination, because a webhook has one owner.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from .message import Head
-from .queue import Claimed, Want
+from .queue import Claimed, Place, Want
 
 BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
 BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fails
 BREAKER_LONGEST = 600.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """What the owner knows of one webhook."""
 
@@ -28,15 +28,14 @@ class Lane:
     top: int = 10  # the webhook's own cap
     cap: int = 10  # now: 1 after it became callable again, doubling at each success
     in_flight: int = 0
-    more: bool = True  # the database may hold more that is due
     held: bool = False
-    place: tuple[object, str] | None = None  # read up to
+    place: Place | None = None  # read up to
     buffer: deque[Claimed] = field(default_factory=deque)
     known: set[str] = field(default_factory=set)  # buffered, in flight or not yet recorded
     ready: bool = False  # stands in the order
+    version: int = 0  # of the webhook as loaded; 0: not loaded
     head: Head | None = None
     failure: Failure | None = None  # why there is no head
-    version: int = 0
     timeout: float = 10.0
     url: str = ""
     failures: int = 0
@@ -55,14 +54,29 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
         self._order: deque[Lane] = deque()
+        self._more: dict[str, Lane] = {}  # the database may hold more for these
+        self._held: dict[str, Lane] = {}
+        self._open: dict[str, Lane] = {}  # with an open breaker
         self.owned: frozenset[int] = frozenset()
         self.buffered = 0
 
-    def __iter__(self) -> Iterator[Lane]:
-        return iter(self._lanes.values())
-
     def get(self, webhook_id: str) -> Lane | None:
         return self._lanes.get(webhook_id)
+
+    @property
+    def held(self) -> list[str]:
+        return list(self._held)
+
+    @property
+    def open(self) -> list[str]:
+        return list(self._open)
+
+    def busy(self) -> frozenset[int]:
+        """Slots of which something is in flight or not recorded yet."""
+        lanes = self._lanes.values()
+        return frozenset(lane.slot for lane in lanes if len(lane.known) > len(lane.buffer))
+
+    # --- what is ours -------------------------------------------------------------------------
 
     def own(self, slots: frozenset[int]) -> None:
         """From now on these slots are ours; what was buffered of others is forgotten."""
@@ -71,18 +85,30 @@ class Lanes:
         self.owned = slots
         for lane in list(self._lanes.values()):
             if lane.slot not in slots:
-                self.empty(lane)
+                self._empty(lane)
                 if not lane.known:
-                    del self._lanes[lane.webhook_id]
+                    self._drop(lane)
 
-    def empty(self, lane: Lane) -> None:
+    def _empty(self, lane: Lane) -> None:
         """Forget the buffer; the rows are still in the database."""
-        for row in lane.buffer:
-            lane.known.discard(row.id)
+        lane.known.difference_update(row.id for row in lane.buffer)
         self.buffered -= len(lane.buffer)
         lane.buffer.clear()
         lane.place = None
-        lane.more = True
+        self._more[lane.webhook_id] = lane
+
+    def _drop(self, lane: Lane) -> None:
+        for index in (self._lanes, self._more, self._held, self._open):
+            index.pop(lane.webhook_id, None)
+
+    def prune(self) -> None:
+        """Forget lanes with nothing to say: memory follows the work, not the webhooks."""
+        for ident, lane in list(self._lanes.items()):
+            talks = lane.known or lane.failures or ident in self._more or ident in self._held
+            if not talks and lane.cap == lane.top:
+                self._drop(lane)
+
+    # --- what the desk finds --------------------------------------------------------------------
 
     def mark(self, webhook_ids: Iterable[str], back_to: object | None) -> None:
         """These webhooks have something due. `back_to` is the due time from which to read again
@@ -94,61 +120,84 @@ class Lanes:
                 if slot not in self.owned:
                     continue
                 lane = self._lanes[webhook_id] = Lane(webhook_id, slot)
-            lane.more = True
-            if back_to is None or lane.place is None:
+            elif lane.held:
+                continue
+            if back_to is None:
                 lane.place = None
-            elif lane.place[0] > back_to:  # type: ignore[operator]
+            elif lane.place is not None and lane.place[0] > back_to:  # type: ignore[operator]
                 lane.place = (back_to, "")
+            self._more[webhook_id] = lane
 
     def wants(self, now: float, most: int) -> list[Want]:
         """What to claim: lanes that may send and have room, `most` rows in all."""
         wants = []
-        for lane in self._lanes.values():
-            if not lane.more or lane.slot not in self.owned or lane.open_until > now:
+        for lane in list(self._more.values()):
+            if lane.open_until > now or lane.slot not in self.owned:
                 continue
             room = min(lane.room, most)
             # Half-empty buffers are worth a question, nearly full ones are not.
-            if room * 2 >= lane.cap:
-                wants.append(Want(lane.webhook_id, room + len(lane.known), lane.place))
-                most -= room
-                if most <= 0:
-                    break
+            if room * 2 < lane.cap:
+                continue
+            # Reading again from an earlier place meets what is known already.
+            wants.append(Want(lane.webhook_id, room + len(lane.known), lane.place, lane.version))
+            del self._more[lane.webhook_id]
+            self._more[lane.webhook_id] = lane  # the others come first next time
+            most -= room
+            if most <= 0:
+                break
         return wants
 
-    def fill(self, want: Want, claimed: list[Claimed]) -> None:
+    def hungry(self, now: float) -> bool:
+        """Whether `wants` would find something."""
+        return any(
+            lane.room * 2 >= lane.cap and lane.open_until <= now and lane.slot in self.owned
+            for lane in self._more.values()
+        )
+
+    def fill(self, want: Want, claimed: Sequence[Claimed]) -> None:
         """Put what a claim found into its lane."""
         lane = self._lanes.get(want.webhook_id)
         if lane is None or lane.slot not in self.owned:
             return
-        lane.more = len(claimed) >= want.room
         room = lane.room
+        all_read = len(claimed) < want.room
         for row in claimed:
-            if row.id in lane.known:
-                lane.place = row.place
-                continue
-            if room == 0:
-                lane.more = True
-                break
-            room -= 1
+            if row.id not in lane.known:
+                if room == 0:
+                    all_read = False
+                    break
+                room -= 1
+                lane.known.add(row.id)
+                lane.buffer.append(row)
+                self.buffered += 1
             lane.place = row.place
-            lane.known.add(row.id)
-            lane.buffer.append(row)
-            self.buffered += 1
-        if claimed and lane.held:
-            lane.held = False
-            lane.cap = 1
+        if all_read:
+            self._more.pop(lane.webhook_id, None)
         self._stand(lane)
 
     def hold(self, webhook_id: str) -> None:
-        """The webhook may not be called; its lane begins gently when it may."""
+        """The webhook may not be called."""
         if lane := self._lanes.get(webhook_id):
-            self.empty(lane)
-            lane.held, lane.more = True, False
+            self._empty(lane)
+            lane.held = True
+            self._more.pop(webhook_id, None)
+            self._held[webhook_id] = lane
 
-    def ask_held_again(self) -> None:
-        for lane in self._lanes.values():
-            if lane.held:
-                lane.more = True
+    def free(self, webhook_id: str) -> None:
+        """The webhook may be called again; it begins gently."""
+        if lane := self._held.pop(webhook_id, None):
+            lane.held, lane.place, lane.cap = False, None, 1
+            self._more[webhook_id] = lane
+
+    def close_breaker(self, webhook_id: str) -> None:
+        if lane := self._open.pop(webhook_id, None):
+            lane.open_until, lane.failures, lane.trips = 0.0, 0, 0
+
+    def open_breaker(self, lane: Lane, until: float, trips: int) -> None:
+        lane.open_until, lane.trips, lane.cap = until, trips, 1  # one probe then
+        self._open[lane.webhook_id] = lane
+
+    # --- sending --------------------------------------------------------------------------------
 
     def _stand(self, lane: Lane) -> None:
         if not lane.ready and lane.buffer and lane.in_flight < lane.cap:
@@ -169,50 +218,34 @@ class Lanes:
             return lane, row
         return None
 
-    def landed(self, lane: Lane, *, ok: bool, counts: bool, now: float) -> bool:
-        """An exchange ended. `counts`: a failure that says the receiver is not there.
+    def landed(self, lane: Lane, *, ok: bool, away: bool, now: float) -> str:
+        """An exchange ended. `away`: it failed so that the receiver seems not to be there.
 
-        True when this tripped the breaker.
+        Returns what the breaker did: `opened`, `closed` or `""`.
         """
         lane.in_flight -= 1
-        tripped = False
-        if ok:
+        event = ""
+        if not away:
+            # An answer, even a refusal, says that somebody is there.
+            if lane.trips:
+                event = "closed"
+            self.close_breaker(lane.webhook_id)
             lane.failures = lane.trips = 0
-            lane.open_until = 0.0
-            lane.cap = min(lane.top, lane.cap * 2)
-        elif counts:
+            if ok:
+                lane.cap = min(lane.top, lane.cap * 2)
+        else:
             lane.failures += 1
             if lane.failures >= BREAKER_AFTER and lane.open_until <= now:
-                tripped = True
+                event = "opened"
                 pause = min(BREAKER_FIRST * 2**lane.trips, BREAKER_LONGEST)
-                lane.trips += 1
-                lane.open_until = now + pause
-                lane.cap = 1  # the probe
-                self.empty(lane)
+                self.open_breaker(lane, now + pause, lane.trips + 1)
+                self._empty(lane)
         self._stand(lane)
-        return tripped
+        return event
 
     def recorded(self, webhook_id: str, delivery_id: str) -> None:
         """The database knows what became of it; it may be claimed again."""
         if lane := self._lanes.get(webhook_id):
             lane.known.discard(delivery_id)
             if not lane.known and lane.slot not in self.owned:
-                del self._lanes[webhook_id]
-
-    def prune(self) -> None:
-        """Forget lanes with nothing to say: memory follows the work, not the webhooks."""
-        for lane in list(self._lanes.values()):
-            idle = not (lane.known or lane.more or lane.held or lane.failures)
-            if idle and lane.cap == lane.top:
-                del self._lanes[lane.webhook_id]
-
-    def busy(self) -> frozenset[int]:
-        """Slots of which something is in flight or not recorded yet."""
-        return frozenset(
-            lane.slot for lane in self._lanes.values() if len(lane.known) > len(lane.buffer)
-        )
-
-    def next_probe(self, now: float) -> float | None:
-        """Seconds until the next open breaker lets a probe pass."""
-        times = [lane.open_until - now for lane in self._lanes.values() if lane.open_until > now]
-        return min(times, default=None)
+                self._drop(lane)

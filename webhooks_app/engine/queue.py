@@ -218,13 +218,17 @@ def _notify(connection: BaseDatabaseWrapper) -> None:
 # --- what the worker does: discover, claim, finish ----------------------------------------------
 
 
+Place = tuple[Any, str]  # in a webhook's queue: due_at as the database gave it, and id
+
+
 @dataclass(frozen=True, slots=True)
 class Want:
     """How many deliveries of a webhook there is room for, and the place read up to."""
 
     webhook_id: str
     room: int
-    after: tuple[Any, str] | None  # due_at as the database gave it, id
+    after: Place | None
+    version: int = 0  # of the webhook as the lane knows it
 
 
 @dataclass(slots=True)
@@ -237,7 +241,7 @@ class Claimed:
     body: bytes
     retry_schedule: str
     requested_by: str
-    place: tuple[Any, str]
+    place: Place
     version: int  # of the webhook
 
 
@@ -385,6 +389,18 @@ _FINISH_COLUMNS = [
     ("last_status", "int"),
     ("last_error", "text"),
 ]
+
+
+def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Sequence[Finished]:
+    """Without those whose attempt is there already: the connection broke in a COMMIT, and nobody
+    told whether it came through."""
+    ids = [item.entry.request_id for item in batch]
+    there = set(
+        Attempt.objects.using(connection.alias)
+        .filter(delivery__in=ids)
+        .values_list("delivery_id", "started_at")
+    )
+    return [i for i in batch if (i.entry.request_id, i.entry.outcome.started_at) not in there]
 
 
 def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:

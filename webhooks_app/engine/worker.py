@@ -34,6 +34,7 @@ BATCH_MOST = 400  # outcomes that are written at once,
 BATCH_AGE = 0.015  # or after these seconds at the latest
 SILENCE_MOST = 10.0  # seconds without the database after which nothing more is sent
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
+OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
 JITTER = 0.2  # ± of each delay of the retry schedule
 
 # Failures that say something about the webhook's owner and not that the receiver is away.
@@ -93,6 +94,8 @@ class Worker:
         self._desk: Desk | None = None
         self._results: list[Finished] = []
         self._oldest_result = 0.0
+        self._finish_again = False
+        self._ownership_due = 0.0
         self._breakers: list[tuple[str, float, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[str] = set()
@@ -176,64 +179,67 @@ class Worker:
 
     def _turn(self) -> Turn:
         now = time.monotonic()
-        old_enough = self._results and now - self._oldest_result >= BATCH_AGE
-        finished: list[Finished] = []
-        if old_enough or len(self._results) >= BATCH_MOST or not self.in_flight:
-            finished, self._results = self._results, []
-        wants = []
-        if self._lanes.buffered < self._concurrency:
-            wants = self._lanes.wants(now, CLAIM_MOST)
-        breakers, self._breakers = self._breakers, []
-        return Turn(
-            finished=finished,
-            wants=wants,
-            busy=self._lanes.busy(),
-            versions={lane.webhook_id: lane.version for lane in self._lanes},
-            breakers=breakers,
-            open_breakers=[lane.webhook_id for lane in self._lanes if lane.open_until > now],
+        turn = Turn(
             look=now < self._look_until,
             in_flight=self.in_flight,
             sent=self.sent,
+            finish_again=self._finish_again,
         )
+        old_enough = now - self._oldest_result >= BATCH_AGE
+        if self._results and (old_enough or len(self._results) >= BATCH_MOST or not self.in_flight):
+            turn.finished, self._results = self._results, []
+        if self._lanes.buffered < self._concurrency:
+            turn.wants = self._lanes.wants(now, CLAIM_MOST)
+        turn.breakers, self._breakers = self._breakers, []
+        if now >= self._ownership_due:
+            self._ownership_due = now + OWNERSHIP_EVERY
+            turn.busy = self._lanes.busy()
+            turn.held, turn.open_breakers = self._lanes.held, self._lanes.open
+        return turn
 
     def _take_back(self, turn: Turn) -> None:
         """What was not written must be written later: receivers have answered it already."""
-        self._results = [*turn.finished, *self._results]
+        if not turn.is_finished:
+            self._results = [*turn.finished, *self._results]
+            self._finish_again = True
         self._breakers = [*turn.breakers, *self._breakers]
+        self._ownership_due = 0.0
 
     def _apply(self, turn: Turn, answer: Answer) -> None:
+        lanes = self._lanes
+        if turn.finished:
+            self._finish_again = False
         for item in turn.finished:
-            self._lanes.recorded(item.entry.webhook_id, item.entry.request_id)
-        self._lanes.own(answer.owned)
-        if answer.marked:
-            self._lanes.mark(answer.marked, None if answer.scanned else answer.back_to)
+            lanes.recorded(item.entry.webhook_id, item.entry.request_id)
+        lanes.own(answer.owned)
         for webhook_id, loaded in answer.loaded.items():
-            if lane := self._lanes.get(webhook_id):
+            if lane := lanes.get(webhook_id):
                 self._load(lane, loaded)
         for want, claimed in answer.claimed:
-            lane = self._lanes.get(want.webhook_id)
+            lane = lanes.get(want.webhook_id)
             if claimed and lane is not None and lane.version == 0:
-                continue  # its secrets cannot be read; the desk has said so
-            self._lanes.fill(want, claimed)
+                lanes.hold(want.webhook_id)  # its secrets cannot be read; the desk has said so
+            else:
+                lanes.fill(want, claimed)
         for webhook_id in answer.held:
-            self._lanes.hold(webhook_id)
+            lanes.hold(webhook_id)
+        for webhook_id in answer.freed:
+            lanes.free(webhook_id)
         for webhook_id in answer.closed:
-            lane = self._lanes.get(webhook_id)
-            if lane is not None and not any(b[0] == webhook_id for b in self._breakers):
-                lane.open_until, lane.trips, lane.failures = 0.0, 0, 0
-        if answer.looked:
-            self._lanes.ask_held_again()
+            if not any(webhook_id == waiting[0] for waiting in self._breakers):
+                lanes.close_breaker(webhook_id)
+        # After the fills: a row that was found behind a place must be read by the next claim.
+        lanes.mark(answer.marked, None if answer.scanned else answer.back_to)
         if answer.scanned:
-            self._lanes.prune()
+            lanes.prune()
         for verification in answer.verifications:
             self._verify(verification)
         self._dispatch()
 
     def _load(self, lane: Lane, loaded: Any) -> None:
         if lane.version == 0 and loaded.breaker_left:
-            lane.open_until = time.monotonic() + loaded.breaker_left
-            lane.trips = loaded.breaker_trips
-            lane.cap = 1
+            until = time.monotonic() + loaded.breaker_left
+            self._lanes.open_breaker(lane, until, loaded.breaker_trips)
         elif lane.version == 0 or lane.cap == lane.top:
             lane.cap = loaded.top
         lane.top = loaded.top
@@ -265,7 +271,7 @@ class Worker:
             await asyncio.sleep(0)
 
     def _hungry(self, now: float) -> bool:
-        return self._lanes.buffered * 2 < self._concurrency and bool(self._lanes.wants(now, 1))
+        return self._lanes.buffered * 2 < self._concurrency and self._lanes.hungry(now)
 
     # --- exchanges ----------------------------------------------------------------------------
 
@@ -299,11 +305,11 @@ class Worker:
     def _land_one(self, lane: Lane, row: Claimed, outcome: Outcome) -> None:
         now = time.monotonic()
         failure = outcome.failure
-        counts = failure is not None and failure.kind not in _ANSWERED
-        was_open = lane.trips > 0
-        if self._lanes.landed(lane, ok=failure is None, counts=counts, now=now):
+        away = failure is not None and failure.kind not in _ANSWERED
+        event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
+        if event == "opened":
             self._breakers.append((lane.webhook_id, lane.open_until - now, lane.trips))
-        elif was_open and failure is None:
+        elif event == "closed":
             self._breakers.append((lane.webhook_id, 0.0, 0))
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
         if not self._results:
@@ -343,11 +349,14 @@ class Worker:
         for _ in range(5):
             if not self._results or self._desk is None:
                 return
-            turn = Turn(finished=self._results, busy=self._lanes.busy())
+            turn = Turn(finished=self._results, finish_again=self._finish_again)
             try:
                 await self._in_database(self._desk.turn, turn)
                 self._results = []
             except (OperationalError, InterfaceError):
+                if turn.is_finished:
+                    return
+                self._finish_again = True
                 await self._in_database(self._desk.reset)
                 await asyncio.sleep(0.5)
         log.error("%d outcomes could not be written and are sent again", len(self._results))
