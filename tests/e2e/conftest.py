@@ -1,0 +1,58 @@
+"""The console in a real Chromium, the system's own. Screenshots go to tests/e2e/shots/."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+SHOTS = Path(__file__).parent / "shots"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A Chromium that runs; skips without one, but never where CI=true."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing("no Chromium found: tests/install-tools.sh installs it")
+    from playwright.sync_api import sync_playwright
+
+    # Playwright runs an event loop in this thread; Django would refuse the ORM beside it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=path, args=["--no-sandbox"] if root else []
+            )
+            yield browser
+            browser.close()
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def page(chromium):
+    """A page that collects what went wrong in it: `page.troubles`."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.troubles = []
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.on("console", lambda message: note_trouble(page, message))
+    yield page
+    context.close()
+
+
+def note_trouble(page, message):
+    if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+        page.troubles.append(message.text)
+
+
+@pytest.fixture
+def shot(page):
+    """Take a picture of the whole page."""
+    SHOTS.mkdir(exist_ok=True)
+    return lambda name: page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
