@@ -7,8 +7,8 @@ from .connection import Line, Origin
 
 IDLE_SECONDS = 15.0
 AGE_SECONDS = 300.0  # then the name is looked up anew, else a busy line would never follow a move
-ORIGIN_LIMIT = 32  # idle lines to one origin
-LIMIT = 512  # idle lines in all
+ORIGIN_LIMIT = 128  # idle lines to one origin: as many as a busy worker has in flight there
+LIMIT = 1024  # idle lines in all
 
 
 class Pool:
