@@ -143,14 +143,15 @@ class TestSend:
         assert run("send", webhook.id, "--idempotency-key", "k") == first
         both("send", webhook.id, "--idempotency-key", "k", "--data", "[]", code=1)
 
-    def test_json_is_the_delivery_as_the_api_shows_it(self):
-        webhook = WebhookFactory()
+    def test_json_is_the_delivery_as_the_api_shows_it(self, client):
+        webhook = WebhookFactory(verified_at=None)
+        secret = AccessToken.issue(webhook.account)[1]
 
         shown = json.loads(run("send", webhook.id, "--json"))
 
-        assert shown["webhookId"] == webhook.id
-        assert shown["state"] == "pending"
-        assert shown["maxTries"] == 8
+        path = f"/deliveries/{shown['id']}"
+        assert shown == client.get(path, headers={"authorization": f"Bearer {secret}"}).json()
+        assert (shown["state"], shown["reason"]) == ("pending", "unverified")
 
     def test_waiting_in_vain_is_a_failure(self):
         _, err = both("send", WebhookFactory().id, "--wait", "--timeout", "0.2", code=1)

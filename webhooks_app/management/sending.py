@@ -120,18 +120,20 @@ def _wait(console: Console, delivery: Delivery, seconds: float) -> None:
 
 def as_json(delivery: Delivery) -> dict[str, Any]:
     """A delivery as the API shows it."""
+    held = delivery.state == Delivery.State.PENDING and actions.hold_reason(delivery.webhook)
+    finished_at = delivery.finished_at
     return {
         "id": delivery.id,
         "webhookId": delivery.webhook_id,
         "type": delivery.type,
         "reference": delivery.reference,
         "state": delivery.state,
-        "reason": delivery.reason,
+        "reason": held or delivery.reason,
         "tries": delivery.tries,
         "maxTries": delivery.max_tries,
         "createdAt": timestamp(delivery.created_at),
         "dueAt": timestamp(delivery.due_at),
-        "finishedAt": timestamp(delivery.finished_at),
+        "finishedAt": timestamp(finished_at) if finished_at else None,
         "lastStatus": delivery.last_status,
         "lastError": delivery.last_error,
     }
