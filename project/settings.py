@@ -1,6 +1,7 @@
 """Settings of the standalone site, from the environment (and `.env`, if present)."""
 
 import os
+import sys
 from pathlib import Path
 
 import environ
@@ -108,7 +109,9 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+# Set once `collectstatic` has been used; until then files are served from where they are.
+_collected = BASE_DIR / "staticfiles"
+STATIC_ROOT = _collected if _collected.is_dir() or "collectstatic" in sys.argv else None
 WHITENOISE_USE_FINDERS = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
