@@ -156,7 +156,7 @@ class SessionAuthentication(DRFSessionAuthentication):
 
     def enforce_csrf(self, request: Request | HttpRequest) -> None:
         # The plain request: DRF's own would parse the body before the caller has been judged.
-        super().enforce_csrf(getattr(request, "_request", request))
+        super().enforce_csrf(getattr(request, "_request", request))  # type: ignore[arg-type]
 
 
 def _chosen_account(user: Any, name: str | None) -> Account | None:
@@ -165,5 +165,5 @@ def _chosen_account(user: Any, name: str | None) -> Account | None:
     if _ACCOUNT_NAME.match(name):
         account = SessionCaller.accounts(user).filter(name=name).first()
         if account is not None:
-            return account  # type: ignore[no-any-return]
+            return account
     raise Problem(404, "There is no account of yours with this name.")

@@ -41,7 +41,7 @@ class ApiViewSet(ViewSet):
     parser_classes = [body.StrictJSONParser]
     renderer_classes = [rendering.ApiJSONRenderer, rendering.ApiBrowsableRenderer]
     content_negotiation_class = rendering.Negotiation
-    throttle_classes: ClassVar[list] = []
+    throttle_classes: ClassVar[list] = []  # type: ignore[misc]
     versioning_class = None
     metadata_class = None
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]

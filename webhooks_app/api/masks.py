@@ -18,7 +18,9 @@ def changes(sent: dict[str, Any], webhook: Webhook | None, *, masked: bool) -> d
     n-th of the same name. A mask with nothing behind it stays, and the verb refuses it. Who is
     `masked` cannot send kept secrets to another origin (Problem 400).
     """
-    found = {field: sent[field] for field in ("name", "url", "token") if field in sent}
+    found: dict[str, Any] = {
+        field: sent[field] for field in ("name", "url", "token") if field in sent
+    }
     if webhook is not None and found.get("token") == MASK and webhook.token:
         found["token"] = webhook.token
     if "auth" in sent:
@@ -41,8 +43,8 @@ def _headers(sent: list[dict[str, Any]], webhook: Webhook | None) -> Iterator[tu
     for header in webhook.headers.all() if webhook is not None else ():
         stored[header.name.lower()].append(header.value)
     seen: dict[str, int] = defaultdict(int)
-    for header in sent:
-        name, value = header["name"], header["value"]
+    for given in sent:
+        name, value = given["name"], given["value"]
         key = name.lower() if isinstance(name, str) else ""
         place = seen[key]
         seen[key] += 1

@@ -115,7 +115,7 @@ class WebhookDeliveriesViewSet(ApiViewSet):
             by=self.caller.by,
         )
         response = Response(self.item(delivery), status=202)
-        if delivery.replayed:  # type: ignore[attr-defined]
+        if delivery.replayed:
             response["Idempotent-Replayed"] = "true"
         return response
 

@@ -65,7 +65,7 @@ class Interaction:
 class Test(Interaction):
     """A sample interaction, sent to find out."""
 
-    exchange = Attempt.Exchange.TEST
+    exchange: str = Attempt.Exchange.TEST
     __test__ = False  # not a test of pytest's
 
     def __init__(self, webhook: Webhook) -> None:

@@ -295,7 +295,7 @@ class Desk:
         if not conf.verification_required():
             return []
         idents = [i for i in due.values_list("pk", flat=True)[:1000] if slot_of(i) in self._owned]
-        found = []
+        found: list[calls.Verification] = []
         for ident in idents[:50]:
             try:
                 found.extend(calls.Verification(row) for row in due.filter(pk=ident))

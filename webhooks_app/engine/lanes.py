@@ -124,7 +124,7 @@ class Lanes:
                 continue
             if back_to is None:
                 lane.place = None
-            elif lane.place is not None and lane.place[0] > back_to:  # type: ignore[operator]
+            elif lane.place is not None and lane.place[0] > back_to:
                 lane.place = (back_to, "")
             self._more[webhook_id] = lane
 

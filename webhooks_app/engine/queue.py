@@ -351,7 +351,7 @@ def _claim_at_once(
 def _claim_one_by_one(
     connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime
 ) -> list[Claimed]:
-    claimed = []
+    claimed: list[Claimed] = []
     # `|| ''` keeps due_at the text it is: parsing it and writing it again would cost more.
     sql = f"""
         SELECT {_CLAIMED}, d.due_at || '' FROM {_D} d JOIN {_W} h ON h.id = d.webhook_id

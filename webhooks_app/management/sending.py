@@ -169,14 +169,14 @@ def _verify_one(webhook: Webhook) -> dict[str, Any]:
         attempt = _patiently(webhook)
     except actions.ActionError as error:
         return outcome | {"status": None, "durationMs": 0, "error": {"message": error.message}}
-    error = None
+    failure = None
     if not attempt.ok:
-        error = {"kind": attempt.kind, "message": attempt.message, "advice": advice(attempt.kind)}
+        failure = {"kind": attempt.kind, "message": attempt.message, "advice": advice(attempt.kind)}
     return outcome | {
         "ok": attempt.ok,
         "status": attempt.status,
         "durationMs": attempt.duration_ms,
-        "error": error,
+        "error": failure,
     }
 
 

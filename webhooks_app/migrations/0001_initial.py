@@ -5,10 +5,11 @@ import django.db.models.deletion
 import django.db.models.functions.text
 import django.db.models.lookups
 import django.utils.timezone
-import webhooks_app.fields
-import webhooks_app.rules.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import webhooks_app.fields
+import webhooks_app.rules.ids
 
 
 class Migration(migrations.Migration):

@@ -57,6 +57,8 @@ class Delivery(models.Model):
     created_by = models.CharField(max_length=150, blank=True, default="")
     requested_by = models.CharField(max_length=150, blank=True, default="")
 
+    replayed = False  # set where an idempotency key found this delivery again
+
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
@@ -200,15 +202,18 @@ class Attempt(models.Model):
         return failures.title(self.kind)
 
 
-class WebhookErrorManager(models.Manager.from_queryset(AttemptQuerySet)):  # type: ignore[misc]
-    def get_queryset(self) -> AttemptQuerySet:
-        return super().get_queryset().failed()  # type: ignore[no-any-return]
+class WebhookErrorManager(models.Manager["WebhookError"]):
+    def get_queryset(self) -> AttemptQuerySet:  # type: ignore[override]
+        return AttemptQuerySet(self.model, using=self._db).failed()
+
+    def for_account(self, account: Account) -> AttemptQuerySet:
+        return self.get_queryset().for_account(account)
 
 
 class WebhookError(Attempt):
     """The error history: the attempts that failed. A view of them, never a second record."""
 
-    objects = WebhookErrorManager()
+    objects = WebhookErrorManager()  # type: ignore[assignment]
 
     class Meta:
         proxy = True
