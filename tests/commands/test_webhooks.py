@@ -255,6 +255,9 @@ class TestStatus:
     def test_says_that_nobody_works(self):
         assert "No worker is alive" in run("status")
 
+    def test_takes_djangos_own_options_after_the_verb(self):
+        assert run("status", "--no-color", "-v", "0", "--settings", "project.settings")
+
     def test_counts_what_waits_and_what_is_wrong(self):
         Worker.objects.create(id="w", host="box", pid=7, slots=64, in_flight=3)
         webhook = WebhookFactory(stopped="paused", health={"failures_in_row": 5})

@@ -12,7 +12,7 @@ from webhooks_app.models import Delivery, Webhook, Worker
 from webhooks_app.rules.ids import timestamp
 
 from .sending import as_json
-from .terminal import Console, UsageError, count
+from .terminal import Console, count, wrong_usage
 
 MANY = 1000  # counted no further: an unbounded count reads the whole table
 
@@ -116,7 +116,7 @@ def explain(console: Console, options: dict[str, Any]) -> int:
     delivery = Delivery.objects.select_related("webhook__health").filter(pk=ident).first()
     webhook = delivery.webhook if delivery else _webhook(ident)
     if webhook is None:
-        raise UsageError(f"There is no delivery and no webhook {ident}.")
+        raise wrong_usage(f"There is no delivery and no webhook {ident}.")
     lines = _of_webhook(webhook)
     attempts = list(webhook.attempts.order_by("-id")[:10])
     if delivery is not None:

@@ -13,7 +13,7 @@ from webhooks_app.models import Attempt, Delivery, Webhook, Worker
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
 
-from .terminal import Console, UsageError, count, moment
+from .terminal import Console, count, moment, wrong_usage
 
 BY = "command line"
 
@@ -59,7 +59,7 @@ def add_verbs(verbs: Any) -> None:
 def find_webhook(ident: str) -> Webhook:
     webhook = Webhook.objects.live().select_related("account", "health").filter(pk=ident).first()
     if webhook is None:
-        raise UsageError(f"There is no webhook {ident}.")
+        raise wrong_usage(f"There is no webhook {ident}.")
     return webhook
 
 
@@ -75,7 +75,7 @@ def send(console: Console, options: dict[str, Any]) -> int:
             by=BY,
         )
     except ValueError as error:
-        raise UsageError(f"The body cannot be sent: {error}.") from error
+        raise wrong_usage(f"The body cannot be sent: {error}.") from error
     reason = actions.hold_reason(webhook)
     if reason:
         console.note(f"It waits: {queue.HOLD_REASONS[reason]}")
@@ -99,7 +99,7 @@ def body(data: str) -> bytes:
     try:
         return Path(data[1:]).read_bytes()
     except OSError as error:
-        raise UsageError(f"{data[1:]} cannot be read: {error.strerror}.") from error
+        raise wrong_usage(f"{data[1:]} cannot be read: {error.strerror}.") from error
 
 
 def _wait(console: Console, delivery: Delivery, seconds: float) -> None:
@@ -141,7 +141,7 @@ def as_json(delivery: Delivery) -> dict[str, Any]:
 
 def verify(console: Console, options: dict[str, Any]) -> int:
     if bool(options["ids"]) == options["all"]:
-        raise UsageError("Give the IDs of webhooks, or --all.")
+        raise wrong_usage("Give the IDs of webhooks, or --all.")
     webhooks = (
         list(Webhook.objects.live().order_by("id"))
         if options["all"]
@@ -201,7 +201,7 @@ def _verdict(webhook: Webhook, outcome: dict[str, Any]) -> str:
 def replay(console: Console, options: dict[str, Any]) -> int:
     since = options["since"]
     if since > timezone.now():
-        raise UsageError("--since lies in the future.")
+        raise wrong_usage("--since lies in the future.")
     if options["webhook"]:
         webhooks = [find_webhook(options["webhook"])]
     else:

@@ -15,11 +15,9 @@ from django.utils.dateparse import parse_datetime
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class UsageError(CommandError):
-    """Wrong usage: exit code 2."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, returncode=2)
+def wrong_usage(message: str) -> CommandError:
+    """To be raised: exit code 2."""
+    return CommandError(message, returncode=2)
 
 
 class Step(Protocol):

@@ -11,7 +11,7 @@ from webhooks_app import conf
 from webhooks_app.engine import queue
 from webhooks_app.models import AccessToken, Account
 
-from .terminal import Console, UsageError, duration
+from .terminal import Console, duration, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -57,15 +57,15 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
     name = options["account"]
     account = Account.objects.filter(name=name).first()
     if account is None and not options["create"]:
-        raise UsageError(f"There is no account {name}; --create makes it.")
+        raise wrong_usage(f"There is no account {name}; --create makes it.")
     if len(options["name"]) > 100:
-        raise UsageError("--name may have at most 100 characters.")
+        raise wrong_usage("--name may have at most 100 characters.")
     if account is None:
         account = Account(name=name)
         try:
             account.full_clean()
         except ValidationError as error:
-            raise UsageError(" ".join(error.messages)) from error
+            raise wrong_usage(" ".join(error.messages)) from error
         account.save()
     expires = options["expires_days"]
     _, secret = AccessToken.issue(

@@ -75,11 +75,7 @@ class Command(BaseCommand):
                 [python, "-m", "project.demo", *ports],
                 {"DEMO_TOKEN": demo.store["receiver_token"]},
             ),
-            Child(
-                "web server",
-                [*granian, "project.asgi:application"],
-                {"PYTHONWARNINGS": "ignore:No directory at"},  # files come from the apps here
-            ),
+            Child("web server", [*granian, "project.asgi:application"]),
             Child("worker", manage("webhooks", "deliver")),
         ]
         os.chdir(BASE_DIR)

@@ -1,6 +1,7 @@
 """`manage.py webhooks VERB`: parses; the verbs stand beside in `webhooks_app/management/`."""
 
 import sys
+from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -9,6 +10,8 @@ from webhooks_app.actions import ActionError, Invalid
 
 from .. import reports, sending, upkeep, work
 from ..terminal import Console
+
+FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 
 class Command(BaseCommand):
@@ -19,6 +22,8 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
         for module in (work, sending, reports, upkeep):
             module.add_verbs(verbs)
+        for verb in verbs.choices.values():
+            accept_common_options(verb)
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(self.stdout, self.stderr)
@@ -30,3 +35,14 @@ class Command(BaseCommand):
             raise CommandError(error.message) from error
         if code:
             sys.exit(code)
+
+
+def accept_common_options(verb: ArgumentParser) -> None:
+    """Django's own options, which argparse knows before the verb only, after it too."""
+    for name in ("--settings", "--pythonpath"):
+        verb.add_argument(name, default=SUPPRESS, help=SUPPRESS)
+    for name in FLAGS:
+        verb.add_argument(name, action="store_true", default=SUPPRESS, help=SUPPRESS)
+    verb.add_argument(
+        "-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS
+    )
