@@ -12,11 +12,12 @@ import uvloop
 from tests.certificates import client_context
 from tests.receivers import Answer, Each, Raw, Receiver, StubResolver, closed_port
 from webhooks_app.engine import pool
-from webhooks_app.engine.connection import ANSWER_LIMIT
+from webhooks_app.engine.connection import ANSWER_LIMIT, Line
 from webhooks_app.engine.sender import Request, Sender, retry_after
 from webhooks_app.rules import failures
 from webhooks_app.rules.validators import parse_url
 
+EARLY = 2  # milliseconds: uvloop counts whole ones, its timers may fire before their time
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -255,6 +256,34 @@ def test_an_unknown_name_is_not_found(post):
     assert failed(outcome) == "dns: getaddrinfo ENOTFOUND nobody.example.com"
 
 
+def test_a_server_that_greets_before_it_is_asked_is_not_http_however_fast(run, loopback):
+    async def scenario(sender):
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        return {failed(await sender.send(request(url), timeout=3)) for _ in range(50)}
+
+    def greet():
+        for _ in range(50):
+            connection, _address = server.accept()
+            greeted.append(connection)
+            connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    greeted = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=greet, daemon=True).start()
+        assert run(scenario) == {"not_http: Parse Error: Expected HTTP/"}
+    for connection in greeted:
+        connection.close()
+
+
+def test_a_line_lost_before_the_request_is_a_hang_up_of_the_receiver():
+    async def main():
+        line = Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
+        line.connection_lost(None)
+        return await line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", seconds=1, timeout_ms=1000)
+
+    assert asyncio.run(main()).failure == failures.hang_up()
+
+
 def test_a_broken_resolver_is_a_fault_of_ours_and_not_an_exception(post, caplog):
     names = StubResolver({"hook.example.com": ValueError("a bug")})
     assert failed(post("http://hook.example.com/", resolver=names)) == "internal: internal error"
@@ -332,14 +361,14 @@ def test_one_deadline_covers_the_whole_answer(post, answer):
     with Receiver(answer) as receiver:
         outcome = post(receiver.url, timeout=0.6)
     assert failed(outcome) == "timeout: timeout of 600ms exceeded"
-    assert 600 <= outcome.duration_ms < 1100
+    assert 600 - EARLY <= outcome.duration_ms < 1100
 
 
 def test_a_name_server_that_hangs_is_told_by_its_kind(post):
     names = StubResolver({"hook.example.com": lambda: asyncio.sleep(60)})
     outcome = post("http://hook.example.com/", timeout=0.3, resolver=names)
     assert failed(outcome) == "dns_temp: timeout of 300ms exceeded"
-    assert 300 <= outcome.duration_ms < 800
+    assert 300 - EARLY <= outcome.duration_ms < 800
 
 
 @pytest.fixture
@@ -363,28 +392,32 @@ def full_backlog():
 def test_dropped_packets_are_a_connection_timeout(post, full_backlog):
     outcome = post(f"http://127.0.0.1:{full_backlog}/", timeout=0.5)
     assert failed(outcome) == "connect_timeout: timeout of 500ms exceeded"
-    assert 500 <= outcome.duration_ms < 1000
+    assert 500 - EARLY <= outcome.duration_ms < 1000
 
 
 def test_a_tls_handshake_that_hangs_ends_at_the_deadline(post):
     with socket.create_server(("127.0.0.1", 0)) as server:
         outcome = post(f"https://127.0.0.1:{server.getsockname()[1]}/", timeout=0.4)
     assert failed(outcome) == "connect_timeout: timeout of 400ms exceeded"
-    assert 400 <= outcome.duration_ms < 900
+    assert 400 - EARLY <= outcome.duration_ms < 900
 
 
-def test_a_cancelled_exchange_closes_its_line(run, loopback):
+def test_a_cancelled_exchange_closes_its_line_at_once(run, loopback):
     async def scenario(sender):
-        task = asyncio.create_task(sender.send(request(receiver.url), timeout=30))
-        while not receiver.requests:
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return len(sender._pool)
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+            task = asyncio.create_task(sender.send(request(url), timeout=30))
+            connection, _ = await loop.sock_accept(server)
+            with connection:
+                assert await loop.sock_recv(connection, 4096)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                return await asyncio.wait_for(loop.sock_recv(connection, 1), 1)
 
-    with Receiver(Raw(end="hold")) as receiver:
-        assert run(scenario) == 0
+    assert run(scenario) == b""
 
 
 # Several addresses
@@ -492,10 +525,30 @@ def test_a_tls_line_is_used_again(run, loopback):
     ],
     ids=["close", "a letter more", "junk", "two answers", "http 1.0", "broken"],
 )
-def test_a_line_is_not_used_again_after(run, loopback, answer):
+def test_a_line_is_not_kept_after(run, loopback, answer):
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=2)
+        return len(sender._pool)
+
     with Receiver(answer) as receiver:
-        run(many(receiver.url, 2))
-    assert receiver.connections == 2
+        assert run(scenario) == 0
+
+
+def test_a_line_is_not_kept_when_the_answer_came_before_all_was_sent(run, loopback):
+    async def scenario(sender):
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+            task = asyncio.create_task(sender.send(request(url, b"x" * 20_000_000), timeout=5))
+            connection, _ = await loop.sock_accept(server)
+            with connection:
+                assert await loop.sock_recv(connection, 1)
+                await loop.sock_sendall(connection, OK)
+                return await task, len(sender._pool)
+
+    outcome, kept = run(scenario)
+    assert (failed(outcome), outcome.body, kept) == ("", b"ok", 0)
 
 
 def test_a_kept_line_that_broke_is_replaced_without_a_word(run, loopback):

@@ -118,8 +118,8 @@ class WebhookAdmin(WebhookList):
             failed = webhook.deliveries.filter(state=Delivery.State.FAILED)
             board["gave_up"] = bounded_count(failed)
         if request.user.has_perm("webhooks_app.view_webhookerror"):
-            rows = WebhookError.objects.filter(webhook=webhook).select_related("delivery")
-            board["errors_seen"] = rows.defer("answer", "delivery__payload")[:7]
+            errors = WebhookError.objects.filter(webhook=webhook).select_related("delivery")
+            board["errors_seen"] = errors.defer("answer", "delivery__payload")[:7]
         shown = request.GET.get("attempt", "")
         if shown.isdecimal() and len(shown) < 19:
             board["answer"] = Attempt.objects.filter(webhook=webhook, pk=shown).first()

@@ -63,6 +63,7 @@ class Line(asyncio.Protocol):
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_ms = 0
+        self._spoke_first = False
 
     # What the sender does with it
 
@@ -77,9 +78,12 @@ class Line(asyncio.Protocol):
         self._answer = Answer(perf_counter())
         self._waiter = self._loop.create_future()
         self._timer = self._loop.call_later(max(seconds, 0), self._expire)
-        assert self._transport is not None
-        self._transport.write(head + body)
-        return self._waiter
+        waiter = self._waiter
+        if self._transport is None:
+            self._finish(self._broken())  # it was lost between the handshake and now
+        else:
+            self._transport.write(head + body)
+        return waiter
 
     def drop(self) -> None:
         """Close at once, whatever is under way."""
@@ -99,7 +103,9 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         answer = self._answer
         if answer is None:
-            self.drop()  # nobody asked: whatever it is, it is not the answer to the next request
+            # Nobody asked: whatever it is, it is not the answer to the next request.
+            self._spoke_first = True
+            self.drop()
             return
         if not answer.first_at:
             answer.first_at = perf_counter()
@@ -134,7 +140,7 @@ class Line(asyncio.Protocol):
         elif isinstance(exc, ssl.SSLError):
             self._finish(failures.of_tls(exc.reason or ""))
         else:
-            self._finish(failures.hang_up())
+            self._finish(self._broken())
         del self._parser  # it holds us, we hold it
 
     # What the parser calls; after a complete answer all of it is junk
@@ -200,6 +206,10 @@ class Line(asyncio.Protocol):
             if name == "transfer-encoding":
                 coding = value
         return coding.rpartition(",")[2].strip().lower() != "chunked"
+
+    def _broken(self) -> Failure:
+        # SSH and mail servers greet before they are asked; that may come before our request is out.
+        return failures.not_http("Expected HTTP/") if self._spoke_first else failures.hang_up()
 
     def _expire(self) -> None:
         self._finish(failures.timeout(self._timeout_ms, connecting=False))

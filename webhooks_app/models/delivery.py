@@ -213,7 +213,7 @@ class WebhookErrorManager(models.Manager["WebhookError"]):
 class WebhookError(Attempt):
     """The error history: the attempts that failed. A view of them, never a second record."""
 
-    objects = WebhookErrorManager()  # type: ignore[assignment]
+    objects = WebhookErrorManager()  # type: ignore[assignment,misc]
 
     class Meta:
         proxy = True
