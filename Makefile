@@ -27,7 +27,9 @@ run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLit
 
 test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node
 	@tests/install-tools.sh
-	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite
+	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser"
+	@# Playwright keeps an event loop running in its process; no other test can have one there.
+	$(BIN)/python -m pytest --db=sqlite -m browser
 	$(BIN)/python -m pytest -n $(PROCESSES) --db=postgres -m "not browser and not node"
 
 check: $(VENV)/dev.stamp ## the fast tests: SQLite, no browser (under a minute)

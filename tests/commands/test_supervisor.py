@@ -20,7 +20,8 @@ children = [Child(f"child {{n}}", [sys.executable, "-c", code], finishes={finish
             for n, code in enumerate(sys.argv[1:], 1)]
 sys.exit(Supervisor(children, report, grace={grace}, give_up={give_up}).run())
 """
-SAY_AND_SLEEP = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
+# One write, so that two processes saying it at once do not mix their words.
+SAY_AND_SLEEP = "import os, time; os.write(1, b'pid %d\\n' % os.getpid()); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SAY_AND_SLEEP
 WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SAY_AND_SLEEP!r}])"
 
