@@ -5,7 +5,8 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import schemathesis
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import transaction
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, transaction
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,16 @@ def secrets(db):
     AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", message="socket hang up")
     scopes = ("manage", "manage", "read", "send")
     return [*(AccessToken.issue(account, scope=scope)[1] for scope in scopes), ""]
+
+
+@pytest.fixture(autouse=True)
+def one_connection():
+    """As Django's test client does: a request must not close the connection of our transaction."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
 
 
 @contextmanager
