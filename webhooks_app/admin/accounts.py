@@ -37,18 +37,8 @@ class AccountAdmin(ConsoleAdmin):
     def created_(self, account: Account) -> Any:
         return moment(account.created_at)
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: Any = False,
-        change: Any = False,
-        form_url: Any = "",
-        obj: Any = None,
-    ) -> Any:
-        if obj is not None:
-            context.update(title=obj.name, subtitle=None, account=obj)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"title": obj.name, "subtitle": None, "account": obj}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only an account that never had a webhook: deleting takes all that belongs to it along."""

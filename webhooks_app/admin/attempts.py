@@ -5,16 +5,26 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import Attempt, WebhookError
+from ..models import Attempt, Webhook, WebhookError
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import icon, moment
 from .console import AccountFilter, Before, Chips, Choice, Created, Quiet, ReadOnlyAdmin
+
+
+def webhook_cell(webhook: Webhook) -> SafeString:
+    """A webhook in the row of a list: its name, a link while it exists, and its account."""
+    sub = format_html('<span class="wh-sub">{}</span>', webhook.account.name)
+    if webhook.deleted_at:
+        return format_html("<bdi>{}</bdi> (deleted){}", webhook, sub)
+    page = reverse("admin:webhooks_app_webhook_change", args=[webhook.pk])
+    link = '<a class="wh-plain wh-clamp" href="{}"><bdi>{}</bdi></a>{}'
+    return format_html(link, page, webhook, sub)
 
 
 class Exchange(Chips):
@@ -94,13 +104,7 @@ class ExchangeAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Webhook")
     def webhook_(self, attempt: Attempt) -> SafeString:
-        webhook = attempt.webhook
-        sub = format_html('<span class="wh-sub">{}</span>', webhook.account.name)
-        if webhook.deleted_at:
-            return format_html("<bdi>{}</bdi> (deleted){}", webhook, sub)
-        page = reverse("admin:webhooks_app_webhook_change", args=[webhook.pk])
-        link = '<a class="wh-plain wh-clamp" href="{}"><bdi>{}</bdi></a>{}'
-        return format_html(link, page, webhook, sub)
+        return webhook_cell(attempt.webhook)
 
     @admin.display(description="Exchange")
     def exchange_(self, attempt: Attempt) -> SafeString | str:
@@ -123,25 +127,13 @@ class ExchangeAdmin(ReadOnlyAdmin):
             took,
         )
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: Any = False,
-        change: Any = False,
-        form_url: Any = "",
-        obj: Any = None,
-    ) -> HttpResponse:
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         outcome = "answered" if obj.ok else obj.title or "failed"
-        context.update(
-            attempt=obj,
-            title=f"{obj.get_exchange_display().capitalize()}: {outcome}",
-            subtitle=None,
-        )
-        response: HttpResponse = super().render_change_form(
-            request, context, add, change, form_url, obj
-        )
-        return response
+        return {
+            "attempt": obj,
+            "title": f"{obj.get_exchange_display().capitalize()}: {outcome}",
+            "subtitle": None,
+        }
 
 
 @admin.register(Attempt)

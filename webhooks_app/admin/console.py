@@ -232,6 +232,23 @@ class ConsoleAdmin(ModelAdmin):
             context["wider"] = "?" + wider.urlencode()
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """What the page of a row says beside its form."""
+        return {}
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: Any = False,
+        change: Any = False,
+        form_url: Any = "",
+        obj: Any = None,
+    ) -> Any:
+        if obj is not None:
+            context.update(self.page_context(request, obj))
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("webhooks_app.operate_webhook"))
 

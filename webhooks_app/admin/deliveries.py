@@ -16,7 +16,7 @@ from .. import actions
 from ..models import Delivery
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import badge, moment
-from .attempts import AccountOfAttempt, WebhookFilter
+from .attempts import AccountOfAttempt, WebhookFilter, webhook_cell
 from .board import delivery_banner
 from .console import Before, Chips, Created, ReadOnlyAdmin, named
 from .states import DELIVERY_STATES, deliveries_that_are, delivery_state
@@ -75,13 +75,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Webhook")
     def webhook_(self, delivery: Delivery) -> SafeString:
-        webhook = delivery.webhook
-        sub = format_html('<span class="wh-sub">{}</span>', webhook.account.name)
-        if webhook.deleted_at:
-            return format_html("<bdi>{}</bdi> (deleted){}", webhook, sub)
-        page = reverse("admin:webhooks_app_webhook_change", args=[webhook.pk])
-        link = '<a class="wh-plain wh-clamp" href="{}"><bdi>{}</bdi></a>{}'
-        return format_html(link, page, webhook, sub)
+        return webhook_cell(delivery.webhook)
 
     @admin.display(description="Event")
     def event_(self, delivery: Delivery) -> SafeString:
@@ -147,38 +141,26 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     # --- the page -------------------------------------------------------------------------------
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: Any = False,
-        change: Any = False,
-        form_url: Any = "",
-        obj: Any = None,
-    ) -> HttpResponse:
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         now = timezone.now()
         attempts = list(obj.attempts.order_by("-id")[: ATTEMPTS_SHOWN + 1])
         banner = delivery_banner(obj, attempts[0].kind if attempts else "", now)
         operate = self.has_operate_permission(request)
         body, shown = body_text(bytes(obj.payload))
-        context.update(
-            title=f"{obj.type or obj.pk} to {obj.webhook}",
-            subtitle=None,
-            page_state=banner.state.word,
-            delivery=obj,
-            banner=banner,
-            buttons=[(button, "") for button in banner.buttons if operate],
-            attempts=attempts[:ATTEMPTS_SHOWN],
-            more_attempts=len(attempts) > ATTEMPTS_SHOWN,
-            scale=max([attempt.duration_ms for attempt in attempts], default=1),
-            body=body,
-            body_size=len(obj.payload),
-            body_cut=shown < len(obj.payload),
-        )
-        response: HttpResponse = super().render_change_form(
-            request, context, add, change, form_url, obj
-        )
-        return response
+        return {
+            "title": f"{obj.type or obj.pk} to {obj.webhook}",
+            "subtitle": None,
+            "page_state": banner.state.word,
+            "delivery": obj,
+            "banner": banner,
+            "buttons": [(button, "") for button in banner.buttons if operate],
+            "attempts": attempts[:ATTEMPTS_SHOWN],
+            "more_attempts": len(attempts) > ATTEMPTS_SHOWN,
+            "scale": max([attempt.duration_ms for attempt in attempts], default=1),
+            "body": body,
+            "body_size": len(obj.payload),
+            "body_cut": shown < len(obj.payload),
+        }
 
     def get_urls(self) -> list[URLPattern]:
         verbs = [

@@ -172,6 +172,14 @@ class AccessTokenAdmin(ConsoleAdmin):
         response["Cache-Control"] = "no-store"
         return response
 
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {
+            "title": obj.name or f"{obj.hint}…",
+            "subtitle": None,
+            "state": token_state(obj),
+            "may_revoke": self.has_revoke_permission(request) and not obj.revoked_at,
+        }
+
     def render_change_form(
         self,
         request: HttpRequest,
@@ -181,10 +189,6 @@ class AccessTokenAdmin(ConsoleAdmin):
         form_url: Any = "",
         obj: Any = None,
     ) -> Any:
-        if obj is not None:
-            title = obj.name or f"{obj.hint}…"
-            revoke = self.has_revoke_permission(request) and not obj.revoked_at
-            context.update(title=title, subtitle=None, state=token_state(obj), may_revoke=revoke)
         # The page that shows the secret comes next, whatever was pressed.
         context.update(show_save_and_add_another=False, show_save_and_continue=obj is not None)
         return super().render_change_form(request, context, add, change, form_url, obj)

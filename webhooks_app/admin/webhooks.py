@@ -78,23 +78,7 @@ class WebhookAdmin(WebhookList):
     def password_(self, webhook: Any) -> str:
         return f"set: {MASK}" if webhook.password_set else "not set"
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: Any = False,
-        change: Any = False,
-        form_url: Any = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            context.update(self.board(request, obj))
-        response: HttpResponse = super().render_change_form(
-            request, context, add, change, form_url, obj
-        )
-        return response
-
-    def board(self, request: HttpRequest, webhook: Webhook) -> dict[str, Any]:
+    def page_context(self, request: HttpRequest, webhook: Webhook) -> dict[str, Any]:
         now = timezone.now()
         state = webhook_state(webhook, now)
         host, operate = host_of(webhook.url), self.has_operate_permission(request)

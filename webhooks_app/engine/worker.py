@@ -21,6 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from .. import conf
 from ..models import Attempt, Delivery
+from ..models.delivery import schedule_delays
 from . import calls, history, message, notices, queue
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import Lane, Lanes
@@ -59,7 +60,7 @@ def verdict(
     finished = Finished(entry, row.tries, Delivery.State.DELIVERED, now, now)
     if outcome.failure is None:
         return finished
-    delays = [float(part) for part in row.retry_schedule.split(",") if part]
+    delays = schedule_delays(row.retry_schedule)
     finished.gone = outcome.failure.kind == "gone"
     if finished.gone or row.tries >= len(delays):
         finished.state = Delivery.State.FAILED

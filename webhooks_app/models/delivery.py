@@ -13,6 +13,11 @@ from .account import Account
 from .webhook import Webhook
 
 
+def schedule_delays(text: str) -> tuple[float, ...]:
+    """The seconds in a retry schedule as a delivery keeps it."""
+    return tuple(float(part) for part in text.split(",") if part)
+
+
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def for_account(self, account: Account) -> Self:
         return self.filter(webhook__account=account, webhook__deleted_at__isnull=True)
@@ -106,7 +111,7 @@ class Delivery(models.Model):
     @property
     def delays(self) -> tuple[float, ...]:
         """Seconds to wait after each failure, as they stood when the delivery was made."""
-        return tuple(float(part) for part in self.retry_schedule.split(",") if part)
+        return schedule_delays(self.retry_schedule)
 
     @property
     def max_tries(self) -> int:
