@@ -30,7 +30,7 @@ test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser a
 	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser"
 	@# Playwright keeps an event loop running in its process; no other test can have one there.
 	$(BIN)/python -m pytest --db=sqlite -m browser
-	$(BIN)/python -m pytest -n $(PROCESSES) --db=postgres -m "not browser and not node"
+	$(BIN)/python -m pytest -n $(PROCESSES) --db=postgres -m "not browser and not node and not once"
 
 check: $(VENV)/dev.stamp ## the fast tests: SQLite, no browser (under a minute)
 	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser and not node and not slow"
