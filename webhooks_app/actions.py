@@ -50,11 +50,10 @@ class NotCallable(ActionError):
 
 
 class Busy(ActionError):
-    """All of our own slots for exchanges are taken; nothing was sent."""
+    """We cannot make the call now: all of our slots for exchanges are taken, or this process has
+    a fault of its own. The receiver has no part in it and nothing is recorded."""
 
-    def __init__(self, retry_after: float = 1.0) -> None:
-        super().__init__("Too many calls are under way; try again.")
-        self.retry_after = retry_after
+    retry_after = 1.0  # seconds
 
 
 class TooSoon(ActionError):
@@ -474,8 +473,10 @@ def _checked(interaction: Any) -> dict[str, Any]:
 def _call(call: "calls.Call", by: str) -> tuple[Attempt, Any]:
     try:
         return calls.make(call, by=by)
-    except calls.NoSlot as full:
-        raise Busy from full
+    except calls.NoSlot as reason:
+        raise Busy("Too many calls are under way; try again.") from reason
+    except calls.OurFault as reason:
+        raise Busy("The call failed inside this application; try again.") from reason
 
 
 def _answer(attempt: Attempt, answer: Any) -> dict[str, Any]:

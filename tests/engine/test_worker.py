@@ -9,6 +9,9 @@ from django.utils import timezone
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver
 from webhooks_app import actions
+from webhooks_app.engine import loop
+from webhooks_app.engine.loop import EngineLoop
+from webhooks_app.engine.sender import Sender
 from webhooks_app.models import Attempt, Delivery, WebhookError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,6 +67,56 @@ def test_a_failure_is_noted_and_tried_again_by_the_schedule(drain, settings):
     assert WebhookError.objects.count() == 3
     webhook.health.refresh_from_db()
     assert webhook.health.failures_in_row == 3
+
+
+class Faulty:
+    """A resolver with a bug, or out of file descriptors, for its first questions."""
+
+    def __init__(self, error, times):
+        self.error, self.times = error, times
+
+    async def resolve(self, host):
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+        return ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(24, "Too many open files")])
+def test_a_fault_of_our_own_leaves_the_delivery_due_and_the_receivers_history_alone(
+    drain, account, error, loopback
+):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=f"http://hook.example.com:{receiver.port}/")
+        delivery = actions.deliver(webhook, {})
+        drain(sender=Sender(Faulty(error, times=1)))
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.tries, delivery.last_error) == ("pending", 0, "")
+        assert delivery.due_at <= timezone.now()
+        assert not Attempt.objects.exists()
+        assert WebhookError.objects.count() == 0
+        webhook.health.refresh_from_db()
+        assert (webhook.health.failures_in_row, webhook.health.last_error_at) == (0, None)
+        drain(sender=Sender(Faulty(error, times=0)))
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.tries) == ("delivered", 1)
+
+
+def test_whoever_waits_is_told_that_the_fault_is_ours(account, loopback):
+    own = EngineLoop(lambda: Sender(Faulty(RuntimeError("a bug"), times=99)))
+    before = loop.replace(own)
+    try:
+        webhook = WebhookFactory(url="http://hook.example.com/")
+        with pytest.raises(actions.Busy, match="inside this application"):
+            actions.interact(webhook, {})
+        with pytest.raises(actions.Busy):
+            actions.verify(webhook)
+    finally:
+        loop.replace(before)
+        own.close()
+    webhook.refresh_from_db()
+    assert webhook.verified
+    assert not Attempt.objects.exists()
 
 
 def test_410_stops_the_webhook_and_the_delivery(drain):

@@ -20,9 +20,13 @@ from . import history, loop, message
 from .loop import NoSlot
 from .sender import Outcome, Request, Sender
 
-__all__ = ["Call", "Interaction", "NoSlot", "Test", "Verification", "make"]
+__all__ = ["Call", "Interaction", "NoSlot", "OurFault", "Test", "Verification", "make"]
 
 MANUAL_CALLS_APART = timedelta(seconds=1)
+
+
+class OurFault(Exception):
+    """The exchange broke on a fault of this process; nothing is recorded."""
 
 
 class Call(Protocol):
@@ -111,7 +115,8 @@ class Verification:
 def make(call: Call, *, by: str = "") -> tuple[Attempt, Any]:
     """Make a call from a synchronous caller; returns its record and the judged answer.
 
-    Raises NoSlot when all slots of the process are taken: nothing was sent or recorded then.
+    Raises NoSlot when all slots of the process are taken (nothing was sent then), OurFault when
+    the fault is our own; nothing is recorded in either case.
     """
     prepared = prepare(call)
     if not isinstance(prepared, Outcome):
@@ -134,7 +139,12 @@ def prepare(call: Call) -> Request | Outcome:
 
 
 def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[Attempt, Any]:
-    """Judge and record an outcome, and change what it changes, in one transaction."""
+    """Judge and record an outcome, and change what it changes, in one transaction.
+
+    Raises OurFault.
+    """
+    if outcome.our_fault:
+        raise OurFault
     failure, answer = call.judge(outcome)
     entry = history.Entry(
         webhook_id=call.webhook.pk,

@@ -17,6 +17,7 @@ from .queue import Claimed, Place, Want
 BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
 BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fails
 BREAKER_LONGEST = 600.0
+FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
 
 
 @dataclass(slots=True, eq=False)
@@ -242,6 +243,13 @@ class Lanes:
                 self._empty(lane)
         self._stand(lane)
         return event
+
+    def our_fault(self, lane: Lane, delivery_id: str, now: float) -> None:
+        """A fault of this process: the delivery stays due and the lane rests a little."""
+        lane.in_flight -= 1
+        lane.known.discard(delivery_id)
+        self._empty(lane)
+        lane.open_until = max(lane.open_until, now + FAULT_PAUSE)
 
     def recorded(self, webhook_id: str, delivery_id: str) -> None:
         """The database knows what became of it; it may be claimed again."""

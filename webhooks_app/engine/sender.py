@@ -74,6 +74,11 @@ class Outcome:
     failure: Failure | None = None
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
 
+    @property
+    def our_fault(self) -> bool:
+        """A fault of this process, no word about the receiver: never recorded as a failure."""
+        return self.failure is not None and self.failure.kind == "internal"
+
 
 class Failed(Exception):
     """Ends an exchange before there is an answer; never leaves the sender."""

@@ -24,7 +24,7 @@ from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
 from . import calls, history, message, notices, queue
 from .desk import CLAIM_MOST, Answer, Desk, Turn
-from .lanes import Lane, Lanes
+from .lanes import FAULT_PAUSE, Lane, Lanes
 from .loop import new_event_loop
 from .queue import Claimed, Finished
 from .sender import Outcome, Sender
@@ -306,6 +306,9 @@ class Worker:
     def _land_one(self, lane: Lane, row: Claimed, outcome: Outcome) -> None:
         now = time.monotonic()
         failure = outcome.failure
+        if outcome.our_fault:
+            self._lanes.our_fault(lane, row.id, now)
+            return
         away = failure is not None and failure.kind not in _ANSWERED
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
@@ -338,6 +341,8 @@ class Worker:
                 self.sent += 1
             await self._in_database(self._desk.conclude, call, prepared)
             self._wake.set()
+        except calls.OurFault:
+            await asyncio.sleep(FAULT_PAUSE)
         except DatabaseError as error:
             log.warning("a verification is not recorded (%s), it is asked for again", error)
         finally:
