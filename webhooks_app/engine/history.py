@@ -1,8 +1,10 @@
-"""What happened, written down: an attempt for every exchange, and the health of its webhook.
+"""What happened, written down: an attempt for every exchange, the health of its webhook and the
+hourly counts.
 
 Called inside a transaction, together with the state changes that belong to it.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from ..models import Attempt, Webhook, WebhookHealth
+from ..models import Attempt, HourlyCount, Webhook, WebhookHealth
+from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS, hour_of
 from ..rules.failures import Failure
 from . import rows
 from .sender import Outcome
@@ -50,6 +53,16 @@ _HEALTH_COLUMNS = [
     ("failures", "int"),
     ("first_failure_at", "timestamptz"),
 ]
+_COUNTS_ROW = [
+    ("webhook_id", "text"),
+    ("hour", "timestamptz"),
+    *((name, "int") for name in COUNT_COLUMNS),
+]
+_NO_COUNTS = (0,) * len(COUNT_COLUMNS)
+_DELIVERED, _FAILED, _FIRST_LATENCY = 2, 3, 4  # places in such a row
+_LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
+# Verifications and tests are noted, but say nothing about how a webhook does.
+_COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
 
 
 @dataclass(slots=True)
@@ -78,7 +91,7 @@ def storable(text: str) -> str:
 
 
 def record(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:
-    """Write attempts and health of some exchanges, in the caller's transaction."""
+    """Write attempts, health and hourly counts of some exchanges, in the caller's transaction."""
     if not entries:
         return
     names = ", ".join(name for name, _ in _ATTEMPT_COLUMNS)
@@ -92,6 +105,9 @@ def record(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:
         cursor.execute(
             _health_update(connection), rows.parameters(connection, _health_rows(entries))
         )
+        counts = _count_rows(entries)
+        if counts:
+            cursor.execute(_counts_upsert(connection), rows.parameters(connection, counts))
     _stop_hopeless(connection, entries)
 
 
@@ -140,8 +156,7 @@ def _health_row(webhook_id: str, entries: list[Entry]) -> tuple[Any, ...]:
     for entry in entries:
         if entry.failure is not None:
             last_error = entry
-            # Verifications and tests are noted, but do not make a webhook failing.
-            if entry.exchange in (Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION):
+            if entry.exchange in _COUNTING:
                 failures += 1
                 first_failure_at = first_failure_at or entry.ended_at
         elif entry.exchange != Attempt.Exchange.VERIFICATION:
@@ -177,6 +192,33 @@ def _health_update(connection: BaseDatabaseWrapper) -> str:
                  ELSE COALESCE(h.failing_since, r.first_failure_at) END
         FROM {rows.source(connection, "r", _HEALTH_COLUMNS)}
         WHERE h.webhook_id = r.id"""
+
+
+def _count_rows(entries: list[Entry]) -> list[list[Any]]:
+    """One row a webhook and hour, sorted so that two writers never deadlock."""
+    by_hour: dict[tuple[str, datetime], list[Any]] = {}
+    for entry in entries:
+        if entry.exchange not in _COUNTING:
+            continue
+        outcome = entry.outcome
+        key = (entry.webhook_id, hour_of(outcome.started_at))
+        row = by_hour.get(key)
+        if row is None:
+            row = by_hour[key] = [*key, *_NO_COUNTS]
+        row[_DELIVERED if entry.failure is None else _FAILED] += 1
+        if outcome.status is not None:
+            row[_FIRST_LATENCY + bisect_left(_LATENCY_BOUNDS, outcome.duration_ms)] += 1
+    return [by_hour[key] for key in sorted(by_hour)]
+
+
+def _counts_upsert(connection: BaseDatabaseWrapper) -> str:
+    table = _table(HourlyCount)
+    names = ", ".join(name for name, _ in _COUNTS_ROW)
+    sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in COUNT_COLUMNS)
+    return f"""
+        INSERT INTO {table} ({names}) SELECT {names}
+        FROM {rows.source(connection, "r", _COUNTS_ROW)} WHERE true
+        ON CONFLICT (webhook_id, hour) DO UPDATE SET {sums}"""
 
 
 def _stop_hopeless(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:

@@ -412,6 +412,47 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "webhook health",
             },
         ),
+        migrations.CreateModel(
+            name="HourlyCount",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "webhook_id",
+                        "hour",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("hour", models.DateTimeField()),
+                ("delivered", models.IntegerField(default=0)),
+                ("failed", models.IntegerField(default=0)),
+                ("ms_50", models.IntegerField(default=0)),
+                ("ms_100", models.IntegerField(default=0)),
+                ("ms_250", models.IntegerField(default=0)),
+                ("ms_500", models.IntegerField(default=0)),
+                ("ms_1000", models.IntegerField(default=0)),
+                ("ms_2500", models.IntegerField(default=0)),
+                ("ms_5000", models.IntegerField(default=0)),
+                ("ms_10000", models.IntegerField(default=0)),
+                ("slower", models.IntegerField(default=0)),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="hours",
+                        to="webhooks_app.webhook",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["webhook", "hour"],
+                "indexes": [models.Index(fields=["hour"], name="hourly_hour")],
+            },
+        ),
         migrations.AddField(
             model_name="webhook",
             name="account",

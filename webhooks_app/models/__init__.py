@@ -2,7 +2,7 @@
 
 from .account import AccessToken, Account
 from .delivery import Attempt, Delivery, WebhookError
-from .health import WebhookHealth, Worker
+from .health import HourlyCount, WebhookHealth, Worker
 from .webhook import Header, Webhook
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Attempt",
     "Delivery",
     "Header",
+    "HourlyCount",
     "Webhook",
     "WebhookError",
     "WebhookHealth",

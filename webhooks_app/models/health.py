@@ -1,9 +1,12 @@
-"""WebhookHealth (how a webhook does) and Worker (who sends). Written by the engine only."""
+"""WebhookHealth (how a webhook does), HourlyCount (what came of its exchanges, hour by hour) and
+Worker (who sends). Written by the engine only."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from django.db import models
+from django.db.models import Sum
 from django.utils import timezone
 
 from .webhook import FAILING_AFTER, Webhook
@@ -47,6 +50,96 @@ class WebhookHealth(models.Model):
     @property
     def failing(self) -> bool:
         return self.failures_in_row >= FAILING_AFTER
+
+
+# The latency histogram: a column of HourlyCount and its upper bound in milliseconds.
+LATENCY_COLUMNS = (
+    ("ms_50", 50),
+    ("ms_100", 100),
+    ("ms_250", 250),
+    ("ms_500", 500),
+    ("ms_1000", 1000),
+    ("ms_2500", 2500),
+    ("ms_5000", 5000),
+    ("ms_10000", 10000),
+    ("slower", None),
+)
+COUNT_COLUMNS = ("delivered", "failed", *(name for name, _ in LATENCY_COLUMNS))
+
+
+def percentile(histogram: Sequence[int], share: float) -> int | None:
+    """The upper bound in milliseconds under which a share (0 to 1) of the answers came.
+
+    `histogram` holds the counts of LATENCY_COLUMNS in their order. None when there was no answer,
+    or when the answer lies beyond the last bound.
+    """
+    total = sum(histogram)
+    reached = 0
+    for count, (_, bound) in zip(histogram, LATENCY_COLUMNS, strict=True):
+        reached += count
+        if total and reached >= share * total:
+            return bound
+    return None
+
+
+class HourlyCountQuerySet(models.QuerySet["HourlyCount"]):
+    def since(self, moment: datetime) -> Self:
+        """From the hour of a moment on."""
+        return self.filter(hour__gte=hour_of(moment))
+
+    def totals(self) -> dict[str, int]:
+        """The sum of every count (see COUNT_COLUMNS)."""
+        sums = self.order_by().aggregate(**{name: Sum(name) for name in COUNT_COLUMNS})
+        return {name: total or 0 for name, total in sums.items()}
+
+    def totals_by(self, *fields: str) -> "models.QuerySet[HourlyCount, dict[str, int]]":
+        """The sums grouped by fields, such as `webhook` or `hour`, as dicts in their order."""
+        sums = {name: Sum(name) for name in COUNT_COLUMNS}
+        return self.order_by(*fields).values(*fields).annotate(**sums)
+
+    def percentile(self, share: float) -> int | None:
+        """`percentile` of all answers of these hours."""
+        totals = self.totals()
+        return percentile([totals[name] for name, _ in LATENCY_COLUMNS], share)
+
+
+class HourlyCount(models.Model):
+    """What came of a webhook's deliveries and interactions that began in one hour (of UTC).
+
+    Every attempt counts; verifications and tests do not. The histogram is of the attempts that
+    got an answer, whatever its status, by the duration of the whole exchange.
+    """
+
+    pk = models.CompositePrimaryKey("webhook_id", "hour")
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="hours", db_index=False
+    )
+    hour = models.DateTimeField()
+    delivered = models.IntegerField(default=0)
+    failed = models.IntegerField(default=0)
+    ms_50 = models.IntegerField(default=0)
+    ms_100 = models.IntegerField(default=0)
+    ms_250 = models.IntegerField(default=0)
+    ms_500 = models.IntegerField(default=0)
+    ms_1000 = models.IntegerField(default=0)
+    ms_2500 = models.IntegerField(default=0)
+    ms_5000 = models.IntegerField(default=0)
+    ms_10000 = models.IntegerField(default=0)
+    slower = models.IntegerField(default=0)
+
+    objects = HourlyCountQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["webhook", "hour"]
+        indexes = [models.Index(fields=["hour"], name="hourly_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.webhook_id} {self.hour:%Y-%m-%d %H}h"
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The start of the hour (of UTC) in which a moment lies."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
