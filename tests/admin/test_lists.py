@@ -1,6 +1,9 @@
 """The lists: search, filters, pages, and what they cost."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from django.utils import timezone
 
 from tests.admin.conftest import REFUSED
 from tests.admin.pages import page, text_of, url
@@ -48,9 +51,27 @@ class TestLists:
     @pytest.mark.parametrize("value", ["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
     def test_nonsense_in_the_query_is_never_an_error(self, boss, webhook, value):
         for model in ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken"):
-            for name in ("before", "state", "kind", "account", "webhook", "created", "q", "p"):
+            names = ("before", "state", "kind", "account", "webhook", "created", "q", "p")
+            for name in (*names, "since", "until", "exchange"):
                 answer = boss.get(url(model) + f"?{name}={value}", follow=True)
                 assert answer.status_code in (200, 400), (model, name)
+
+    def test_a_span_of_time_lists_just_what_began_in_it(self, viewer, webhook):
+        models.Attempt.objects.all().delete()
+        for minute, exchange in ((0, "delivery"), (59, "interaction"), (30, "test"), (60, "test")):
+            began = datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(minutes=minute)
+            AttemptFactory(webhook=webhook, started_at=began, exchange=exchange)
+        hour = "since=2026-03-01T12:00:00Z&until=2026-03-01T13:00:00Z"
+        assert "3 shown" in text_of(viewer.get(url("attempt") + "?" + hour))
+        assert "2 shown" in text_of(viewer.get(url("attempt") + "?exchange=calls&" + hour))
+        assert "Nothing here" in text_of(viewer.get(url("webhookerror") + "?" + hour))
+
+    def test_due_deliveries_are_those_that_may_go_now(self, viewer, webhook):
+        later = timezone.now() + timedelta(hours=1)
+        DeliveryFactory(webhook=webhook, due_at=later)
+        DeliveryFactory(webhook=WebhookFactory(account=webhook.account, stopped="paused"))
+        assert "1 shown" in text_of(viewer.get(url("delivery") + "?state=due"))
+        assert "3 shown" in text_of(viewer.get(url("delivery") + "?state=pending"))
 
     def test_errors_lists_what_failed_and_attempts_all(self, viewer, webhook):
         AttemptFactory(webhook=webhook, exchange="test", status=200)

@@ -14,7 +14,7 @@ from ..models import Attempt, Webhook, WebhookError
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import icon, moment
-from .console import AccountFilter, Before, Chips, Choice, Created, Quiet, ReadOnlyAdmin
+from .console import AccountFilter, Before, Chips, Choice, Created, Moment, Quiet, ReadOnlyAdmin
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -27,14 +27,23 @@ def webhook_cell(webhook: Webhook) -> SafeString:
     return format_html(link, page, webhook, sub)
 
 
+CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates and charts count
+
+
 class Exchange(Chips):
     title, parameter_name = "exchange", "exchange"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, str(label).capitalize()) for value, label in Attempt.Exchange.choices]
+        chips = [(value, str(label).capitalize()) for value, label in Attempt.Exchange.choices]
+        if request.GET.get("exchange") == "calls":
+            chips.insert(0, ("calls", "Deliveries and interactions"))
+        return chips
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(exchange=self.value()) if self.value() else queryset
+        value = self.value()
+        if value == "calls":
+            return queryset.filter(exchange__in=CALLS)
+        return queryset.filter(exchange=value) if value else queryset
 
 
 class KindFilter(Choice):
@@ -64,6 +73,16 @@ class Started(Created):
         return queryset.filter(started_at__gte=moment)
 
 
+class Since(Moment):
+    """The numbers and charts of other pages lead here."""
+
+    title, parameter_name, lookup = "since", "since", "started_at__gte"
+
+
+class Until(Moment):
+    title, parameter_name, lookup = "until", "until", "started_at__lt"
+
+
 class AccountOfAttempt(AccountFilter):
     field_path = "webhook__account"
 
@@ -72,7 +91,10 @@ class ExchangeAdmin(ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "when_", "webhook_", "exchange_", "answer_"]
-    list_filter = [Exchange, Started, KindFilter, AccountOfAttempt, WebhookFilter, Before]
+    list_filter = [
+        *(Exchange, Started, KindFilter, AccountOfAttempt),
+        *(WebhookFilter, Since, Until, Before),
+    ]
     search_fields = ["request_id"]
     search_help_text = "Search the id of a delivery or webhook"
     change_form_template = "admin/webhooks_app/attempt/change_form.html"

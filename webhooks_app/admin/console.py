@@ -1,7 +1,7 @@
 """What the screens share: looks, lists that never count a table, views that only POST reaches."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import update_wrapper
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
 
@@ -62,6 +63,25 @@ class Quiet(admin.SimpleListFilter):
 
     def has_output(self) -> bool:
         return bool(self.value())
+
+
+class Moment(Quiet):
+    """A limit in time that other pages link to, as the API takes it: `2026-11-24T10:00:00Z`."""
+
+    lookup = ""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        try:
+            moment = parse_datetime(value)
+            if moment and timezone.is_naive(moment):
+                moment = moment.replace(tzinfo=UTC)
+            moment = moment and moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            moment = None
+        return queryset.filter(**{self.lookup: moment}) if moment else queryset.none()
 
 
 class Before(admin.SimpleListFilter):
@@ -126,6 +146,7 @@ class AccountFilter(admin.SimpleListFilter):
         return queryset.filter(**{f"{self.field_path}__name": name})
 
 
+WITHOUT_TIME = {"webhook", "since"}  # with these a list does not start with the last 24 hours
 SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 
 
@@ -144,7 +165,7 @@ class Created(Choice):
         ]
 
     def value(self) -> str:
-        return super().value() or ("any" if "webhook" in self.request.GET else "24h")
+        return super().value() or ("any" if WITHOUT_TIME & set(self.request.GET) else "24h")
 
     def choices(self, changelist: Any) -> Any:
         _, *choices = super().choices(changelist)

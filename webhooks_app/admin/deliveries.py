@@ -27,14 +27,15 @@ VERBS_AT_ONCE = 100
 
 
 class StateFilter(Chips):
-    """`pending` has no chip of its own; it is what the number on a webhook's page leads to."""
+    """`pending` and `due` have no chip of their own; numbers on other pages lead to them."""
 
     title, parameter_name = "state", "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chips = [(state.key, state.word) for state in DELIVERY_STATES.values()]
-        if request.GET.get("state") == "pending":
-            chips.insert(0, ("pending", "Not finished"))
+        quiet = {"pending": "Not finished", "due": "Due now"}
+        if (state := request.GET.get("state", "")) in quiet:
+            chips.insert(0, (state, quiet[state]))
         return chips
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:

@@ -119,8 +119,9 @@ def delivery_state(delivery: Delivery, now: datetime) -> State:
 
 
 def deliveries_that_are(key: str, now: datetime) -> Q:
-    """The filter for a state; `pending` is the stored state behind waiting, retrying and held."""
-    if key not in ("waiting", "retrying", "held"):
+    """The filter for a state; `pending` is the stored state behind waiting, retrying and held,
+    `due` are those of waiting and retrying whose time has come."""
+    if key not in ("waiting", "retrying", "held", "due"):
         return Q(state=key)
     held = Q(pk__in=[])
     for name, condition in _conditions(now, "webhook__"):
@@ -129,4 +130,6 @@ def deliveries_that_are(key: str, now: datetime) -> Q:
     pending = Q(state=Delivery.State.PENDING)
     if key == "held":
         return pending & held
+    if key == "due":
+        return pending & ~held & Q(due_at__lte=now)
     return pending & ~held & (Q(tries=0) if key == "waiting" else Q(tries__gt=0))
