@@ -1,99 +1,135 @@
-"""`make bench`: the durable pipeline on both databases beside our own sender without any.
+"""`make bench`: our pipeline, its rivals and a yardstick, one after the other, round by round.
 
-All runs of a round follow each other, so that a noisy machine is noisy for all; medians count.
+A noisy machine is so noisy for all of them; what counts are medians, and the ratio to the
+yardstick of the same round. ROUNDS, COUNT and ONLY (names, or parts of them, comma-separated)
+choose less. `python -m tests.benchmarks --markdown` prints the last table again.
 """
 
 import json
 import os
+import platform
 import statistics
-import subprocess
 import sys
-import tempfile
-import urllib.request
-import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests import plugin
 
+from . import candidates, sink, stage
+
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 COUNT = int(os.environ.get("COUNT", "20000"))
-RESULTS = Path(__file__).parent / "results"
+ONLY = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+YARDSTICK = "yardstick"
 
 
-def postgres_database(server):
-    import psycopg
-
-    name = f"bench_{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    address, _, query = server.partition("?")
-    return f"{address.rpartition('/')[0]}/{name}?{query}"
-
-
-def received(port):
-    return int(urllib.request.urlopen(f"http://127.0.0.1:{port}/count", timeout=5).read())
-
-
-def run(port, database, *arguments):
-    before = received(port)
-    environment = os.environ | {
-        "DATABASE_URL": database,
-        "WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.0/8",
+def chosen(folder):
+    """name -> a function of the sink and COUNT, in the order in which they run."""
+    sqlite, postgres = stage.Sqlite(folder), stage.Postgres()
+    everything = {
+        "sender alone": candidates.alone,
+        "SQLite, 1 worker": candidates.durable(sqlite),
+        "PostgreSQL, 1 worker": candidates.durable(postgres),
+        "PostgreSQL, 2 workers": candidates.durable(postgres, 2),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.run", str(port), str(COUNT), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=600,
-    )
-    result = json.loads(done.stdout)
-    assert received(port) - before == COUNT, "the sink must have received each once"
-    result["per_second"] = COUNT / result["seconds"]
-    return result
+    wanted = {
+        name: run
+        for name, run in everything.items()
+        if not ONLY or any(part.lower() in name.lower() for part in ONLY)
+    }
+    return wanted, [sqlite.describe(), postgres.describe()]
 
 
-def main():
-    plugin.test_environment("postgres")
-    server = os.environ["TEST_DATABASE_URL"]
-    sink = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.sink"], stdout=subprocess.PIPE, text=True
-    )
-    rounds = []
-    try:
-        port = int(sink.stdout.readline())
+def measure():
+    plugin.test_environment("sqlite")
+    with stage.folder() as folder, sink.sink() as receiver:
+        wanted, servers = chosen(folder)
+        rounds = []
         for number in range(1, ROUNDS + 1):
-            with tempfile.TemporaryDirectory() as folder:
-                sqlite = f"sqlite:///{folder}/bench.sqlite3"
-                results = {
-                    "sender alone": run(port, "sqlite://:memory:", "bare"),
-                    "SQLite, 1 worker": run(port, sqlite),
-                    "PostgreSQL, 1 worker": run(port, postgres_database(server)),
-                }
-            rounds.append(results)
-            print(f"round {number} of {ROUNDS} done", flush=True)
-    finally:
-        sink.terminate()
-        sink.wait()
-    report(rounds)
+            before = candidates.yardstick(receiver, COUNT)
+            results = {name: run(receiver, COUNT) for name, run in wanted.items()}
+            after = candidates.yardstick(receiver, COUNT)
+            middle = {figure: (before[figure] + after[figure]) / 2 for figure in before}
+            rounds.append({YARDSTICK: middle} | results)
+            print(f"round {number} of {ROUNDS} done", file=sys.stderr, flush=True)
+        return {
+            "when": datetime.now(UTC).isoformat(timespec="minutes"),
+            "machine": machine(),
+            "sink": receiver.name,
+            "servers": servers,
+            "count": COUNT,
+            "rounds": rounds,
+        }
 
 
-def report(rounds):
-    def median(name, figure):
-        return statistics.median(r[name].get(figure, 0) for r in rounds)
+def machine():
+    models = [line for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
+    model = models[0].partition(":")[2].strip() if models else platform.machine()
+    return (
+        f"{os.cpu_count()} CPUs ({model}), {platform.system()} {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}"
+    )
 
-    ceiling = median("sender alone", "per_second")
-    columns = "deliveries/s", "of ceiling", "CPU µs", "peak MB", "stored/s"
-    print(f"{'':22}" + "".join(f"{column:>14}" for column in columns))
+
+def read(path):
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+COLUMNS = {
+    "deliveries/s": ("per_second", "{:,.0f}"),
+    "× yardstick": ("ratio", "{:.2f}"),
+    "worst, best": ("spread", "{}"),
+    "CPU µs each": ("cpu_us", "{:.0f}"),
+    "database CPU µs": ("database_cpu_us", "{:.0f}"),
+    "peak MB": ("peak_mb", "{:.0f}"),
+    "stored/s": ("stored_per_second", "{:,.0f}"),
+}
+
+
+def rows(rounds):
+    """The medians of each candidate; a ratio is to the yardstick of the same round."""
     for name in rounds[0]:
-        rate = median(name, "per_second")
-        print(
-            f"{name:22}{rate:14,.0f}{rate / ceiling:14.2f}{median(name, 'cpu_us'):14.0f}"
-            f"{median(name, 'peak_mb'):14.0f}{median(name, 'stored_per_second'):14,.0f}"
-        )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps({"count": COUNT, "rounds": rounds}, indent=1))
+        runs = [results[name] for results in rounds]
+        figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        ratios = [
+            run["per_second"] / results[YARDSTICK]["per_second"]
+            for run, results in zip(runs, rounds, strict=True)
+        ]
+        figures["ratio"] = statistics.median(ratios)
+        figures["spread"] = f"{min(ratios):.2f}, {max(ratios):.2f}"
+        yield name, figures
+
+
+def table(result):
+    lines = [["", *COLUMNS]]
+    for name, figures in rows(result["rounds"]):
+        lines.append([name])
+        for figure, form in COLUMNS.values():
+            lines[-1].append(form.format(figures[figure]) if figures.get(figure) else "")
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    head = [
+        f"{result['machine']}; sink: {result['sink']}.",
+        *(f"{server}." for server in result["servers"]),
+        f"Medians of {len(result['rounds'])} interleaved rounds on {result['when']}, "
+        f"{result['count']:,} deliveries each.",
+    ]
+    body = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    return "\n".join([*head, "", *body])
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] != ["--markdown"]:
+        result = measure()
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(result, indent=1))
+    print(table(json.loads(RESULTS.read_text())))
