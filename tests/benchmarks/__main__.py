@@ -118,12 +118,7 @@ def table(result):
         f"Medians of {len(result['rounds'])} interleaved rounds on {result['when']}, "
         f"{result['count']:,} deliveries each.",
     ]
-    body = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
+    body = [f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines]
     return "\n".join([*head, "", *body])
 
 

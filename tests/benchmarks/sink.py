@@ -36,7 +36,10 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{ return 200 '{{}}'; }}
-    location /timed {{ access_log {folder}/arrivals arrival buffer=256k flush=1s; return 200 '{{}}'; }}
+    location /timed {{
+      access_log {folder}/arrivals arrival buffer=256k flush=1s;
+      return 200 '{{}}';
+    }}
     location = /count {{ stub_status; }}
   }}
 }}
@@ -94,7 +97,7 @@ class _Sink:
         return f"http://127.0.0.1:{self.port}/{path}"
 
     def arrivals(self):
-        """webhook-id -> seconds since the epoch at which it came to `/timed`, the latest possible."""
+        """webhook-id -> the latest possible time, in epoch seconds, at which it came to `/timed`."""
         time.sleep(1.2)  # the log is flushed every second
         lines = (self._folder / "arrivals").read_text().splitlines()
         return {ident: float(at) + 0.001 for at, ident in map(str.split, lines)}
