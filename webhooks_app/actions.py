@@ -166,8 +166,7 @@ def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
         headers=headers,
         username=webhook.auth_username,
         password=webhook.auth_password,
-        allowed=conf.allowed_networks(),
-        require_https=conf.require_https(),
+        **conf.url_rules(),
     )
     timeout, cap = webhook.timeout, webhook.max_in_flight
     if timeout is not None and not (_is_number(timeout) and 0.1 <= timeout <= 60):

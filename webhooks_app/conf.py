@@ -8,8 +8,9 @@ import base64
 import hashlib
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -92,6 +93,39 @@ def _text(raw: Any) -> str:
     return str(raw)
 
 
+def _ports(raw: Any) -> frozenset[int]:
+    ports = frozenset(int(part) for part in _items([raw] if isinstance(raw, int) else raw))
+    if not all(1 <= port <= 65535 for port in ports):
+        raise ValueError("it must be ports from 1 to 65535")
+    return ports
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The egress proxy; `authorization` is the value of Proxy-Authorization, "" for none."""
+
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+
+
+def _proxy(raw: Any) -> Proxy | None:
+    if not raw:
+        return None
+    wrong = ValueError("it must look like http://user:password@host:3128 (http only)")
+    try:
+        parts = urlsplit(str(raw))
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme != "http" or not host or not port or parts.path.strip("/") or parts.query:
+        raise wrong
+    if parts.username is None:
+        return Proxy(host, port)
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return Proxy(host, port, "Basic " + base64.b64encode(pair).decode("ascii"))
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting: its default, how it is read, what it means (with its unit)."""
@@ -118,9 +152,27 @@ SETTINGS: dict[str, Setting] = {
     "WEBHOOKS_ALLOWED_NETWORKS": Setting(
         (), _networks, "CIDRs that may be reached although not public, comma-separated"
     ),
+    "WEBHOOKS_ALLOWED_PORTS": Setting(
+        (), _ports, "ports that may be called, comma-separated; empty: any"
+    ),
+    "WEBHOOKS_PROXY": Setting(
+        "", _proxy, "egress proxy, http://user:password@host:port; empty: none"
+    ),
     "WEBHOOKS_REQUIRE_HTTPS": Setting(False, _flag, "refuse http URLs"),
     "WEBHOOKS_RETENTION_DAYS": Setting(
         30, _whole(1, 36_500), "days that finished deliveries and their attempts are kept"
+    ),
+    "WEBHOOKS_TRUSTED_PROXIES": Setting(
+        0, _whole(0, 10), "proxies of our own whose X-Forwarded-For is believed"
+    ),
+    "WEBHOOKS_RATE_PER_TOKEN": Setting(
+        60_000, _whole(0, 10**9), "API requests a minute with one token; 0: any number"
+    ),
+    "WEBHOOKS_RATE_PER_ADDRESS": Setting(
+        120_000, _whole(0, 10**9), "API requests a minute from one address; 0: any number"
+    ),
+    "WEBHOOKS_FAILED_AUTHENTICATIONS": Setting(
+        100, _whole(0, 10**9), "wrong tokens in 15 minutes from one address; 0: any number"
     ),
     "WEBHOOKS_METRICS_TOKEN": Setting("", _text, "bearer token of /metrics; empty closes it"),
 }
@@ -195,12 +247,57 @@ def allowed_networks() -> tuple[Network, ...]:
     return networks
 
 
+def allowed_ports() -> frozenset[int]:
+    """Ports that may be called; empty for any."""
+    ports: frozenset[int] = _get("WEBHOOKS_ALLOWED_PORTS")
+    return ports
+
+
+class UrlRules(TypedDict):
+    allowed: tuple[Network, ...]
+    require_https: bool
+    ports: frozenset[int]
+
+
+def url_rules() -> UrlRules:
+    """What `rules.validators` must know of the settings to judge a URL."""
+    return UrlRules(
+        allowed=allowed_networks(), require_https=require_https(), ports=allowed_ports()
+    )
+
+
+def proxy() -> Proxy | None:
+    """The egress proxy that every exchange goes through, None for none."""
+    found: Proxy | None = _get("WEBHOOKS_PROXY")
+    return found
+
+
 def require_https() -> bool:
     return bool(_get("WEBHOOKS_REQUIRE_HTTPS"))
 
 
 def retention_days() -> int:
     return int(_get("WEBHOOKS_RETENTION_DAYS"))
+
+
+def trusted_proxies() -> int:
+    """How many proxies of our own stand in front; 0: X-Forwarded-For is not read."""
+    return int(_get("WEBHOOKS_TRUSTED_PROXIES"))
+
+
+def rate_per_token() -> int:
+    """API requests a minute with one token or of one session's user; 0: any number."""
+    return int(_get("WEBHOOKS_RATE_PER_TOKEN"))
+
+
+def rate_per_address() -> int:
+    """API requests a minute from one address; 0: any number."""
+    return int(_get("WEBHOOKS_RATE_PER_ADDRESS"))
+
+
+def failed_authentications() -> int:
+    """Wrong tokens in 15 minutes from one address; 0: any number."""
+    return int(_get("WEBHOOKS_FAILED_AUTHENTICATIONS"))
 
 
 def metrics_token() -> str:

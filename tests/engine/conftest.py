@@ -1,9 +1,47 @@
-import pytest
+import asyncio
 
+import pytest
+import uvloop
+
+from tests.certificates import client_context
+from tests.engine.exchanges import request
+from tests.receivers import StubResolver
 from webhooks_app.engine import worker
+from webhooks_app.engine.sender import Sender
 
 
 @pytest.fixture
 def drain(transactional_db, loopback):
     """Run a worker until nothing is due; returns how many exchanges it made."""
     return lambda **options: worker.run(until_empty=True, **options)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request):
+    """Runs a coroutine function with a Sender of its own: `run(f)`, `run(f, resolver=…)`."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run(scenario, **options):
+        async def main():
+            options.setdefault("resolver", StubResolver({}))
+            sender = Sender(options.pop("resolver"), ssl_context=client_context(), **options)
+            try:
+                return await scenario(sender)
+            finally:
+                await sender.close()
+                await asyncio.sleep(0.01)  # aborted lines close in the next round of the loop
+
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main())
+
+    return run
+
+
+@pytest.fixture
+def post(run, loopback):
+    """One exchange with a URL; the Outcome."""
+
+    def post(url, body=b"{}", timeout=5.0, **options):
+        return run(lambda sender: sender.send(request(url, body), timeout=timeout), **options)
+
+    return post

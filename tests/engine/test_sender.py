@@ -7,63 +7,16 @@ import threading
 import time
 
 import pytest
-import uvloop
 
-from tests.certificates import client_context
+from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Raw, Receiver, StubResolver, closed_port
 from webhooks_app.engine import pool
 from webhooks_app.engine.connection import ANSWER_LIMIT, Line
-from webhooks_app.engine.sender import Request, Sender, retry_after
+from webhooks_app.engine.sender import Sender, retry_after
 from webhooks_app.rules import failures
-from webhooks_app.rules.validators import parse_url
 
 EARLY = 2  # milliseconds: uvloop counts whole ones, its timers may fire before their time
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request):
-    """Runs a coroutine function with a Sender of its own: `run(f)`, `run(f, resolver=…)`."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def run(scenario, **options):
-        async def main():
-            options.setdefault("resolver", StubResolver({}))
-            sender = Sender(options.pop("resolver"), ssl_context=client_context(), **options)
-            try:
-                return await scenario(sender)
-            finally:
-                await sender.close()
-                await asyncio.sleep(0.01)  # aborted lines close in the next round of the loop
-
-        with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(main())
-
-    return run
-
-
-@pytest.fixture
-def post(run, loopback):
-    """One exchange with a URL; the Outcome."""
-
-    def post(url, body=b"{}", timeout=5.0, **options):
-        return run(lambda sender: sender.send(request(url, body), timeout=timeout), **options)
-
-    return post
-
-
-def request(url, body=b"{}", method="POST"):
-    place = parse_url(url)
-    head = (
-        f"{method} {place.target} HTTP/1.1\r\nHost: {place.authority}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    return Request(method, place.scheme, place.host, place.port, head, body)
-
-
-def failed(outcome):
-    """The failure as one line: its kind and the recorded message."""
-    return f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else ""
 
 
 # Success

@@ -84,8 +84,7 @@ class HeaderFormSet(BaseInlineFormSet):
             headers=[(row.cleaned_data.get("name", ""), self._value(row)) for row in rows],
             username=webhook.auth_username,
             password="",
-            allowed=conf.allowed_networks(),
-            require_https=conf.require_https(),
+            **conf.url_rules(),
         ).get("headers", {})
         if isinstance(details, list):
             raise forms.ValidationError(details)

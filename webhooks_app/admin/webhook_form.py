@@ -64,8 +64,7 @@ class WebhookForm(forms.ModelForm):
             headers=(),
             username=data.get("auth_username", ""),
             password=KEPT if self._keeps("password") else data.get("new_password") or "",
-            allowed=conf.allowed_networks(),
-            require_https=conf.require_https(),
+            **conf.url_rules(),
         )
         auth = details.get("auth", {})
         self._report("name", details.get("name"))

@@ -5,6 +5,7 @@ and what comes unasked ends the connection.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,18 @@ class Answer:
     failure: Failure | None = None
 
 
+async def open_socket(ip: str, port: int) -> socket.socket:
+    """A socket connected to that very address. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (ip, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class Line(asyncio.Protocol):
     """An open connection. `on_lost` hears of its end while no exchange runs."""
 
@@ -46,12 +59,12 @@ class Line(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         origin: Origin,
         address: str,
-        allowed: object,
+        policy: object,
         on_lost: Callable[["Line"], None],
     ) -> None:
         self.origin = origin
         self.address = address
-        self.allowed = allowed  # the networks in force when the guard let it through
+        self.policy = policy  # the settings in force when the guard let it through
         self.opened_at = perf_counter()
         self.idle_since = 0.0
         self.reusable = False

@@ -1,7 +1,8 @@
 """One exchange under one deadline: resolve → guard → connect → send → read → an Outcome.
 
 The only door out. We resolve, judge every address and open the socket to the very address that
-was judged, so that nothing can change in between; no proxy, redirect or second name look-up.
+was judged, so that nothing can change in between; no redirect or second name look-up, no proxy but
+the operator's own, and that one is told the judged address.
 """
 
 import asyncio
@@ -22,8 +23,9 @@ from .. import conf
 from ..rules import failures
 from ..rules.failures import Failure
 from ..rules.guard import is_public
-from .connection import ANSWER_LIMIT, Answer, Line
+from .connection import ANSWER_LIMIT, Answer, Line, open_socket
 from .pool import Pool
+from .proxy import ProxyFailure, open_tunnel
 from .resolver import NameFailure, Resolver
 
 __all__ = ["ANSWER_LIMIT", "Names", "Outcome", "Request", "Sender"]
@@ -110,7 +112,7 @@ class Sender:
         self._resolver: Names = resolver or self._own_resolver  # type: ignore[assignment]
         self._ssl_context = ssl_context
         self._pool = Pool()
-        self._allowed: tuple[conf.Network, ...] = ()
+        self._policy: tuple[tuple[conf.Network, ...], conf.Proxy | None] = ((), None)
         self._closed = False
 
     async def send(self, request: Request, *, timeout: float) -> Outcome:
@@ -121,8 +123,10 @@ class Sender:
             await self._exchange(
                 request, outcome, _Deadline(start + timeout, round(timeout * 1000))
             )
-        except Failed as error:
+        except (Failed, NameFailure, ProxyFailure) as error:
             outcome.failure = error.failure
+            if outcome.our_fault:
+                logger.error("an exchange failed on our side: %s", error.failure.message)
         except Exception:
             logger.exception("an exchange failed inside the sender")
             outcome.failure = failures.internal()
@@ -137,10 +141,13 @@ class Sender:
             await self._own_resolver.close()
 
     async def _exchange(self, request: Request, outcome: Outcome, deadline: _Deadline) -> None:
-        allowed = conf.allowed_networks()
-        if allowed != self._allowed:
-            self._pool.clear()  # what they let through may not be reached any more
-            self._allowed = allowed
+        ports = conf.allowed_ports()
+        if ports and request.port not in ports:
+            raise Failed(failures.port_refused(request.port))
+        policy = (conf.allowed_networks(), conf.proxy())
+        if policy != self._policy:
+            self._pool.clear()  # what it let through may not be reached any more
+            self._policy = policy
         line = self._pool.take((request.scheme, request.host, request.port))
         if line is not None:
             answer = await self._call(line, request, deadline)
@@ -163,7 +170,7 @@ class Sender:
 
     def _conclude(self, line: Line, answer: Answer, outcome: Outcome) -> None:
         if line.reusable:
-            if self._closed or line.allowed != self._allowed:
+            if self._closed or line.policy != self._policy:
                 line.drop()
             else:
                 self._pool.put(line)
@@ -185,14 +192,14 @@ class Sender:
     # A new line: resolve → guard → connect → TLS
 
     async def _open(self, request: Request, outcome: Outcome, deadline: _Deadline) -> Line:
-        allowed = self._allowed
+        policy = allowed, proxy = self._policy
         try:
             async with asyncio.timeout(deadline.seconds):
                 addresses = await self._resolve(request.host, outcome)
                 if not all(is_public(address, allowed) for address in addresses):
                     raise Failed(failures.blocked(request.host))
-                sock = await self._connect(addresses, request.port, outcome, deadline)
-                return await self._secure(sock, request, outcome, allowed)
+                sock = await self._connect(addresses, request.port, proxy, outcome, deadline)
+                return await self._secure(sock, request, outcome, policy)
         except TimeoutError:
             failure = failures.timeout(deadline.ms, connecting=True)
             if not outcome.address and outcome.dns_ms is not None:
@@ -200,15 +207,11 @@ class Sender:
             raise Failed(failure) from None
 
     async def _resolve(self, host: str, outcome: Outcome) -> Sequence[str]:
-        try:
-            return [str(ip_address(host))]
-        except ValueError:
-            pass
+        if literal := _literal(host):
+            return [literal]
         start = perf_counter()
         try:
             addresses = await self._resolver.resolve(host)
-        except NameFailure as error:
-            raise Failed(error.failure) from None
         finally:
             outcome.dns_ms = _ms(perf_counter() - start)
         if not addresses:
@@ -216,7 +219,12 @@ class Sender:
         return addresses
 
     async def _connect(
-        self, addresses: Sequence[str], port: int, outcome: Outcome, deadline: _Deadline
+        self,
+        addresses: Sequence[str],
+        port: int,
+        proxy: conf.Proxy | None,
+        outcome: Outcome,
+        deadline: _Deadline,
     ) -> socket.socket:
         """A socket connected to the first address that accepts.
 
@@ -229,8 +237,13 @@ class Sender:
             for number, ip in enumerate(addresses):
                 outcome.address = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
                 try:
-                    async with asyncio.timeout(deadline.seconds / (len(addresses) - number)):
-                        return await _connected(ip, port)
+                    seconds = deadline.seconds / (len(addresses) - number)
+                    async with asyncio.timeout(seconds):
+                        if proxy is None:
+                            return await open_socket(ip, port)
+                        return await self._tunnel(proxy, outcome.address, seconds)
+                except ProxyFailure as error:
+                    failure = error.failure
                 except OSError as error:
                     if error.errno is None:  # our own timeout, not the system's
                         failure = failures.timeout(deadline.ms, connecting=True)
@@ -240,13 +253,21 @@ class Sender:
         finally:
             outcome.connect_ms = _ms(perf_counter() - start)
 
+    async def _tunnel(self, proxy: conf.Proxy, address: str, seconds: float) -> socket.socket:
+        literal = _literal(proxy.host)
+        try:
+            known = [literal] if literal else await self._resolver.resolve(proxy.host)
+        except NameFailure as error:
+            raise ProxyFailure(failures.proxy_fault(error.failure.message)) from None
+        return await open_tunnel(proxy, known, address, seconds=seconds)
+
     async def _secure(
-        self, sock: socket.socket, request: Request, outcome: Outcome, allowed: object
+        self, sock: socket.socket, request: Request, outcome: Outcome, policy: object
     ) -> Line:
         """The connected socket as a line, after the TLS handshake where the scheme wants one."""
         loop = asyncio.get_running_loop()
         origin = (request.scheme, request.host, request.port)
-        line = Line(loop, origin, outcome.address, allowed, self._pool.forget)
+        line = Line(loop, origin, outcome.address, policy, self._pool.forget)
         secure = request.scheme == "https"
         start = perf_counter()
         try:
@@ -268,15 +289,12 @@ class Sender:
         return line
 
 
-async def _connected(ip: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
+def _literal(host: str) -> str:
+    """The address that `host` is, in one spelling; `""` for a name."""
     try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, (ip, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return str(ip_address(host))
+    except ValueError:
+        return ""
 
 
 @cache

@@ -140,6 +140,17 @@ KINDS: dict[str, Kind] = {
         "The host is, or points to, a private or reserved address.",
         "The owner needs a public address. For your own networks: WEBHOOKS_ALLOWED_NETWORKS.",
     ),
+    "port": Kind(
+        "Port not allowed",
+        "Only certain ports are called from here, and the port of the URL is none of them.",
+        "The owner needs a URL with one of these ports. For others: WEBHOOKS_ALLOWED_PORTS.",
+    ),
+    "proxy": Kind(
+        "No way through our proxy",
+        "The egress proxy of this installation did not open a connection to the address.",
+        "Status 502, 503 or 504: the receiver cannot be reached, ask its owner. Any other: a rule "
+        "of the proxy, tell operations (WEBHOOKS_PROXY).",
+    ),
     "bad_url": Kind(
         "URL not usable",
         "The stored URL or a stored header cannot be sent.",
@@ -243,6 +254,20 @@ def blocked(host: str) -> Failure:
     return Failure(
         "blocked", f"blocked: {host} is not a public address (WEBHOOKS_ALLOWED_NETWORKS)"
     )
+
+
+def port_refused(port: int) -> Failure:
+    return Failure("port", f"blocked: port {port} is not allowed (WEBHOOKS_ALLOWED_PORTS)")
+
+
+def proxy_refused(address: str, status: int) -> Failure:
+    """Our egress proxy answered that it does not connect us to `address` ("ip:port")."""
+    return Failure("proxy", f"proxy: status {status} for {address} (WEBHOOKS_PROXY)")
+
+
+def proxy_fault(detail: str) -> Failure:
+    """Our egress proxy is away or unusable: no word about any receiver."""
+    return Failure("internal", f"the egress proxy cannot be used: {detail} (WEBHOOKS_PROXY)")
 
 
 def no_such_name(host: str) -> Failure:

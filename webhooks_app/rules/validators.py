@@ -6,7 +6,7 @@ about `\\`, `@` and full-width digits; two readers of one URL are how a guard is
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
@@ -168,8 +168,14 @@ def _percent_encoded(target: str) -> str:
     )
 
 
-def url_error(url: str, *, allowed: Iterable[Network] = (), require_https: bool = False) -> str:
-    """Why `url` may not be saved, `""` when it may.
+def url_error(
+    url: str,
+    *,
+    allowed: Iterable[Network] = (),
+    require_https: bool = False,
+    ports: Collection[int] = (),
+) -> str:
+    """Why `url` may not be saved, `""` when it may. Without `ports` any port may be called.
 
     Single labels and reserved suffixes are names of internal networks: they are accepted only
     where `allowed` opens one. Addresses are judged by the guard; what a name leads to, by the
@@ -183,6 +189,8 @@ def url_error(url: str, *, allowed: Iterable[Network] = (), require_https: bool 
         return str(reason)
     if require_https and endpoint.scheme != "https":
         return "The URL must start with https:// here (WEBHOOKS_REQUIRE_HTTPS)."
+    if ports and endpoint.port not in ports:
+        return f"Port {endpoint.port} is not called from here (WEBHOOKS_ALLOWED_PORTS)."
     allowed = tuple(allowed)
     host = endpoint.host
     if ":" in host or _NUMBER.match(host.rpartition(".")[2]):
@@ -289,6 +297,7 @@ def webhook_errors(
     password: str,
     allowed: Iterable[Network],
     require_https: bool,
+    ports: Collection[int] = (),
 ) -> dict[str, Any]:
     """Everything wrong with a webhook, shaped as `details` of the error envelope; `{}` for none.
 
@@ -300,7 +309,7 @@ def webhook_errors(
         name_error = "The name must not be white space alone."
     fields = {
         "name": name_error,
-        "url": url_error(url, allowed=allowed, require_https=require_https),
+        "url": url_error(url, allowed=allowed, require_https=require_https, ports=ports),
         "token": _secret_error(token, "The token", TOKEN_LIMIT),
     }
     details: dict[str, Any] = {field: [error] for field, error in fields.items() if error}
