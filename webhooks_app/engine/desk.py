@@ -4,6 +4,7 @@ Between two turns nothing is open: no transaction, no cursor. Whatever fails her
 error leaves the worker's memory as it was; `reset` begins anew.
 """
 
+import contextlib
 import copy
 import logging
 import os
@@ -60,6 +61,7 @@ class Turn:
     breakers: Sequence[tuple[str, float, int]] = ()  # webhook, seconds open (0: closed), trips
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
+    leaving: bool = False  # the worker stops: take and claim nothing more
     held: Sequence[str] = ()  # webhooks that may be callable again
     open_breakers: Sequence[str] = ()  # breakers that people may have closed
     in_flight: int = 0
@@ -101,15 +103,24 @@ class Desk:
         self._owned: frozenset[int] = frozenset()
         self._since: datetime | None = None
         self._due_at: dict[str, float] = {}
-        self._clock_offset = timedelta(0)
+        self._clock: tuple[datetime, float] | None = None  # the database's, and monotonic seconds
         self._data_version = -1
         self._unreadable: set[str] = set()  # webhooks whose secrets no key opens
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
 
     def turn(self, turn: Turn) -> Answer:
         """Finish, look, claim. Raises DatabaseError when the database is away."""
+        answer = self._turn(turn)
+        # What was found counts only while the slots are held by the session that found it.
+        self._ownership.check()
+        return answer
+
+    def _turn(self, turn: Turn) -> Answer:
         answer = Answer()
-        if turn.busy is not None:
+        if turn.leaving:
+            self._ownership.retire(turn.busy or frozenset())
+            self._owned = frozenset()
+        elif turn.busy is not None:
             owned = self._ownership.refresh(turn.busy)
             if owned - self._owned:
                 self._due_at["scan"] = 0.0
@@ -143,8 +154,12 @@ class Desk:
         return answer
 
     def now(self) -> datetime:
-        """The database's clock: a worker whose own is wrong neither storms nor starves."""
-        return datetime.now(UTC) + self._clock_offset
+        """The database's clock: a worker whose own is wrong, or set anew, neither storms nor
+        starves."""
+        if self._clock is None:
+            return datetime.now(UTC)
+        moment, seen_at = self._clock
+        return moment + timedelta(seconds=time.monotonic() - seen_at)
 
     def _is_time(self, what: str, every: float) -> bool:
         now = time.monotonic()
@@ -312,9 +327,9 @@ class Desk:
     def _heartbeat(self, turn: Turn) -> None:
         if self._connection.vendor == "postgresql":
             with self._connection.cursor() as cursor:
-                asked = datetime.now(UTC)
+                seen_at = time.monotonic()
                 cursor.execute("SELECT clock_timestamp()")
-                self._clock_offset = cursor.fetchone()[0] - asked
+                self._clock = cursor.fetchone()[0], seen_at
         now = self.now()
         workers = Worker.objects.using(self._alias)
         workers.update_or_create(
@@ -343,6 +358,16 @@ class Desk:
         except DatabaseError:
             log.debug("closing a broken connection failed", exc_info=True)
 
+    def hang_up(self) -> None:
+        """Break the connection under a turn that never ends. Called from another thread."""
+        session = self._connection.connection
+        if self._connection.vendor == "postgresql" and session is not None:
+            with (
+                contextlib.suppress(Exception),  # broken already
+                socket.socket(fileno=os.dup(session.fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)
+
     def leave(self) -> None:
         """Give the slots away and say goodbye."""
         try:
@@ -355,22 +380,14 @@ class Desk:
 
 
 def _own_connection(alias: str) -> BaseDatabaseWrapper:
-    """A direct connection for this thread, outside any pool: its session holds the locks.
-
-    Raises DatabaseError where a pooler stands between (in transaction mode it cannot hold them).
-    """
+    """A direct connection for this thread, outside any pool: its session holds the locks."""
     shared = connections[alias]
     settings = copy.deepcopy(shared.settings_dict)
     if shared.vendor == "postgresql":
         options = settings["OPTIONS"]
         options.pop("pool", None)
-        # A cut network is noticed within 10 s on both sides.
-        options.setdefault("keepalives", 1)
-        options.setdefault("keepalives_idle", 4)
-        options.setdefault("keepalives_interval", 2)
-        options.setdefault("keepalives_count", 3)
-        options.setdefault("tcp_user_timeout", 9000)
-        options.setdefault("connect_timeout", 5)
+        for name, value in ownership.NOTICES_A_CUT.items():
+            options.setdefault(name, value)
         options.setdefault("application_name", "webhooks deliver")
         settings["CONN_MAX_AGE"] = None
     connection = type(shared)(settings, alias)

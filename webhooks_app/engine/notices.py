@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from . import queue
+from . import ownership, queue
 
 log = logging.getLogger("webhooks")
 
@@ -21,6 +21,7 @@ async def listen(alias: str, announced: Callable[[], None]) -> None:
     parameters = connections[alias].get_connection_params()
     for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
+    parameters = ownership.NOTICES_A_CUT | parameters
     backoff = 0.1
     while True:
         try:

@@ -1,22 +1,41 @@
 """Whose webhooks are whose: 64 slots, each owned by one worker at a time. No clock takes part.
 
 PostgreSQL: a slot is a session advisory lock, taken on the very connection that claims and
-finishes, so a killed worker's locks end with its session. SQLite: one worker owns all by a lock on
-a file beside the database; a second waits as a stand-by.
+finishes, so a killed worker's locks end with its session. A worker that lives but is cut off, or
+hangs, is silent: it stops sending after `worker.SILENCE_MOST`, and the server ends its session
+after twice that, whatever stands between the two. SQLite: one worker owns all by a lock on a file
+beside the database; a second waits as a stand-by.
 """
 
+import logging
 import random
+import time
 from math import ceil
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..models.webhook import SLOTS
 
+log = logging.getLogger("webhooks")
+
 ALL = frozenset(range(SLOTS))
+IDLE_MOST = 10.0  # seconds without a word after which the server ends a worker's session
+REST = 0.5  # seconds for which the slots of a worker that vanished are left alone
 _SLOT_CLASS = 0x77686B01  # first keys of our advisory locks ("whk", slots and presence)
 _PRESENCE_CLASS = 0x77686B02
+
+# A cut network is noticed within 10 s; psycopg's parameters.
+NOTICES_A_CUT: dict[str, Any] = {
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 9000,
+    "connect_timeout": 5,
+}
 
 
 class Ownership(Protocol):
@@ -24,6 +43,14 @@ class Ownership(Protocol):
 
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
         """The slots to claim from now. `busy` slots (something in flight) are never given away."""
+        ...
+
+    def check(self) -> None:
+        """Raises OperationalError when the slots went with a session that has ended."""
+        ...
+
+    def retire(self, busy: frozenset[int]) -> None:
+        """Take no more, and give away what is not busy."""
         ...
 
     def forget(self) -> None:
@@ -46,63 +73,123 @@ class AdvisoryLocks:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
+        self._session: Any = None  # the driver's connection that holds the locks
         self._held: set[int] = set()
         self._draining: set[int] = set()
-        self._present = False
+        self._resting: set[int] = set()
+        self._rest_until = 0.0  # monotonic seconds
+        self._workers = 0  # counted at the last look
+        self._has_lost = False
+        self._retires = False
 
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
+        self.check()
+        # What is marked now is still sent from until the worker has read the answer; it goes at
+        # the next look at the earliest.
+        told = frozenset(self._draining)
         with self._connection.cursor() as cursor:
-            if not self._present:
-                # A lock of its own for each worker, so that all can count who is there.
-                cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
-                self._present = True
-            cursor.execute(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
-                "AND classid = %s AND database = "
-                "(SELECT oid FROM pg_database WHERE datname = current_database())",
-                [_PRESENCE_CLASS],
-            )
-            share = ceil(SLOTS / max(1, cursor.fetchone()[0]))
+            if self._session is None:
+                self._begin(cursor)
+            share = ceil(SLOTS / self._count(cursor))
             kept = self._held - self._draining
             if len(kept) > share:
-                # The idle ones first: they can go at once.
+                # The idle ones first: they can go soon.
                 surplus = sorted(kept, key=lambda slot: slot in busy)[: len(kept) - share]
                 self._draining.update(surplus)
             elif len(kept) < share:
                 back = sorted(self._draining)[: share - len(kept)]
                 self._draining.difference_update(back)
                 self._take(cursor, share - len(kept) - len(back))
-            self._give(cursor, self._draining - busy)
-        return frozenset(self._held - self._draining)
+            self._give(cursor, (self._draining & told) - busy)
+        if time.monotonic() >= self._rest_until:
+            self._resting.clear()
+        return frozenset(self._held - self._draining - self._resting)
 
-    def _take(self, cursor: object, count: int) -> None:
+    def _begin(self, cursor: Any) -> None:
+        # Also where a proxy answers the keepalives of a worker that is gone, and for one that
+        # hangs. Half of it is left to the worker for stopping by itself.
+        cursor.execute(
+            "SELECT set_config('idle_session_timeout', %s, false), "
+            "set_config('idle_in_transaction_session_timeout', %s, false)",
+            [str(int(IDLE_MOST * 1000))] * 2,
+        )
+        # A lock of its own for each worker, so that all can count who is there.
+        cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
+        self._session = self._connection.connection
+        if self._has_lost:
+            self._rest_until = time.monotonic() + REST
+
+    def _count(self, cursor: Any) -> int:
+        """How many workers there are."""
+        cursor.execute(
+            "SELECT count(*), count(*) FILTER (WHERE pid = pg_backend_pid()) FROM pg_locks "
+            "WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2 "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            [_PRESENCE_CLASS],
+        )
+        workers, here = cursor.fetchone()
+        if not here:
+            log.error(
+                "the database session changes between statements: a pooler in transaction mode "
+                "cannot hold a worker's locks, give `webhooks deliver` a direct connection"
+            )
+            raise OperationalError("the session is not the one that holds the slots")
+        if workers < self._workers:
+            # Its session ended, but its process may live: it notices at its next word, and writes
+            # what has been answered. Claiming at once would send that again.
+            self._rest_until = time.monotonic() + REST
+        self._workers = workers
+        return int(workers)
+
+    def _take(self, cursor: Any, count: int) -> None:
         free = list(ALL - self._held)
         if count <= 0 or not free:
             return
         random.shuffle(free)  # workers that start together try different slots
-        cursor.execute(  # type: ignore[attr-defined]
+        cursor.execute(
             "SELECT slot FROM unnest(%s::int[]) AS slot "
             "WHERE pg_try_advisory_lock(%s, slot) LIMIT %s",
             [free, _SLOT_CLASS, count],
         )
-        self._held.update(row[0] for row in cursor.fetchall())  # type: ignore[attr-defined]
+        taken = {row[0] for row in cursor.fetchall()}
+        self._held |= taken
+        self._resting |= taken
 
-    def _give(self, cursor: object, slots: set[int]) -> None:
+    def _give(self, cursor: Any, slots: set[int]) -> None:
         if slots:
-            cursor.execute(  # type: ignore[attr-defined]
+            cursor.execute(
                 "SELECT pg_advisory_unlock(%s, slot) FROM unnest(%s::int[]) AS slot",
                 [_SLOT_CLASS, list(slots)],
             )
             self._held -= slots
             self._draining -= slots
 
+    def check(self) -> None:
+        if self._session is not None and self._connection.connection is not self._session:
+            # Django opens a new connection silently after one was closed under it.
+            raise OperationalError("the session that held the slots has ended")
+
+    def retire(self, busy: frozenset[int]) -> None:
+        self.check()
+        if self._session is None:
+            return
+        with self._connection.cursor() as cursor:
+            if not self._retires:
+                self._retires = True  # the others' shares grow now
+                cursor.execute("SELECT pg_advisory_unlock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
+            self._draining |= self._held
+            self._give(cursor, self._draining - busy)
+
     def forget(self) -> None:
+        self._has_lost = self._has_lost or self._session is not None
+        self._session = None
         self._held.clear()
         self._draining.clear()
-        self._present = False
+        self._resting.clear()
+        self._workers = 0
 
     def release(self) -> None:
-        if self._held or self._present:
+        if self._session is not None and self._connection.connection is self._session:
             with self._connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock_all()")
         self.forget()
@@ -125,6 +212,12 @@ class FileLock:
             return frozenset()
         self._file = file
         return ALL
+
+    def check(self) -> None:
+        """The lock is not the connection's."""
+
+    def retire(self, busy: frozenset[int]) -> None:
+        """All or nothing: it goes with the last."""
 
     def forget(self) -> None:
         """The lock is not the connection's: it stays."""

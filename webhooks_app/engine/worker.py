@@ -22,7 +22,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from .. import conf
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
-from . import calls, history, message, notices, queue
+from . import calls, history, message, notices, ownership, queue
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
 from .loop import new_event_loop
@@ -33,7 +33,11 @@ log = logging.getLogger("webhooks")
 
 BATCH_MOST = 400  # outcomes that are written at once,
 BATCH_AGE = 0.015  # or after these seconds at the latest
-SILENCE_MOST = 10.0  # seconds without the database after which nothing more is sent
+# Seconds without the database after which nothing more is sent: well before the server ends the
+# session, and with it the locks.
+SILENCE_MOST = ownership.IDLE_MOST / 2
+TURN_MOST = 30.0  # seconds for one turn; then its connection is broken and made again
+LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
 OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
 JITTER = 0.2  # ± of each delay of the retry schedule
@@ -149,10 +153,11 @@ class Worker:
         empty_looks = 0
         while not self._stopping:
             turn = self._turn()
+            asked = time.monotonic()
             try:
                 if self._desk is None:
                     self._desk = await self._in_database(self._open_desk)
-                answer: Answer = await self._in_database(self._desk.turn, turn)
+                answer = await self._ask(self._desk, turn)
             except (OperationalError, InterfaceError) as error:
                 self._take_back(turn)
                 log.warning("the database is away (%s), trying again", type(error).__name__)
@@ -163,7 +168,8 @@ class Worker:
                 backoff = min(2 * backoff, BACKOFF[1])
                 continue
             backoff = BACKOFF[0]
-            self._database_seen = time.monotonic()
+            # The beginning of the turn: after it the process may have been frozen for a while.
+            self._database_seen = asked
             self._apply(turn, answer)
             if on_start is not None and answer.owned:
                 on_start()
@@ -177,6 +183,14 @@ class Worker:
                     if empty_looks == 2:
                         return
             await self._rest()
+
+    async def _ask(self, desk: Desk, turn: Turn) -> Answer:
+        answer = asyncio.ensure_future(self._in_database(desk.turn, turn))
+        done, _ = await asyncio.wait([answer], timeout=TURN_MOST)
+        if not done:
+            log.warning("no answer from the database for %d s, connecting anew", TURN_MOST)
+            desk.hang_up()
+        return await answer
 
     def _turn(self) -> Turn:
         now = time.monotonic()
@@ -200,18 +214,23 @@ class Worker:
 
     def _take_back(self, turn: Turn) -> None:
         """What was not written must be written later: receivers have answered it already."""
-        if not turn.is_finished:
+        if turn.is_finished:
+            self._recorded(turn)
+        else:
             self._results = [*turn.finished, *self._results]
             self._finish_again = True
         self._breakers = [*turn.breakers, *self._breakers]
         self._ownership_due = 0.0
 
-    def _apply(self, turn: Turn, answer: Answer) -> None:
-        lanes = self._lanes
+    def _recorded(self, turn: Turn) -> None:
         if turn.finished:
             self._finish_again = False
         for item in turn.finished:
-            lanes.recorded(item.entry.webhook_id, item.entry.request_id)
+            self._lanes.recorded(item.entry.webhook_id, item.entry.request_id)
+
+    def _apply(self, turn: Turn, answer: Answer) -> None:
+        lanes = self._lanes
+        self._recorded(turn)
         lanes.own(answer.owned)
         for webhook_id, loaded in answer.loaded.items():
             if lane := lanes.get(webhook_id):
@@ -296,8 +315,11 @@ class Worker:
         if lane.head is None:
             outcome = Outcome(started_at=self._now(), failure=lane.failure)
         else:
-            request = message.post(lane.head, request_id=row.id, now=time.time(), body=row.body)
+            started = self._now()
+            now = started.timestamp()
+            request = message.post(lane.head, request_id=row.id, now=now, body=row.body)
             outcome = await self._sender.send(request, timeout=lane.timeout)
+            outcome.started_at = started
             self.sent += 1
         self.in_flight -= 1
         self._land_one(lane, row, outcome)
@@ -349,23 +371,33 @@ class Worker:
             self._verifying.discard(call.webhook.pk)
 
     async def _land(self) -> None:
-        """What flies is finished within its own timeout, and written."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=61)
-        for _ in range(5):
-            if not self._results or self._desk is None:
-                return
-            turn = Turn(finished=self._results, finish_again=self._finish_again)
+        """What flies is finished within its own timeout and written; slots of which nothing flies
+        are given away meanwhile."""
+        until = time.monotonic() + LANDING_MOST
+        tries = 5
+        while self._desk is not None and (self._tasks or self._results):
+            turn = Turn(
+                finished=self._results,
+                finish_again=self._finish_again,
+                leaving=True,
+                busy=self._lanes.busy(),
+            )
+            self._results = []
             try:
-                await self._in_database(self._desk.turn, turn)
-                self._results = []
+                await self._ask(self._desk, turn)
             except (OperationalError, InterfaceError):
-                if turn.is_finished:
-                    return
-                self._finish_again = True
+                self._take_back(turn)
                 await self._in_database(self._desk.reset)
+                tries -= not self._tasks
                 await asyncio.sleep(0.5)
-        log.error("%d outcomes could not be written and are sent again", len(self._results))
+            else:
+                self._recorded(turn)
+            if not tries or time.monotonic() > until:
+                break
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=0.05)
+        if self._results:
+            log.error("%d outcomes could not be written and are sent again", len(self._results))
 
 
 def run(
