@@ -46,8 +46,14 @@ prove: $(VENV)/dev.stamp ## proofs too long for every run: kills, faults, fuzzin
 	$(BIN)/python -m pytest --db=sqlite -m prove --run-prove --timeout=3600
 	$(BIN)/python -m pytest --db=postgres -m prove --run-prove --timeout=3600
 
-bench: $(VENV)/dev.stamp ## measure, print a table, write JSON
+bench: $(VENV)/dev.stamp $(VENV)-bench/stamp ## measure beside rivals, print a table, write JSON
+	@tests/install-tools.sh bench
 	$(BIN)/python -m tests.benchmarks
+
+# The rivals of the benchmark; without them the table says so.
+$(VENV)-bench/stamp: tests/benchmarks/rivals/requirements.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	-$(VENV)-bench/bin/python -m pip install --disable-pip-version-check -q -r $< && touch $@
 
 lock: $(VENV)/dev.stamp ## write requirements.lock and requirements-dev.lock anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
@@ -56,4 +62,4 @@ lock: $(VENV)/dev.stamp ## write requirements.lock and requirements-dev.lock ane
 	  --extra server --extra postgres --extra docs --group dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## remove the environment and what runs left behind (not the data)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,18 +1,32 @@
 #!/bin/sh
-# Chromium (system package) and the Node packages of the Express receiver, for the tests that use them.
+# Chromium (system package) and the Node packages of the Express receiver, for the tests that use them;
+# with the argument `bench` nginx and Redis, for the benchmark.
 # Installs what it may (root on a Debian-like system); elsewhere says what is missing and goes on:
 # the tests themselves skip, or fail where CI=true.
 set -u
 cd "$(dirname "$0")/.."
 
-if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+# install WHAT-FOR PACKAGE…: the system's packages, where we may
+install() {
+  purpose=$1; shift
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing chromium from the system's packages"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 </dev/null \
-      || echo "chromium could not be installed" >&2
+    echo "installing $* from the system's packages"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null 2>&1 </dev/null \
+      || echo "$* could not be installed" >&2
   else
-    echo "no Chromium found: install it (Debian: apt-get install chromium) to run the browser tests" >&2
+    echo "not found: $* (Debian: apt-get install $*), wanted for $purpose" >&2
   fi
+}
+
+if [ "${1:-}" = bench ]; then
+  PATH="$PATH:/usr/sbin"
+  command -v nginx >/dev/null || install "the benchmark's sink" nginx-light
+  command -v redis-server >/dev/null || install "the rivals on Celery" redis-server
+  exit 0
+fi
+
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  install "the browser tests" chromium fonts-dejavu-core
 fi
 
 if command -v npm >/dev/null; then

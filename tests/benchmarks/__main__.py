@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests import plugin
 
-from . import candidates, sink, stage
+from . import candidates, rivals, sink, stage
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 COUNT = int(os.environ.get("COUNT", "20000"))
@@ -32,7 +32,7 @@ def chosen(folder):
         "SQLite, 1 worker": candidates.durable(sqlite),
         "PostgreSQL, 1 worker": candidates.durable(postgres),
         "PostgreSQL, 2 workers": candidates.durable(postgres, 2),
-    }
+    } | rivals.rivals(postgres)
     wanted = {
         name: run
         for name, run in everything.items()
@@ -48,7 +48,7 @@ def measure():
         rounds = []
         for number in range(1, ROUNDS + 1):
             before = candidates.yardstick(receiver, COUNT)
-            results = {name: run(receiver, COUNT) for name, run in wanted.items()}
+            results = {name: tried(run, receiver) for name, run in wanted.items()}
             after = candidates.yardstick(receiver, COUNT)
             middle = {figure: (before[figure] + after[figure]) / 2 for figure in before}
             rounds.append({YARDSTICK: middle} | results)
@@ -61,6 +61,13 @@ def measure():
             "count": COUNT,
             "rounds": rounds,
         }
+
+
+def tried(run, receiver):
+    try:
+        return run(receiver, COUNT)
+    except stage.Missing as reason:
+        return {"missing": str(reason)}
 
 
 def machine():
@@ -94,6 +101,9 @@ def rows(rounds):
     """The medians of each candidate; a ratio is to the yardstick of the same round."""
     for name in rounds[0]:
         runs = [results[name] for results in rounds]
+        if "missing" in runs[0]:
+            yield name, {"spread": f"not run: {runs[0]['missing']}"}
+            continue
         figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         ratios = [
             run["per_second"] / results[YARDSTICK]["per_second"]

@@ -97,7 +97,7 @@ class _Sink:
         return f"http://127.0.0.1:{self.port}/{path}"
 
     def arrivals(self):
-        """webhook-id -> the latest possible time, in epoch seconds, at which it came to `/timed`."""
+        """webhook-id -> when it came to `/timed` at the latest, in epoch seconds."""
         time.sleep(1.2)  # the log is flushed every second
         lines = (self._folder / "arrivals").read_text().splitlines()
         return {ident: float(at) + 0.001 for at, ident in map(str.split, lines)}

@@ -22,6 +22,10 @@ POLL = 0.01  # seconds between looks at the sink
 STUCK = 60  # seconds without a receipt after which a run is given up
 
 
+class Missing(Exception):
+    """A candidate cannot run here; the sentence says why."""
+
+
 def python(*arguments, database="sqlite://:memory:", **options):
     """A Python of ours, with the settings of an installation and loopback allowed."""
     environment = os.environ | {
