@@ -405,6 +405,9 @@ class Migration(migrations.Migration):
                 ("failing_since", models.DateTimeField(blank=True, null=True)),
                 ("breaker_until", models.DateTimeField(blank=True, null=True)),
                 ("breaker_trips", models.PositiveIntegerField(default=0)),
+                ("certificate_ends_at", models.DateTimeField(blank=True, null=True)),
+                ("told", models.CharField(blank=True, default="", max_length=8)),
+                ("certificate_told", models.DateTimeField(blank=True, null=True)),
                 ("verify_asked_at", models.DateTimeField(blank=True, null=True)),
                 ("test_asked_at", models.DateTimeField(blank=True, null=True)),
             ],
@@ -487,6 +490,117 @@ class Migration(migrations.Migration):
                 "ordering": ["position", "id"],
             },
         ),
+        migrations.CreateModel(
+            name="Job",
+            fields=[
+                (
+                    "id",
+                    models.CharField(
+                        default=webhooks_app.rules.ids.new_id,
+                        editable=False,
+                        max_length=24,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "verb",
+                    models.CharField(
+                        choices=[("retry", "send again"), ("cancel", "cancel")], max_length=6
+                    ),
+                ),
+                ("selection", models.JSONField(default=dict)),
+                ("delivered_too", models.BooleanField(default=False)),
+                (
+                    "pace",
+                    models.PositiveSmallIntegerField(
+                        default=200, verbose_name="deliveries a second"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("paused", "paused"),
+                            ("stopped", "stopped"),
+                            ("done", "done"),
+                        ],
+                        default="running",
+                        max_length=7,
+                    ),
+                ),
+                ("expected", models.PositiveIntegerField(blank=True, null=True)),
+                ("first", models.CharField(max_length=24)),
+                ("last", models.CharField(max_length=24)),
+                ("place", models.CharField(blank=True, default="", max_length=24)),
+                ("done", models.PositiveIntegerField(default=0)),
+                ("skipped", models.PositiveIntegerField(default=0)),
+                ("created_by", models.CharField(blank=True, default="", max_length=150)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("step_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "running")),
+                        fields=["step_at"],
+                        name="job_running",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state__in", ["running", "paused"])),
+                        fields=["id"],
+                        name="job_open",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("finished_at__isnull", True),
+                                ("state__in", ["running", "paused"]),
+                            ),
+                            models.Q(
+                                ("finished_at__isnull", False), ("state__in", ["stopped", "done"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="job_state",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Notice",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("recipients", models.JSONField(default=list)),
+                ("subject", models.CharField(max_length=255)),
+                ("text", models.TextField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("tries", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notices",
+                        to="webhooks_app.webhook",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["id"],
+                "indexes": [models.Index(fields=["due_at"], name="notice_due")],
+            },
+        ),
         migrations.AddField(
             model_name="delivery",
             name="webhook",
@@ -526,6 +640,30 @@ class Migration(migrations.Migration):
                 condition=models.Q(("failures_in_row__gte", 5)),
                 fields=["failing_since"],
                 name="health_failing",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
+                condition=models.Q(("failures_in_row__gte", 5), ("told", "")),
+                fields=["webhook"],
+                name="health_untold",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
+                condition=models.Q(("told__gt", "")),
+                fields=["told", "failing_since"],
+                name="health_told",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
+                condition=models.Q(("certificate_ends_at__isnull", False)),
+                fields=["certificate_ends_at"],
+                name="health_certificate",
             ),
         ),
         migrations.AddIndex(
@@ -655,8 +793,16 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
+                condition=models.Q(("last_error__gt", "")),
+                fields=["webhook", "id"],
+                name="delivery_erred",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
                 condition=models.Q(("reference", ""), _negated=True),
-                fields=["webhook", "reference"],
+                fields=["reference", "webhook"],
                 name="delivery_reference",
             ),
         ),
@@ -700,6 +846,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("kind", ""), _negated=True),
                 fields=["webhook", "id"],
                 name="attempt_failed",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("kind", ""), _negated=True),
+                fields=["kind", "id"],
+                name="attempt_kind",
             ),
         ),
         migrations.AddIndex(

@@ -3,6 +3,8 @@
 from .account import AccessToken, Account
 from .delivery import Attempt, Delivery, WebhookError
 from .health import HourlyCount, WebhookHealth, Worker
+from .job import Job
+from .notice import Notice
 from .webhook import Header, Webhook
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "Delivery",
     "Header",
     "HourlyCount",
+    "Job",
+    "Notice",
     "Webhook",
     "WebhookError",
     "WebhookHealth",

@@ -86,8 +86,15 @@ class Delivery(models.Model):
                 condition=Q(state="failed"),
                 name="delivery_failed",
             ),
+            # Those whose last attempt failed: from one failure to the next.
             models.Index(
-                fields=["webhook", "reference"],
+                fields=["webhook", "id"],
+                condition=Q(last_error__gt=""),
+                name="delivery_erred",
+            ),
+            # Staff look for a reference without knowing its webhook.
+            models.Index(
+                fields=["reference", "webhook"],
                 condition=~Q(reference=""),
                 name="delivery_reference",
             ),
@@ -178,6 +185,7 @@ class Attempt(models.Model):
                 name="attempt_delivery",
             ),
             models.Index(fields=["webhook", "id"], condition=~Q(kind=""), name="attempt_failed"),
+            models.Index(fields=["kind", "id"], condition=~Q(kind=""), name="attempt_kind"),
             models.Index(fields=["started_at"], name="attempt_started"),
         ]
         constraints = [

@@ -30,6 +30,12 @@ class WebhookHealth(models.Model):
     failing_since = models.DateTimeField(null=True, blank=True)
     breaker_until = models.DateTimeField(null=True, blank=True)
     breaker_trips = models.PositiveIntegerField(default=0)
+    # When the receiver's certificate ends, as it was seen at the last TLS handshake.
+    certificate_ends_at = models.DateTimeField(null=True, blank=True)
+    # What people were told last by email: "", failing, warned or disabled; and of which end of a
+    # certificate.
+    told = models.CharField(max_length=8, blank=True, default="")
+    certificate_told = models.DateTimeField(null=True, blank=True)
     # When somebody last asked for a call by hand: once a second each.
     verify_asked_at = models.DateTimeField(null=True, blank=True)
     test_asked_at = models.DateTimeField(null=True, blank=True)
@@ -41,7 +47,23 @@ class WebhookHealth(models.Model):
                 fields=["failing_since"],
                 condition=models.Q(failures_in_row__gte=FAILING_AFTER),
                 name="health_failing",
-            )
+            ),
+            # Small, because a row leaves them as soon as people have been told.
+            models.Index(
+                fields=["webhook"],
+                condition=models.Q(failures_in_row__gte=FAILING_AFTER, told=""),
+                name="health_untold",
+            ),
+            models.Index(
+                fields=["told", "failing_since"],
+                condition=models.Q(told__gt=""),
+                name="health_told",
+            ),
+            models.Index(
+                fields=["certificate_ends_at"],
+                condition=models.Q(certificate_ends_at__isnull=False),
+                name="health_certificate",
+            ),
         ]
 
     def __str__(self) -> str:

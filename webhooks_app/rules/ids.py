@@ -23,6 +23,11 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _ID.match(text) is not None
 
 
+def first_id(moment: datetime) -> str:
+    """The smallest id that can be made from a moment on: ids begin with their time."""
+    return f"{int(moment.timestamp() * 65536):012x}" + "0" * 12
+
+
 def id_time(ident: str) -> datetime:
     """The moment an id was made, to 1/65536 s."""
     return datetime.fromtimestamp(int(ident[:12], 16) / 65536, UTC)

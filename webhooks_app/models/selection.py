@@ -1,0 +1,149 @@
+"""Which deliveries: one vocabulary for the console's lists and for the jobs that work on them.
+
+The names are those of the API's query parameters, where it has them. Values are texts, so that a
+link and a stored job can hold them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
+from django.db.models.lookups import GreaterThan
+
+from .. import conf
+from ..rules.ids import first_id, is_id
+from .delivery import Attempt, Delivery
+
+STATUS = re.compile(r"[1-9]\d\d\Z")
+STATUS_CLASS = re.compile(r"[1-5]xx\Z")
+
+
+def held(now: datetime, to_webhook: str = "webhook__") -> Q:
+    """Whose webhook may not be called now."""
+
+    def q(**lookups: object) -> Q:
+        return Q(**{to_webhook + lookup: value for lookup, value in lookups.items()})
+
+    condition = q(stopped__gt="")
+    condition |= q(health__breaker_until__isnull=False) & q(health__breaker_until__gt=now)
+    if conf.verification_required():
+        condition |= q(verified_at__isnull=True)
+    return condition
+
+
+def in_state(key: str, now: datetime) -> Q:
+    """`pending` is the stored state behind waiting, retrying and held; `due` are those of waiting
+    and retrying whose time has come; `failing` are all whose last attempt failed."""
+    pending = Q(state=Delivery.State.PENDING)
+    match key:
+        case "held":
+            return pending & held(now)
+        case "waiting":
+            return pending & ~held(now) & Q(tries=0)
+        case "retrying":
+            return pending & ~held(now) & Q(tries__gt=0)
+        case "due":
+            return pending & ~held(now) & Q(due_at__lte=now)
+        case _:
+            return Q(state=key)
+
+
+STATES = (*Delivery.State.values, "held", "waiting", "retrying", "due")
+
+
+class Place(Func):
+    """Where some bytes begin in others, from 1; 0 where they do not occur."""
+
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        needle, hay = self.get_source_expressions()
+        turned = Func(hay, needle, function="INSTR")
+        return turned.as_sql(compiler, connection)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="POSITION(%(expressions)s)", arg_joiner=" IN "
+        )
+
+
+def payload_holds(text: str) -> Q:
+    """The payload contains a text, as it stands there or as JSON writes it."""
+    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    condition = Q()
+    for form in sorted(forms):
+        needle = Value(form.encode("utf-8", "replace"), output_field=BinaryField())
+        condition |= Q(GreaterThan(Place(needle, "payload"), 0))
+    return condition
+
+
+def read_moment(text: str) -> datetime:
+    """An ISO 8601 moment; UTC where it names no offset. Raises ValueError."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(text) from None
+
+
+def _webhook(value: str, now: datetime) -> Q:
+    if not is_id(value):
+        raise ValueError(value)
+    return Q(webhook=value)
+
+
+def _state(value: str, now: datetime) -> Q:
+    if value not in STATES:
+        raise ValueError(value)
+    return in_state(value, now)
+
+
+def _status(value: str, now: datetime) -> Q:
+    if value == "none":
+        return Q(last_status__isnull=True)
+    if STATUS_CLASS.match(value):
+        first = int(value[0]) * 100
+        return Q(last_status__gte=first, last_status__lt=first + 100)
+    if STATUS.match(value):
+        return Q(last_status=int(value))
+    raise ValueError(value)
+
+
+def _kind(value: str, now: datetime) -> Q:
+    failed = Attempt.objects.failed().filter(kind=value, delivery__isnull=False)
+    return Q(pk__in=failed.order_by().values("delivery"))
+
+
+CONDITIONS: dict[str, Callable[[str, datetime], Q]] = {
+    "webhook": _webhook,
+    "account": lambda value, now: Q(webhook__account__name=value),
+    "state": _state,
+    "type": lambda value, now: Q(type=value),
+    "reference": lambda value, now: Q(reference=value),
+    "status": _status,  # of the last answer: 503, 5xx, none
+    "kind": _kind,  # an attempt failed so
+    "since": lambda value, now: Q(pk__gte=first_id(read_moment(value))),  # made from then on
+    "until": lambda value, now: Q(pk__lt=first_id(read_moment(value))),
+    "failed_since": lambda value, now: Q(
+        state=Delivery.State.FAILED, finished_at__gte=read_moment(value)
+    ),
+    "payload": lambda value, now: payload_holds(value),
+}
+
+
+def condition(name: str, value: str, now: datetime) -> Q:
+    """What one word of the vocabulary means. Raises ValueError for one that means nothing."""
+    if name not in CONDITIONS or "\0" in value:
+        raise ValueError(name)
+    return CONDITIONS[name](value, now)
+
+
+def select(words: Mapping[str, str], now: datetime) -> "QuerySet[Delivery]":
+    """The deliveries that all words hold for. Raises ValueError."""
+    rows: QuerySet[Delivery] = Delivery.objects.all()
+    for name, value in words.items():
+        rows = rows.filter(condition(name, value, now))
+    return rows
