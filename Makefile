@@ -35,12 +35,13 @@ test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser a
 check: $(VENV)/dev.stamp ## the fast tests: SQLite, no browser (under a minute)
 	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser and not node and not slow"
 
-lint: $(VENV)/dev.stamp ## style, types, import directions, migrations
+lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(LINT_ENV) $(BIN)/mypy
 	$(BIN)/lint-imports
 	$(LINT_ENV) $(BIN)/python manage.py makemigrations --check --dry-run
+	.ci/audit
 
 prove: $(VENV)/dev.stamp ## proofs too long for every run: kills, faults, fuzzing
 	$(BIN)/python -m pytest --db=sqlite -m prove --run-prove --timeout=3600

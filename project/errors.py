@@ -5,9 +5,17 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+from django.views.debug import SafeExceptionReporterFilter
 
 from webhooks_app.api.errors import envelope
 from webhooks_app.api.rendering import wants_html
+
+
+class AlwaysMasked(SafeExceptionReporterFilter):
+    """Values marked as sensitive are masked in reports of errors under DEBUG as well."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        return True
 
 
 def _handler(status: int, message: str, page: Callable[..., HttpResponse]) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -34,6 +35,17 @@ if not SECRET_KEY:
     SECRET_KEY = "insecure-development-key-for-DEBUG-only-" + "x" * 20
 ALLOWED_HOSTS = read(env.list, "ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = read(env.list, "CSRF_TRUSTED_ORIGINS", [])
+if not DEBUG:  # judged here, because system checks do not run under ASGI and WSGI
+    if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or "insecure-" in SECRET_KEY:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is too short or a default: outside DEBUG it must be at least 50 random "
+            "characters, for instance of: python -c 'import secrets; "
+            "print(secrets.token_urlsafe(50))'"
+        )
+    if not ALLOWED_HOSTS or any(host.startswith("*") for host in ALLOWED_HOSTS):
+        raise ImproperlyConfigured(
+            "ALLOWED_HOSTS must name the hosts of the site: outside DEBUG it takes no wildcard."
+        )
 
 INSTALLED_APPS = [
     "webhooks_app",
@@ -47,10 +59,13 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "csp",
+    "axes",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -58,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -92,6 +108,10 @@ elif _database["ENGINE"].endswith("postgresql"):
     # Without a pool a burst of requests runs into max_connections.
     _database["CONN_MAX_AGE"] = 0
     _options.setdefault("pool", {"min_size": 1, "max_size": 8, "timeout": 20})
+
+# What limits count in. In the memory of a process the counts are its own: several web processes
+# want a shared one.
+CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://?max_entries=100000")}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -133,9 +153,69 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
+# --- the browser's side of security
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "object-src": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+# A default filter masks marked values in reports of errors outside DEBUG only.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "project.errors.AlwaysMasked"
+
+# Behind proxies their X-Forwarded-For and X-Forwarded-Proto are believed; see `operations.md`.
+_proxies = read(env.int, "WEBHOOKS_TRUSTED_PROXIES", 0)
+HTTPS = read(env.bool, "HTTPS", False)
+if HTTPS:
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, without TLS
+    SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", 365 * 86400)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    if _proxies:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# W021 wants `preload`, which speaks for a whole registered domain: not for one site to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# --- log-ins: failed ones are counted in the database, by address
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# By address and not by user name, or a stranger could lock every staff member out.
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_CLIENT_IP_CALLABLE = "project.log_in.address"
+AXES_USERNAME_CALLABLE = "project.log_in.user_name"
+AXES_LOCKOUT_CALLABLE = "project.log_in.locked_out"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True  # only failures are kept, and only while they count
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# --- logs: one line each on standard error
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"django": {"handlers": [], "level": "WARNING", "propagate": True}},
+}
 
 # Every WEBHOOKS_* variable goes on as it is: webhooks_app/conf.py reads and judges them all.
 for _name in os.environ:

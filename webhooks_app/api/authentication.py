@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from ..models import AccessToken, Account, Delivery, Webhook
 from ..models.delivery import DeliveryQuerySet
 from ..models.webhook import WebhookQuerySet
+from . import throttling
 from .errors import Problem, invalid
 
 _BEARER = re.compile(r"bearer(?: +(?P<secret>.*?))? *\Z", re.IGNORECASE | re.DOTALL)
@@ -50,6 +51,11 @@ class Caller:
     def deliveries(self) -> DeliveryQuerySet:
         raise NotImplementedError
 
+    @property
+    def key(self) -> str:
+        """What its requests are counted by."""
+        raise NotImplementedError
+
     def account(self) -> Account:
         """The account that a new webhook belongs to. Raises Problem 400 when it is not clear."""
         raise NotImplementedError
@@ -68,6 +74,10 @@ class TokenCaller(Caller):
 
     def deliveries(self) -> DeliveryQuerySet:
         return Delivery.objects.for_account(self.token.account)
+
+    @property
+    def key(self) -> str:
+        return f"token:{self.token.pk}"
 
     def account(self) -> Account:
         return self.token.account
@@ -99,6 +109,10 @@ class SessionCaller(Caller):
     def deliveries(self) -> DeliveryQuerySet:
         return Delivery.objects.filter(webhook__in=self.webhooks())
 
+    @property
+    def key(self) -> str:
+        return f"user:{self.user.pk}"
+
     def account(self) -> Account:
         if self.chosen is not None:
             return self.chosen
@@ -126,6 +140,7 @@ class BearerAuthentication(BaseAuthentication):
             return None
         token = AccessToken.objects.for_secret(match["secret"] or "")
         if token is None:
+            throttling.wrong_token(request._request)
             raise exceptions.AuthenticationFailed(
                 "The access token is unknown, revoked or expired."
             )

@@ -15,7 +15,7 @@ from rest_framework.viewsets import ViewSet
 
 from ..models import Delivery, Webhook
 from ..rules.ids import is_id, timestamp
-from . import body, errors, rendering, schema
+from . import body, errors, rendering, schema, throttling
 from .authentication import BearerAuthentication, Caller, Need, SessionAuthentication
 
 
@@ -31,7 +31,7 @@ class Allowed(BasePermission):
 
 
 class ApiViewSet(ViewSet):
-    """Judges in this order: 401, 404 (not yours), 403, then the verb's own 400 and 409.
+    """Judges in this order: 429, 401, 404 (not yours), 403, then the verb's own 400 and 409.
 
     `needs` names what each action asks for; `target` says what the id in the path is.
     """
@@ -72,8 +72,10 @@ class ApiViewSet(ViewSet):
             request
         )
         request.version, request.versioning_scheme = None, None
+        throttling.count_address(request._request)
         if not isinstance(request.auth, Caller):
             raise NotAuthenticated
+        throttling.count_caller(self.caller.key)
         if "id" in kwargs:
             self.find(kwargs["id"])
         self.check_permissions(request)

@@ -28,12 +28,12 @@ MEANINGS = {
     411: "A chunked body, which this server cannot read.",
     413: "The body is larger than 1 MiB.",
     415: "The body is not application/json.",
-    429: "Too soon after the last one.",
+    429: "Too many requests, wrong tokens, or calls of one webhook; wait `Retry-After` seconds.",
     502: "The receiver failed; the message is what the error history records.",
     503: "The breaker is open, or we are busy; try again after `Retry-After` seconds.",
     504: "The receiver did not answer in time.",
 }
-_ALWAYS = (401, 403, 503)
+_ALWAYS = (401, 403, 429, 503)
 _WITH_BODY = (400, 411, 413, 415)
 _RETRY = (429, 503)
 

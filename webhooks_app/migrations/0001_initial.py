@@ -359,6 +359,67 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="FailedAuthentication",
+            fields=[
+                ("address", models.CharField(max_length=45, primary_key=True, serialize=False)),
+                ("since", models.DateTimeField()),
+                ("count", models.PositiveIntegerField(default=1)),
+            ],
+            options={
+                "indexes": [models.Index(fields=["since"], name="failedauthentication_since")],
+            },
+        ),
+        migrations.CreateModel(
+            name="AuditEntry",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("by", models.CharField(max_length=150)),
+                (
+                    "door",
+                    models.CharField(
+                        choices=[
+                            ("api", "API"),
+                            ("admin", "admin"),
+                            ("command", "command"),
+                            ("python", "Python"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
+                ("action", models.CharField(max_length=255)),
+                ("kind", models.CharField(max_length=32)),
+                ("target", models.CharField(max_length=64)),
+                ("name", models.CharField(blank=True, default="", max_length=255)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="webhooks_app.account",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "audit entries",
+                "ordering": ["-id"],
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(fields=["account", "id"], name="auditentry_account"),
+                    models.Index(fields=["target", "id"], name="auditentry_target"),
+                    models.Index(fields=["by", "id"], name="auditentry_by"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="WebhookError",
             fields=[],
             options={

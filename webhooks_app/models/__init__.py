@@ -1,6 +1,7 @@
 """The nouns: account (who), webhook (what is called), delivery (what was sent), health."""
 
-from .account import AccessToken, Account
+from .account import AccessToken, Account, FailedAuthentication
+from .audit import Actor, AuditEntry
 from .delivery import Attempt, Delivery, WebhookError
 from .health import HourlyCount, WebhookHealth, Worker
 from .job import Job
@@ -10,8 +11,11 @@ from .webhook import Header, Webhook
 __all__ = [
     "AccessToken",
     "Account",
+    "Actor",
     "Attempt",
+    "AuditEntry",
     "Delivery",
+    "FailedAuthentication",
     "Header",
     "HourlyCount",
     "Job",

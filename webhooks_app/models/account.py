@@ -8,10 +8,11 @@ from typing import Self
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+FAILURES_COUNTED = timedelta(minutes=15)  # for which wrong tokens of an address count
 TOKEN_PREFIX = "whk_"  # noqa: S105  (a prefix that secret scanners can look for)
 
 
@@ -123,3 +124,38 @@ class AccessToken(models.Model):
 
     def revoke(self) -> None:
         type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(revoked_at=Now())
+
+
+class FailedAuthenticationQuerySet(models.QuerySet["FailedAuthentication"]):
+    def note(self, address: str, limit: int) -> float:
+        """One more from this address; 0, or the seconds to wait when there were `limit` already.
+
+        Past the limit nothing more is written.
+        """
+        now = timezone.now()
+        open_since = now - FAILURES_COUNTED
+        row = self.filter(address=address, since__gt=open_since).first()
+        if row is None:
+            self.filter(since__lte=open_since).delete()
+            self.update_or_create(address=address, defaults={"since": now, "count": 1})
+            return 0
+        if row.count >= limit:
+            return (row.since - open_since).total_seconds()
+        self.filter(pk=row.pk).update(count=F("count") + 1)
+        return 0
+
+
+class FailedAuthentication(models.Model):
+    """How many wrong access tokens came from an address (an IPv6 /64) since a moment."""
+
+    address = models.CharField(primary_key=True, max_length=45)
+    since = models.DateTimeField()
+    count = models.PositiveIntegerField(default=1)
+
+    objects = FailedAuthenticationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["since"], name="failedauthentication_since")]
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.count}"

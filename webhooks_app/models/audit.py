@@ -1,0 +1,92 @@
+"""AuditEntry: who changed what, by which door. Written with the change, never changed itself."""
+
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from .account import AccessToken, Account
+from .delivery import Delivery
+from .webhook import Webhook
+
+
+class Actor(str):
+    """The name of who asks, and the door: the API, the admin, a command; a plain str is Python.
+
+    It is text, so it goes wherever the verbs take `by`.
+    """
+
+    __slots__ = ("door",)
+    door: str
+
+    def __new__(cls, name: str, door: str) -> "Actor":
+        actor = super().__new__(cls, name[:150])
+        actor.door = door
+        return actor
+
+
+class AuditEntryManager(models.Manager["AuditEntry"]):
+    def note(self, by: str, action: str, target: Any, account: Account | None = None) -> None:
+        """One line: `by` did `action` (words, never a value) to `target`, a row of ours or a user.
+
+        Without a name nobody in particular did it, and nothing is noted.
+        """
+        if not by:
+            return
+        match target:
+            case Webhook() | AccessToken():
+                account_id: int | None = target.account_id
+            case Delivery():
+                account_id = target.webhook.account_id
+            case Account():
+                account_id = target.pk
+            case _:
+                account_id = account.pk if account else None
+        self.create(
+            by=by[:150],
+            door=getattr(by, "door", AuditEntry.Door.PYTHON),
+            action=action[:255],
+            kind=target._meta.model_name,
+            target=str(target.pk)[:64],
+            name=str(target)[:255],
+            account_id=account_id,
+        )
+
+
+class AuditEntry(models.Model):
+    """A change that a person or a program asked for: webhooks, deliveries, tokens, accounts, staff.
+
+    It holds names and words, no secret and no value that was typed into a field.
+    """
+
+    class Door(models.TextChoices):
+        API = "api", "API"
+        ADMIN = "admin", "admin"
+        COMMAND = "command", "command"
+        PYTHON = "python", "Python"
+
+    at = models.DateTimeField(default=timezone.now)
+    by = models.CharField(max_length=150)
+    door = models.CharField(max_length=7, choices=Door)
+    action = models.CharField(max_length=255)
+    kind = models.CharField(max_length=32)
+    target = models.CharField(max_length=64)
+    name = models.CharField(max_length=255, blank=True, default="")
+    account = models.ForeignKey(
+        Account, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+
+    objects = AuditEntryManager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "audit entries"
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["account", "id"], name="auditentry_account"),
+            models.Index(fields=["target", "id"], name="auditentry_target"),
+            models.Index(fields=["by", "id"], name="auditentry_by"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.action}"
