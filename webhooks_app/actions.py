@@ -228,7 +228,10 @@ def close_breaker(webhook: Webhook, *, by: str = "") -> None:
 def clear_error(webhook: Webhook, *, by: str = "") -> None:
     """Forget the last noted error; the error history stays."""
     WebhookHealth.objects.filter(webhook=webhook.pk).update(
-        last_error_at=None, last_error_message="", last_error_kind=""
+        last_error_at=None,
+        last_error_message="",
+        last_error_kind="",
+        error_cleared_at=timezone.now(),
     )
 
 

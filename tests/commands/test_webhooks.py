@@ -10,7 +10,16 @@ from django.utils import timezone
 
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
-from webhooks_app.models import AccessToken, Account, Attempt, Delivery, Webhook, Worker
+from webhooks_app.models import (
+    AccessToken,
+    Account,
+    Attempt,
+    Delivery,
+    HourlyCount,
+    Webhook,
+    WebhookHealth,
+    Worker,
+)
 
 
 def run(*arguments, code=0):
@@ -355,3 +364,25 @@ class TestPurge:
     def test_wrong_ages(self, age):
         with pytest.raises(CommandError):
             call_command("webhooks", "purge", "--older-than", age)
+
+
+@pytest.mark.django_db
+class TestRebuildCounts:
+    def test_counts_the_attempts_and_says_how_many(self):
+        webhook = WebhookFactory()
+        AttemptFactory(webhook=webhook, status=200)
+        AttemptFactory(webhook=webhook, kind="http_500", message="no", status=500)
+
+        said = run("rebuild-counts")
+
+        assert said == "1 hour looked at, 1 hourly count written, health of 1 webhook\n"
+        assert HourlyCount.objects.get(webhook=webhook).failed == 1
+        assert WebhookHealth.objects.get(webhook=webhook).failures_in_row == 1
+
+    def test_since_and_json(self):
+        AttemptFactory(started_at=timezone.now() - timedelta(hours=5))
+        AttemptFactory()
+
+        shown = json.loads(run("rebuild-counts", "--since", "2h", "--json"))
+
+        assert shown == {"hours": 1, "hourlyCounts": 1, "webhooks": 2}

@@ -62,7 +62,7 @@ _NO_COUNTS = (0,) * len(COUNT_COLUMNS)
 _DELIVERED, _FAILED, _FIRST_LATENCY = 2, 3, 4  # places in such a row
 _LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
 # Verifications and tests are noted, but say nothing about how a webhook does.
-_COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
+COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ def _health_row(webhook_id: str, entries: list[Entry]) -> tuple[Any, ...]:
     for entry in entries:
         if entry.failure is not None:
             last_error = entry
-            if entry.exchange in _COUNTING:
+            if entry.exchange in COUNTING:
                 failures += 1
                 first_failure_at = first_failure_at or entry.ended_at
         elif entry.exchange != Attempt.Exchange.VERIFICATION:
@@ -198,7 +198,7 @@ def _count_rows(entries: list[Entry]) -> list[list[Any]]:
     """One row a webhook and hour, sorted so that two writers never deadlock."""
     by_hour: dict[tuple[str, datetime], list[Any]] = {}
     for entry in entries:
-        if entry.exchange not in _COUNTING:
+        if entry.exchange not in COUNTING:
             continue
         outcome = entry.outcome
         key = (entry.webhook_id, hour_of(outcome.started_at))

@@ -29,7 +29,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from .. import conf
-from ..models import Attempt, Delivery, Webhook, WebhookHealth
+from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth
 from . import history, rows
 
 _D = Delivery._meta.db_table
@@ -184,7 +184,11 @@ def start(webhook_id: str) -> bool:
         if started:
             # Else the next single failure would stop it again.
             WebhookHealth.objects.filter(pk=webhook_id).update(
-                failures_in_row=0, failing_since=None, breaker_until=None, breaker_trips=0
+                failures_in_row=0,
+                failing_since=None,
+                run_cleared_at=timezone.now(),
+                breaker_until=None,
+                breaker_trips=0,
             )
     announce(router.db_for_write(Webhook))
     return bool(started)
@@ -443,27 +447,32 @@ def _finish_row(item: Finished) -> tuple[Any, ...]:
 
 # --- what time does ---------------------------------------------------------------------------
 
+HOURS_KEPT = timedelta(days=30)  # at least: what screens look back at
+
 
 def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) -> dict[str, int]:
     """Remove what finished longer ago than `older_than`, and give up what was held that long.
 
     Deliveries that are pending stay, unless their webhook is held: those are cancelled with the
-    reason "held too long". Returns how many of each. Deletes `at_once` rows a transaction.
+    reason "held too long". Hourly counts stay for 30 days at least. Returns how many of each.
+    Deletes `at_once` rows a transaction.
     """
     before = timezone.now() - older_than
     finished = Delivery.objects.exclude(state=Delivery.State.PENDING).filter(finished_at__lt=before)
     loose = Attempt.objects.filter(delivery__isnull=True, started_at__lt=before)
     held = Delivery.objects.pending().filter(due_at__lt=before)
     held = held.exclude(webhook__in=callable_webhooks())
+    hours = HourlyCount.objects.filter(hour__lt=min(before, timezone.now() - HOURS_KEPT))
     if dry_run:
         return {
             "deliveries": finished.count(),
             "attempts": loose.count()
             + Attempt.objects.filter(delivery__in=finished.values("pk")).count(),
             "held too long": held.count(),
+            "hourly counts": hours.count(),
         }
     cancelled = _cancel(held, "held too long")
-    removed = {"deliveries": 0, "attempts": 0, "held too long": cancelled}
+    removed = {"deliveries": 0, "attempts": 0, "held too long": cancelled, "hourly counts": 0}
     while ids := list(finished.values_list("pk", flat=True)[:at_once]):
         with transaction.atomic(using=router.db_for_write(Delivery)):
             removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
@@ -471,6 +480,8 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
             removed["deliveries"] += finished.filter(pk__in=ids).delete()[0]
     while numbers := list(loose.values_list("pk", flat=True)[:at_once]):
         removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
+    while (hour := hours.order_by("hour").values_list("hour", flat=True).first()) is not None:
+        removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
     gone = Webhook.objects.filter(deleted_at__lt=before)
     gone.filter(deliveries__isnull=True, attempts__isnull=True).delete()
     return removed

@@ -1,4 +1,4 @@
-"""The verbs of upkeep: `create-token`, `purge`."""
+"""The verbs of upkeep: `create-token`, `purge`, `rebuild-counts`."""
 
 from argparse import ArgumentTypeError
 from datetime import timedelta
@@ -8,10 +8,10 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from webhooks_app import conf
-from webhooks_app.engine import queue
+from webhooks_app.engine import queue, recount
 from webhooks_app.models import AccessToken, Account
 
-from .terminal import Console, duration, wrong_usage
+from .terminal import Console, count, duration, moment, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -44,6 +44,19 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say how many")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(run=purge)
+
+    parser = verbs.add_parser(
+        "rebuild-counts",
+        help="hourly counts and health once more, from the attempts",
+        description="Counts the hours anew, and takes the last error, last success and run of "
+        "failures of every webhook from its attempts. Workers may go on meanwhile. Hours beyond "
+        "the retention stay as they are.",
+    )
+    parser.add_argument(
+        "--since", type=moment, metavar="2h|DATE", help="which hours; default: all that are kept"
+    )
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(run=rebuild_counts)
 
 
 def days(text: str) -> timedelta:
@@ -86,4 +99,23 @@ def purge(console: Console, options: dict[str, Any]) -> int:
         return 0
     for what, number in numbers.items():
         console.line(f"{what}: {number:,}{' would go' if options['dry_run'] else ''}")
+    return 0
+
+
+def rebuild_counts(console: Console, options: dict[str, Any]) -> int:
+    hours = counts = webhooks = 0
+    with console.progress("Counting") as step:
+        for what, number in recount.rebuild(options["since"]):
+            if what == "hours":
+                hours, counts = hours + 1, counts + number
+            else:
+                webhooks += number
+            step()
+    if options["json"]:
+        console.json({"hours": hours, "hourlyCounts": counts, "webhooks": webhooks})
+    else:
+        console.line(
+            f"{count(hours, 'hour')} looked at, {count(counts, 'hourly count')} written, "
+            f"health of {count(webhooks, 'webhook')}"
+        )
     return 0

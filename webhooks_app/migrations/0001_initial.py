@@ -466,6 +466,8 @@ class Migration(migrations.Migration):
                 ("failing_since", models.DateTimeField(blank=True, null=True)),
                 ("breaker_until", models.DateTimeField(blank=True, null=True)),
                 ("breaker_trips", models.PositiveIntegerField(default=0)),
+                ("run_cleared_at", models.DateTimeField(blank=True, null=True)),
+                ("error_cleared_at", models.DateTimeField(blank=True, null=True)),
                 ("certificate_ends_at", models.DateTimeField(blank=True, null=True)),
                 ("told", models.CharField(blank=True, default="", max_length=8)),
                 ("certificate_told", models.DateTimeField(blank=True, null=True)),

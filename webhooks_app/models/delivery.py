@@ -1,6 +1,6 @@
 """Delivery (what is to be sent), Attempt (every exchange), WebhookError (those that failed)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import models
@@ -201,6 +201,10 @@ class Attempt(models.Model):
     @property
     def ok(self) -> bool:
         return not self.kind
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.started_at + timedelta(milliseconds=self.duration_ms)
 
     @property
     def why(self) -> str:

@@ -30,6 +30,9 @@ class WebhookHealth(models.Model):
     failing_since = models.DateTimeField(null=True, blank=True)
     breaker_until = models.DateTimeField(null=True, blank=True)
     breaker_trips = models.PositiveIntegerField(default=0)
+    # What a person cleared; the attempts before it say nothing of it any more.
+    run_cleared_at = models.DateTimeField(null=True, blank=True)
+    error_cleared_at = models.DateTimeField(null=True, blank=True)
     # When the receiver's certificate ends, as it was seen at the last TLS handshake.
     certificate_ends_at = models.DateTimeField(null=True, blank=True)
     # What people were told last by email: "", failing, warned or disabled; and of which end of a

@@ -1,0 +1,54 @@
+"""A killed worker leaves counts and health as the attempts tell them."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.promises.test_kill import FILL
+from tests.receivers import Answer, Receiver
+
+WRITTEN = """
+import json
+from django.core.serializers import serialize
+from webhooks_app.engine import recount
+from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
+def written():
+    return [list(HourlyCount.objects.values()), list(WebhookHealth.objects.values())]
+before = written()
+HourlyCount.objects.all().delete()
+WebhookHealth.objects.update(failures_in_row=0, failing_since=None, last_error_message="")
+for _ in recount.rebuild():
+    pass
+counted = sum(row["delivered"] + row["failed"] for row in before[0])
+print(json.dumps({"same": before == written(), "counted": counted,
+                  "attempts": Attempt.objects.count()}))
+"""
+
+
+def often_well(request):
+    return Answer(500 if request.json["n"] // 2 % 3 == 0 else 200, delay=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_counts_agree_with_the_attempts_after_a_kill(site):  # noqa: F811
+    """A third of the answers are failures, and the worker dies in the middle of its batches."""
+    with Receiver(often_well) as receiver:
+        site.webhook(f"{receiver.url}/a")
+        site.webhook(f"{receiver.url}/b")
+        site.manage("shell", "-v", "0", "-c", FILL.format(count=200))
+        worker = site.start("webhooks", "deliver", "--concurrency", "20")
+        deadline = time.monotonic() + 20
+        while len(receiver.requests) < 50 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait(10)
+        site.manage("webhooks", "deliver", "--until-empty")
+
+    shown = json.loads(site.manage("shell", "-v", "0", "-c", WRITTEN).splitlines()[-1])
+
+    assert shown["attempts"] >= 200
+    assert shown == {"same": True, "counted": shown["attempts"], "attempts": shown["attempts"]}

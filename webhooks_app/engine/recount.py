@@ -1,0 +1,138 @@
+"""Hourly counts and health once more, from the attempts they were made of.
+
+For a database that was restored in part or written to by hand: what `history.record` keeps beside
+the attempts must say the same as the attempts do. Workers may go on meanwhile.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.db import connections, router, transaction
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.utils import timezone
+
+from .. import conf
+from ..models import Attempt, HourlyCount, WebhookHealth
+from ..models.health import LATENCY_COLUMNS, hour_of
+from .history import COUNTING
+
+_WEBHOOKS_AT_ONCE = 200
+_HOUR = timedelta(hours=1)
+
+
+def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
+    """Count the hours since a moment anew, then the health of every webhook.
+
+    Each step is a transaction of its own, an hour or 200 webhooks, and yields what was written:
+    `("hours", rows)` or `("webhooks", rows)`. Hours beyond the retention are left as they are:
+    their attempts are gone.
+    """
+    kept = timezone.now() - timedelta(days=conf.retention_days())
+    hour = _next_hour(hour_of(kept if since is None else max(since, kept)))
+    while hour is not None:
+        yield "hours", count_hour(hour)
+        hour = _next_hour(hour + _HOUR)
+    last = ""
+    while found := _next_webhooks(last):
+        yield "webhooks", follow_health(found)
+        last = found[-1]
+
+
+def _next_hour(hour: datetime) -> datetime | None:
+    """The first hour from this one on that has attempts or counts."""
+    attempts = Attempt.objects.filter(started_at__gte=hour).order_by("started_at")
+    counts = HourlyCount.objects.filter(hour__gte=hour).order_by("hour")
+    found = [
+        *attempts.values_list("started_at", flat=True)[:1],
+        *counts.values_list("hour", flat=True)[:1],
+    ]
+    return hour_of(min(found)) if found else None
+
+
+def count_hour(hour: datetime) -> int:
+    """Count one hour anew; returns how many webhooks had an attempt in it."""
+    alias = router.db_for_write(HourlyCount)
+    attempts = Attempt.objects.using(alias).filter(
+        started_at__gte=hour, started_at__lt=hour + _HOUR, exchange__in=COUNTING
+    )
+    with transaction.atomic(using=alias):
+        if connections[alias].vendor == "postgresql":
+            # Whoever is recording has committed after this, or comes with his counts later on.
+            with connections[alias].cursor() as cursor:
+                table = HourlyCount._meta.db_table
+                cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        HourlyCount.objects.using(alias).filter(hour=hour).delete()
+        counted = attempts.order_by().values("webhook_id").annotate(**_counts())
+        rows = [HourlyCount(hour=hour, **row) for row in counted.iterator()]
+        HourlyCount.objects.using(alias).bulk_create(rows, batch_size=1000)
+    return len(rows)
+
+
+def _counts() -> dict[str, Count]:
+    counts = {
+        "delivered": Count("pk", filter=Q(kind="")),
+        "failed": Count("pk", filter=~Q(kind="")),
+    }
+    lower = -1
+    for name, bound in LATENCY_COLUMNS:
+        within = Q(status__isnull=False, duration_ms__gt=lower)
+        if bound is not None:
+            within &= Q(duration_ms__lte=bound)
+            lower = bound
+        counts[name] = Count("pk", filter=within)
+    return counts
+
+
+def _next_webhooks(after: str) -> list[str]:
+    rows = WebhookHealth.objects.filter(pk__gt=after).order_by("pk")
+    return list(rows.values_list("pk", flat=True)[:_WEBHOOKS_AT_ONCE])
+
+
+def follow_health(webhook_ids: list[str]) -> int:
+    """Take the health of these webhooks from their attempts; returns how many have any.
+
+    What a person cleared stays cleared.
+    """
+    alias = router.db_for_write(WebhookHealth)
+    healths = WebhookHealth.objects.using(alias).filter(pk__in=webhook_ids).order_by("pk")
+    own = Attempt.objects.using(alias).filter(webhook=OuterRef("pk")).order_by("-id").values("id")
+    with transaction.atomic(using=alias):
+        # The lock first: what was recorded before it is seen by every statement after it.
+        rows = {health.pk: health for health in healths.select_for_update()}
+        newest = healths.values_list(
+            "pk",
+            Subquery(own[:1]),
+            Subquery(own.filter(kind="").exclude(exchange=Attempt.Exchange.VERIFICATION)[:1]),
+            Subquery(own.exclude(kind="")[:1]),
+        )
+        found = [(rows[pk], *idents) for pk, *idents in newest if idents[0] is not None]
+        wanted = {ident for _, *idents in found for ident in idents if ident is not None}
+        attempts = Attempt.objects.using(alias).defer("answer").in_bulk(wanted)
+        for health, last, success, error in found:
+            _follow(health, attempts[last], attempts.get(success), attempts.get(error))
+            health.save(using=alias)
+    return len(found)
+
+
+def _follow(
+    health: WebhookHealth, newest: Attempt, success: Attempt | None, error: Attempt | None
+) -> None:
+    health.last_attempt_at = newest.ended_at
+    if success is not None:
+        health.last_success_at = success.ended_at
+    if error is not None and not _before(error, health.error_cleared_at):
+        health.last_error_at = error.ended_at
+        health.last_error_message = error.message
+        health.last_error_kind = error.kind
+    run = Attempt.objects.filter(
+        webhook=health.pk, exchange__in=COUNTING, id__gt=success.pk if success else 0
+    ).failed()
+    if health.run_cleared_at is not None:
+        run = run.filter(started_at__gt=health.run_cleared_at)
+    first = run.order_by("id").defer("answer").first() if error else None
+    health.failures_in_row = run.count() if first else 0
+    health.failing_since = first.ended_at if first else None
+
+
+def _before(attempt: Attempt, moment: datetime | None) -> bool:
+    return moment is not None and attempt.started_at <= moment
