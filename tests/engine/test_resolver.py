@@ -1,63 +1,14 @@
 """The resolver against a name server of the test's own on loopback, on both event loops."""
 
 import asyncio
-import socket
-import struct
-import threading
 import time
 
 import pytest
 import uvloop
 
+from tests.nameserver import AAAA, A, NameServer
 from webhooks_app.engine import resolver as module
 from webhooks_app.engine.resolver import NameFailure, Resolver
-
-A, AAAA = 1, 28
-
-
-class NameServer:
-    """Answers `records[(name, type)]` (packed addresses) or a response code; None is silence."""
-
-    def __init__(self, records):
-        self.records = records
-        self.asked = []
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-
-    def __enter__(self):
-        self.socket.bind(("127.0.0.1", 0))
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self.socket.sendto(b"", self.address)
-        self.thread.join()
-        self.socket.close()
-
-    @property
-    def address(self):
-        return self.socket.getsockname()
-
-    def serve(self):
-        while True:
-            query, client = self.socket.recvfrom(4096)
-            if not query:
-                return
-            labels, at = [], 12
-            while query[at]:
-                labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
-                at += 1 + query[at]
-            name, kind = ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])[0]
-            self.asked.append(name)
-            found = self.records.get((name, kind), self.records.get(name, 3))
-            if found is None:
-                continue
-            code, addresses = (found, []) if isinstance(found, int) else (0, found)
-            head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(addresses), 0, 0)
-            answers = b"".join(
-                b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(a)) + a for a in addresses
-            )
-            self.socket.sendto(head + query[12 : at + 5] + answers, client)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
