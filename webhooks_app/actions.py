@@ -6,20 +6,25 @@ transaction when there is one. `by` is the name of who asked, for the record.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, connections, router, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from . import conf
 from .engine import calls, queue
-from .models import Account, Attempt, Delivery, Header, Webhook, WebhookHealth
+from .models import Account, Attempt, Delivery, Header, Job, Webhook, WebhookHealth
+from .models.job import PACE, PACE_LIMIT
+from .models.selection import select
 from .rules import strictjson, validators
 from .rules.failures import Failure
+from .rules.ids import first_id
 
+COUNTED = 1000  # nothing is counted further
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 PAYLOAD_LIMIT = 1024 * 1024  # bytes
 
@@ -400,6 +405,86 @@ def cancel(delivery: Delivery, *, by: str = "") -> Delivery:
         raise Conflict("Only a pending delivery can be cancelled.")
     delivery.refresh_from_db()
     return delivery
+
+
+# --- jobs: one verb for many, carried out by the worker ----------------------------------------
+
+
+def matching(words: Mapping[str, str], *, limit: int) -> int | None:
+    """How many deliveries a selection (see models.selection) holds, counted up to `limit` + 1.
+
+    None where counting would mean to read payloads. Raises Invalid.
+    """
+    rows = _selected(words)
+    return None if "payload" in words else rows.order_by()[: limit + 1].count()
+
+
+def _selected(words: Mapping[str, str]) -> "QuerySet[Delivery]":
+    try:
+        return select(words, timezone.now())
+    except ValueError as error:
+        raise Invalid({"selection": [f"Not understood: {error}."]}) from error
+
+
+def create_job(
+    verb: str,
+    words: Mapping[str, str],
+    *,
+    delivered_too: bool = False,
+    pace: int = PACE,
+    by: str = "",
+) -> Job:
+    """Have the worker retry or cancel (`Job.Verb`) all deliveries that a selection holds now.
+
+    `pace` is deliveries a second, 1 to 1,000. What was delivered is sent again with
+    `delivered_too` only. Raises Invalid.
+    """
+    if verb not in Job.Verb.values:
+        raise Invalid({"verb": ["Must be retry or cancel."]})
+    count = matching(words, limit=COUNTED)
+    plain = {name: value for name, value in words.items() if name != "payload"}
+    oldest = _selected(plain).order_by("pk").values_list("pk", flat=True).first()
+    now = first_id(timezone.now())
+    return Job.objects.create(
+        verb=verb,
+        selection=dict(words),
+        delivered_too=delivered_too,
+        pace=_pace(pace),
+        expected=count if count is not None and count <= COUNTED else None,
+        first=oldest or now,
+        last=now,
+        created_by=by[:150],
+    )
+
+
+def _pace(pace: int) -> int:
+    if not (isinstance(pace, int) and _is_number(pace) and 1 <= pace <= PACE_LIMIT):
+        raise Invalid({"pace": [f"Must be a whole number from 1 to {PACE_LIMIT:,}."]})
+    return pace
+
+
+def pause_job(job: Job, *, by: str = "") -> bool:
+    """Take no further step until `resume_job`. False when it is not running."""
+    return _turn_job(job, Job.State.RUNNING, state=Job.State.PAUSED)
+
+
+def resume_job(job: Job, *, by: str = "") -> bool:
+    return _turn_job(job, Job.State.PAUSED, state=Job.State.RUNNING)
+
+
+def stop_job(job: Job, *, by: str = "") -> bool:
+    """End it; what it has done stays done. False when it has ended already."""
+    ended = {"state": Job.State.STOPPED, "finished_at": timezone.now()}
+    return _turn_job(job, Job.State.RUNNING, Job.State.PAUSED, **ended)
+
+
+def set_pace(job: Job, pace: int, *, by: str = "") -> bool:
+    """Deliveries a second, 1 to 1,000. Raises Invalid; False when the job has ended."""
+    return _turn_job(job, Job.State.RUNNING, Job.State.PAUSED, pace=_pace(pace))
+
+
+def _turn_job(job: Job, *when: str, **changes: Any) -> bool:
+    return bool(Job.objects.filter(pk=job.pk, state__in=when).update(**changes))
 
 
 # --- calls that go out now --------------------------------------------------------------------

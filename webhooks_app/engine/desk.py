@@ -98,7 +98,7 @@ class Desk:
         self._alias = alias
         self._once = once
         self._horizon: datetime | None = None
-        self._connection = _own_connection(alias)
+        self._connection = own_connection(alias)
         self._ownership = ownership.of(self._connection)
         self._owned: frozenset[int] = frozenset()
         self._since: datetime | None = None
@@ -379,7 +379,7 @@ class Desk:
             self._connection.close()
 
 
-def _own_connection(alias: str) -> BaseDatabaseWrapper:
+def own_connection(alias: str) -> BaseDatabaseWrapper:
     """A direct connection for this thread, outside any pool: its session holds the locks."""
     shared = connections[alias]
     settings = copy.deepcopy(shared.settings_dict)

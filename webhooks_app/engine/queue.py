@@ -124,6 +124,21 @@ def retry(delivery_id: str, *, by: str = "") -> bool:
     return bool(_restart(rows_.exclude(state=Delivery.State.PENDING), now, by))
 
 
+def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
+    """`retry` of many; what is delivered stays so unless told otherwise. Returns how many.
+
+    Takes the row locks in the order of the ids, so that two of these never deadlock.
+    """
+    now = timezone.now()
+    rows_ = Delivery.objects.filter(pk__in=ids, webhook__deleted_at__isnull=True)
+    if not delivered_too:
+        rows_ = rows_.exclude(state=Delivery.State.DELIVERED)
+    list(rows_.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
+    pending = rows_.filter(state=Delivery.State.PENDING)
+    brought_forward = pending.update(due_at=now, requested_by=by[:150])
+    return brought_forward + _restart(rows_.exclude(state=Delivery.State.PENDING), now, by)
+
+
 def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
     return Delivery.objects.filter(
         webhook=webhook_id,
@@ -151,6 +166,12 @@ def _restart(deliveries: "QuerySet[Delivery]", now: datetime, by: str) -> int:
 
 def cancel(delivery_id: str, reason: str) -> bool:
     return bool(_cancel(Delivery.objects.filter(pk=delivery_id), reason))
+
+
+def cancel_many(ids: Sequence[str], reason: str) -> int:
+    rows_ = Delivery.objects.filter(pk__in=ids)
+    list(rows_.order_by("pk").select_for_update().values_list("pk", flat=True))
+    return _cancel(rows_, reason)
 
 
 def cancel_all(webhook_id: str, reason: str) -> int:

@@ -22,7 +22,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from .. import conf
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
-from . import calls, history, message, notices, ownership, queue
+from . import calls, history, message, notices, ownership, queue, upkeep
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
 from .loop import new_event_loop
@@ -119,14 +119,17 @@ class Worker:
 
     async def run(self, on_start: Callable[[], None] | None = None) -> int:
         """Returns how many exchanges were made."""
-        listener = asyncio.create_task(notices.listen(self._alias, self._announced))
+        beside = [
+            asyncio.create_task(notices.listen(self._alias, self._announced)),
+            asyncio.create_task(upkeep.run(self._alias)),
+        ]
         try:
             await self._turns(on_start)
             await self._land()
         finally:
-            listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listener
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await self._sender.close()
             if self._desk is not None:
                 await self._in_database(self._desk.leave)

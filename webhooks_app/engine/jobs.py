@@ -1,0 +1,75 @@
+"""Jobs, carried out step by step: each step is bounded, and one transaction with its progress.
+
+Whoever may take a step: the row lock and the place in the job decide between two at once, and
+`step_at` keeps the pace. After a kill the next step begins where the last committed one ended.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import router, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from ..models import Delivery, Job
+from . import queue
+
+log = logging.getLogger("webhooks")
+
+STEP_APART = timedelta(seconds=1)
+LOOK_AT = 5000  # deliveries that one step looks at, at most
+JOBS_AT_ONCE = 5
+
+
+def turn() -> int:
+    """One step of every job whose time has come; returns how many deliveries were looked at."""
+    now = timezone.now()
+    due = Job.objects.filter(state=Job.State.RUNNING, step_at__lte=now)
+    return sum(step(job, now) for job in due.order_by("step_at")[:JOBS_AT_ONCE])
+
+
+def step(job: Job, now: datetime) -> int:
+    """The next few deliveries of a job. What is read here is judged again by the verb."""
+    try:
+        found, place, ended = _next(job, now)
+    except ValueError as error:  # written by another version
+        log.error("job %s cannot be carried out: %s", job.pk, error)
+        Job.objects.filter(pk=job.pk).update(state=Job.State.STOPPED, finished_at=now)
+        return 0
+    with transaction.atomic(using=router.db_for_write(Job)):
+        mine = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, place=job.place)
+        if mine.select_for_update().first() is None:
+            return 0
+        by = f"{job.created_by[:110]}, job {job.pk}"
+        if job.verb == Job.Verb.RETRY:
+            done = queue.retry_all(found, by=by, delivered_too=job.delivered_too)
+        else:
+            done = queue.cancel_many(found, f"cancelled by {by}")
+        mine.update(
+            place=place,
+            done=F("done") + done,
+            skipped=F("skipped") + len(found) - done,
+            step_at=now + STEP_APART,
+            state=Job.State.DONE if ended else Job.State.RUNNING,
+            finished_at=now if ended else None,
+        )
+        if done and job.verb == Job.Verb.RETRY:
+            queue.announce(router.db_for_write(Delivery))
+    return len(found)
+
+
+def _next(job: Job, now: datetime) -> tuple[list[str], str, bool]:
+    """Ids to work on, the place they reach up to, and whether that is the end."""
+    ahead = Delivery.objects.filter(pk__gt=job.place, pk__lte=job.last).order_by("pk")
+    webhook = job.selection.get("webhook")
+    if webhook:
+        ahead = ahead.filter(webhook=webhook)
+    # However few match, a step looks at so many and no more.
+    edge = ahead.values_list("pk", flat=True)[LOOK_AT - 1 : LOOK_AT].first()
+    place = edge or job.last
+    matching = job.deliveries(now).filter(pk__gt=job.place, pk__lte=place).order_by("pk")
+    found = list(matching.values_list("pk", flat=True)[: job.pace + 1])
+    if len(found) > job.pace:
+        found.pop()
+        return found, found[-1], False
+    return found, place, edge is None
