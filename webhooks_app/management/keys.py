@@ -1,0 +1,39 @@
+"""The verb `rotate-keys`."""
+
+from typing import Any
+
+from webhooks_app.engine import rotation
+
+from .terminal import Console, count
+
+
+def add_verbs(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "rotate-keys",
+        help="encrypt every stored secret with the newest key",
+        description="Put the new key in front of WEBHOOKS_ENCRYPTION_KEYS, restart everything, run "
+        "this, then take the old key out. It may be interrupted and started again.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say how many")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(run=rotate_keys)
+
+
+def rotate_keys(console: Console, options: dict[str, Any]) -> int:
+    dry_run = options["dry_run"]
+    looked_at = rotated = unreadable = 0
+    with console.progress("Rotating") as done:
+        for step in rotation.rotate(dry_run=dry_run):
+            looked_at += step.looked_at
+            rotated += step.rotated
+            unreadable += len(step.unreadable)
+            for row in step.unreadable:
+                console.note(f"No key decrypts {row}.")
+            done(f"{step.column}: {looked_at:,} looked at, {rotated:,} under an older key")
+    if options["json"]:
+        numbers = {"lookedAt": looked_at, "rotated": rotated, "unreadable": unreadable}
+        console.json({"dryRun": dry_run, **numbers})
+    else:
+        would = "would be " if dry_run else ""
+        console.line(f"{count(rotated, 'secret')} of {looked_at:,} {would}encrypted anew")
+    return 1 if unreadable else 0
