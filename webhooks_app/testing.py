@@ -66,10 +66,12 @@ class FakeReceiver(Sender):
         received = _received(request)
         self.requests.append(received)
         query = parse_qs(urlsplit(received.url).query)
-        if request.method == "GET" and self.verifies:
-            return _outcome(query["challenge"][0].encode())
         answer = self.answer
-        return _outcome(answer(received) if callable(answer) else answer)
+        if request.method == "GET" and self.verifies:
+            answer = query["challenge"][0].encode()
+        outcome = _outcome(answer(received) if callable(answer) else answer)
+        outcome.secrets = request.secrets
+        return outcome
 
     def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T:
         """What `engine.loop` runs synchronous calls with, while this is entered."""

@@ -219,3 +219,28 @@ def test_once_leaves_what_becomes_due_later(drain, settings):
         drain()
         delivery.refresh_from_db()
     assert (delivery.state, delivery.tries) == ("failed", 5)
+
+
+def test_secrets_that_a_receiver_sends_back_are_masked_before_they_are_stored(drain):
+    def echo(request):
+        return Answer(500, {"url": request.target, "headers": dict(request.headers)})
+
+    secrets = ["tök?/+ 1", "p:w-4711", "k-0815-x"]
+    with Receiver(echo) as receiver:
+        webhook = WebhookFactory(
+            url=receiver.url,
+            token=secrets[0],
+            auth_username="bob",
+            auth_password=secrets[1],
+            headers=[("X-Key", secrets[2])],
+        )
+        actions.deliver(webhook, {})
+        actions.test(webhook)
+        drain()
+    basic = receiver.requests[0].header("Authorization").removeprefix("Basic ")
+    for attempt in Attempt.objects.all():
+        assert '"X-Key": "••••••••"' in attempt.answer
+        for secret in (*secrets, basic, receiver.requests[0].target.partition("token=")[2]):
+            assert secret not in attempt.answer
+            assert secret not in json.dumps(attempt.answer)
+    assert Attempt.objects.count() == 2

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from ..models import Attempt, HourlyCount, Webhook, WebhookHealth
 from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS, hour_of
+from ..rules import echoes
 from ..rules.failures import Failure
 from . import rows
 from .sender import Outcome
@@ -111,6 +112,11 @@ def record(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:
     _stop_hopeless(connection, entries)
 
 
+def _kept(outcome: Outcome) -> str:
+    answer = echoes.masked(outcome.body, outcome.secrets)
+    return answer[:ANSWER_KEPT].decode("utf-8", "replace")
+
+
 def _table(model: Any) -> str:
     return str(model._meta.db_table)
 
@@ -136,7 +142,7 @@ def _attempt_row(entry: Entry) -> tuple[Any, ...]:
         outcome.status,
         failure.kind if failure else "",
         storable(failure.message) if failure else "",
-        storable(outcome.body[:ANSWER_KEPT].decode("utf-8", "replace")),
+        storable(_kept(outcome)),
     )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from .. import conf
 from ..models import Webhook
-from ..rules import failures, validators
+from ..rules import echoes, failures, validators
 from ..rules.failures import Failure
 from .sender import Request
 
@@ -35,6 +35,7 @@ class Head:
     token: str
     fields: bytes  # header lines of every request
     post: bytes  # all of a POST before the lines that differ from call to call
+    secrets: tuple[bytes, ...]  # as an answer may hold them
 
 
 def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
@@ -68,6 +69,7 @@ def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> 
     endpoint = _endpoint(webhook.url)
     has_auth = bool(webhook.auth_username)
     names = set()
+    secrets = [webhook.token, *(value for _, value in headers)]
     fields = []
     for name, value in headers:
         if problems := validators.header_error(name, value, has_auth=has_auth):
@@ -77,7 +79,9 @@ def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> 
         fields.append(f"{name}: {value}\r\n".encode())
     if has_auth:
         pair = f"{webhook.auth_username}:{webhook.auth_password}".encode()
-        fields.append(b"Authorization: Basic " + base64.b64encode(pair) + b"\r\n")
+        basic = base64.b64encode(pair).decode("ascii")
+        fields.append(f"Authorization: Basic {basic}\r\n".encode())
+        secrets += [webhook.auth_password, basic]
     if "user-agent" not in names:
         fields.append(f"User-Agent: {USER_AGENT}\r\n".encode())
     if "accept" not in names:
@@ -91,6 +95,7 @@ def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> 
         token=webhook.token,
         fields=always,
         post=_start("POST", target, endpoint) + always + content_type,
+        secrets=echoes.spellings(secrets),
     )
 
 
@@ -146,4 +151,5 @@ def _request(method: str, head: Head, lines: bytes, body: bytes) -> Request:
         port=endpoint.port,
         head=lines,
         body=body,
+        secrets=head.secrets,
     )

@@ -52,6 +52,7 @@ class Request:
     port: int
     head: bytes
     body: bytes = b""
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # for the Outcome alone
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Outcome:
     body: bytes = b""  # at most ANSWER_LIMIT, as it came
     failure: Failure | None = None
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # masked in what is kept of `body`
 
     @property
     def our_fault(self) -> bool:
@@ -118,7 +120,7 @@ class Sender:
     async def send(self, request: Request, *, timeout: float) -> Outcome:
         """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError."""
         start = perf_counter()
-        outcome = Outcome(datetime.now(UTC))
+        outcome = Outcome(datetime.now(UTC), secrets=request.secrets)
         try:
             await self._exchange(
                 request, outcome, _Deadline(start + timeout, round(timeout * 1000))
