@@ -24,6 +24,7 @@ log = logging.getLogger("webhooks")
 ALL = frozenset(range(SLOTS))
 IDLE_MOST = 10.0  # seconds without a word after which the server ends a worker's session
 REST = 0.5  # seconds for which the slots of a worker that vanished are left alone
+DRAIN_MOST = 1.0  # seconds after which a slot that is to go and stays busy is swapped for another
 _SLOT_CLASS = 0x77686B01  # first keys of our advisory locks ("whk", slots and presence)
 _PRESENCE_CLASS = 0x77686B02
 
@@ -75,7 +76,8 @@ class AdvisoryLocks:
         self._connection = connection
         self._session: Any = None  # the driver's connection that holds the locks
         self._held: set[int] = set()
-        self._draining: set[int] = set()
+        self._draining: dict[int, float] = {}  # since when, monotonic seconds
+        self._slow: set[int] = set()  # stayed busy when they were to go
         self._resting: set[int] = set()
         self._rest_until = 0.0  # monotonic seconds
         self._workers = 0  # counted at the last look
@@ -86,24 +88,38 @@ class AdvisoryLocks:
         self.check()
         # What is marked now is still sent from until the worker has read the answer; it goes at
         # the next look at the earliest.
-        told = frozenset(self._draining)
+        told = set(self._draining)
+        now = time.monotonic()
         with self._connection.cursor() as cursor:
             if self._session is None:
                 self._begin(cursor)
             share = ceil(SLOTS / self._count(cursor))
-            kept = self._held - self._draining
+            kept = self._held - self._draining.keys()
             if len(kept) > share:
-                # The idle ones first: they can go soon.
-                surplus = sorted(kept, key=lambda slot: slot in busy)[: len(kept) - share]
-                self._draining.update(surplus)
+                # Not the idle ones first: whoever joins would get those without any work.
+                surplus = sorted(kept, key=lambda slot: (slot in self._slow, random.random()))  # noqa: S311
+                self._draining.update(dict.fromkeys(surplus[: len(kept) - share], now))
             elif len(kept) < share:
-                back = sorted(self._draining)[: share - len(kept)]
-                self._draining.difference_update(back)
+                back = list(self._draining)[: share - len(kept)]
+                for slot in back:
+                    del self._draining[slot]
                 self._take(cursor, share - len(kept) - len(back))
-            self._give(cursor, (self._draining & told) - busy)
-        if time.monotonic() >= self._rest_until:
+            self._swap_slow(busy, now)
+            self._give(cursor, (self._draining.keys() & told) - busy)
+        if now >= self._rest_until:
             self._resting.clear()
-        return frozenset(self._held - self._draining - self._resting)
+        return frozenset(self._held - self._draining.keys() - self._resting)
+
+    def _swap_slow(self, busy: frozenset[int], now: float) -> None:
+        """A draining slot is silent: one whose receiver takes its time stays, another goes."""
+        self._slow &= busy
+        late = [slot for slot, since in self._draining.items() if now - since > DRAIN_MOST]
+        others = list(self._held - self._draining.keys() - self._slow)
+        random.shuffle(others)
+        for slot, other in zip((slot for slot in late if slot in busy), others, strict=False):
+            del self._draining[slot]
+            self._slow.add(slot)
+            self._draining[other] = now
 
     def _begin(self, cursor: Any) -> None:
         # Also where a proxy answers the keepalives of a worker that is gone, and for one that
@@ -162,7 +178,8 @@ class AdvisoryLocks:
                 [_SLOT_CLASS, list(slots)],
             )
             self._held -= slots
-            self._draining -= slots
+            for slot in slots:
+                self._draining.pop(slot, None)
 
     def check(self) -> None:
         if self._session is not None and self._connection.connection is not self._session:
@@ -177,8 +194,7 @@ class AdvisoryLocks:
             if not self._retires:
                 self._retires = True  # the others' shares grow now
                 cursor.execute("SELECT pg_advisory_unlock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
-            self._draining |= self._held
-            self._give(cursor, self._draining - busy)
+            self._give(cursor, self._held - busy)
 
     def forget(self) -> None:
         self._has_lost = self._has_lost or self._session is not None
