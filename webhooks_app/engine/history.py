@@ -7,6 +7,7 @@ Called inside a transaction, together with the state changes that belong to it.
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,7 +23,7 @@ from .sender import Outcome
 ANSWER_KEPT = 4096  # bytes of an answer that the history keeps
 FAILING_STOPS_AFTER = timedelta(days=5)  # of nothing but failure
 
-_ATTEMPT_COLUMNS = [
+_ATTEMPT_COLUMNS = (
     ("webhook_id", "text"),
     ("delivery_id", "text"),
     ("exchange", "text"),
@@ -42,8 +43,8 @@ _ATTEMPT_COLUMNS = [
     ("kind", "text"),
     ("message", "text"),
     ("answer", "text"),
-]
-_HEALTH_COLUMNS = [
+)
+_HEALTH_COLUMNS = (
     ("id", "text"),
     ("attempt_at", "timestamptz"),
     ("success_at", "timestamptz"),
@@ -53,12 +54,12 @@ _HEALTH_COLUMNS = [
     ("starts_anew", "int"),
     ("failures", "int"),
     ("first_failure_at", "timestamptz"),
-]
-_COUNTS_ROW = [
+)
+_COUNTS_ROW = (
     ("webhook_id", "text"),
     ("hour", "timestamptz"),
     *((name, "int") for name in COUNT_COLUMNS),
-]
+)
 _NO_COUNTS = (0,) * len(COUNT_COLUMNS)
 _DELIVERED, _FAILED, _FIRST_LATENCY = 2, 3, 4  # places in such a row
 _LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
@@ -95,20 +96,11 @@ def record(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:
     """Write attempts, health and hourly counts of some exchanges, in the caller's transaction."""
     if not entries:
         return
-    names = ", ".join(name for name, _ in _ATTEMPT_COLUMNS)
-    values = [_attempt_row(entry) for entry in entries]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {_table(Attempt)} ({names}) SELECT {names} "
-            f"FROM {rows.source(connection, 'r', _ATTEMPT_COLUMNS)}",
-            rows.parameters(connection, values),
-        )
-        cursor.execute(
-            _health_update(connection), rows.parameters(connection, _health_rows(entries))
-        )
-        counts = _count_rows(entries)
-        if counts:
-            cursor.execute(_counts_upsert(connection), rows.parameters(connection, counts))
+    attempts = [_attempt_row(entry) for entry in entries]
+    rows.execute(connection, _attempts_insert(), _ATTEMPT_COLUMNS, attempts)
+    rows.execute(connection, _health_update(), _HEALTH_COLUMNS, _health_rows(entries))
+    if counts := _count_rows(entries):
+        rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
     _stop_hopeless(connection, entries)
 
 
@@ -146,6 +138,12 @@ def _attempt_row(entry: Entry) -> tuple[Any, ...]:
     )
 
 
+@cache
+def _attempts_insert() -> str:
+    names = ", ".join(name for name, _ in _ATTEMPT_COLUMNS)
+    return f"INSERT INTO {_table(Attempt)} ({names}) SELECT {names} FROM {{rows}}"
+
+
 def _health_rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
     """One row a webhook, sorted by id so that two writers never deadlock."""
     by_webhook: dict[str, list[Entry]] = {}
@@ -181,7 +179,8 @@ def _health_row(webhook_id: str, entries: list[Entry]) -> tuple[Any, ...]:
     )
 
 
-def _health_update(connection: BaseDatabaseWrapper) -> str:
+@cache
+def _health_update() -> str:
     return f"""
         UPDATE {_table(WebhookHealth)} AS h SET
           last_attempt_at = r.attempt_at,
@@ -196,7 +195,7 @@ def _health_update(connection: BaseDatabaseWrapper) -> str:
           failing_since =
             CASE WHEN r.starts_anew = 1 THEN r.first_failure_at
                  ELSE COALESCE(h.failing_since, r.first_failure_at) END
-        FROM {rows.source(connection, "r", _HEALTH_COLUMNS)}
+        FROM {{rows}}
         WHERE h.webhook_id = r.id"""
 
 
@@ -217,13 +216,14 @@ def _count_rows(entries: list[Entry]) -> list[list[Any]]:
     return [by_hour[key] for key in sorted(by_hour)]
 
 
-def _counts_upsert(connection: BaseDatabaseWrapper) -> str:
+@cache
+def _counts_upsert() -> str:
     table = _table(HourlyCount)
     names = ", ".join(name for name, _ in _COUNTS_ROW)
     sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in COUNT_COLUMNS)
     return f"""
         INSERT INTO {table} ({names}) SELECT {names}
-        FROM {rows.source(connection, "r", _COUNTS_ROW)} WHERE true
+        FROM {{rows}} WHERE true
         ON CONFLICT (webhook_id, hour) DO UPDATE SET {sums}"""
 
 
