@@ -3,6 +3,8 @@ from django.urls import include, path
 
 from . import docs, errors, health, views
 
+admin.site.index_template = "admin/webhooks_app/home.html"
+
 urlpatterns = [
     path("", views.home, name="home"),
     path("readme", views.readme, name="readme"),

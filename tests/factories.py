@@ -5,6 +5,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from webhooks_app import models
+from webhooks_app.models.health import hour_of
 
 
 class UserFactory(factory.django.DjangoModelFactory):
@@ -66,3 +67,25 @@ class AttemptFactory(factory.django.DjangoModelFactory):
     started_at = factory.LazyFunction(timezone.now)
     duration_ms = 12
     url = factory.LazyAttribute(lambda a: a.webhook.url)
+
+
+class HourlyCountFactory(factory.django.DjangoModelFactory):
+    """What came of a webhook's calls in the hour of a moment."""
+
+    class Meta:
+        model = models.HourlyCount
+        exclude = ["at"]
+
+    webhook = factory.SubFactory(WebhookFactory)
+    at = factory.LazyFunction(timezone.now)
+    hour = factory.LazyAttribute(lambda count: hour_of(count.at))
+
+
+class WorkerFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = models.Worker
+
+    id = factory.Sequence(lambda n: f"worker-{n}")
+    host = "here"
+    pid = 1
+    slots = 64

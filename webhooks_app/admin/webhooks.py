@@ -20,7 +20,7 @@ from ..models import Attempt, Delivery, Header, Webhook, WebhookError
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from .board import busy_words, webhook_banner
-from .console import bounded_count, named, only_account
+from .console import bounded, bounded_counts, named, only_account
 from .header_rows import HeaderInline
 from .states import delivery_state, health_of, webhook_state
 from .webhook_form import WebhookForm
@@ -98,9 +98,11 @@ class WebhookAdmin(WebhookList):
             for delivery in rows:
                 delivery.webhook = webhook
             board["deliveries"] = [(row, delivery_state(row, now)) for row in rows]
-            board["waiting"] = bounded_count(webhook.deliveries.pending())
-            failed = webhook.deliveries.filter(state=Delivery.State.FAILED)
-            board["gave_up"] = bounded_count(failed)
+            counts = bounded_counts(
+                waiting=webhook.deliveries.pending(),
+                gave_up=webhook.deliveries.filter(state=Delivery.State.FAILED),
+            )
+            board |= {name: bounded(count) for name, count in counts.items()}
         if request.user.has_perm("webhooks_app.view_webhookerror"):
             errors = WebhookError.objects.filter(webhook=webhook).select_related("delivery")
             board["errors_seen"] = errors.defer("answer", "delivery__payload")[:7]

@@ -47,16 +47,28 @@ def badge(state: "State") -> SafeString:
 
 @register.filter
 def moment(value: datetime | None) -> SafeString | str:
-    """Absolute, UTC, 24 h; the day is left out when it is today's."""
-    return (
-        format_html(
-            '<time datetime="{}" title="{} UTC">{}</time>',
-            in_utc(value).isoformat(timespec="milliseconds"),
-            in_utc(value).strftime("%Y-%m-%d %H:%M:%S"),
-            short_moment(value),
-        )
-        if value
-        else ""
+    """Absolute, UTC, 24 h; the day is left out when it is today's. times.js says it in the
+    reader's own time zone and puts UTC beside it."""
+    return _time(value, "moment", short_moment(value)) if value else ""
+
+
+@register.filter
+def hour(value: datetime) -> SafeString:
+    """The start of a bar of a chart: "Mon 11:00", "3 Nov 11:00" when it is older than a week."""
+    value = in_utc(value)
+    old = timezone.now() - value > timedelta(days=7)
+    day = f"{value.day} {value.strftime('%b')}" if old else value.strftime("%a")
+    return _time(value, "hour", f"{day} {value.strftime('%H:%M')}")
+
+
+def _time(value: datetime, form: str, words: str) -> SafeString:
+    value = in_utc(value)
+    return format_html(
+        '<time datetime="{}" data-form="{}" title="{} UTC">{}</time>',
+        value.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        form,
+        value.strftime("%Y-%m-%d %H:%M:%S"),
+        words,
     )
 
 

@@ -30,58 +30,6 @@
     for (const button of document.querySelectorAll("[data-busy] button")) button.disabled = false;
   });
 
-  /* Headers: ▲▼ move a row; focus stays on it. */
-  const group = document.getElementById("headers-group");
-  const rows = () => [...group.querySelectorAll("tbody tr.form-row:not(.empty-form)")];
-  const nameOf = (row) => row.querySelector("input[name$='-name']").value || "new header";
-  const filled = (row) =>
-    row.classList.contains("has_original") ||
-    [...row.querySelectorAll("input[name$='-name'], input[name$='-new_value']")].some((i) => i.value);
-
-  const tidy = () => {
-    const all = rows();
-    all.forEach((row, index) => {
-      const [up, down] = row.querySelectorAll("[data-move]");
-      row.querySelector(".wh-moves").hidden = false;
-      up.disabled = index === 0;
-      down.disabled = index === all.length - 1;
-      up.setAttribute("aria-label", `Move ${nameOf(row)} up`);
-      down.setAttribute("aria-label", `Move ${nameOf(row)} down`);
-    });
-  };
-
-  const number = () => {
-    let place = 0;
-    for (const row of rows()) {
-      const input = row.querySelector("input[name$='-position']");
-      input.value = filled(row) ? ++place : "";
-    }
-  };
-
-  if (group && group.querySelector(".wh-moves")) {
-    tidy();
-    group.addEventListener("input", tidy);
-    document.addEventListener("formset:added", tidy);
-    document.addEventListener("formset:removed", tidy);
-    group.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-move]");
-      if (!button) return;
-      const all = rows();
-      const row = button.closest("tr");
-      const up = button.dataset.move === "up";
-      const other = all[all.indexOf(row) + (up ? -1 : 1)];
-      if (!other) return;
-      if (up) other.before(row);
-      else other.after(row);
-      number();
-      tidy();
-      const twin = row.querySelector(`[data-move='${up ? "down" : "up"}']`);
-      (button.disabled ? twin : button).focus();
-      const now = rows();
-      say("headers-status", `${nameOf(row)} is now ${now.indexOf(row) + 1} of ${now.length}`);
-    });
-  }
-
   /* Account names are completed while they are typed. */
   document.querySelectorAll("input[data-complete]").forEach((input, index) => {
     const list = document.createElement("datalist");

@@ -1,0 +1,367 @@
+"""The home page: one sentence that says how things are, four numbers, who needs attention, why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, Value, When
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import Delivery, HourlyCount, Webhook, WebhookError, Worker
+from ..models.health import LATENCY_COLUMNS, WORKER_SILENT_AFTER, percentile
+from ..rules import failures
+from ..templatetags.webhooks_console import duration, moment
+from . import links
+from .attempts import CALLS
+from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
+from .console import LOOKS, BoundedCount, bounded, bounded_counts
+from .states import (
+    WEBHOOK_STATES,
+    State,
+    deliveries_that_are,
+    health_of,
+    webhook_state,
+    webhooks_that_are,
+)
+
+ATTENTION = ("failing", "breaker", "unverified")  # in this order
+ATTENTION_SHOWN = 10
+KINDS_SHOWN = 10
+FAILURES_READ = 10_000
+LOG_SHOWN = 6
+KEEPS_UP = timedelta(minutes=1)  # how long the oldest due delivery may wait
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    alive: int
+    last_sign: datetime | None
+    in_flight: int
+
+
+def workers(request: HttpRequest) -> Workers:
+    """Who sends. Asked once a request: the alarm on every page needs it too."""
+    seen: Workers | None = getattr(request, "_webhooks_workers", None)
+    if seen is None:
+        now = timezone.now()
+        rows = list(Worker.objects.order_by("-seen_at")[:200])
+        alive = [worker for worker in rows if worker.seen_at > now - WORKER_SILENT_AFTER]
+        seen = Workers(
+            len(alive),
+            rows[0].seen_at if rows else None,
+            sum(worker.in_flight for worker in alive),
+        )
+        request._webhooks_workers = seen  # type: ignore[attr-defined]
+    return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A webhook that needs attention."""
+
+    webhook: Webhook
+    state: State
+    why: str
+    recorded: str
+    since: datetime
+    waiting: str
+    next_try: SafeString | str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    kind: str
+    title: str
+    calls: int
+    webhooks: int
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    state: State
+    headline: SafeString
+    more: SafeString
+
+
+class Home:
+    """What the home page says; every part is read when the template comes to it."""
+
+    spans = tuple(SPANS.values())
+    media = LOOKS
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.now = timezone.now()
+        self.span: Span = span_of(request)
+        self.start = self.span.start(self.now)
+
+    # --- what is read ---------------------------------------------------------------------------
+
+    @cached_property
+    def _hours(self) -> list[Mapping[str, Any]]:
+        """Counts of all webhooks, hour by hour; with the day before where it is compared."""
+        earlier = self.span.step * self.span.steps if self.span is DAY else timedelta(0)
+        return list(HourlyCount.objects.since(self.start - earlier).totals_by("hour"))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many webhooks and deliveries are in the states that matter; 1,001 is "more"."""
+        live = Webhook.objects.live()
+        states = ("failing", "breaker", "unverified", "unsteady", "working")
+        by_state = {key: live.filter(webhooks_that_are(key, self.now)) for key in states}
+        due = Delivery.objects.filter(deliveries_that_are("due", self.now))
+        later = Delivery.objects.filter(deliveries_that_are("retrying", self.now))
+        return bounded_counts(any=live, **by_state, due=due, retrying=later)
+
+    @cached_property
+    def oldest_due(self) -> datetime | None:
+        due = Delivery.objects.filter(deliveries_that_are("due", self.now))
+        return due.order_by("due_at").values_list("due_at", flat=True).first()
+
+    # --- what is said ---------------------------------------------------------------------------
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        counts = self.counts
+        if not counts["any"]:
+            more = "Add the first one; it is verified at once."
+            return Verdict(WEBHOOK_STATES["idle"], _plain("No webhooks yet"), _plain(more))
+        parts = [_some(key, counts[key]) for key in ATTENTION if counts[key]]
+        if not parts:
+            called = counts["working"] + counts["unsteady"]
+            words = "No webhook has been called yet"
+            if counts["unsteady"]:
+                words = "No webhook is failing"
+            elif called == 1:
+                words = "The only webhook with calls works"
+            elif called:
+                words = f"All {bounded(called)} webhooks with calls work"
+            headline, state = _plain(words), WEBHOOK_STATES["working"]
+            others = ""
+        else:
+            worst = next(key for key in ATTENTION if counts[key])
+            state = WEBHOOK_STATES[worst]
+            headline, *parts = parts
+            if worst == "failing" and self.attention:
+                headline = format_html("{}, the first since {}", headline, self._first())
+            others = "All others work" if counts["working"] else ""
+        if counts["unsteady"]:
+            parts.append(_some("unsteady", counts["unsteady"]))
+        sentences = [_joined(parts)] if parts else []
+        keeps_up = self._queue()
+        sentences.append(format_html("{}; {}.", others, keeps_up) if others else _start(keeps_up))
+        return Verdict(state, headline, _sentences(sentences))
+
+    def _first(self) -> SafeString | str:
+        return moment(self.attention[0].since)
+
+    def _queue(self) -> str:
+        if self.oldest_due and self.now - self.oldest_due > KEEPS_UP:
+            return f"the oldest due delivery waits for {duration(self.now - self.oldest_due)}"
+        return "the queue keeps up"
+
+    @cached_property
+    def chart(self) -> Chart:
+        return chart(self.span, self.now, self._hours)
+
+    @property
+    def drawing(self) -> SafeString:
+        return self.chart.drawing(links.calls_of_bar)
+
+    @property
+    def before(self) -> str:
+        """The rate of the day before, `""` where it is not compared."""
+        if self.span is not DAY:
+            return ""
+        rows = [row for row in self._hours if row["hour"] < self.start]
+        return rate(sum(row["delivered"] for row in rows), sum(row["failed"] for row in rows))
+
+    @cached_property
+    def latency(self) -> dict[str, str]:
+        rows = [row for row in self._hours if row["hour"] >= self.start]
+        histogram = [sum(row[name] for row in rows) for name, _ in LATENCY_COLUMNS]
+        if not sum(histogram):
+            return {}
+        return {
+            "median": _within(percentile(histogram, 0.5)),
+            "most": _within(percentile(histogram, 0.95)),
+        }
+
+    @property
+    def workers(self) -> Workers:
+        return workers(self.request)
+
+    @cached_property
+    def attention(self) -> list[Trouble]:
+        """Failing first, then the breaker's, then the unverified; the longest first."""
+        keys = [key for key in ATTENTION if self.counts[key]]
+        if not keys:
+            return []
+        wanted, rank = Q(), []
+        for place, key in enumerate(keys):
+            condition = webhooks_that_are(key, self.now)
+            wanted |= condition
+            rank.append(When(condition, then=Value(place)))
+        pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
+        rows = (
+            Webhook.objects.live()
+            .filter(wanted)
+            .select_related("account", "health")
+            .defer("token", "auth_password")
+            .annotate(
+                rank=Case(*rank, output_field=IntegerField()),
+                waiting=BoundedCount.of(pending),
+                next_due=Subquery(pending.order_by("due_at").values("due_at")[:1]),
+            )
+            .order_by("rank", "health__failing_since", "pk")[:ATTENTION_SHOWN]
+        )
+        return [self._trouble(row) for row in rows]
+
+    def _trouble(self, webhook: Any) -> Trouble:
+        health, state = health_of(webhook), webhook_state(webhook, self.now)
+        since = health.failing_since or health.last_error_at or webhook.created_at
+        why = failures.why(health.last_error_kind)
+        next_try: SafeString | str = ""
+        if state.key == "unverified":
+            next_try = "after verification"
+            why = why or "It has not passed the verification yet."
+        elif health.breaker_until and health.breaker_until > self.now:
+            next_try = moment(health.breaker_until)
+        elif webhook.next_due:
+            next_try = moment(max(webhook.next_due, self.now))
+        return Trouble(
+            webhook,
+            state,
+            why,
+            health.last_error_message,
+            since,
+            bounded(webhook.waiting or 0),
+            next_try,
+        )
+
+    @property
+    def more_attention(self) -> bool:
+        return sum(self.counts[key] for key in ATTENTION) > ATTENTION_SHOWN
+
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        """Why calls failed in the span; of very many failures the newest 10,000 are counted."""
+        failed = WebhookError.objects.filter(started_at__gte=self.start, exchange__in=CALLS)
+        newest = failed.order_by("-started_at").values("pk")[:FAILURES_READ]
+        rows = (
+            WebhookError.objects.filter(pk__in=newest)
+            .order_by()
+            .values("kind")
+            .annotate(calls=Count("pk"), webhooks=Count("webhook", distinct=True))
+            .order_by("-calls", "kind")[:KINDS_SHOWN]
+        )
+        return [
+            Kind(
+                row["kind"],
+                failures.title(row["kind"]) or row["kind"],
+                row["calls"],
+                row["webhooks"],
+                links.calls("webhookerror", kind=row["kind"], since=self.start),
+            )
+            for row in rows
+        ]
+
+    @property
+    def kinds_cut(self) -> bool:
+        return self.chart.failed > FAILURES_READ
+
+    @cached_property
+    def log(self) -> list[tuple[LogEntry, str]]:
+        """What staff did last with our things, with the page of the thing."""
+        user = self.request.user
+        models = ("webhook", "delivery", "account", "accesstoken")
+        seen = [model for model in models if user.has_perm(f"webhooks_app.view_{model}")]
+        entries = LogEntry.objects.filter(
+            content_type__app_label="webhooks_app", content_type__model__in=seen
+        )
+        entries = entries.select_related("user", "content_type").order_by("-pk")[:LOG_SHOWN]
+        return [(entry, _page_of(entry)) for entry in entries]
+
+    # --- where the numbers lead -----------------------------------------------------------------
+
+    @property
+    def calls_link(self) -> str:
+        return links.calls(since=self.start)
+
+    @property
+    def failed_link(self) -> str:
+        return links.calls("webhookerror", since=self.start)
+
+    @property
+    def due(self) -> tuple[str, str]:
+        return bounded(self.counts["due"]), links.listing("delivery", state="due", created="any")
+
+    @property
+    def retrying(self) -> tuple[str, str]:
+        link = links.listing("delivery", state="retrying", created="any")
+        return bounded(self.counts["retrying"]), link
+
+    @property
+    def table(self) -> list[tuple[Any, str, str]]:
+        """The bars as rows, the newest first, with the lists of their calls and failures."""
+        return [
+            (bar, links.calls_of_bar(bar), links.failures_of_bar(bar))
+            for bar in reversed(self.chart.bars)
+        ]
+
+
+def _page_of(entry: LogEntry) -> str:
+    if entry.is_deletion() or entry.content_type is None:
+        return ""
+    name = f"admin:webhooks_app_{entry.content_type.model}_change"
+    return reverse(name, args=[entry.object_id])
+
+
+def _plain(words: str) -> SafeString:
+    return format_html("{}", words)
+
+
+def _start(words: str) -> SafeString:
+    return format_html("{}{}.", words[:1].upper(), words[1:])
+
+
+WORDS = {
+    "failing": ("is failing", "are failing"),
+    "breaker": ("is paused by its breaker", "are paused by their breakers"),
+    "unverified": ("is not verified", "are not verified"),
+    "unsteady": ("is unsteady", "are unsteady"),
+}
+
+
+def _some(key: str, count: int) -> SafeString:
+    """ "3 webhooks are failing", linked to the list of just those."""
+    one, many = WORDS[key]
+    noun, verb = ("webhook", one) if count == 1 else ("webhooks", many)
+    link = links.listing("webhook", state=key)
+    return format_html('<a href="{}">{} {} {}</a>', link, bounded(count), noun, verb)
+
+
+def _joined(parts: list[SafeString]) -> SafeString:
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = format_html("{}, {}", joined, part)
+    return format_html("{}.", joined)
+
+
+def _sentences(sentences: list[SafeString]) -> SafeString:
+    whole = sentences[0]
+    for sentence in sentences[1:]:
+        whole = format_html("{} {}", whole, sentence)
+    return whole
+
+
+def _within(bound: int | None) -> str:
+    return f"within {bound:,} ms" if bound is not None else "over 10 s"

@@ -1,0 +1,34 @@
+"""The home page as a tag, so that every AdminSite can show it: no site is replaced or wrapped."""
+
+from typing import Any
+
+from django import template
+from django.utils import timezone
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def health_board(context: Any) -> Any:
+    """What the home page says, the same object all over a page; None for whoever may not view
+    webhooks."""
+    from ..admin.home import Home  # a host without the admin loads tags too
+
+    request = context["request"]
+    if not hasattr(request, "_webhooks_home"):
+        may = request.user.has_perm("webhooks_app.view_webhook")
+        request._webhooks_home = Home(request) if may else None
+    return request._webhooks_home
+
+
+@register.inclusion_tag("admin/webhooks_app/alarm.html", takes_context=True)
+def worker_alarm(context: Any) -> dict[str, Any]:
+    """A red banner while no worker is alive; once a page, whoever asks for it first."""
+    from ..admin.home import workers
+
+    request = context.get("request")
+    if request is None or not context.get("has_permission") or hasattr(request, "_webhooks_alarm"):
+        return {"silent": False}
+    request._webhooks_alarm = True
+    seen = workers(request)
+    return {"silent": not seen.alive, "last_sign": seen.last_sign, "now": timezone.now()}
