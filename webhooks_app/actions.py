@@ -2,7 +2,8 @@
 
 (Not to be confused with a ModelAdmin's actions.) `interact`, `verify` and `test` call out and
 raise RuntimeError inside `transaction.atomic`; all others only write rows, inside the caller's
-transaction when there is one. `by` is the name of who asked, for the record.
+transaction when there is one. `by` is the name of who asked, for the record: what people change is
+noted as an AuditEntry in the same transaction (`models.Actor` names the door as well).
 """
 
 import json
@@ -17,7 +18,17 @@ from django.utils import timezone
 
 from . import conf
 from .engine import calls, queue
-from .models import Account, Attempt, Delivery, Header, Job, Webhook, WebhookHealth
+from .models import (
+    AccessToken,
+    Account,
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Header,
+    Job,
+    Webhook,
+    WebhookHealth,
+)
 from .models.job import PACE, PACE_LIMIT
 from .models.selection import select
 from .rules import strictjson, validators
@@ -116,10 +127,17 @@ def create_webhook(
         webhook.save(force_insert=True)
         WebhookHealth.objects.create(webhook=webhook)
         _replace_headers(webhook, headers)
+        AuditEntry.objects.note(by, "Created.", webhook)
         queue.announce(_db())
     return webhook
 
 
+WORDS = {  # of fields, where their own names are not good enough
+    "url": "URL",
+    "auth_username": "user name",
+    "auth_password": "password",
+    "max_in_flight": "calls in flight",
+}
 FIELDS = ("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight")
 
 
@@ -157,8 +175,11 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
                     "verification_due_at",
                 ]
             )
+            changed = [WORDS.get(field, field) for field in fields]
             if headers != old_headers:
                 _replace_headers(row, headers)
+                changed.append("headers")
+            AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
             queue.announce(_db())
     return row
 
@@ -213,21 +234,27 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
             return
         webhook.headers.all().delete()
         queue.cancel_all(webhook.pk, "webhook deleted")
+        AuditEntry.objects.note(by, "Deleted.", webhook)
 
 
 def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
     """Stop calling until `enable`; deliveries are held. Changes nothing when already stopped."""
-    queue.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by)
+    with transaction.atomic(using=_db()):
+        if queue.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by):
+            AuditEntry.objects.note(by, "Paused.", webhook)
 
 
 def enable(webhook: Webhook, *, by: str = "") -> None:
     """Clear any reason for which the webhook is stopped; what was held goes out gently."""
-    queue.start(webhook.pk)
+    with transaction.atomic(using=_db()):
+        if queue.start(webhook.pk):
+            AuditEntry.objects.note(by, "Enabled.", webhook)
 
 
 def close_breaker(webhook: Webhook, *, by: str = "") -> None:
     """Call again at once instead of waiting for the breaker's own probe."""
     WebhookHealth.objects.filter(webhook=webhook.pk).update(breaker_until=None, breaker_trips=0)
+    AuditEntry.objects.note(by, "Closed the breaker.", webhook)
 
 
 def clear_error(webhook: Webhook, *, by: str = "") -> None:
@@ -238,11 +265,13 @@ def clear_error(webhook: Webhook, *, by: str = "") -> None:
         last_error_kind="",
         error_cleared_at=timezone.now(),
     )
+    AuditEntry.objects.note(by, "Cleared the last error.", webhook)
 
 
-def request_verification(webhook: Webhook) -> None:
+def request_verification(webhook: Webhook, *, by: str = "") -> None:
     """Ask the worker for a verification; until then the webhook says `waiting`."""
     Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=timezone.now())
+    AuditEntry.objects.note(by, "Asked for a verification.", webhook)
     queue.announce(_db())
 
 
@@ -381,6 +410,7 @@ def retry(delivery: Delivery, *, by: str = "") -> Delivery:
     """
     if not queue.retry(delivery.pk, by=by):
         raise NotCallable("deleted")
+    AuditEntry.objects.note(by, "Asked for one more try.", delivery)
     queue.announce(_db())
     delivery.refresh_from_db()
     return delivery
@@ -390,6 +420,8 @@ def replay(webhook: Webhook, *, since: datetime, by: str = "") -> int:
     """Retry every failed delivery that finished since a moment; returns how many."""
     count = queue.replay(webhook.pk, since, by=by)
     if count:
+        words = f"Replayed {count:,} failed since {since:%Y-%m-%d %H:%M} UTC."
+        AuditEntry.objects.note(by, words, webhook)
         queue.announce(_db())
     return count
 
@@ -403,6 +435,7 @@ def cancel(delivery: Delivery, *, by: str = "") -> Delivery:
     """Give a pending delivery up; an attempt under way is still recorded. Raises Conflict."""
     if not queue.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
         raise Conflict("Only a pending delivery can be cancelled.")
+    AuditEntry.objects.note(by, "Cancelled.", delivery)
     delivery.refresh_from_db()
     return delivery
 
@@ -445,7 +478,7 @@ def create_job(
     plain = {name: value for name, value in words.items() if name != "payload"}
     oldest = _selected(plain).order_by("pk").values_list("pk", flat=True).first()
     now = first_id(timezone.now())
-    return Job.objects.create(
+    job = Job.objects.create(
         verb=verb,
         selection=dict(words),
         delivered_too=delivered_too,
@@ -455,6 +488,8 @@ def create_job(
         last=now,
         created_by=by[:150],
     )
+    AuditEntry.objects.note(by, f"Started: {job.get_verb_display()} what a selection holds.", job)
+    return job
 
 
 def _pace(pace: int) -> int:
@@ -465,26 +500,59 @@ def _pace(pace: int) -> int:
 
 def pause_job(job: Job, *, by: str = "") -> bool:
     """Take no further step until `resume_job`. False when it is not running."""
-    return _turn_job(job, Job.State.RUNNING, state=Job.State.PAUSED)
+    return _turn_job(job, "Paused.", by, Job.State.RUNNING, state=Job.State.PAUSED)
 
 
 def resume_job(job: Job, *, by: str = "") -> bool:
-    return _turn_job(job, Job.State.PAUSED, state=Job.State.RUNNING)
+    return _turn_job(job, "Resumed.", by, Job.State.PAUSED, state=Job.State.RUNNING)
 
 
 def stop_job(job: Job, *, by: str = "") -> bool:
     """End it; what it has done stays done. False when it has ended already."""
     ended = {"state": Job.State.STOPPED, "finished_at": timezone.now()}
-    return _turn_job(job, Job.State.RUNNING, Job.State.PAUSED, **ended)
+    return _turn_job(job, "Stopped.", by, *OPEN, **ended)
 
 
 def set_pace(job: Job, pace: int, *, by: str = "") -> bool:
     """Deliveries a second, 1 to 1,000. Raises Invalid; False when the job has ended."""
-    return _turn_job(job, Job.State.RUNNING, Job.State.PAUSED, pace=_pace(pace))
+    return _turn_job(job, f"Set the pace to {pace:,} a second.", by, *OPEN, pace=_pace(pace))
 
 
-def _turn_job(job: Job, *when: str, **changes: Any) -> bool:
-    return bool(Job.objects.filter(pk=job.pk, state__in=when).update(**changes))
+OPEN = (Job.State.RUNNING, Job.State.PAUSED)
+
+
+def _turn_job(job: Job, words: str, by: str, *when: str, **changes: Any) -> bool:
+    turned = bool(Job.objects.filter(pk=job.pk, state__in=when).update(**changes))
+    if turned:
+        AuditEntry.objects.note(by, words, job)
+    return turned
+
+
+# --- access tokens ----------------------------------------------------------------------------
+
+
+def issue_token(
+    account: Account,
+    *,
+    name: str = "",
+    scope: str = AccessToken.Scope.MANAGE,
+    expires_at: datetime | None = None,
+    by: str = "",
+) -> tuple[AccessToken, str]:
+    """A new access token and its secret, which is stored nowhere and can never be read again."""
+    with transaction.atomic(using=_db()):
+        token, secret = AccessToken.issue(account, name=name, scope=scope, expires_at=expires_at)
+        AuditEntry.objects.note(by, f"Created, scope {scope}.", token)
+    return token, secret
+
+
+def revoke_token(token: AccessToken, *, by: str = "") -> bool:
+    """Refused from now on, by every process. False when it was revoked already."""
+    with transaction.atomic(using=_db()):
+        revoked = token.revoke()
+        if revoked:
+            AuditEntry.objects.note(by, "Revoked.", token)
+    return revoked
 
 
 # --- calls that go out now --------------------------------------------------------------------
@@ -513,14 +581,18 @@ def verify(webhook: Webhook, *, by: str = "") -> Attempt:
     """Send the verification challenge now; the outcome is kept when URL and token are still so."""
     _outside_transactions()
     calls.limit_rate("verify", webhook.pk, TooSoon)
-    return _call(calls.Verification(_fresh(webhook, any_state=True)), by)[0]
+    attempt, _ = _call(calls.Verification(_fresh(webhook, any_state=True)), by)
+    AuditEntry.objects.note(by, "Sent a verification.", webhook)
+    return attempt
 
 
 def test(webhook: Webhook, *, by: str = "") -> Attempt:  # noqa: PT028
     """Send a sample interaction now, past pause, breaker and missing verification."""
     _outside_transactions()
     calls.limit_rate("test", webhook.pk, TooSoon)
-    return _call(calls.Test(_fresh(webhook, any_state=True)), by)[0]
+    attempt, _ = _call(calls.Test(_fresh(webhook, any_state=True)), by)
+    AuditEntry.objects.note(by, "Sent a test.", webhook)
+    return attempt
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest's

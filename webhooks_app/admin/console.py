@@ -19,7 +19,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
 
-from ..models import Account, Webhook
+from ..models import Account, Actor, AuditEntry, Webhook
 from ..rules.ids import is_id
 
 COUNT_LIMIT = 1000  # nothing is counted further

@@ -15,7 +15,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
 from rest_framework.request import Request
 
-from ..models import AccessToken, Account, Delivery, Webhook
+from ..models import AccessToken, Account, Actor, AuditEntry, Delivery, Webhook
 from ..models.delivery import DeliveryQuerySet
 from ..models.webhook import WebhookQuerySet
 from . import throttling
@@ -146,7 +146,7 @@ class BearerAuthentication(BaseAuthentication):
             )
         token.note_use(timezone.now())
         caller = TokenCaller(
-            by=(token.name or token.hint)[:150],
+            by=Actor(token.name or token.hint, AuditEntry.Door.API),
             masked=token.scope != AccessToken.Scope.MANAGE,
             token=token,
         )
@@ -165,9 +165,8 @@ class SessionAuthentication(DRFSessionAuthentication):
             return None
         user = found[0]
         chosen = _chosen_account(user, request.query_params.get("account"))
-        return user, SessionCaller(
-            by=user.get_username()[:150], masked=True, user=user, chosen=chosen
-        )
+        by = Actor(user.get_username(), AuditEntry.Door.API)
+        return user, SessionCaller(by=by, masked=True, user=user, chosen=chosen)
 
     def enforce_csrf(self, request: Request | HttpRequest) -> None:
         # The plain request: DRF's own would parse the body before the caller has been judged.

@@ -122,8 +122,10 @@ class AccessToken(models.Model):
         if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
             type(self).objects.filter(pk=self.pk).update(last_used_at=now)
 
-    def revoke(self) -> None:
-        type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(revoked_at=Now())
+    def revoke(self) -> bool:
+        """False when it was revoked already."""
+        rows = type(self).objects.filter(pk=self.pk, revoked_at__isnull=True)
+        return bool(rows.update(revoked_at=Now()))
 
 
 class FailedAuthenticationQuerySet(models.QuerySet["FailedAuthentication"]):
