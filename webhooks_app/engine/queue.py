@@ -65,7 +65,7 @@ def hold_reason(webhook: Webhook, now: datetime) -> str:
 # --- what is put in ---------------------------------------------------------------------------
 
 _STORE_AT_ONCE = 2000
-_STORE_COLUMNS = [
+_STORE_COLUMNS = (
     ("id", "text"),
     ("webhook_id", "text"),
     ("type", "text"),
@@ -75,22 +75,17 @@ _STORE_COLUMNS = [
     ("due_at", "timestamptz"),
     ("created_at", "timestamptz"),
     ("created_by", "text"),
-]
+)
 
 
 def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> None:
     """Insert new deliveries, thousands in a statement, in the caller's transaction."""
-    postgres = connection.vendor == "postgresql"
     columns = ", ".join(name for name, _ in _STORE_COLUMNS)
-    values = ", ".join(
-        "CAST(r.payload AS BLOB)" if name == "payload" and not postgres else f"r.{name}"
-        for name, _ in _STORE_COLUMNS
-    )
     sql = f"""
         INSERT INTO {_D} ({columns}, state, reason, tries, last_error, requested_by)
-        SELECT {values}, 'pending', '', 0, '', ''
-        FROM {rows.source(connection, "r", _STORE_COLUMNS)}"""
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        SELECT {columns}, 'pending', '', 0, '', ''
+        FROM {{rows}}"""
+    with transaction.atomic(using=connection.alias):
         for start in range(0, len(deliveries), _STORE_AT_ONCE):
             batch = [
                 (
@@ -98,7 +93,7 @@ def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> No
                     delivery.webhook_id,
                     delivery.type,
                     delivery.reference,
-                    bytes(delivery.payload) if postgres else bytes(delivery.payload).decode(),
+                    bytes(delivery.payload),
                     delivery.retry_schedule,
                     delivery.due_at,
                     delivery.created_at,
@@ -106,7 +101,7 @@ def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> No
                 )
                 for delivery in deliveries[start : start + _STORE_AT_ONCE]
             ]
-            cursor.execute(sql, rows.parameters(connection, batch))
+            rows.execute(connection, sql, _STORE_COLUMNS, batch)
     for delivery in deliveries:
         delivery._state.adding = False
         delivery._state.db = connection.alias
@@ -405,7 +400,7 @@ def _claimed(row: Sequence[Any]) -> Claimed:
     )
 
 
-_FINISH_COLUMNS = [
+_FINISH_COLUMNS = (
     ("id", "text"),
     ("tries", "int"),
     ("state", "text"),
@@ -413,7 +408,7 @@ _FINISH_COLUMNS = [
     ("finished_at", "timestamptz"),
     ("last_status", "int"),
     ("last_error", "text"),
-]
+)
 
 
 def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Sequence[Finished]:
@@ -436,18 +431,16 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
     """
     # `finished_at IS NULL` says pending without the words of the partial indexes: with statistics
     # from an empty queue PostgreSQL would else walk the whole due index for each batch.
-    cast = "::timestamptz" if connection.vendor == "postgresql" else ""
     sql = f"""
         UPDATE {_D} AS d SET
-          state = r.state, due_at = r.due_at{cast}, tries = r.tries + 1,
-          finished_at = r.finished_at{cast}, last_status = r.last_status,
+          state = r.state, due_at = r.due_at, tries = r.tries + 1,
+          finished_at = r.finished_at, last_status = r.last_status,
           last_error = r.last_error, requested_by = ''
-        FROM {rows.source(connection, "r", _FINISH_COLUMNS)}
+        FROM {{rows}}
         WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
     values = [_finish_row(item) for item in sorted(batch, key=lambda item: item.entry.request_id)]
     with transaction.atomic(using=connection.alias):
-        with connection.cursor() as cursor:
-            cursor.execute(sql, rows.parameters(connection, values))
+        rows.execute(connection, sql, _FINISH_COLUMNS, values)
         history.record(connection, [item.entry for item in batch])
         for webhook_id in {item.entry.webhook_id for item in batch if item.gone}:
             stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
