@@ -22,23 +22,25 @@ COUNT = int(os.environ.get("COUNT", "20000"))
 ONLY = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 YARDSTICK = "yardstick"
+ENQUEUE = "storing: "
 
 
 def chosen(folder):
     """name -> a function of the sink and COUNT, in the order in which they run."""
-    sqlite, postgres = stage.Sqlite(folder), stage.Postgres()
+    servers = sqlite, postgres = stage.Sqlite(folder), stage.Postgres()
     everything = {
         "sender alone": candidates.alone,
         "SQLite, 1 worker": candidates.durable(sqlite),
-        "PostgreSQL, 1 worker": candidates.durable(postgres),
+        "PostgreSQL, 1 worker": candidates.with_latency(postgres),
         "PostgreSQL, 2 workers": candidates.durable(postgres, 2),
     } | rivals.rivals(postgres)
+    everything |= {f"{ENQUEUE}{server.name}": candidates.enqueue(server) for server in servers}
     wanted = {
         name: run
         for name, run in everything.items()
         if not ONLY or any(part.lower() in name.lower() for part in ONLY)
     }
-    return wanted, [sqlite.describe(), postgres.describe()]
+    return wanted, [server.describe() for server in servers]
 
 
 def measure():
@@ -93,22 +95,30 @@ COLUMNS = {
     "CPU µs each": ("cpu_us", "{:.0f}"),
     "database CPU µs": ("database_cpu_us", "{:.0f}"),
     "peak MB": ("peak_mb", "{:.0f}"),
-    "stored/s": ("stored_per_second", "{:,.0f}"),
+    "commit→receipt p50, p99 ms": ("waits", "{}"),
 }
+
+
+def medians(runs):
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
 def rows(rounds):
     """The medians of each candidate; a ratio is to the yardstick of the same round."""
     for name in rounds[0]:
+        if name.startswith(ENQUEUE):
+            continue
         runs = [results[name] for results in rounds]
         if "missing" in runs[0]:
             yield name, {"spread": f"not run: {runs[0]['missing']}"}
             continue
-        figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        figures = medians(runs)
         ratios = [
             run["per_second"] / results[YARDSTICK]["per_second"]
             for run, results in zip(runs, rounds, strict=True)
         ]
+        if "p50_ms" in figures:
+            figures["waits"] = f"{figures['p50_ms']:.1f}, {figures['p99_ms']:.0f}"
         figures["ratio"] = statistics.median(ratios)
         figures["spread"] = f"{min(ratios):.2f}, {max(ratios):.2f}"
         yield name, figures
@@ -120,16 +130,25 @@ def table(result):
         lines.append([name])
         for figure, form in COLUMNS.values():
             lines[-1].append(form.format(figures[figure]) if figures.get(figure) else "")
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
     head = [
         f"{result['machine']}; sink: {result['sink']}.",
         *(f"{server}." for server in result["servers"]),
         f"Medians of {len(result['rounds'])} interleaved rounds on {result['when']}, "
         f"{result['count']:,} deliveries each.",
     ]
-    body = [f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines]
-    return "\n".join([*head, "", *body])
+    stored = [["stored/s", "API", "deliver", "deliver_many"]]
+    for name in result["rounds"][0]:
+        if name.startswith(ENQUEUE):
+            rates = medians([results[name] for results in result["rounds"]])
+            stored.append([name.removeprefix(ENQUEUE)])
+            stored[-1] += [f"{rates[way]:,.0f}" for way in stored[0][1:]]
+    return "\n".join([*head, "", *markdown(lines), "", *markdown(stored)])
+
+
+def markdown(lines):
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
+    return [f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """What is measured, one function a candidate: each runs once and tells its figures."""
 
+import socket
+import statistics
 import time
 
 from . import stage
+from .sink import free_port
 
 NOTHING_PENDING = """
     SELECT NOT EXISTS (SELECT 1 FROM webhooks_app_delivery WHERE state = 'pending')
@@ -50,3 +53,71 @@ def durable(server, number=1):
         return result | stored
 
     return run
+
+
+def latency(server, pace, sink, seconds=5):
+    """From commit to receipt, in milliseconds, while deliveries are stored at an even pace."""
+    with server.database() as url, stage.workers(1, url):
+        committed = stage.part("produce", sink.url("timed"), pace, seconds + 1, database=url)
+        arrivals = sink.arrivals()
+    missing = committed.keys() - arrivals.keys()
+    assert not missing, f"{len(missing)} deliveries did not come"
+    warm = min(committed.values()) + 1  # the first second is start-up
+    waits = [(arrivals[key] - at) * 1000 for key, at in committed.items() if at > warm]
+    percentiles = statistics.quantiles(waits, n=100)
+    return {"p50_ms": percentiles[49], "p99_ms": percentiles[98], "paced": len(waits) / seconds}
+
+
+def with_latency(server):
+    """One worker, and its latency at half of the rate that it has just reached."""
+    run = durable(server)
+
+    def both(sink, count):
+        result = run(sink, count)
+        return result | latency(server, result["per_second"] / 2, sink)
+
+    return both
+
+
+def enqueue(server):
+    """Deliveries stored a second: by the REST API, by `deliver`, by `deliver_many`."""
+
+    def run(sink, count):
+        count = max(100, count // 10)
+        with server.database() as url:
+            rates = stage.part("enqueue", sink.url(), count, database=url)
+        with server.database() as url:
+            found = stage.part("account", sink.url(), database=url)
+            rates["API"] = _by_api(url, found["webhook"], found["token"], count)
+        return rates
+
+    return run
+
+
+def _by_api(database, webhook, token, count):
+    port = free_port()
+    granian = ("-m", "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", port)
+    quiet = ("--log-level", "warning", "project.asgi:application")
+    server = stage.python(*granian, *quiet, database=database)
+    try:
+        _await_port(port)
+        address = f"http://127.0.0.1:{port}/webhooks/{webhook}/deliveries"
+        for number in (20, count):  # the first of them only warm the server up
+            client = stage.python("-m", "tests.benchmarks.yardstick", address, number, token)
+            seconds = float(client.communicate(timeout=300)[0])
+        return count / seconds
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def _await_port(port):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -9,10 +9,11 @@ import django
 
 django.setup()
 
+from django.db import transaction
 from django.utils import timezone
 
 from webhooks_app import actions
-from webhooks_app.models import Account, Webhook, WebhookHealth
+from webhooks_app.models import AccessToken, Account, Webhook, WebhookHealth
 from webhooks_app.rules.ids import new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
@@ -36,6 +37,48 @@ def fill(url, count):
     started = time.perf_counter()
     actions.deliver_many([(made[n % len(made)], BODY) for n in range(int(count))])
     return {"stored_per_second": int(count) / (time.perf_counter() - started)}
+
+
+def produce(url, pace, seconds):
+    """Store at an even pace, in batches of a few milliseconds; when each delivery committed."""
+    pace, seconds = float(pace), float(seconds)
+    made, committed = webhooks(url), {}
+    started, stored = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < seconds:
+        batch = int(pace * passed) - stored
+        if not batch:
+            time.sleep(0.002)
+            continue
+        moment = []
+        with transaction.atomic():
+            # Asked for first, so it is noted before anybody is told of the commit.
+            transaction.on_commit(lambda moment=moment: moment.append(time.time()))
+            pairs = [(made[n % WEBHOOKS], BODY) for n in range(stored, stored + batch)]
+            deliveries = actions.deliver_many(pairs)
+        committed.update((delivery.id, moment[0]) for delivery in deliveries)
+        stored += batch
+        time.sleep(0.002)
+    return committed
+
+
+def enqueue(url, count):
+    """How fast Python code stores deliveries: one by one, and many at once."""
+    made, count, rates = webhooks(url), int(count), {}
+    started = time.perf_counter()
+    for number in range(count):
+        actions.deliver(made[number % WEBHOOKS], BODY)
+    rates["deliver"] = count / (time.perf_counter() - started)
+    many = count * 10
+    started = time.perf_counter()
+    actions.deliver_many([(made[number % WEBHOOKS], BODY) for number in range(many)])
+    rates["deliver_many"] = many / (time.perf_counter() - started)
+    return rates
+
+
+def account(url):
+    """A webhook, and an access token that may store deliveries for it."""
+    webhook = webhooks(url, 1)[0]
+    return {"webhook": webhook.pk, "token": AccessToken.issue(webhook.account)[1]}
 
 
 def alone(url, count):

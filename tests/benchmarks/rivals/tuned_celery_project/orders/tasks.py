@@ -12,6 +12,7 @@ from .models import Delivery
 
 # One session for all threads, so that connections are kept and shared.
 session = requests.Session()
+session.trust_env = False  # no look for proxies and netrc in front of every request
 session.mount("http://", HTTPAdapter(pool_connections=20, pool_maxsize=20))
 
 
