@@ -1,8 +1,9 @@
 """`make bench`: our pipeline, its rivals and a yardstick, one after the other, round by round.
 
 A noisy machine is so noisy for all of them; what counts are medians, and the ratio to the
-yardstick of the same round. ROUNDS, COUNT and ONLY (names, or parts of them, comma-separated)
-choose less. `python -m tests.benchmarks --markdown` prints the last table again.
+yardstick of the same round. From the environment: ROUNDS, COUNT (deliveries of a run), SECONDS
+(that latency is looked at), ONLY (names, or parts of them; semicolons between) and RESULTS (the
+file). `python -m tests.benchmarks --markdown` prints the last table again.
 """
 
 import json
@@ -19,8 +20,9 @@ from . import candidates, rivals, sink, stage
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 COUNT = int(os.environ.get("COUNT", "20000"))
-ONLY = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+ONLY = [name.strip() for name in os.environ.get("ONLY", "").split(";") if name.strip()]
+SECONDS = float(os.environ.get("SECONDS", "5"))
+RESULTS = Path(os.environ.get("RESULTS", Path(__file__).parent / "results" / "latest.json"))
 YARDSTICK = "yardstick"
 ENQUEUE = "storing: "
 
@@ -31,7 +33,7 @@ def chosen(folder):
     everything = {
         "sender alone": candidates.alone,
         "SQLite, 1 worker": candidates.durable(sqlite),
-        "PostgreSQL, 1 worker": candidates.with_latency(postgres),
+        "PostgreSQL, 1 worker": candidates.with_latency(postgres, SECONDS),
         "PostgreSQL, 2 workers": candidates.durable(postgres, 2),
     } | rivals.rivals(postgres)
     everything |= {f"{ENQUEUE}{server.name}": candidates.enqueue(server) for server in servers}

@@ -55,7 +55,7 @@ def durable(server, number=1):
     return run
 
 
-def latency(server, pace, sink, seconds=5):
+def latency(server, pace, sink, seconds):
     """From commit to receipt, in milliseconds, while deliveries are stored at an even pace."""
     with server.database() as url, stage.workers(1, url):
         committed = stage.part("produce", sink.url("timed"), pace, seconds + 1, database=url)
@@ -68,13 +68,13 @@ def latency(server, pace, sink, seconds=5):
     return {"p50_ms": percentiles[49], "p99_ms": percentiles[98], "paced": len(waits) / seconds}
 
 
-def with_latency(server):
+def with_latency(server, seconds):
     """One worker, and its latency at half of the rate that it has just reached."""
     run = durable(server)
 
     def both(sink, count):
         result = run(sink, count)
-        return result | latency(server, result["per_second"] / 2, sink)
+        return result | latency(server, result["per_second"] / 2, sink, seconds)
 
     return both
 

@@ -59,6 +59,9 @@ class Counter:
         self._line = socket.create_connection(("127.0.0.1", port), timeout=5)
         self._own = 0
 
+    def close(self):
+        self._line.close()
+
     def read(self):
         self._line.sendall(b"GET /count HTTP/1.1\r\nHost: sink\r\n\r\n")
         answer = b""
@@ -71,6 +74,8 @@ class Counter:
 class _Sink:
     """A sink in a process and a folder of its own, until `with` ends."""
 
+    _counter = None
+
     def __enter__(self):
         self._folder = Path(tempfile.mkdtemp(prefix="webhooks-sink-", dir=_in_memory()))
         self.port = free_port()
@@ -78,20 +83,24 @@ class _Sink:
         deadline = time.monotonic() + 10
         while True:
             try:
-                counter = Counter(self.port)
+                self._counter = Counter(self.port)
                 break
             except OSError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     self.__exit__()
                     raise
                 time.sleep(0.02)
-        self.count = counter.read
         return self
 
     def __exit__(self, *_):
+        if self._counter:
+            self._counter.close()
         self.process.terminate()
         self.process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def count(self):
+        return self._counter.read()
 
     def url(self, path=""):
         return f"http://127.0.0.1:{self.port}/{path}"

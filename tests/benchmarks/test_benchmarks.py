@@ -1,0 +1,52 @@
+"""The benchmark itself works; how fast anything is, no test says."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from . import sink, stage
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize("kind", [sink.Nginx, sink.PythonSink])
+def test_a_sink_counts_what_came_and_notes_when(kind):
+    if kind is sink.Nginx and sink.NGINX is None:
+        pytest.skip("nginx is not installed; the Python sink serves instead")
+    with kind() as receiver:
+        for path in ("", "timed"):
+            headers = {"webhook-id": f"msg-{path}"}
+            request = urllib.request.Request(receiver.url(path), b"{}", headers)
+            assert urllib.request.urlopen(request, timeout=5).status == 200
+        assert receiver.count() == 2
+        assert list(receiver.arrivals()) == ["msg-timed"]
+
+
+@pytest.mark.slow
+def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks"],
+        cwd=stage.ROOT,
+        env=os.environ
+        | {
+            "COUNT": "200",
+            "ROUNDS": "1",
+            "SECONDS": "0.5",
+            "ONLY": "1 worker",
+            "RESULTS": str(tmp_path / "figures.json"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    (figures,) = json.loads((tmp_path / "figures.json").read_text())["rounds"]
+    assert list(figures) == ["yardstick", "SQLite, 1 worker", "PostgreSQL, 1 worker"]
+    for name, run in figures.items():
+        assert run["per_second"] > 0
+        assert f"| {name} " in done.stdout
+    assert figures["PostgreSQL, 1 worker"]["p50_ms"] > 0
