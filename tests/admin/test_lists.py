@@ -7,7 +7,13 @@ from django.utils import timezone
 
 from tests.admin.conftest import REFUSED
 from tests.admin.pages import page, text_of, url
-from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
+from tests.factories import (
+    AccountFactory,
+    AttemptFactory,
+    DeliveryFactory,
+    HourlyCountFactory,
+    WebhookFactory,
+)
 from webhooks_app import models
 
 
@@ -32,6 +38,18 @@ class TestLists:
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?account=acme"))
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?kind=refused"))
         assert "2 shown" in text_of(viewer.get(url("webhook")))
+
+    def test_says_how_each_does_and_what_waits(self, viewer, webhook):
+        HourlyCountFactory(webhook=webhook, delivered=942, failed=259)
+        WebhookFactory(account=webhook.account, name="Quiet")
+        text = text_of(viewer.get(url("webhook")))
+        assert "78.4 %" in text
+        assert "of 1,201" in text
+        assert "no calls" in text
+        assert "1 waiting" in text
+        assert "Connection refused" in text
+        assert "Failing 1<" in text, "the chip says how many there are"
+        assert "1 shown" in text_of(viewer.get(url("webhook") + "?state=failing"))
 
     def test_goes_on_by_the_place_not_by_number(self, viewer, account):
         made = [WebhookFactory(account=account).pk for _ in range(60)]
@@ -112,7 +130,7 @@ def test_no_page_needs_more_than_twelve_queries(
 
 def test_lists_never_read_the_encrypted_columns(boss, webhook, django_assert_num_queries):
     models.Webhook.objects.update(token="x")
-    with django_assert_num_queries(5) as seen:
+    with django_assert_num_queries(7) as seen:
         boss.get(url("webhook"))
     assert not any('"token"' in query["sql"] for query in seen.captured_queries)
     assert not any("auth_password" in query["sql"] for query in seen.captured_queries)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from django.contrib.admin.models import LogEntry
 from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, Value, When
 from django.http import HttpRequest
 from django.urls import reverse
@@ -14,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import Delivery, HourlyCount, Webhook, WebhookError, Worker
+from ..models import AuditEntry, Delivery, HourlyCount, Webhook, WebhookError, Worker
 from ..models.health import LATENCY_COLUMNS, WORKER_SILENT_AFTER, percentile
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
@@ -36,6 +35,7 @@ ATTENTION_SHOWN = 10
 KINDS_SHOWN = 10
 FAILURES_READ = 10_000
 LOG_SHOWN = 6
+LOGGED = ("webhook", "delivery", "account", "accesstoken")
 KEEPS_UP = timedelta(minutes=1)  # how long the oldest due delivery may wait
 
 
@@ -279,16 +279,12 @@ class Home:
         return self.chart.failed > FAILURES_READ
 
     @cached_property
-    def log(self) -> list[tuple[LogEntry, str]]:
+    def log(self) -> list[tuple[AuditEntry, str]]:
         """What staff did last with our things, with the page of the thing."""
         user = self.request.user
-        models = ("webhook", "delivery", "account", "accesstoken")
-        seen = [model for model in models if user.has_perm(f"webhooks_app.view_{model}")]
-        entries = LogEntry.objects.filter(
-            content_type__app_label="webhooks_app", content_type__model__in=seen
-        )
-        entries = entries.select_related("user", "content_type").order_by("-pk")[:LOG_SHOWN]
-        return [(entry, _page_of(entry)) for entry in entries]
+        kinds = [kind for kind in LOGGED if user.has_perm(f"webhooks_app.view_{kind}")]
+        entries = AuditEntry.objects.filter(kind__in=kinds, door=AuditEntry.Door.ADMIN)
+        return [(entry, _page_of(entry)) for entry in entries.order_by("-id")[:LOG_SHOWN]]
 
     # --- where the numbers lead -----------------------------------------------------------------
 
@@ -318,11 +314,8 @@ class Home:
         ]
 
 
-def _page_of(entry: LogEntry) -> str:
-    if entry.is_deletion() or entry.content_type is None:
-        return ""
-    name = f"admin:webhooks_app_{entry.content_type.model}_change"
-    return reverse(name, args=[entry.object_id])
+def _page_of(entry: AuditEntry) -> str:
+    return reverse(f"admin:webhooks_app_{entry.kind}_change", args=[entry.target])
 
 
 def _plain(words: str) -> SafeString:

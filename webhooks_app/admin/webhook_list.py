@@ -1,11 +1,12 @@
-"""The list of the webhooks: how each does, its last error, and verbs for a handful of them."""
+"""The list of the webhooks: how each does, its calls of a day, its last error, what waits; and
+verbs for a handful of them."""
 
 import re
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -13,15 +14,27 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions
-from ..models import Webhook
+from ..models import Delivery, Webhook
 from ..rules import failures
 from ..rules.ids import is_id
 from ..rules.validators import parse_url
 from ..templatetags.webhooks_console import ago, badge, moment
+from . import links
 from .attempts import KindFilter
-from .console import AccountFilter, Before, Chips, ConsoleAdmin, named
+from .charts import DAY, Chart, charts_of
+from .console import (
+    AccountFilter,
+    Before,
+    BoundedCount,
+    Chips,
+    ConsoleAdmin,
+    bounded,
+    bounded_counts,
+    named,
+)
 from .states import WEBHOOK_STATES, health_of, webhook_state, webhooks_that_are
 
+RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "disabled")
 TESTS_AT_ONCE = 5  # each may take its whole timeout
 
 # verb: (what is logged, what is said); the verbs that call out show the receiver's answer instead
@@ -45,6 +58,16 @@ class HealthFilter(Chips):
         key = self.value()
         return queryset.filter(webhooks_that_are(key, timezone.now())) if key else queryset
 
+    def choices(self, changelist: Any) -> Any:
+        """With how many there are of each, where that is worth a look."""
+        now, live = timezone.now(), Webhook.objects.live()
+        counts = bounded_counts(**{key: live.filter(webhooks_that_are(key, now)) for key in RARE})
+        keys = ["", *(key for key, _ in self.lookup_choices)]
+        for key, choice in zip(keys, super().choices(changelist), strict=True):
+            count = counts.get(key)
+            words = f"{choice['display']} {bounded(count)}" if count else choice["display"]
+            yield {**choice, "display": words}
+
 
 class ErrorFilter(KindFilter):
     title = "last error"
@@ -66,7 +89,11 @@ class WebhookList(ConsoleAdmin):
 
     list_title = "Webhooks"
     empty_words = ("No webhooks yet", "Add the first one; it is verified at once.")
-    list_display = ["health_", "webhook_", "error_", "success_"]
+    list_display = ["health_", "webhook_", "rate_", "error_", "queue_"]
+    list_caption = (
+        "Success and small charts: the last 24 hours, delivered above the line, failed below, each "
+        "on its own scale."
+    )
     list_filter = [HealthFilter, ErrorFilter, AccountFilter, Before]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"
@@ -74,12 +101,24 @@ class WebhookList(ConsoleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
         rows = Webhook.objects.live().select_related("account", "health").order_by("-pk")
+        pending = Delivery.objects.pending().filter(webhook=OuterRef("pk"))
+        rows = rows.annotate(waiting=BoundedCount.of(pending))
         return rows.defer("token", "auth_password")
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist = super().get_changelist_instance(request)
+        rows = list(changelist.result_list)
+        charts = charts_of([row.pk for row in rows], DAY, timezone.now())
+        for row in rows:
+            row.chart = charts[row.pk]
+        changelist.result_list = rows
+        return changelist
 
     @transaction.non_atomic_requests
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Not inside ATOMIC_REQUESTS: its action "Send test" calls out."""
-        return super().changelist_view(request, extra_context)
+        context = {"list_caption": self.list_caption, **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -99,6 +138,7 @@ class WebhookList(ConsoleAdmin):
         state, health = webhook_state(webhook, now), health_of(webhook)
         since = {
             "failing": health.failing_since,
+            "breaker": health.failing_since,
             "paused": webhook.stopped_at,
             "disabled": webhook.stopped_at,
         }.get(state.key)
@@ -119,31 +159,46 @@ class WebhookList(ConsoleAdmin):
             webhook.account.name,
         )
 
+    @admin.display(description="Success, last 24 h")
+    def rate_(self, webhook: Any) -> SafeString:
+        chart: Chart = webhook.chart
+        if not chart.calls:
+            return format_html('<span class="wh-quiet">{}</span>', "no calls")
+        return format_html(
+            '<span class="wh-rate"><a class="wh-num wh-plain" href="{}">{}</a>{}'
+            '<span class="wh-sub">of {}</span></span>',
+            *(links.calls(webhook=webhook.pk, since=chart.start), chart.rate, chart.spark()),
+            f"{chart.calls:,}",
+        )
+
     @admin.display(description="Last error")
     def error_(self, webhook: Webhook) -> SafeString:
         health = health_of(webhook)
         if not health.last_error_at:
             return format_html('<span class="wh-quiet">{}</span>', "none")
         return format_html(
-            '<span class="wh-err"><a class="wh-plain" href="{}?webhook={}">{}</a>'
-            '<span class="wh-mono">{}</span></span><span class="wh-sub">{}</span>',
-            reverse("admin:webhooks_app_webhookerror_changelist"),
-            webhook.pk,
-            failures.title(health.last_error_kind) or "Error",
+            '<a class="wh-plain" href="{}" title="{}">{}</a><span class="wh-sub">{}</span>',
+            links.listing("webhookerror", webhook=webhook.pk, kind=health.last_error_kind),
             health.last_error_message[:300],
+            failures.title(health.last_error_kind) or "Error",
             moment(health.last_error_at),
         )
 
-    @admin.display(description="Last success")
-    def success_(self, webhook: Webhook) -> SafeString | str:
-        at = health_of(webhook).last_success_at
-        return moment(at) if at else format_html('<span class="wh-quiet">{}</span>', "none")
+    @admin.display(description="Queue")
+    def queue_(self, webhook: Any) -> SafeString:
+        if not webhook.waiting:
+            return format_html('<span class="wh-quiet">{}</span>', "empty")
+        return format_html(
+            '<a class="wh-plain" href="{}">{} waiting</a>',
+            links.listing("delivery", webhook=webhook.pk, state="pending"),
+            bounded(webhook.waiting),
+        )
 
     @admin.action(description="Verify", permissions=["operate"])
     def verify_(self, request: HttpRequest, queryset: Any) -> None:
         rows = self.few(request, queryset)
         for webhook in rows:
-            actions.request_verification(webhook)
+            actions.request_verification(webhook, by=named(request))
             self.log_change(request, webhook, "Asked for a verification.")
         if rows:
             words = f"The worker verifies {counted(rows)}; the outcome stands in the column Health."
