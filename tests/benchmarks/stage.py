@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import psutil
@@ -49,12 +50,17 @@ class Sqlite:
     name = "SQLite"
 
     def __init__(self, folder):
-        self._empty = Path(folder, "empty.sqlite3")
-        migrate(f"sqlite:///{self._empty}")
+        self._folder = Path(folder)
+
+    @cached_property
+    def _empty(self):
+        file = self._folder / "empty.sqlite3"
+        migrate(f"sqlite:///{file}")
+        return file
 
     @contextmanager
     def database(self):
-        file = self._empty.with_name(f"{uuid.uuid4().hex}.sqlite3")
+        file = self._folder / f"{uuid.uuid4().hex}.sqlite3"
         shutil.copy(self._empty, file)
         yield f"sqlite:///{file}"
         for left in file.parent.glob(f"{file.name}*"):
@@ -79,11 +85,15 @@ class Postgres:
 
     def __init__(self):
         self._server = plugin.start_postgres()
-        self._empty = self._new()
-        migrate(self._empty)
         with self.ask(self._server) as ask:
             folder = ask("SHOW data_directory")[0]
         self._postmaster = int(Path(folder, "postmaster.pid").read_text().splitlines()[0])
+
+    @cached_property
+    def _empty(self):
+        url = self._new()
+        migrate(url)
+        return url
 
     def _new(self, template="template1"):
         name = f"bench_{uuid.uuid4().hex}"

@@ -36,7 +36,7 @@ def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
             "COUNT": "200",
             "ROUNDS": "1",
             "SECONDS": "0.5",
-            "ONLY": "1 worker",
+            "ONLY": "PostgreSQL, 1 worker",
             "RESULTS": str(tmp_path / "figures.json"),
         },
         capture_output=True,
@@ -45,7 +45,7 @@ def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     (figures,) = json.loads((tmp_path / "figures.json").read_text())["rounds"]
-    assert list(figures) == ["yardstick", "SQLite, 1 worker", "PostgreSQL, 1 worker"]
+    assert list(figures) == ["yardstick", "PostgreSQL, 1 worker"]
     for name, run in figures.items():
         assert run["per_second"] > 0
         assert f"| {name} " in done.stdout
