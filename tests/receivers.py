@@ -294,58 +294,69 @@ class StubResolver:
         return found
 
 
-class ConnectProxy:
+class Listener:
+    """A port of 127.0.0.1 where every connection is played by `play(socket)`, in its own thread."""
+
+    def __init__(self, play: Callable[[socket.socket], Any]) -> None:
+        self._play = play
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._open: set[socket.socket] = set()
+        self.port: int = self._server.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def __enter__(self) -> "Listener":
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for end in (self._server, *self._open):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection = self._server.accept()[0]
+                self._open.add(connection)
+                threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with suppress(OSError, ValueError), connection:
+            self._play(connection)
+        self._open.discard(connection)
+
+
+class ConnectProxy(Listener):
     """An HTTP proxy that knows CONNECT alone. `asked` is what it was asked for, head by head.
 
     `answer`: None opens the tunnel; bytes are sent instead, then it hangs up.
     """
 
     def __init__(self, answer: bytes | None = None, *, credentials: str = "") -> None:
+        super().__init__(self._tunnel)
         self.answer = answer
-        self.credentials = credentials
         self.asked: list[list[str]] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-
-    def __enter__(self) -> "ConnectProxy":
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.credentials}{'@' if self.credentials else ''}127.0.0.1:{self.port}"
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(
-                    target=self._tunnel, args=(self._server.accept()[0],), daemon=True
-                ).start()
+        self.url = f"http://{credentials}{'@' if credentials else ''}127.0.0.1:{self.port}"
 
     def _tunnel(self, client: socket.socket) -> None:
-        with suppress(OSError, ValueError), client:
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                piece = client.recv(4096)
-                if not piece:
-                    return
-                head += piece
-            self.asked.append(head.decode("ascii").rstrip().split("\r\n"))
-            if self.answer is not None:
-                client.sendall(self.answer)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            piece = client.recv(4096)
+            if not piece:
                 return
-            host, _, port = self.asked[-1][0].split(" ")[1].rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), 5) as receiver:
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                back = threading.Thread(target=_pass_on, args=(receiver, client), daemon=True)
-                back.start()
-                _pass_on(client, receiver)
-                back.join(5)
+            head += piece
+        self.asked.append(head.decode("ascii").rstrip().split("\r\n"))
+        if self.answer is not None:
+            client.sendall(self.answer)
+            return
+        host, _, port = self.asked[-1][0].split(" ")[1].rpartition(":")
+        with socket.create_connection((host.strip("[]"), int(port)), 5) as receiver:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_pass_on, args=(receiver, client), daemon=True)
+            back.start()
+            _pass_on(client, receiver)
+            back.join(5)
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

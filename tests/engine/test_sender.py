@@ -1,15 +1,18 @@
 """The sender against real receivers on loopback; every test runs on asyncio and on uvloop."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 
+from tests.certificates import server_context
 from tests.engine.exchanges import failed, request
-from tests.receivers import Answer, Each, Raw, Receiver, StubResolver, closed_port
+from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
 from webhooks_app.engine import pool
 from webhooks_app.engine.connection import ANSWER_LIMIT, Line
 from webhooks_app.engine.sender import Sender, retry_after
@@ -241,6 +244,53 @@ def test_a_broken_resolver_is_a_fault_of_ours_and_not_an_exception(post, caplog)
     names = StubResolver({"hook.example.com": ValueError("a bug")})
     assert failed(post("http://hook.example.com/", resolver=names)) == "internal: internal error"
     assert "a bug" in caplog.text
+
+
+def answering(early, tls=""):
+    """A receiver that answers 413 and closes without reading the body (`early`: any of it)."""
+
+    def play(connection):
+        with contextlib.suppress(OSError), connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls:
+                connection = server_context(tls).wrap_socket(connection, server_side=True)
+            if not early:
+                connection.recv(100)
+            connection.sendall(b"HTTP/1.1 413 Large\r\nContent-Length: 5\r\n\r\nlarge")
+            connection.close()
+
+    return Listener(play)
+
+
+@pytest.mark.parametrize("tls", ["", "good"])
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("size", [10, 200_000, 1_000_000])
+def test_an_answer_that_does_not_wait_for_the_body_is_read(run, loopback, tls, early, size):
+    async def scenario(sender):
+        url = listener.url.replace("http", "https") if tls else listener.url
+        return [await sender.send(request(url, b"x" * size), timeout=3) for _ in range(10)]
+
+    with answering(early, tls) as listener:
+        outcomes = run(scenario)
+    assert {(failed(o), o.body) for o in outcomes} == {
+        ("http_400: Request failed with status code 413", b"large")
+    }
+
+
+def test_what_comes_between_two_requests_is_never_the_answer_to_the_second():
+    async def main():
+        transport = Mock(is_closing=lambda: False, get_write_buffer_size=lambda: 0)
+        line = Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
+        line.connection_made(transport)
+        first = line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", seconds=1, timeout_ms=1000)
+        line.data_received(OK)
+        assert (await first).status == 200
+        assert line.reusable
+        line.data_received(OK)
+        assert not line.reusable
+        transport.abort.assert_called_once()
+
+    asyncio.run(main())
 
 
 # TLS

@@ -76,7 +76,8 @@ class Line(asyncio.Protocol):
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_ms = 0
-        self._spoke_first = False
+        self._fresh = True  # nothing was asked on it yet
+        self._early = b""  # what came all the same
 
     # What the sender does with it
 
@@ -84,7 +85,7 @@ class Line(asyncio.Protocol):
         self, head: bytes, body: bytes, *, seconds: float, timeout_ms: int
     ) -> asyncio.Future[Answer]:
         """Send, and wait at most `seconds` for the whole answer. The future never fails."""
-        self.reusable = False
+        self.reusable = self._fresh = False
         self._head_done = self._complete = self._keep = False
         self._wire = self._head_bytes = self._fields = self._informational = 0
         self._timeout_ms = timeout_ms
@@ -92,10 +93,19 @@ class Line(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         self._timer = self._loop.call_later(max(seconds, 0), self._expire)
         waiter = self._waiter
-        if self._transport is None:
-            self._finish(self._broken())  # it was lost between the handshake and now
-        else:
+        if self._transport is not None:
+            # At once: what arrived is read before a later write may fail, and a failed one ends
+            # the transport's reading (a receiver may answer and close without reading a body).
             self._transport.write(head + body)
+        early, self._early = self._early, b""
+        if early:
+            # Before the first request it can be nothing but the answer (busy, banned), or the
+            # greeting of an SSH or mail server.
+            self.data_received(early)
+        if self._transport is None:  # it was lost between the handshake and now
+            self.eof_received()
+            self._finish(failures.hang_up())
+            del self._parser
         return waiter
 
     def drop(self) -> None:
@@ -116,9 +126,11 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         answer = self._answer
         if answer is None:
-            # Nobody asked: whatever it is, it is not the answer to the next request.
-            self._spoke_first = True
-            self.drop()
+            if not self._fresh or len(self._early) > HEAD_LIMIT:
+                # Nobody asked: whatever it is, it is not the answer to the next request.
+                self.drop()
+            else:
+                self._early += data
             return
         if not answer.first_at:
             answer.first_at = perf_counter()
@@ -153,8 +165,9 @@ class Line(asyncio.Protocol):
         elif isinstance(exc, ssl.SSLError):
             self._finish(failures.of_tls(exc.reason or ""))
         else:
-            self._finish(self._broken())
-        del self._parser  # it holds us, we hold it
+            self._finish(failures.hang_up())
+        if not self._fresh:
+            del self._parser  # it holds us, we hold it
 
     # What the parser calls; after a complete answer all of it is junk
 
@@ -219,10 +232,6 @@ class Line(asyncio.Protocol):
             if name == "transfer-encoding":
                 coding = value
         return coding.rpartition(",")[2].strip().lower() != "chunked"
-
-    def _broken(self) -> Failure:
-        # SSH and mail servers greet before they are asked; that may come before our request is out.
-        return failures.not_http("Expected HTTP/") if self._spoke_first else failures.hang_up()
 
     def _expire(self) -> None:
         self._finish(failures.timeout(self._timeout_ms, connecting=False))
