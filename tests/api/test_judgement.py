@@ -31,16 +31,16 @@ WEBHOOK_CALLS = [
     ("PATCH", "/settings", {}, "manage", "change_webhook"),
     ("GET", "/deliveries", None, "manage read send", "view_delivery"),
     ("POST", "/deliveries", {"a": 1}, "manage send", "add_delivery"),
-    ("POST", "/replay", SINCE, "manage", "change_delivery"),
+    ("POST", "/replay", SINCE, "manage", "operate_webhook"),
     ("GET", "/errors", None, "manage read", "view_webhookerror"),
-    ("POST", "/interactions", {}, "manage send", "change_webhook"),
-    ("POST", "/verify", None, "manage", "change_webhook"),
-    ("POST", "/test", None, "manage", "change_webhook"),
+    ("POST", "/interactions", {}, "manage send", "operate_webhook"),
+    ("POST", "/verify", None, "manage", "operate_webhook"),
+    ("POST", "/test", None, "manage", "operate_webhook"),
 ]
 DELIVERY_CALLS = [
     ("GET", "", None, "manage read send", "view_delivery"),
     ("GET", "/attempts", None, "manage read send", "view_attempt"),
-    ("POST", "/retry", None, "manage", "change_delivery"),
+    ("POST", "/retry", None, "manage", "operate_webhook"),
 ]
 LIST_CALLS = [
     ("GET", "/webhooks", None, "manage read", "view_webhook"),

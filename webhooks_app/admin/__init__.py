@@ -1,5 +1,5 @@
 """The operators' console, one module a screen. Staff with the model permission see all accounts."""
 
-from . import accounts, attempts, deliveries, tokens, webhooks
+from . import accounts, attempts, audit, deliveries, tokens, webhooks
 
-__all__ = ["accounts", "attempts", "deliveries", "tokens", "webhooks"]
+__all__ = ["accounts", "attempts", "audit", "deliveries", "tokens", "webhooks"]

@@ -8,9 +8,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import Account
+from ..models import Account, AuditEntry
 from ..templatetags.webhooks_console import moment
-from .console import Before, ConsoleAdmin
+from .console import Before, ConsoleAdmin, named
 
 
 @admin.register(Account)
@@ -39,6 +39,17 @@ class AccountAdmin(ConsoleAdmin):
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"title": obj.name, "subtitle": None, "account": obj}
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        fields = ", ".join(field.replace("_", " ") for field in form.changed_data)
+        words = f"Changed {fields}." if change else "Created."
+        if form.changed_data:
+            AuditEntry.objects.note(named(request), words, form.instance)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        AuditEntry.objects.note(named(request), "Deleted.", obj)
+        super().delete_model(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only an account that never had a webhook: deleting takes all that belongs to it along."""

@@ -14,9 +14,18 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
-from ..models import AccessToken
+from .. import actions
+from ..models import AccessToken, AuditEntry
 from ..templatetags.webhooks_console import badge, moment
-from .console import AccountFilter, Before, Chips, ConsoleAdmin, account_field, only_account
+from .console import (
+    AccountFilter,
+    Before,
+    Chips,
+    ConsoleAdmin,
+    account_field,
+    named,
+    only_account,
+)
 from .states import State
 
 USABLE = State("usable", "Usable", "ok", "ok")
@@ -136,7 +145,7 @@ class AccessTokenAdmin(ConsoleAdmin):
     def revoke_(self, request: HttpRequest, queryset: Any) -> None:
         rows = [token for token in self.few(request, queryset) if not token.revoked_at]
         for token in rows:
-            token.revoke()
+            actions.revoke_token(token, by=named(request))
             self.log_change(request, token, "Revoked.")
         words = f"Revoked: {len(rows):,}." if rows else "Nothing was revoked."
         self.message_user(request, words, messages.SUCCESS if rows else messages.WARNING)
@@ -147,9 +156,15 @@ class AccessTokenAdmin(ConsoleAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         if change:
             obj.save(update_fields=["name"])
+            if form.has_changed():
+                AuditEntry.objects.note(named(request), "Renamed.", obj)
             return
-        token, obj.secret = AccessToken.issue(
-            obj.account, name=obj.name, scope=obj.scope, expires_at=obj.expires_at
+        token, obj.secret = actions.issue_token(
+            obj.account,
+            name=obj.name,
+            scope=obj.scope,
+            expires_at=obj.expires_at,
+            by=named(request),
         )
         obj.pk, obj.hint, obj.created_at = token.pk, token.hint, token.created_at
 
@@ -199,7 +214,7 @@ class AccessTokenAdmin(ConsoleAdmin):
     def revoke(self, request: HttpRequest, token: AccessToken) -> HttpResponse:
         if not self.has_revoke_permission(request):
             raise PermissionDenied
-        token.revoke()
+        actions.revoke_token(token, by=named(request))
         self.log_change(request, token, "Revoked.")
         words = "Revoked. It is refused from now on."
         self.message_user(request, words, messages.SUCCESS)

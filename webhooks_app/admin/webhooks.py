@@ -16,7 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from .. import actions
-from ..models import Attempt, Delivery, Header, Webhook, WebhookError
+from ..models import Attempt, AuditEntry, Delivery, Header, Webhook, WebhookError
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from .board import busy_words, webhook_banner
@@ -209,6 +209,7 @@ class WebhookAdmin(WebhookList):
             self.message_user(request, "There is no such secret any more.", messages.WARNING)
             return self.to_page(webhook)
         self.log_change(request, webhook, f"Revealed the {label}.")
+        AuditEntry.objects.note(named(request), f"Revealed the {label}.", webhook)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

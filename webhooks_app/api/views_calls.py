@@ -24,7 +24,7 @@ EXAMPLE = {
 class InteractionViewSet(ApiViewSet):
     """Send an interaction now; the answer is the receiver's. Never retried."""
 
-    needs = {"create": Need(SEND, "change_webhook")}
+    needs = {"create": Need(SEND, "operate_webhook")}
     title = "Interactions"
     example = EXAMPLE
 
@@ -44,8 +44,8 @@ class CallViewSet(ApiViewSet):
     """Call the receiver now and see how it went; nothing needs to be sent."""
 
     needs = {
-        "verify": Need(MANAGE, "change_webhook"),
-        "test": Need(MANAGE, "change_webhook"),
+        "verify": Need(MANAGE, "operate_webhook"),
+        "test": Need(MANAGE, "operate_webhook"),
     }
     title = "Call"
 

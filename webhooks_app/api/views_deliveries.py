@@ -131,7 +131,7 @@ class DeliveryViewSet(ApiViewSet):
     needs = {
         "retrieve": Need(HISTORY, "view_delivery"),
         "attempts": Need(HISTORY, "view_attempt"),
-        "retry": Need(MANAGE, "change_delivery"),
+        "retry": Need(MANAGE, "operate_webhook"),
     }
     title = "Delivery"
 
@@ -160,7 +160,7 @@ class DeliveryViewSet(ApiViewSet):
 class ReplayViewSet(ApiViewSet):
     """Send everything again that failed since a moment."""
 
-    needs = {"create": Need(MANAGE, "change_delivery")}
+    needs = {"create": Need(MANAGE, "operate_webhook")}
     title = "Replay"
     example = {"since": "2018-01-12T13:40:40.260Z"}
 

@@ -13,9 +13,7 @@ from webhooks_app.models import Attempt, Delivery, Webhook, Worker
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
 
-from .terminal import Console, count, moment, wrong_usage
-
-BY = "command line"
+from .terminal import BY, Console, count, moment, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:

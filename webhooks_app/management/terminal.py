@@ -12,6 +12,9 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from webhooks_app.models import Actor, AuditEntry
+
+BY = Actor("command line", AuditEntry.Door.COMMAND)  # for the record
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

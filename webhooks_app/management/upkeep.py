@@ -7,11 +7,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from webhooks_app import conf
+from webhooks_app import actions, conf
 from webhooks_app.engine import queue, recount
-from webhooks_app.models import AccessToken, Account
+from webhooks_app.models import AccessToken, Account, AuditEntry
 
-from .terminal import Console, count, duration, moment, wrong_usage
+from .terminal import BY, Console, count, duration, moment, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -80,12 +80,14 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
         except ValidationError as error:
             raise wrong_usage(" ".join(error.messages)) from error
         account.save()
+        AuditEntry.objects.note(BY, "Created.", account)
     expires = options["expires_days"]
-    _, secret = AccessToken.issue(
+    _, secret = actions.issue_token(
         account,
         name=options["name"],
         scope=options["scope"],
         expires_at=timezone.now() + expires if expires else None,
+        by=BY,
     )
     console.line(secret)
     return 0

@@ -413,6 +413,7 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "default_permissions": ("view",),
                 "indexes": [
+                    models.Index(fields=["at"], name="auditentry_at"),
                     models.Index(fields=["account", "id"], name="auditentry_account"),
                     models.Index(fields=["target", "id"], name="auditentry_target"),
                     models.Index(fields=["by", "id"], name="auditentry_by"),

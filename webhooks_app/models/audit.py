@@ -83,6 +83,7 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit entries"
         default_permissions = ("view",)
         indexes = [
+            models.Index(fields=["at"], name="auditentry_at"),
             models.Index(fields=["account", "id"], name="auditentry_account"),
             models.Index(fields=["target", "id"], name="auditentry_target"),
             models.Index(fields=["by", "id"], name="auditentry_by"),

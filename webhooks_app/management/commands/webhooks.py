@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webhooks_app.actions import ActionError, Invalid
 
-from .. import keys, reports, sending, upkeep, work
+from .. import reports, security, sending, upkeep, work
 from ..terminal import Console
 
 FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = "Exit codes: 0 done, 1 some failed, 2 wrong usage."
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-        for module in (work, sending, reports, upkeep, keys):
+        for module in (work, sending, reports, upkeep, security):
             module.add_verbs(verbs)
         for verb in verbs.choices.values():
             accept_common_options(verb)

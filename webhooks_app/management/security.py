@@ -1,8 +1,9 @@
-"""The verb `rotate-keys`."""
+"""The verbs of keys and roles: `rotate-keys`, `create-roles`."""
 
 from typing import Any
 
 from webhooks_app.engine import rotation
+from webhooks_app.roles import make_roles
 
 from .terminal import Console, count
 
@@ -17,6 +18,22 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say how many")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(run=rotate_keys)
+
+    parser = verbs.add_parser(
+        "create-roles",
+        help="the groups viewer, operator and administrator",
+        description="Makes the groups that are missing. One that exists is left as it is.",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="give existing groups the permissions of their role"
+    )
+    parser.set_defaults(run=create_roles)
+
+
+def create_roles(console: Console, options: dict[str, Any]) -> int:
+    for name in make_roles(again=options["again"]):
+        console.line(name)
+    return 0
 
 
 def rotate_keys(console: Console, options: dict[str, Any]) -> int:

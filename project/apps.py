@@ -1,0 +1,36 @@
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate, post_save
+
+
+class ProjectConfig(AppConfig):
+    name = "project"
+
+    def ready(self) -> None:
+        # After the app of the groups, which is migrated after ours: our permissions exist by then.
+        post_migrate.connect(make_roles, sender=apps.get_app_config("auth"))
+        post_save.connect(note_staff, sender=apps.get_model("admin", "LogEntry"))
+
+
+def make_roles(using: str, **kwargs: Any) -> None:
+    from webhooks_app.roles import make_roles
+
+    make_roles(using)
+
+
+def note_staff(instance: Any, raw: bool, **kwargs: Any) -> None:
+    """What is done to users and groups in the admin stands in the one list of changes too."""
+    from webhooks_app.models import Actor, AuditEntry
+
+    if raw or instance.content_type is None or instance.content_type.app_label != "auth":
+        return
+    action = "Deleted." if instance.is_deletion() else instance.get_change_message()
+    AuditEntry.objects.create(
+        by=Actor(instance.user.get_username(), AuditEntry.Door.ADMIN),
+        door=AuditEntry.Door.ADMIN,
+        action=action[:255],
+        kind=instance.content_type.model,
+        target=str(instance.object_id or "")[:64],
+        name=instance.object_repr[:255],
+    )

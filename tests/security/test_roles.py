@@ -1,0 +1,229 @@
+"""Roles: a viewer may press and POST whatever there is, and nothing happens."""
+
+import re
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
+from django.test import Client
+from django.urls import get_resolver
+from django.utils import timezone
+
+from tests.admin.pages import forms
+from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
+from webhooks_app.models import AccessToken, AuditEntry
+from webhooks_app.roles import ROLES, make_roles
+
+SECRETS = {"token": "tok-Ämpel", "auth_password": "pass-Ämpel"}
+
+
+def member_of(role):
+    user = UserFactory()
+    user.groups.add(Group.objects.get(name=f"Webhooks {role}"))
+    client = Client()
+    client.force_login(user)
+    client.user = user
+    return client
+
+
+@pytest.fixture
+def roles(db):
+    make_roles(again=True)
+
+
+@pytest.fixture
+def rows(account):
+    """One of everything that has a page, by model name."""
+    webhook = WebhookFactory(
+        account=account, auth_username="u", headers=[("X-One", "val-Ämpel")], **SECRETS
+    )
+    delivery = DeliveryFactory(webhook=webhook, tries=8, state="failed", finished_at=timezone.now())
+    attempt = AttemptFactory(
+        webhook=webhook, delivery=delivery, kind="http_500", message="Request failed"
+    )
+    token, _ = AccessToken.issue(account)
+    AuditEntry.objects.note("somebody", "Created.", webhook)
+    found = {
+        "webhook": webhook,
+        "delivery": delivery,
+        "attempt": attempt,
+        "webhookerror": attempt,
+        "accesstoken": token,
+        "account": account,
+        "auditentry": AuditEntry.objects.get(),
+    }
+    return {model: str(row.pk) for model, row in found.items()}
+
+
+def patterns(resolver, prefix=""):
+    for pattern in resolver.url_patterns:
+        path = prefix + str(pattern.pattern)
+        if hasattr(pattern, "url_patterns"):
+            yield from patterns(pattern, path)
+        else:
+            yield path
+
+
+def admin_paths(rows):
+    """Every address of the admin, filled with real ids: what is added later joins by itself."""
+    for path in sorted(set(patterns(get_resolver()))):
+        if not path.startswith("admin/"):
+            continue
+        model = re.match(r"admin/\w+/(\w+)/", path)
+        ident = rows.get(model[1], "1") if model else "1"
+        path = re.sub(r"^\^|\$$|\(\?P<\w+>[^)]*\)", "", path)
+        yield "/" + re.sub(r"<[\w:]+>", ident, path)
+
+
+def everything():
+    """Every row of ours and of the staff, as they are stored."""
+    models = [
+        model for app in ("webhooks_app", "auth") for model in apps.get_app_config(app).get_models()
+    ]
+    many = [field.remote_field.through for model in models for field in model._meta.many_to_many]
+    kept = {}
+    for model in {*models, *many}:
+        if model._meta.proxy:
+            continue
+        names = [f.attname for f in model._meta.concrete_fields if f.name != "last_login"]
+        kept[model._meta.label] = sorted(map(repr, model._base_manager.values_list(*names)))
+    return kept
+
+
+FIELDS = {
+    "name": "changed",
+    "url": "https://elsewhere.example.com/",
+    "new_token": "changed",
+    "account": "acme",
+    "scope": "manage",
+    "note": "changed",
+    "secret": "token",
+    "since": "2h",
+    "verb": "retry",
+    "pace": "10",
+    "contact_email": "changed@example.com",
+    "post": "yes",
+    "confirm": "yes",
+    "headers-TOTAL_FORMS": "0",
+    "headers-INITIAL_FORMS": "0",
+}
+
+
+def test_a_viewer_posts_to_every_address_of_the_admin_and_nothing_changes(roles, rows):
+    viewer = member_of("viewer")
+    before = everything()
+    paths = [path for path in admin_paths(rows) if "log" not in path and "password" not in path]
+    assert len(paths) > 40
+    for path in paths:
+        response = viewer.post(path, FIELDS)
+        assert response.status_code < 500, path
+        for secret in (*SECRETS.values(), "val-Ämpel"):
+            assert secret not in response.content.decode()
+        assert everything() == before, path
+
+
+def test_a_viewer_finds_no_button_that_does_anything(roles, rows):
+    viewer = member_of("viewer")
+    before = everything()
+    for path in admin_paths(rows):
+        if "log" in path or "password" in path or "jsi18n" in path:
+            continue
+        page = viewer.get(path)
+        if page.status_code != 200 or "html" not in page["Content-Type"]:
+            continue
+        for action in forms(page).actions:
+            if "logout" not in (action or ""):
+                address = action if action and action.startswith("/") else path
+                assert viewer.post(address, FIELDS).status_code in (200, 302, 403, 405), action
+        assert everything() == before, path
+
+
+def actions_of(model_admin):
+    return [action for action in model_admin.actions or [] if action]
+
+
+def test_a_viewer_runs_no_action_of_any_list(roles, rows):
+    viewer = member_of("viewer")
+    before = everything()
+    tried = 0
+    for model, model_admin in console_admins():
+        path = f"/admin/webhooks_app/{model._meta.model_name}/"
+        for action in [*actions_of(model_admin), "delete_selected"]:
+            data = {"action": action, "_selected_action": rows.get(model._meta.model_name, "1")}
+            assert viewer.post(path, data).status_code in (200, 302, 403)
+            assert everything() == before, action
+            tried += 1
+    assert tried > 10
+
+
+def console_admins():
+    return [
+        (model, found)
+        for model, found in admin.site._registry.items()
+        if model._meta.app_label == "webhooks_app"
+    ]
+
+
+def test_every_action_names_its_permission(db):
+    for model, model_admin in console_admins():
+        for name in actions_of(model_admin):
+            action = getattr(model_admin, name)
+            assert getattr(action, "allowed_permissions", None), (model, name)
+
+
+def test_reading_changes_nothing(roles, rows):
+    """GET of any address, by a superuser: no row is written."""
+    boss = Client()
+    boss.force_login(UserFactory(is_superuser=True))
+    before = everything()
+    for path in admin_paths(rows):
+        if "logout" not in path:
+            assert boss.get(path).status_code in (200, 302, 403, 404, 405), path
+    assert everything() == before
+
+
+def test_staff_without_a_permission_sees_nothing(rows):
+    stranger = Client()
+    stranger.force_login(UserFactory())
+    for path in admin_paths(rows):
+        if path.startswith("/admin/webhooks_app/") and "autocomplete" not in path:
+            page = stranger.get(path)
+            assert page.status_code in (302, 403, 404, 405), path
+
+
+# --- the groups -------------------------------------------------------------------------------
+
+MAY = {
+    "viewer": {"view": True, "operate": False, "change": False, "reveal": False},
+    "operator": {"view": True, "operate": True, "change": False, "reveal": False},
+    "administrator": {"view": True, "operate": True, "change": True, "reveal": True},
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_each_role_may_do_its_part(roles, rows, role):
+    client, may = member_of(role), MAY[role]
+    page = f"/admin/webhooks_app/webhook/{rows['webhook']}"
+    assert client.get(f"{page}/change/").status_code == 200
+    assert (client.post(f"{page}/pause/").status_code == 302) == may["operate"]
+    revealed = client.post(f"{page}/reveal/", {"secret": "token"})
+    assert (revealed.status_code == 200) == may["reveal"]
+    assert (SECRETS["token"] in revealed.content.decode()) == may["reveal"]
+    assert client.user.has_perm("webhooks_app.change_webhook") == may["change"]
+    assert (client.get("/admin/webhooks_app/webhook/add/").status_code == 200) == may["change"]
+    assert not client.user.has_perm("auth.change_user")
+
+
+def test_migrate_makes_the_groups_and_leaves_changed_ones_alone(db):
+    Group.objects.filter(name__in=ROLES).delete()
+    call_command("migrate", verbosity=0)
+    assert Group.objects.filter(name__in=ROLES).count() == 3
+    viewer = Group.objects.get(name="Webhooks viewer")
+    extra = Permission.objects.get(codename="operate_webhook")
+    viewer.permissions.add(extra)
+    call_command("migrate", verbosity=0)
+    assert extra in viewer.permissions.all()
+    call_command("webhooks", "create-roles", "--again")
+    assert extra not in viewer.permissions.all()

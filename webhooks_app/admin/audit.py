@@ -1,0 +1,94 @@
+"""Who changed what, by which door, in one list. Nobody changes it."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import AuditEntry
+from ..templatetags.webhooks_console import moment
+from .console import AccountFilter, Before, Chips, Created, Quiet, ReadOnlyAdmin
+
+
+class DoorFilter(Chips):
+    title, parameter_name = "door", "door"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(label)) for value, label in AuditEntry.Door.choices]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(door=self.value()) if self.value() else queryset
+
+
+class When(Created):
+    title = "when"
+
+    def value(self) -> str:
+        return super().value() if "created" in self.request.GET else "any"
+
+    def since(self, queryset: Any, moment: datetime) -> Any:
+        return queryset.filter(at__gte=moment)
+
+
+class TargetFilter(Quiet):
+    """Pages of a row lead here, to what was done to it."""
+
+    title = parameter_name = "target"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(target=value)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_title = "Who changed what"
+    empty_words = ("Nothing was changed", "What people and programs change is listed here.")
+    list_display = ["when_", "who_", "action_", "target_"]
+    list_filter = [DoorFilter, When, AccountFilter, TargetFilter, Before]
+    list_select_related = ["account"]
+    search_fields = ["by"]
+    search_help_text = "Search name of the user or token, or an id, as a whole"
+    fields = ["at", "by", "door", "action", "kind", "target", "name", "account"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        term = search_term.strip()
+        if "\0" in term:
+            return queryset.none(), False
+        if term:
+            queryset = queryset.filter(by=term) | queryset.filter(target=term)
+        return queryset, False
+
+    @admin.display(description="When")
+    def when_(self, entry: AuditEntry) -> Any:
+        return moment(entry.at)
+
+    @admin.display(description="Who")
+    def who_(self, entry: AuditEntry) -> SafeString:
+        return format_html(
+            '<bdi>{}</bdi><span class="wh-sub">{}</span>', entry.by, entry.get_door_display()
+        )
+
+    @admin.display(description="Did")
+    def action_(self, entry: AuditEntry) -> SafeString:
+        page = reverse("admin:webhooks_app_auditentry_change", args=[entry.pk])
+        return format_html('<a class="wh-name wh-row" href="{}">{}</a>', page, entry.action)
+
+    @admin.display(description="To")
+    def target_(self, entry: AuditEntry) -> SafeString:
+        words = f"{entry.kind}, {entry.account.name}" if entry.account else entry.kind
+        sub = format_html('<span class="wh-sub">{}</span>', words)
+        try:
+            page = reverse(f"admin:webhooks_app_{entry.kind}_change", args=[entry.target])
+        except NoReverseMatch:
+            return format_html("<bdi>{}</bdi>{}", entry.name, sub)
+        link = '<a class="wh-plain wh-clamp" href="{}"><bdi>{}</bdi></a>{}'
+        return format_html(link, page, entry.name, sub)
