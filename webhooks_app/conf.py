@@ -174,6 +174,9 @@ SETTINGS: dict[str, Setting] = {
     "WEBHOOKS_FAILED_AUTHENTICATIONS": Setting(
         100, _whole(0, 10**9), "wrong tokens in 15 minutes from one address; 0: any number"
     ),
+    "WEBHOOKS_EGRESS_ADDRESSES": Setting(
+        (), _networks, "addresses we call from, comma-separated; shown beside connect failures"
+    ),
     "WEBHOOKS_METRICS_TOKEN": Setting("", _text, "bearer token of /metrics; empty closes it"),
 }
 
@@ -270,6 +273,12 @@ def proxy() -> Proxy | None:
     """The egress proxy that every exchange goes through, None for none."""
     found: Proxy | None = _get("WEBHOOKS_PROXY")
     return found
+
+
+def egress_addresses() -> list[str]:
+    """The addresses our calls come from, as a receiver's owner is told them."""
+    networks: tuple[Network, ...] = _get("WEBHOOKS_EGRESS_ADDRESSES")
+    return [str(n.network_address if n.num_addresses == 1 else n) for n in networks]
 
 
 def require_https() -> bool:

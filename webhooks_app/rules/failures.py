@@ -179,6 +179,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# No connection came about: a firewall that does not know our addresses may be why.
+NOT_CONNECTED = frozenset({"refused", "unreachable", "connect_timeout"})
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failure that happened: its kind and the line that goes into the error history."""
