@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from webhooks_app import models
 from webhooks_app.models.health import hour_of
+from webhooks_app.rules.ids import new_id
 
 
 class UserFactory(factory.django.DjangoModelFactory):
@@ -51,6 +52,10 @@ class DeliveryFactory(factory.django.DjangoModelFactory):
     class Meta:
         model = models.Delivery
 
+    # Ids begin with the time they were made, and nothing ends before it was made.
+    id = factory.LazyAttribute(lambda made: new_id(made.created_at.timestamp()))
+    created_at = factory.LazyAttribute(lambda made: made.finished_at or timezone.now())
+    finished_at = None
     webhook = factory.SubFactory(WebhookFactory)
     payload = b'{"order": 4711}'
     retry_schedule = "5,300,1800,7200,18000,36000,36000"

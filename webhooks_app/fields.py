@@ -1,4 +1,7 @@
-"""EncryptedTextField: text that is ciphertext in the database. Migrations name it for ever."""
+"""EncryptedTextField: text that is ciphertext in the database; IdField: an id of rules/ids.
+
+Migrations name them for ever.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -34,6 +37,25 @@ def decrypt(stored: str) -> str:
         raise WrongKey(
             "a stored secret cannot be decrypted: is its key missing in WEBHOOKS_ENCRYPTION_KEYS?"
         ) from None
+
+
+class IdField(models.CharField):
+    """An id, compared byte by byte.
+
+    On PostgreSQL the type is spelled out: for a `varchar` key Django makes a second index, for
+    LIKE, that every insert and every change of state would have to write.
+    """
+
+    def db_type(self, connection: Any) -> str | None:
+        if connection.vendor == "postgresql":
+            return f"character varying({self.max_length})"
+        return super().db_type(connection)
+
+    def db_parameters(self, connection: Any) -> Any:
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "postgresql":
+            parameters["collation"] = "C"
+        return parameters
 
 
 class EncryptedTextField(models.TextField):

@@ -1,6 +1,5 @@
 """Deliveries: queue one, look at what became of it, send it again; the error history."""
 
-from datetime import datetime
 from typing import Any
 
 from rest_framework.request import Request
@@ -34,14 +33,6 @@ _TIMES = (
 )
 
 
-def between(rows: Any, field: str, since: datetime | None, until: datetime | None) -> Any:
-    if since is not None:
-        rows = rows.filter(**{f"{field}__gte": since})
-    if until is not None:
-        rows = rows.filter(**{f"{field}__lt": until})
-    return rows
-
-
 class WebhookDeliveriesViewSet(ApiViewSet):
     """Deliveries of a webhook: any JSON body, sent byte for byte until it is delivered or dead."""
 
@@ -71,14 +62,13 @@ class WebhookDeliveriesViewSet(ApiViewSet):
     )
     def list(self, request: Request, id: str) -> Response:
         rows = Delivery.objects.filter(webhook=self.webhook).defer("payload", "idempotency_key")
-        filters = {
-            "state": query.choice(request, "state", Delivery.State.values),
-            "type": query.text(request, "type", 128),
-            "reference": query.text(request, "reference", 255),
-        }
-        rows = rows.filter(**{name: value for name, value in filters.items() if value})
-        since, until = query.moment(request, "since"), query.moment(request, "until")
-        rows = between(rows, "created_at", since, until)
+        rows = rows.made(query.moment(request, "since"), query.moment(request, "until"))
+        if state := query.choice(request, "state", Delivery.State.values):
+            rows = rows.filter(state=state)
+        if event_type := query.text(request, "type", 128):
+            rows = rows.of_type(event_type)
+        if reference := query.text(request, "reference", 255):
+            rows = rows.with_reference(reference)
         after = query.after_id(request)
         if after:
             rows = rows.filter(id__lt=after)
@@ -211,7 +201,10 @@ class ErrorViewSet(ApiViewSet):
 def _attempts(view: ApiViewSet, rows: Any, shape: Any) -> Response:
     request = view.request
     since, until = query.moment(request, "since"), query.moment(request, "until")
-    rows = between(rows, "started_at", since, until)
+    if since is not None:
+        rows = rows.filter(started_at__gte=since)
+    if until is not None:
+        rows = rows.filter(started_at__lt=until)
     after = query.after_key(request)
     if after is not None:
         rows = rows.filter(id__lt=after)

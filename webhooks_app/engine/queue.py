@@ -287,7 +287,7 @@ def newly_due(connection: BaseDatabaseWrapper, since: datetime, now: datetime) -
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT DISTINCT webhook_id FROM {_D} "
-            "WHERE state = 'pending' AND due_at > %s AND due_at <= %s",
+            "WHERE state = 'pending' AND finished_at IS NULL AND due_at > %s AND due_at <= %s",
             [moment(connection, since), moment(connection, now)],
         )
         return [row[0] for row in cursor.fetchall()]
@@ -311,10 +311,10 @@ def waiting(connection: BaseDatabaseWrapper, now: datetime) -> list[str]:
               UNION ALL
               SELECT ({following}) FROM w WHERE w.id IS NOT NULL
             )
-            SELECT w.id FROM w WHERE w.id IS NOT NULL AND EXISTS (
-              SELECT 1 FROM {_D} d
-              WHERE d.state = 'pending' AND d.webhook_id = w.id AND d.due_at <= %s
-            )""",
+            SELECT w.id FROM w WHERE w.id IS NOT NULL AND (
+              SELECT d.due_at FROM {_D} d WHERE d.state = 'pending' AND d.webhook_id = w.id
+              ORDER BY d.due_at LIMIT 1
+            ) <= %s""",
             [moment(connection, now)],
         )
         return [row[0] for row in cursor.fetchall()]
@@ -415,9 +415,10 @@ def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Se
     """Without those whose attempt is there already: the connection broke in a COMMIT, and nobody
     told whether it came through."""
     ids = [item.entry.request_id for item in batch]
+    started = [item.entry.outcome.started_at for item in batch]
     there = set(
         Attempt.objects.using(connection.alias)
-        .filter(delivery__in=ids)
+        .filter(delivery__in=ids, started_at__gte=min(started), started_at__lte=max(started))
         .values_list("delivery_id", "started_at")
     )
     return [i for i in batch if (i.entry.request_id, i.entry.outcome.started_at) not in there]
@@ -429,7 +430,7 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
     A delivery that was cancelled meanwhile, or taken over by another worker, keeps its state; the
     attempt is recorded all the same, because it happened.
     """
-    # `finished_at IS NULL` says pending without the words of the partial indexes: with statistics
+    # `finished_at IS NULL` says pending without the words of any partial index: with statistics
     # from an empty queue PostgreSQL would else walk the whole due index for each batch.
     sql = f"""
         UPDATE {_D} AS d SET
@@ -472,7 +473,7 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
     Deletes `at_once` rows a transaction.
     """
     before = timezone.now() - older_than
-    finished = Delivery.objects.exclude(state=Delivery.State.PENDING).filter(finished_at__lt=before)
+    finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
     loose = Attempt.objects.filter(delivery__isnull=True, started_at__lt=before)
     held = Delivery.objects.pending().filter(due_at__lt=before)
     held = held.exclude(webhook__in=callable_webhooks())
@@ -485,19 +486,27 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
             "held too long": held.count(),
             "hourly counts": hours.count(),
         }
-    cancelled = _cancel(held, "held too long")
-    removed = {"deliveries": 0, "attempts": 0, "held too long": cancelled, "hourly counts": 0}
-    while ids := list(finished.values_list("pk", flat=True)[:at_once]):
+    removed = {"deliveries": 0, "attempts": 0, "held too long": 0, "hourly counts": 0}
+    while ids := list(held.values_list("pk", flat=True)[:at_once]):
+        removed["held too long"] += _cancel(held.filter(pk__in=ids), "held too long")
+    place = ""
+    while ids := list(
+        finished.filter(pk__gt=place).order_by("pk").values_list("pk", flat=True)[:at_once]
+    ):
+        place = ids[-1]
         with transaction.atomic(using=router.db_for_write(Delivery)):
+            # Retried meanwhile? Then it is not among the locked ones, and stays.
+            locked = finished.filter(pk__in=ids).select_for_update().values_list("pk", flat=True)
+            ids = list(locked)
             removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
-            # Retried meanwhile? The state in the WHERE keeps it.
-            removed["deliveries"] += finished.filter(pk__in=ids).delete()[0]
-    while numbers := list(loose.values_list("pk", flat=True)[:at_once]):
+            removed["deliveries"] += Delivery.objects.filter(pk__in=ids).only("pk").delete()[0]
+    while numbers := list(loose.order_by("started_at").values_list("pk", flat=True)[:at_once]):
         removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
     while (hour := hours.order_by("hour").values_list("hour", flat=True).first()) is not None:
         removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
-    gone = Webhook.objects.filter(deleted_at__lt=before)
-    gone.filter(deliveries__isnull=True, attempts__isnull=True).delete()
+    for webhook in Webhook.objects.filter(deleted_at__lt=before).only("pk"):
+        if not webhook.deliveries.exists() and not webhook.attempts.exists():
+            webhook.delete()
     return removed
 
 

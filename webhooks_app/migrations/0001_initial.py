@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.CharField(
+                    webhooks_app.fields.IdField(
                         default=webhooks_app.rules.ids.new_id,
                         editable=False,
                         max_length=24,
@@ -131,7 +131,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.CharField(
+                    webhooks_app.fields.IdField(
                         default=webhooks_app.rules.ids.new_id,
                         editable=False,
                         max_length=24,
@@ -837,7 +837,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
-                condition=models.Q(("state", "pending")),
+                condition=models.Q(("finished_at__isnull", True), ("state", "pending")),
                 fields=["due_at", "webhook"],
                 name="delivery_pending_due",
             ),
@@ -866,8 +866,32 @@ class Migration(migrations.Migration):
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("reference", ""), _negated=True),
-                fields=["reference", "webhook"],
+                fields=["reference", "webhook", "id"],
                 name="delivery_reference",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("type", ""), _negated=True),
+                fields=["webhook", "type", "id"],
+                name="delivery_type",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("state", "failed")),
+                fields=["webhook", "id"],
+                name="delivery_list_failed",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("state", "cancelled")),
+                fields=["webhook", "id"],
+                name="delivery_list_cancelled",
             ),
         ),
         migrations.AddConstraint(

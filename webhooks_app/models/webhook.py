@@ -10,7 +10,7 @@ from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 
 from .. import conf
-from ..fields import EncryptedTextField
+from ..fields import EncryptedTextField, IdField
 from ..rules.ids import ID_LENGTH, new_id
 from .account import Account
 
@@ -46,7 +46,7 @@ class Webhook(models.Model):
         GONE = "gone", "the receiver says it is gone (410)"
         FAILING = "failing", "nothing but failure for 5 days"
 
-    id = models.CharField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
+    id = IdField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="webhooks")
     name = models.CharField(max_length=1024, help_text="1 to 1,024 characters.")
     url = models.CharField(

@@ -24,8 +24,12 @@ def is_id(text: object) -> bool:
 
 
 def first_id(moment: datetime) -> str:
-    """The smallest id that can be made from a moment on: ids begin with their time."""
-    return f"{int(moment.timestamp() * 65536):012x}" + "0" * 12
+    """The smallest id that can be made from a moment on: ids begin with their time.
+
+    Moments before 1970 and after 2106 count as those.
+    """
+    ticks = min(max(int(moment.timestamp() * 65536), 0), 2**48 - 1)
+    return f"{ticks:012x}" + "0" * 12
 
 
 def id_time(ident: str) -> datetime:
