@@ -6,9 +6,13 @@ import time
 
 import pytest
 
-from tests.commands.conftest import empty_site, site  # noqa: F401
-from tests.promises.test_kill import FILL
 from tests.receivers import Answer, Receiver
+
+FILL = (
+    "from webhooks_app import actions; from webhooks_app.models import Webhook;"
+    "hooks = list(Webhook.objects.all());"
+    "actions.deliver_many([(hooks[n % len(hooks)], {{'n': n}}) for n in range({count})])"
+)
 
 WRITTEN = """
 import json
@@ -34,7 +38,7 @@ def often_well(request):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_counts_agree_with_the_attempts_after_a_kill(site):  # noqa: F811
+def test_counts_agree_with_the_attempts_after_a_kill(site):
     """A third of the answers are failures, and the worker dies in the middle of its batches."""
     with Receiver(often_well) as receiver:
         site.webhook(f"{receiver.url}/a")

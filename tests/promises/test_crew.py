@@ -1,0 +1,216 @@
+"""Several workers on one database: they join, leave, disagree about the time."""
+
+import random
+import signal
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests.promises.crew import acknowledged, report, sends, until
+from tests.promises.sink import Sink, in_order, overlap
+from webhooks_app.models.webhook import SLOTS, slot_of
+from webhooks_app.rules.ids import id_time
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("changes", [3, pytest.param(10, marks=pytest.mark.prove)])
+def test_workers_join_and_leave_under_load(crew, changes):
+    """One call at a time is each webhook's cap: two owners would show at once, at the sink."""
+    with Sink(delay=0.02) as sink:
+        crew.webhooks(64, sink, cap=1)
+        workers = [crew.worker() for _ in range(2)]
+        producer = crew.producer(250)
+        until(lambda: len(sink.calls) > 100, 30, "load")
+        began = time.monotonic()
+        even = []
+        for number in range(changes):
+            change = ("start", "SIGTERM", "start", "SIGKILL", "start")[number % 5]
+            changed_at = time.monotonic()
+            if change == "start":
+                workers.append(crew.worker())
+                changed_at = time.monotonic()
+            else:
+                leaves = workers.pop(random.randrange(len(workers)))
+                leaves.signal(signal.Signals[change])
+            if crew.postgres:
+                until(lambda: evenly_shared(crew, workers), 10, "even shares")
+            even.append(time.monotonic() - changed_at)
+            time.sleep(random.uniform(0.5, 1.5))
+        ended = time.monotonic()
+        stored = acknowledged(producer)
+        crew.drained()
+
+        silent = max(
+            longest_silence([call for call in calls if call.began < ended], began, ended)
+            for calls in sink.by_path().values()
+        )
+        report(
+            f"{changes} workers joined or left",
+            database=crew.database,
+            stored=len(stored),
+            lost=len(stored - sink.by_ident().keys()),
+            duplicates=sink.duplicates(),
+            most_at_once=max(overlap(calls) for calls in sink.by_path().values()),
+            even_p50=round(sorted(even)[len(even) // 2], 2),
+            even_max=round(max(even), 2),
+            longest_silence=round(silent, 2),
+        )
+        assert not stored - sink.by_ident().keys()
+        assert len(sink.by_path()) == 64
+        for calls in sink.by_path().values():
+            assert overlap(calls) == 1
+            assert in_order(calls)
+        assert silent < 5
+
+
+def evenly_shared(crew, workers):
+    shares, share = crew.shares(), -(-SLOTS // len(workers))
+    return len(shares) == len(workers) and sum(shares) == SLOTS and shares[-1] <= share
+
+
+def longest_silence(calls, began, ended):
+    moments = [began, *(call.began for call in calls), ended]
+    return max(later - earlier for earlier, later in pairwise(moments))
+
+
+def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_once(crew):
+    slow = 5.0
+    with Sink() as sink:
+        hooks = crew.webhooks(16, sink)
+        sink.delay = lambda call: slow if call.path == "/0" else 0.02
+        first = crew.worker()
+        producer = crew.producer(200)
+        until(lambda: sends(first, sink), 30, "load")
+        second = crew.worker()
+        if crew.postgres:
+            until(lambda: crew.shares() == [32, 32], 20, "even shares")
+            until(lambda: sends(first, sink) and sends(second, sink), 20, "both send")
+        # Whoever sends for the slow one ends, soon after a call has begun.
+        slow_calls = until_slow_call_is_fresh(sink)
+        ends, stays = sorted([first, second], key=lambda w: slow_calls[-1].line in lines(w, sink))[
+            ::-1
+        ]
+        theirs = lines(ends, sink)
+        flies = [call for call in list(sink.calls) if call.line in theirs and not call.answered]
+
+        ends.signal(signal.SIGTERM)
+        told_at = time.monotonic()
+        code = ends.wait(30)
+        took = time.monotonic() - told_at
+        until(lambda: sends(stays, sink, told_at + took), 20, "the other sends")
+        time.sleep(2)
+        stored = acknowledged(producer)
+        sink.delay = 0.01
+        crew.drained(60)
+
+        # Webhooks that share a slot with the slow one wait for it too.
+        apart = [n for n, hook in enumerate(hooks) if slot_of(hook) != slot_of(hooks[0])]
+        # On SQLite one worker has all; the other follows when what flew has landed.
+        since = told_at if crew.postgres else told_at + took
+        late = [takeover(sink, f"/{n}", theirs, since) for n in apart]
+        report(
+            "told to end",
+            database=crew.database,
+            in_flight=len(flies),
+            ended_after=round(took, 2),
+            takeover_max=round(max(late), 2),
+            duplicates=sink.duplicates(),
+        )
+        assert code == 0
+        assert all(call.answered for call in sink.calls)
+        begun = [call.began for call in sink.calls if call.line in theirs]
+        assert max(begun) < told_at + 0.5
+        assert max(late) < 2
+        assert sink.duplicates() == 0
+        assert not stored - sink.by_ident().keys()
+        assert crew.recorded_twice() == 0
+
+
+def lines(worker, sink):
+    return set(sink.lines_of(worker.pid))
+
+
+def until_slow_call_is_fresh(sink):
+    def fresh():
+        calls = [call for call in list(sink.calls) if call.path == "/0"]
+        return calls if calls and time.monotonic() - calls[-1].began < 1 else None
+
+    until(fresh, 20, "a slow call")
+    return fresh()
+
+
+def takeover(sink, path, theirs, since):
+    moments = [
+        call.began
+        for call in sink.calls
+        if call.path == path and call.began > since and call.line not in theirs
+    ]
+    return min(moments, default=float("inf")) - since
+
+
+def test_on_sqlite_the_second_worker_stands_by(crew):
+    if crew.postgres:
+        pytest.skip("SQLite only")
+    with Sink() as sink:
+        hooks = crew.webhooks(4, sink)
+        first = crew.worker()
+        until(lambda: "ready" in first.output, 10, "the first owns all")
+        second = crew.worker()
+        crew.deliver(hooks, 100)
+        until(lambda: len(sink.calls) == 400, 30, "all sent")
+        assert not sink.lines_of(second.pid)
+        assert "ready" not in second.output
+        assert {worker["standby"] for worker in crew.site.status()["workers"]} == {True, False}
+
+        first.stop()
+        told_at = time.monotonic()
+        until(lambda: "ready" in second.output, 2, "the second takes over")
+        report("stand-by on SQLite", takeover=round(time.monotonic() - told_at, 2))
+        assert sink.duplicates() == 0
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.prove)])
+def test_clocks_five_minutes_off_neither_storm_nor_starve(postgres, seconds):
+    crew = postgres
+    crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = "2,100"
+    with Sink(delay=0.02) as sink:
+        crew.webhooks(32, sink)
+        # On odd webhooks the first try of each delivery fails.
+        tried = set()
+        sink.status = lambda call: (
+            503
+            if int(call.path[1:]) % 2 and not (call.ident in tried or tried.add(call.ident))
+            else 200
+        )
+        workers = [crew.worker(oddities={"clock": clock}) for clock in (300, -300)]
+        producer = crew.producer(100)
+        until(lambda: all(sends(worker, sink) for worker in workers), 30, "both send")
+        time.sleep(seconds)
+        stored = acknowledged(producer)
+        crew.drained()
+
+        to_real_time = time.time() - time.monotonic()
+        firsts, retries, stamps, tries = [], [], [], []
+        for ident, calls in sink.by_ident().items():
+            firsts.append(calls[0].began + to_real_time - id_time(ident).timestamp())
+            stamps += [abs(call.stamp - call.began - to_real_time) for call in calls]
+            tries.append((int(calls[0].path[1:]) % 2 + 1, len(calls)))
+            if len(calls) == 2:
+                retries.append(calls[1].began - calls[0].ended)
+        report(
+            "clocks at +300 and -300 s",
+            stored=len(stored),
+            lost=len(stored - sink.by_ident().keys()),
+            first_try_max=round(max(firsts), 2),
+            retry_after=[round(min(retries), 2), round(max(retries), 2)],
+            timestamp_off=round(max(stamps), 2),
+        )
+        assert not stored - sink.by_ident().keys()
+        assert all(wanted == made for wanted, made in tries)
+        assert max(firsts) < 3
+        # 2 s ± 20 %
+        assert min(retries) > 1.55
+        assert max(retries) < 4
+        assert max(stamps) < 3

@@ -1,0 +1,228 @@
+"""The database goes away, or the way to it: workers stop, come back by themselves, lose nothing."""
+
+import os
+import random
+import re
+import signal
+import time
+from functools import partial
+
+import psycopg
+import pytest
+
+from tests.commands.conftest import Site
+from tests.promises.crew import Crew, acknowledged, report, sends, until
+from tests.promises.forwarder import Forwarder
+from tests.promises.server import Server
+from tests.promises.sink import Halt, Sink, in_order, overlap
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+# The short forms wait less; the whole forms run the engine's own values.
+SHORT = {"ownership.IDLE_MOST": 3.0, "worker.SILENCE_MOST": 1.5, "worker.TURN_MOST": 5.0}
+
+
+@pytest.fixture
+def own_server(postgres, tmp_path):
+    with Server() as server:
+        site = Site(server.url)
+        site.manage("migrate", "-v", "0")
+        crew = Crew(site, tmp_path)
+        crew.server = server
+        yield crew
+        crew.stop()
+        crew.tell()
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.prove)])
+def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, rounds):
+    crew = own_server
+    with Sink(delay=0.05) as sink:
+        crew.webhooks(16, sink)
+        workers = [crew.worker() for _ in range(2)]
+        producer = crew.producer(300)
+        until(lambda: len(sink.calls) > 100, 30, "load")
+        back = []
+        for happens in ["fast", "immediate", "crash"] * rounds:
+            if happens == "crash":
+                crew.server.crash(
+                    crew.value(
+                        "SELECT max(pid) FROM pg_stat_activity "
+                        "WHERE application_name = 'webhooks deliver'"
+                    )
+                )
+                until(lambda: is_there(crew), 30, "the server")
+            else:
+                crew.server.restart(happens)
+            up_at = time.monotonic()
+            back.append(until(partial(all_send, workers, sink, up_at), 30, "both workers send"))
+            time.sleep(random.uniform(0, 1))
+        stored = acknowledged(producer)
+        crew.drained()
+
+        arrived = sink.by_ident()
+        report(
+            f"PostgreSQL restarted or crashed {3 * rounds} times",
+            stored=len(stored),
+            lost=len(stored - arrived.keys()),
+            duplicates=sink.duplicates(),
+            back_p50=round(sorted(back)[len(back) // 2], 2),
+            back_max=round(max(back), 2),
+        )
+        assert not stored - arrived.keys()
+        assert all(len({call.body for call in calls}) == 1 for calls in arrived.values())
+        assert crew.recorded_twice() == 0
+        assert all(worker.poll() is None for worker in workers)
+
+
+def all_send(workers, sink, since):
+    return all(sends(worker, sink, since) for worker in workers)
+
+
+def is_there(crew):
+    try:
+        return crew.value("SELECT 1") == 1
+    except psycopg.OperationalError:
+        return False
+
+
+@pytest.mark.parametrize("oddities", [SHORT, pytest.param({}, marks=pytest.mark.prove)])
+def test_a_worker_cut_from_its_database_stops_sending_and_comes_back(own_server, oddities):
+    """Its buffer would last for longer than the server keeps its session, and nobody tells it
+    that the session has ended."""
+    crew = own_server
+    with Sink(delay=0.4) as sink, Forwarder(crew.server.socket) as forwarder:
+        hooks = crew.webhooks(64, sink, cap=1)
+        count = 30 if oddities else 100
+        crew.deliver(hooks, count)
+        far = re.sub(r"@.*", f"@127.0.0.1:{forwarder.port}/postgres", crew.server.url)
+        cut_off = crew.worker(concurrency=3, oddities=oddities, DATABASE_URL=far)
+        other = crew.worker(concurrency=40, oddities=oddities)
+        until(lambda: sends(cut_off, sink) and sends(other, sink), 30, "both send")
+        until(lambda: crew.shares() == [32, 32], 10, "even shares")
+        time.sleep(1)
+        lines = set(sink.lines_of(cut_off.pid))
+
+        forwarder.cut()
+        cut_at = time.monotonic()
+        until(lambda: crew.shares() == [64], 30, "the other has all")
+        taken_after = time.monotonic() - cut_at
+        theirs = {call.path for call in sink.calls if call.line in lines and call.began < cut_at}
+        until(
+            lambda: (
+                theirs
+                <= {
+                    call.path
+                    for call in list(sink.calls)
+                    if call.line not in lines and call.began > cut_at + taken_after
+                }
+            ),
+            30,
+            "the other sends for all of them",
+        )
+        lines |= set(sink.lines_of(cut_off.pid))
+        stopped_after = max(call.began for call in sink.calls if call.line in lines) - cut_at
+
+        forwarder.heal()
+        healed_at = time.monotonic()
+        until(lambda: crew.shares() == [32, 32], 60, "it comes back")
+        until(lambda: sends(cut_off, sink, healed_at), 30, "and sends again")
+        back_after = time.monotonic() - healed_at
+        sink.delay = 0.01
+        crew.drained(90)
+
+        report(
+            "cut from the database, not from the receivers",
+            short=bool(oddities),
+            stopped_after=round(stopped_after, 2),
+            taken_over_after=round(taken_after, 2),
+            back_after=round(back_after, 2),
+            duplicates=sink.duplicates(),
+        )
+        assert stopped_after < taken_after
+        assert stopped_after < 15
+        assert len(sink.by_ident()) == 64 * count
+        for calls in sink.by_path().values():
+            assert overlap(calls) == 1
+            assert in_order(calls)
+
+
+@pytest.mark.parametrize("oddities", [SHORT, pytest.param({}, marks=pytest.mark.prove)])
+def test_a_frozen_worker_loses_its_webhooks_and_sends_nothing_when_it_thaws(postgres, oddities):
+    crew = postgres
+    with Sink(delay=0.1) as sink:
+        hooks = crew.webhooks(32, sink, cap=1)
+        frozen = crew.worker(concurrency=3, oddities=oddities)
+        crew.worker(oddities=oddities)
+        producer = crew.producer(60)
+        until(lambda: sends(frozen, sink), 30, "it sends")
+        until(lambda: crew.shares() == [32, 32], 10, "even shares")
+        time.sleep(0.5)
+
+        os.kill(frozen.pid, signal.SIGSTOP)
+        halt = Halt(sink, time.monotonic(), set(sink.lines_of(frozen.pid)))
+        until(lambda: crew.shares() == [64], 30, "the other has all")
+        taken_after = time.monotonic() - halt.at
+        time.sleep(1.5)
+        os.kill(frozen.pid, signal.SIGCONT)
+        thawed_at = time.monotonic()
+        back_after = until(lambda: crew.shares() == [32, 32], 30, "it comes back")
+        until(lambda: sends(frozen, sink, thawed_at), 30, "and sends again")
+        stored = acknowledged(producer)
+        crew.drained()
+
+        again = {ident for ident, calls in sink.by_ident().items() if len(calls) > 1}
+        report(
+            "frozen and thawed",
+            short=bool(oddities),
+            taken_over_after=round(taken_after, 2),
+            back_after=round(back_after, 2),
+            duplicates=sink.duplicates(),
+        )
+        assert not stored - sink.by_ident().keys()
+        assert again <= halt.in_flight
+        # Nothing of what it held when it froze is sent when it thaws.
+        assert not [
+            call
+            for call in sink.calls
+            if call.line in halt.lines and halt.at + 0.2 < call.began < thawed_at + 0.3
+        ]
+        assert len(hooks) == len(sink.by_path())
+        assert all(in_order(calls) for calls in sink.by_path().values())
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(40, marks=pytest.mark.prove)])
+def test_sessions_that_end_while_their_worker_lives(postgres, times):
+    """Ended by the server under load, again and again: nothing is lost, and no webhook is sent
+    for by two at once."""
+    crew = postgres
+    with Sink(delay=0.02) as sink:
+        crew.webhooks(32, sink, cap=1)
+        for _ in range(2):
+            crew.worker()
+        producer = crew.producer(300)
+        until(lambda: len(sink.calls) > 100, 30, "load")
+        for _ in range(times):
+            time.sleep(random.uniform(0.3, 1.2))
+            crew.rows(
+                "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE "
+                "application_name = 'webhooks deliver' AND datname = current_database() "
+                "ORDER BY random() LIMIT 1) AS one"
+            )
+        until(lambda: crew.shares() == [32, 32], 10, "even shares")
+        stored = acknowledged(producer)
+        crew.drained()
+
+        report(
+            f"{times} sessions ended under load",
+            stored=len(stored),
+            lost=len(stored - sink.by_ident().keys()),
+            duplicates=sink.duplicates(),
+            most_at_once=max(overlap(calls) for calls in sink.by_path().values()),
+        )
+        assert not stored - sink.by_ident().keys()
+        # What was answered is written by the worker that lives on, not sent again.
+        assert sink.duplicates() == 0
+        for calls in sink.by_path().values():
+            assert overlap(calls) == 1
+            assert in_order(calls)

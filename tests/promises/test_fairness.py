@@ -1,0 +1,87 @@
+"""One bad webhook costs the others nothing."""
+
+import time
+
+import pytest
+
+from tests.promises.crew import report, until
+from tests.promises.sink import Sink
+from webhooks_app.rules.ids import id_time
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
+    with Sink(delay=lambda call: 3600 if call.path == "/0" else 0) as sink:
+        hooks = crew.webhooks(10, sink)
+        crew.deliver(hooks, 100)
+        crew.worker()
+        until(lambda: len(sink.by_path()) == 10, 30, "calls to all")
+        took = until(lambda: len(sink.calls) == 910, 9, "all but those to the hanging one")
+        report("one webhook hangs", database=crew.database, others_done_after=round(took, 2))
+        # Its cap, and nothing more, hangs.
+        assert len(sink.by_path()["/0"]) == 10
+
+
+@pytest.mark.parametrize("backlog", [5_000, pytest.param(100_000, marks=pytest.mark.prove)])
+def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog):
+    with Sink() as sink:
+        behind, other = crew.webhooks(2, sink)
+        crew.deliver([behind], backlog)
+        sink.delay = lambda call: 0.02 if call.path == "/0" else 0
+        crew.worker()
+        until(lambda: len(sink.calls) > 100, 30, "load")
+        crew.site.manage(
+            "shell",
+            "-v",
+            "0",
+            "-c",
+            "import time; from webhooks_app import actions, models\n"
+            f"hook = models.Webhook.objects.get(pk={other!r})\n"
+            "for n in range(20):\n    actions.deliver(hook, {'n': n})\n    time.sleep(0.1)",
+        )
+        until(lambda: len(sink.by_path()["/1"]) == 20, 10, "all of the other's")
+        left = crew.pending()
+        to_real_time = time.time() - time.monotonic()
+        waits = sorted(
+            call.began + to_real_time - id_time(call.ident).timestamp()
+            for call in sink.by_path()["/1"]
+        )
+        report(
+            f"a backlog of {backlog}",
+            database=crew.database,
+            left=left,
+            wait_p50=round(waits[10], 3),
+            wait_max=round(waits[-1], 3),
+        )
+        assert left > 1000
+        assert waits[-1] < 1
+
+
+def test_a_breaker_trips_probes_and_comes_back_gently(crew):
+    pause = 1.0
+    crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = ",".join(["0.1"] * 20)
+    with Sink(delay=0.05, status=503) as sink:
+        hooks = crew.webhooks(1, sink)
+        crew.deliver(hooks, 100)
+        crew.worker(oddities={"lanes.BREAKER_FIRST": pause})
+
+        # What flew when it tripped lands; then there is one probe after each pause.
+        until(lambda: len(sink.calls) >= 10, 30, "calls")
+        time.sleep(0.5)
+        tripped = len(sink.calls)
+        assert 10 <= tripped < 30
+        until(lambda: len(sink.calls) == tripped + 2, 20, "two probes")
+        first, second = sink.calls[tripped:]
+        assert first.began - sink.calls[tripped - 1].ended > pause * 0.5
+        assert second.began - first.ended > 2 * pause * 0.9
+        sink.status = 200
+        crew.drained(60)
+
+        probe, *rest = sink.calls[tripped + 2 :]
+        assert probe.began - second.ended > 4 * pause * 0.9
+        for call in rest:
+            answered = sum(c.ended < call.began for c in [probe, *rest])
+            in_flight = sum(c.began <= call.began <= c.ended for c in [probe, *rest])
+            assert in_flight <= min(10, 2**answered)
+        report("breaker", database=crew.database, calls_until_tripped=tripped)

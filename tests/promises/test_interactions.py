@@ -1,0 +1,87 @@
+"""Calls that somebody waits for, many at once, through a real web server."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from tests.promises.crew import report, until
+from tests.promises.sink import Sink
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+RECEIVER_TAKES = 2.0
+
+
+@pytest.mark.parametrize("callers", [40, pytest.param(200, marks=pytest.mark.prove)])
+def test_many_simultaneous_interactions_with_a_slow_receiver(crew, callers):
+    with Sink(delay=RECEIVER_TAKES) as sink:
+        [hook] = crew.webhooks(1, sink)
+        token = crew.site.manage("webhooks", "create-token", "acme").strip()
+        port = free_port()
+        web = crew.web(port, WEBHOOKS_CONCURRENCY="200")
+        until(lambda: listens(port), 30, "the web server")
+        call = (
+            f"POST /webhooks/{hook}/interactions HTTP/1.1\r\nHost: localhost\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            "Content-Length: 2\r\nConnection: close\r\n\r\n{}"
+        ).encode()
+
+        sink.delay = 0.0
+        asyncio.run(all_at_once(port, call, 1, crew))  # imports what is imported late
+        sink.delay = RECEIVER_TAKES
+        answers, times, connections = asyncio.run(all_at_once(port, call, callers, crew))
+
+        times.sort()
+        report(
+            f"{callers} simultaneous interactions",
+            database=crew.database,
+            answered_200=answers.count(200),
+            p50=round(times[len(times) // 2], 2),
+            slowest=round(times[-1], 2),
+            connections=connections,
+        )
+        assert answers == [200] * callers, web.output
+        assert times[-1] < (4 if callers == 200 else 8)
+        assert connections <= 10
+
+
+async def all_at_once(port, call, callers, crew):
+    async def one():
+        started = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(call)
+        answer = await reader.read()
+        writer.close()
+        return int(answer.split(maxsplit=2)[1]), time.monotonic() - started
+
+    most = 0
+
+    async def count():
+        nonlocal most
+        with crew.connect() as connection:
+            while crew.postgres:
+                rows = connection.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND pid <> pg_backend_pid()"
+                )
+                most = max(most, rows.fetchone()[0])
+                await asyncio.sleep(0.05)
+
+    counting = asyncio.create_task(count())
+    done = await asyncio.gather(*(one() for _ in range(callers)))
+    counting.cancel()
+    await asyncio.gather(counting, return_exceptions=True)
+    return [status for status, _ in done], [seconds for _, seconds in done], most
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def listens(port):
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
