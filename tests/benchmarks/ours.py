@@ -4,26 +4,29 @@ import asyncio
 import json
 import sys
 import time
+from datetime import timedelta
 
 import django
 
 django.setup()
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from webhooks_app import actions
-from webhooks_app.models import AccessToken, Account, Webhook, WebhookHealth
+from webhooks_app.models import AccessToken, Account, Attempt, Delivery, Webhook, WebhookHealth
 from webhooks_app.rules.ids import new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
 
 
-def webhooks(url, count=WEBHOOKS):
-    """Verified webhooks, all at one address."""
+def webhooks(urls, count=WEBHOOKS):
+    """Verified webhooks at these addresses (spaces between), in turn."""
     account, _ = Account.objects.get_or_create(name="bench")
-    made = []
+    made, urls = [], urls.split()
     for number in range(count):
+        url = urls[number % len(urls)]
         webhook = Webhook(account=account, name=f"{number}", url=url, verified_at=timezone.now())
         webhook.save(force_insert=True)
         WebhookHealth.objects.create(webhook=webhook)
@@ -31,18 +34,21 @@ def webhooks(url, count=WEBHOOKS):
     return made
 
 
-def fill(url, count):
+def fill(urls, count, number=WEBHOOKS):
     """Store deliveries, turn by turn for each webhook."""
-    made = webhooks(url)
+    made = webhooks(urls, int(number))
     started = time.perf_counter()
     actions.deliver_many([(made[n % len(made)], BODY) for n in range(int(count))])
     return {"stored_per_second": int(count) / (time.perf_counter() - started)}
 
 
-def produce(url, pace, seconds):
-    """Store at an even pace, in batches of a few milliseconds; when each delivery committed."""
+def produce(urls, pace, seconds, number=WEBHOOKS):
+    """Store at an even pace, in batches of a few milliseconds; when each delivery committed.
+
+    What will hang is stored but not told.
+    """
     pace, seconds = float(pace), float(seconds)
-    made, committed = webhooks(url), {}
+    made, committed = webhooks(urls, int(number)), {}
     started, stored = time.perf_counter(), 0
     while (passed := time.perf_counter() - started) < seconds:
         batch = int(pace * passed) - stored
@@ -53,9 +59,13 @@ def produce(url, pace, seconds):
         with transaction.atomic():
             # Asked for first, so it is noted before anybody is told of the commit.
             transaction.on_commit(lambda moment=moment: moment.append(time.time()))
-            pairs = [(made[n % WEBHOOKS], BODY) for n in range(stored, stored + batch)]
+            pairs = [(made[n % len(made)], BODY) for n in range(stored, stored + batch)]
             deliveries = actions.deliver_many(pairs)
-        committed.update((delivery.id, moment[0]) for delivery in deliveries)
+        committed.update(
+            (delivery.id, moment[0])
+            for delivery, (webhook, _) in zip(deliveries, pairs, strict=True)
+            if not webhook.url.endswith("/hang")
+        )
         stored += batch
         time.sleep(0.002)
     return committed
@@ -73,6 +83,70 @@ def enqueue(url, count):
     actions.deliver_many([(made[number % WEBHOOKS], BODY) for number in range(many)])
     rates["deliver_many"] = many / (time.perf_counter() - started)
     return rates
+
+
+def multiply(urls, finished, pending, number=WEBHOOKS):
+    """A long history made quickly: by SQL, from one delivery that was really stored and sent."""
+    from webhooks_app.engine import worker
+
+    (model,) = actions.deliver_many([(webhooks(urls.split()[0], 1)[0], BODY)])
+    worker.run(until_empty=True)
+    made = webhooks(urls, int(number))
+    attempt = Attempt.objects.get(delivery=model)
+    first = timezone.now() - timedelta(days=1)
+    for state, count, year in (("delivered", int(finished), "5f"), ("pending", int(pending), "60")):
+        delivery = Delivery.objects.get(pk=model.pk)
+        delivery.state, delivery.created_at, delivery.due_at = state, first, first
+        if state == "pending":
+            delivery.tries, delivery.finished_at, delivery.last_status = 0, None, None
+        _copy(delivery, count, made, id=f"{year}{{}}")
+        if state == "delivered":
+            _copy(attempt, count, made, request_id=f"{year}{{}}", delivery=f"{year}{{}}")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+
+
+def _copy(row, count, made, **idents):
+    """Insert copies of a row: webhooks in turn, idents with the number of the copy."""
+    number = "lpad(to_hex(i), 22, '0')"
+    if connection.vendor == "sqlite":
+        number = "printf('%%022x', i)"
+    turns = " ".join(f"WHEN {n} THEN '{webhook.pk}'" for n, webhook in enumerate(made))
+    columns, values, parameters = [], [], []
+    for field in row._meta.local_concrete_fields:
+        if field.name in idents:
+            values.append(f"'{idents[field.name].format('')}' || {number}")
+        elif field.name == "webhook":
+            values.append(f"CASE i %% {len(made)} {turns} END")
+        elif field.primary_key:
+            continue
+        else:
+            values.append("%s")
+            parameters.append(field.get_db_prep_save(getattr(row, field.attname), connection))
+        columns.append(field.column)
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{numbers} INSERT INTO {row._meta.db_table} ({', '.join(columns)}) "
+            f"SELECT {', '.join(values)} FROM n WHERE i <= %s",
+            [count, *parameters, count],
+        )
+
+
+def move(url, path):
+    """All webhooks to another address."""
+    Webhook.objects.update(url=f"{url}{path}", version=F("version") + 1)
+
+
+def without_counts():
+    """A worker that keeps no hourly counts, to see what they cost."""
+    from django.core.management import call_command
+
+    from webhooks_app.engine import history
+
+    history._count_rows = lambda entries: []
+    call_command("webhooks", "deliver")
 
 
 def account(url):

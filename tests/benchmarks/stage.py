@@ -210,6 +210,27 @@ def watch(sink, before, count, processes, *, database=None, finished=lambda: Tru
     }
 
 
+def pace(sink, before, after, until):
+    """Receipts a second between two counts of them, from a start that nobody has seen."""
+    moved, seen = time.perf_counter(), 0
+    while seen < after:
+        seen, moved = _look(sink, before, seen, moved)
+    first, started = seen, time.perf_counter()
+    while seen < until:
+        seen, moved = _look(sink, before, seen, moved)
+    return (seen - first) / (time.perf_counter() - started)
+
+
+def _look(sink, before, seen, moved):
+    time.sleep(POLL)
+    received, now = sink.count() - before, time.perf_counter()
+    if received > seen:
+        return received, now
+    if now - moved > STUCK:
+        raise RuntimeError(f"nothing came for {STUCK} s, after {seen} receipts")
+    return seen, moved
+
+
 @contextmanager
 def workers(number, database, *arguments):
     """Worker processes as an installation starts them, ready to send."""
