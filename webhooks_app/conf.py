@@ -1,4 +1,6 @@
-"""The settings of the app, read live from `django.conf.settings`; the only reader.
+"""The settings of the app, from `django.conf.settings`; the only reader.
+
+A changed setting holds at once where Django tells of it (`setting_changed`, as in tests).
 
 Every value may come as text (from the environment) or in its own type. An unreadable one raises
 `ImproperlyConfigured` with a sentence that names it; `validate()` reads them all at start.
@@ -14,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_MISSING = object()
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
@@ -180,17 +182,22 @@ SETTINGS: dict[str, Setting] = {
     "WEBHOOKS_METRICS_TOKEN": Setting("", _text, "bearer token of /metrics; empty closes it"),
 }
 
-_cache: dict[str, tuple[Any, Any]] = {}
+_values: dict[str, Any] = {}
+
+
+@receiver(setting_changed)
+def _changed(*, setting: str, **_: Any) -> None:
+    _values.pop(setting, None)
 
 
 def _get(name: str) -> Any:
+    # Kept, because a look at Django's lazy settings costs a µs and a delivery needs several.
+    try:
+        return _values[name]
+    except KeyError:
+        pass
     setting = SETTINGS[name]
-    raw = getattr(settings, name, _MISSING)
-    if raw is _MISSING:
-        raw = setting.default
-    cached = _cache.get(name)
-    if cached is not None and cached[0] is raw:
-        return cached[1]
+    raw = getattr(settings, name, setting.default)
     try:
         value = setting.read(raw)
     except (ValueError, TypeError) as error:
@@ -198,7 +205,7 @@ def _get(name: str) -> Any:
         raise ImproperlyConfigured(
             f"{name} ({setting.meaning}) cannot be read: {_reason(error)}"
         ) from None
-    _cache[name] = (raw, value)
+    _values[name] = value
     return value
 
 

@@ -150,8 +150,6 @@ def test_lines_through_another_proxy_are_not_used_again(run, settings, loopback)
 def test_proxies_of_the_environment_are_never_asked(loopback):
     code = (
         "import django; django.setup(); import asyncio, sys;"
-        "from django.conf import settings;"
-        "settings.WEBHOOKS_ALLOWED_NETWORKS = ['127.0.0.0/8'];"
         "from tests.engine.exchanges import request;"
         "from webhooks_app.engine.sender import Sender;"
         "print(asyncio.run(Sender().send(request(sys.argv[1]), timeout=5)).status)"
@@ -159,6 +157,7 @@ def test_proxies_of_the_environment_are_never_asked(loopback):
     with ConnectProxy() as proxy, Receiver(204) as receiver:
         names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
         environment = os.environ | dict.fromkeys(names, proxy.url)
+        environment["WEBHOOKS_ALLOWED_NETWORKS"] = "127.0.0.0/8"
         told = subprocess.run(
             [sys.executable, "-c", code, receiver.url],
             env=environment,

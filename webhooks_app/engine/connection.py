@@ -34,7 +34,7 @@ class Answer:
     first_at: float = 0.0
     ended_at: float = 0.0
     status: int | None = None
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     failure: Failure | None = None
 
@@ -87,7 +87,8 @@ class Line(asyncio.Protocol):
         """Send, and wait at most `seconds` for the whole answer. The future never fails."""
         self.reusable = self._fresh = False
         self._head_done = self._complete = self._keep = False
-        self._wire = self._head_bytes = self._fields = self._informational = 0
+        self._fields = 0
+        self._wire = self._head_bytes = self._fields_bytes = self._informational = 0
         self._timeout_ms = timeout_ms
         self._answer = Answer(perf_counter())
         self._waiter = self._loop.create_future()
@@ -180,10 +181,11 @@ class Line(asyncio.Protocol):
         if answer is None or self._complete:
             return
         self._fields += 1
-        if self._fields > HEADERS_LIMIT:
+        self._fields_bytes += len(name) + len(value) + 4
+        if self._fields > HEADERS_LIMIT or self._fields_bytes > HEAD_LIMIT:
             answer.failure = failures.not_http("Header overflow")
         elif not self._head_done:  # later ones are trailers
-            answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+            answer.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         answer = self._answer
@@ -195,9 +197,6 @@ class Line(asyncio.Protocol):
         elif status == 101 or status >= 200:
             answer.status = status
             self._head_done = True
-            size = sum(len(name) + len(value) + 4 for name, value in answer.headers)
-            if size > HEAD_LIMIT:
-                answer.failure = failures.not_http("Header overflow")
 
     def on_body(self, data: bytes) -> None:
         answer = self._answer
@@ -225,13 +224,14 @@ class Line(asyncio.Protocol):
 
     def _ends_by_close(self) -> bool:
         assert self._answer is not None
-        coding = ""
+        coding = b""
         for name, value in self._answer.headers:
-            if name == "content-length":
-                return False
-            if name == "transfer-encoding":
-                coding = value
-        return coding.rpartition(",")[2].strip().lower() != "chunked"
+            match name.lower():
+                case b"content-length":
+                    return False
+                case b"transfer-encoding":
+                    coding = value
+        return coding.rpartition(b",")[2].strip().lower() != b"chunked"
 
     def _expire(self) -> None:
         self._finish(failures.timeout(self._timeout_ms, connecting=False))

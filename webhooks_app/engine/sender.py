@@ -42,7 +42,7 @@ class Names(Protocol):
     async def resolve(self, host: str) -> list[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What is sent, and where. `head` runs from the request line to the empty line."""
 
@@ -72,11 +72,16 @@ class Outcome:
     read_ms: int | None = None  # from there to its end
     address: str = ""  # "ip:port" that was called; "" when none was
     status: int | None = None
-    headers: list[tuple[str, str]] = field(default_factory=list)  # names in lower case, latin-1
+    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""  # at most ANSWER_LIMIT, as it came
     failure: Failure | None = None
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
     secrets: tuple[bytes, ...] = field(default=(), repr=False)  # masked in what is kept of `body`
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Of the answer; names in lower case, latin-1."""
+        return [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in self.raw_headers]
 
     @property
     def our_fault(self) -> bool:
@@ -92,7 +97,7 @@ class Failed(Exception):
         self.failure = failure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Deadline:
     """The end of an exchange; `ms` is how its timeout is told."""
 
@@ -121,10 +126,23 @@ class Sender:
         """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError."""
         start = perf_counter()
         outcome = Outcome(datetime.now(UTC), secrets=request.secrets)
+        deadline = _Deadline(start + timeout, round(timeout * 1000))
+        line: Line | None = None
         try:
-            await self._exchange(
-                request, outcome, _Deadline(start + timeout, round(timeout * 1000))
-            )
+            self._obey_settings(request)
+            answer: Answer | None = None
+            line = self._pool.take((request.scheme, request.host, request.port))
+            if line is not None:
+                answer = await line.exchange(
+                    request.head, request.body, seconds=deadline.seconds, timeout_ms=deadline.ms
+                )
+            if answer is None or _closed_meanwhile(answer):
+                line = await self._open(request, outcome, deadline)
+                answer = await line.exchange(
+                    request.head, request.body, seconds=deadline.seconds, timeout_ms=deadline.ms
+                )
+            assert line is not None
+            self._conclude(line, answer, outcome)
         except (Failed, NameFailure, ProxyFailure) as error:
             outcome.failure = error.failure
             if outcome.our_fault:
@@ -132,6 +150,10 @@ class Sender:
         except Exception:
             logger.exception("an exchange failed inside the sender")
             outcome.failure = failures.internal()
+        except BaseException:
+            if line is not None:
+                line.drop()
+            raise
         outcome.duration_ms = _ms(perf_counter() - start)
         return outcome
 
@@ -142,7 +164,7 @@ class Sender:
         if self._own_resolver is not None:
             await self._own_resolver.close()
 
-    async def _exchange(self, request: Request, outcome: Outcome, deadline: _Deadline) -> None:
+    def _obey_settings(self, request: Request) -> None:
         ports = conf.allowed_ports()
         if ports and request.port not in ports:
             raise Failed(failures.port_refused(request.port))
@@ -150,25 +172,6 @@ class Sender:
         if policy != self._policy:
             self._pool.clear()  # what it let through may not be reached any more
             self._policy = policy
-        line = self._pool.take((request.scheme, request.host, request.port))
-        if line is not None:
-            answer = await self._call(line, request, deadline)
-            broken = answer.failure is not None and answer.failure.kind != "timeout"
-            if answer.first_at or not broken:
-                self._conclude(line, answer, outcome)
-                return
-            # The receiver closed the kept line just as we wrote: that was no answer to us.
-        line = await self._open(request, outcome, deadline)
-        self._conclude(line, await self._call(line, request, deadline), outcome)
-
-    async def _call(self, line: Line, request: Request, deadline: _Deadline) -> Answer:
-        try:
-            return await line.exchange(
-                request.head, request.body, seconds=deadline.seconds, timeout_ms=deadline.ms
-            )
-        except BaseException:
-            line.drop()
-            raise
 
     def _conclude(self, line: Line, answer: Answer, outcome: Outcome) -> None:
         if line.reusable:
@@ -178,7 +181,7 @@ class Sender:
                 self._pool.put(line)
         outcome.address = line.address
         outcome.status = answer.status
-        outcome.headers = answer.headers
+        outcome.raw_headers = answer.headers
         outcome.body = bytes(answer.body)
         outcome.wait_ms = _ms((answer.first_at or answer.ended_at) - answer.sent_at)
         if answer.first_at:
@@ -186,10 +189,11 @@ class Sender:
         outcome.failure = answer.failure
         if answer.failure is None and answer.status is not None:
             outcome.failure = failures.of_status(answer.status)
-        for name, value in answer.headers:
-            if name == "retry-after":
-                outcome.retry_after = retry_after(value, outcome.started_at)
-                break
+        if outcome.failure is not None:
+            for name, value in outcome.headers:
+                if name == "retry-after":
+                    outcome.retry_after = retry_after(value, outcome.started_at)
+                    break
 
     # A new line: resolve → guard → connect → TLS
 
@@ -289,6 +293,11 @@ class Sender:
             if secure:
                 outcome.tls_ms = _ms(perf_counter() - start)
         return line
+
+
+def _closed_meanwhile(answer: Answer) -> bool:
+    """The receiver closed a kept line just as we wrote: that was no answer to us."""
+    return answer.failure is not None and not answer.first_at and answer.failure.kind != "timeout"
 
 
 def _literal(host: str) -> str:
