@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from . import docs, errors, health, views
+from . import docs, errors, health, metrics, views
 
 admin.site.index_template = "admin/webhooks_app/home.html"
 
@@ -13,6 +13,7 @@ urlpatterns = [
     path("docs", docs.DocsView.as_view(), name="docs"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
     path("", include("webhooks_app.urls")),
 ]
 

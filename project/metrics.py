@@ -1,0 +1,109 @@
+"""/metrics: how the site does, for Prometheus. Nothing names a webhook or an account."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import Sum
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from webhooks_app import conf
+from webhooks_app.api import errors, throttling
+from webhooks_app.models import Delivery, HourlyCount, WebhookHealth, Worker
+from webhooks_app.models.health import LATENCY_COLUMNS, hour_of, percentile
+from webhooks_app.models.webhook import FAILING_AFTER
+
+COUNT_LIMIT = 10_000  # nothing is counted further
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Wants `Authorization: Bearer <WEBHOOKS_METRICS_TOKEN>`; without that setting a 404."""
+    token = conf.metrics_token()
+    if not token:
+        return JsonResponse(errors.envelope(404, errors.NOT_FOUND), status=404)
+    given = request.META.get("HTTP_AUTHORIZATION", "")
+    scheme, _, secret = given.partition(" ")
+    if scheme.lower() != "bearer" or not constant_time_compare(secret.strip(), token):
+        return _refused(request, given)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector())
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _refused(request: HttpRequest, given: str) -> HttpResponse:
+    try:
+        if given:
+            throttling.wrong_token(request)
+    except errors.Problem as problem:
+        response = JsonResponse(errors.envelope(429, problem.message), status=429)
+        response["Retry-After"] = str(round(problem.retry_after or 1))
+        return response
+    response = JsonResponse(errors.envelope(401, "Send the token of the metrics."), status=401)
+    response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+class Collector:
+    """Asks the database at each scrape; every count is bounded."""
+
+    def collect(self) -> Iterator[Metric]:
+        now = timezone.now()
+        due = Delivery.objects.due(now).order_by("due_at")
+        first = due.values_list("due_at", flat=True).first()
+        yield gauge(
+            "deliveries_due",
+            f"Deliveries that are due, counted up to {COUNT_LIMIT + 1:,}; held ones too.",
+            due[: COUNT_LIMIT + 1].count(),
+        )
+        yield gauge(
+            "oldest_due_seconds",
+            "For how long the oldest of them has been due.",
+            (now - first).total_seconds() if first else 0,
+        )
+        failing = WebhookHealth.objects.filter(failures_in_row__gte=FAILING_AFTER)
+        yield gauge(
+            "failing",
+            f"Webhooks whose last {FAILING_AFTER} or more calls failed, up to {COUNT_LIMIT + 1:,}.",
+            failing[: COUNT_LIMIT + 1].count(),
+        )
+        alive = Worker.objects.alive(now)
+        yield gauge("workers", "Workers that send.", alive.filter(standby=False).count())
+        yield gauge("workers_standby", "Workers that stand by.", alive.filter(standby=True).count())
+        flying = alive.aggregate(sum=Sum("in_flight"))["sum"] or 0
+        yield gauge("in_flight", "Exchanges of the workers under way.", flying)
+        yield from self.last_hour(hour_of(now))
+
+    def last_hour(self, hour: datetime) -> Iterator[Metric]:
+        """The last whole hour, and the one that runs."""
+        calls = GaugeMetricFamily(
+            "webhooks_calls",
+            "Calls of deliveries and interactions, by their outcome and the hour they began in.",
+            labels=["hour", "outcome"],
+        )
+        latency = GaugeMetricFamily(
+            "webhooks_answer_milliseconds",
+            "How long answers took, as the upper bound of their class.",
+            labels=["hour", "quantile"],
+        )
+        for name, start in (("last", hour - timedelta(hours=1)), ("this", hour)):
+            totals = HourlyCount.objects.filter(hour=start).totals()
+            for outcome in ("delivered", "failed"):
+                calls.add_metric([name, outcome], totals[outcome])
+            for quantile in (0.5, 0.95, 0.99):
+                found = percentile([totals[column] for column, _ in LATENCY_COLUMNS], quantile)
+                if found is not None:
+                    latency.add_metric([name, str(quantile)], found)
+        yield calls
+        yield latency
+
+
+def gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"webhooks_{name}", meaning, value=value)

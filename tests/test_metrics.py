@@ -1,0 +1,104 @@
+"""/metrics: numbers for Prometheus, for whoever has its token."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.factories import DeliveryFactory, WebhookFactory
+from webhooks_app.models import FailedAuthentication, HourlyCount, Worker
+from webhooks_app.models.health import hour_of
+
+TOKEN = "metrics-s3cret"
+
+
+@pytest.fixture(autouse=True)
+def opened(settings, db):
+    settings.WEBHOOKS_METRICS_TOKEN = TOKEN
+
+
+def scrape(authorization=f"Bearer {TOKEN}"):
+    extra = {"HTTP_AUTHORIZATION": authorization} if authorization else {}
+    return Client().get("/metrics", **extra)
+
+
+def numbers():
+    text = scrape().content.decode()
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_an_empty_site_has_numbers_too():
+    found = numbers()
+    assert found["webhooks_deliveries_due",] == 0
+    assert found["webhooks_calls", "delivered", "last"] == 0
+
+
+def test_what_is_due_who_sends_and_how_it_went(account):
+    now = timezone.now()
+    webhook = WebhookFactory(account=account, name="secret name", health={"failures_in_row": 7})
+    for minutes in (-10, -5, 5):
+        DeliveryFactory(webhook=webhook, due_at=now + timedelta(minutes=minutes))
+    Worker.objects.create(id="a", host="h", pid=1, in_flight=3)
+    Worker.objects.create(id="b", host="h", pid=2, in_flight=4)
+    Worker.objects.create(id="c", host="h", pid=3, standby=True)
+    Worker.objects.create(id="d", host="h", pid=4, in_flight=9, seen_at=now - timedelta(hours=1))
+    last = hour_of(now) - timedelta(hours=1)
+    HourlyCount.objects.create(
+        webhook=webhook, hour=last, delivered=8, failed=2, ms_100=9, slower=1
+    )
+    found = numbers()
+    assert found["webhooks_deliveries_due",] == 2
+    assert 600 <= found["webhooks_oldest_due_seconds",] < 660
+    assert found["webhooks_failing",] == 1
+    assert found["webhooks_workers",] == 2
+    assert found["webhooks_workers_standby",] == 1
+    assert found["webhooks_in_flight",] == 7
+    assert found["webhooks_calls", "delivered", "last"] == 8
+    assert found["webhooks_calls", "failed", "last"] == 2
+    assert found["webhooks_answer_milliseconds", "0.5", "last"] == 100
+    text = scrape().content.decode()
+    assert not [word for word in ("secret name", webhook.pk, "acme", TOKEN) if word in text]
+
+
+def test_no_count_goes_on_for_ever(account, monkeypatch, django_assert_max_num_queries):
+    from project import metrics
+
+    monkeypatch.setattr(metrics, "COUNT_LIMIT", 3)
+    webhook = WebhookFactory(account=account)
+    past = timezone.now() - timedelta(minutes=1)
+    for _ in range(6):
+        DeliveryFactory(webhook=webhook, due_at=past)
+    with django_assert_max_num_queries(8):
+        assert numbers()["webhooks_deliveries_due",] == 4
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", f"Basic {TOKEN}", "Bearer", "Bearer x", "Bearer é\xff", TOKEN]
+)
+def test_without_its_token_it_says_nothing(wrong):
+    response = scrape(wrong)
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == "Bearer"
+    assert b"webhooks_" not in response.content
+
+
+def test_the_token_is_not_taken_from_the_query():
+    assert Client().get(f"/metrics?token={TOKEN}").status_code == 401
+
+
+def test_wrong_tokens_are_counted(settings):
+    settings.WEBHOOKS_FAILED_AUTHENTICATIONS = 1
+    assert [scrape("Bearer x").status_code for _ in range(2)] == [401, 429]
+    assert FailedAuthentication.objects.get().count == 1
+
+
+def test_without_the_setting_there_is_no_such_page(settings):
+    settings.WEBHOOKS_METRICS_TOKEN = ""
+    assert scrape("Bearer ").status_code == 404
+    assert scrape().status_code == 404
