@@ -4,12 +4,14 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from tests.factories import WebhookFactory
-from tests.receivers import Answer, Receiver
+from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
 from webhooks_app.engine import loop
+from webhooks_app.engine.desk import Desk
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
 from webhooks_app.models import Attempt, Delivery, WebhookError
@@ -244,3 +246,27 @@ def test_secrets_that_a_receiver_sends_back_are_masked_before_they_are_stored(dr
             assert secret not in attempt.answer
             assert secret not in json.dumps(attempt.answer)
     assert Attempt.objects.count() == 2
+
+
+def test_an_outage_after_the_outcome_was_written_does_not_strand_the_delivery(
+    drain, settings, monkeypatch
+):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "0,0"
+    broken = []
+    turn = Desk.turn
+
+    def breaks_once(desk, asked):
+        answer = turn(desk, asked)
+        if asked.finished and not broken:
+            broken.append(True)
+            raise OperationalError
+        return answer
+
+    monkeypatch.setattr(Desk, "turn", breaks_once)
+    with Receiver(Each(503, 200)) as receiver:
+        delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
+        drain()
+    delivery.refresh_from_db()
+    assert broken
+    assert (delivery.state, delivery.tries) == ("delivered", 2)
+    assert delivery.attempts.count() == len(receiver.requests) == 2

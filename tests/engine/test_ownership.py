@@ -1,0 +1,180 @@
+"""Whose webhooks are whose, on PostgreSQL: several workers' sessions side by side."""
+
+import copy
+import time
+
+import pytest
+from django.db import OperationalError, connection, connections
+
+from webhooks_app.engine import ownership
+from webhooks_app.engine.ownership import ALL, AdvisoryLocks
+
+NONE = frozenset()
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("not config.getoption('--db') == 'postgres'", reason="PostgreSQL only"),
+]
+
+
+@pytest.fixture
+def join():
+    """A new worker's session."""
+    sessions = []
+
+    def join():
+        settings = copy.deepcopy(connections["default"].settings_dict)
+        settings["OPTIONS"].pop("pool")
+        session = type(connections["default"])(settings, "default")
+        sessions.append(session)
+        return AdvisoryLocks(session)
+
+    yield join
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(ownership, "REST", 0.0)
+
+
+def owned(worker, busy=NONE):
+    return worker.refresh(frozenset(busy))
+
+
+def end_session(worker):
+    pid = worker._connection.connection.info.backend_pid
+    worker._connection.close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
+            if cursor.fetchone()[0] == 0:
+                return
+    raise AssertionError("the session does not end")
+
+
+def test_one_alone_has_all_and_two_share(join):
+    first, second = join(), join()
+    assert owned(first) == ALL
+    assert owned(second) == NONE
+    assert len(owned(first)) == 32
+    owned(first)
+    assert len(owned(second)) == 32
+    assert not owned(first) & owned(second)
+
+
+def test_a_slot_is_given_away_only_after_its_owner_was_told(join):
+    """Until the owner has read the answer it still sends from its buffer."""
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    owned(first)  # the answer that tells
+    assert owned(second) == NONE
+    owned(first)
+    assert len(owned(second)) == 32
+
+
+def test_a_busy_slot_stays_until_it_has_drained(join):
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    goes = ALL - owned(first)
+    busy = set(list(goes)[:5])
+    owned(first, busy)
+    assert owned(second) == goes - busy
+    owned(first)
+    assert owned(second) == goes
+
+
+def test_a_slot_that_drains_slowly_is_swapped_for_another(join, monkeypatch):
+    monkeypatch.setattr(ownership, "DRAIN_MOST", 0.0)
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    slow = set(list(ALL - owned(first))[:5])
+    for _ in range(3):
+        kept = owned(first, slow)
+    assert slow <= kept
+    assert len(kept) == len(owned(second)) == 32
+
+
+def test_where_all_are_slow_they_drain_all_the_same(join, monkeypatch):
+    monkeypatch.setattr(ownership, "DRAIN_MOST", 0.0)
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    for _ in range(5):
+        kept = owned(first, ALL)
+    assert len(kept) == 32
+    owned(first)
+    assert len(owned(second)) == 32
+
+
+def test_the_slots_of_a_session_that_ended_rest_before_another_claims(join):
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    owned(first)
+    owned(first)
+    kept = owned(second)
+    end_session(first)
+    assert owned(second) == kept
+
+
+def test_the_slots_of_a_session_that_ended_are_taken(join, at_once):
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    end_session(first)
+    owned(second)
+    assert owned(second) == ALL
+
+
+def test_a_session_replaced_under_the_worker_is_noticed(join):
+    """Django opens a new connection silently after an error closed one."""
+    worker = join()
+    owned(worker)
+    worker.check()
+    worker._connection.close()
+    worker._connection.ensure_connection()
+    with pytest.raises(OperationalError):
+        worker.check()
+    worker.forget()
+    owned(worker)
+    worker.check()
+
+
+def test_a_pooler_that_changes_sessions_is_noticed(join, caplog, monkeypatch):
+    worker, elsewhere = join(), join()
+    owned(worker)
+    elsewhere._connection.ensure_connection()
+    monkeypatch.setattr(worker._connection, "cursor", elsewhere._connection.cursor)
+    with pytest.raises(OperationalError):
+        owned(worker)
+    assert "direct connection" in caplog.text
+
+
+def test_who_leaves_gives_the_idle_slots_at_once_and_the_busy_ones_later(join, at_once):
+    first, second = join(), join()
+    owned(first)
+    owned(second)
+    busy = frozenset([1, 2, 3])
+    first.retire(busy)
+    owned(second)
+    assert owned(second) == ALL - busy
+    first.retire(NONE)
+    assert owned(second) == ALL
+
+
+def test_the_server_ends_a_session_that_falls_silent(join):
+    worker = join()
+    owned(worker)
+    with worker._connection.cursor() as cursor:
+        for name in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute(f"SHOW {name}")
+            assert cursor.fetchone()[0] == "10s"
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_session_timeout")
+        assert cursor.fetchone()[0] == "0"
