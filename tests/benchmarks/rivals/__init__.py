@@ -41,7 +41,9 @@ def rival(server, project, command, unfinished, *, workers=1, share, celery=True
             ):
                 assert start(arguments).wait(timeout=300) == 0, f"{project}: {arguments} failed"
             before = sink.count()
-            processes = [start(command) for _ in range(workers)]
+            processes = [
+                start([part.format(n=number) for part in command]) for number in range(workers)
+            ]
             stack.callback(_end, processes)
             return stage.watch(
                 sink,
@@ -65,11 +67,24 @@ def rivals(server):
             "django_webhook_webhookevent WHERE status <> 'SUCCESS'",
             share=0.05,
         ),
-        "tuned Celery task": rival(
+        "tuned Celery task (2 × 20 threads)": rival(
             server,
             "tuned_celery_project",
-            ["-m", "celery", "-A", "worker", "worker", "-P", "threads", "-c", "20"],
+            [
+                "-m",
+                "celery",
+                "-A",
+                "worker",
+                "worker",
+                "-P",
+                "threads",
+                "-c",
+                "20",
+                "-n",
+                "{n}@rival",
+            ],
             "orders_delivery WHERE state <> 'delivered'",
+            workers=2,
             share=0.2,
         ),
         "django-outbound-webhooks (2 relays)": rival(
