@@ -74,7 +74,8 @@ class Crew:
     def __init__(self, site, folder):
         self.site, self._folder = site, folder
         self._processes = []
-        self.postgres = site.environment["DATABASE_URL"].startswith("postgres")
+        self.url = site.environment["DATABASE_URL"]
+        self.postgres = self.url.startswith("postgres")
         self.database = "postgres" if self.postgres else "sqlite"
 
     def _start(self, command, **environment):
@@ -83,20 +84,25 @@ class Crew:
         self._processes.append(process)
         return process
 
-    def worker(self, *arguments, concurrency=20, oddities=None, **environment):
+    def worker(self, **options):
         """A worker that is there (its row is), though it may only stand by."""
-        arguments = ["deliver", "--concurrency", str(concurrency), *arguments]
+        return self.workers(options)[0]
+
+    def workers(self, *each):
+        """Several, each with its options: `concurrency`, `oddities` and environment variables."""
+        workers = [self._worker(**options) for options in each]
+        for worker in workers:
+            sql = f"SELECT count(*) FROM webhooks_app_worker WHERE pid = {worker.pid}"
+            until(lambda sql=sql: self.value(sql), 60, "a worker's row")
+        return workers
+
+    def _worker(self, concurrency=20, oddities=None, **environment):
+        arguments = ["deliver", "--concurrency", str(concurrency)]
         command = [*MANAGE, "webhooks", *arguments]
         if oddities:
             odd = [sys.executable, "-m", "tests.promises.odd_worker"]
             command = [*odd, json.dumps(oddities), *arguments]
-        worker = self._start(command, **environment)
-        self.there(worker)
-        return worker
-
-    def there(self, worker):
-        sql = f"SELECT count(*) FROM webhooks_app_worker WHERE pid = {worker.pid}"
-        until(lambda: self.value(sql), 60, f"a worker\n{worker.output}")
+        return self._start(command, **environment)
 
     def producer(self, per_second):
         return self._start(
@@ -144,14 +150,13 @@ class Crew:
         self.site.manage("shell", "-v", "0", "-c", code)
 
     def connect(self):
-        url = self.site.environment["DATABASE_URL"]
         if self.postgres:
             import psycopg
 
-            return psycopg.connect(url, autocommit=True)
+            return psycopg.connect(self.url, autocommit=True)
         import sqlite3
 
-        return sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)
+        return sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=20)
 
     def rows(self, sql):
         with closing(self.connect()) as connection:

@@ -9,7 +9,7 @@ class Forwarder:
 
     def __init__(self, target):
         self._target = target
-        self._whole = True
+        self._whole, self._cut_before = True, None
 
     def __enter__(self):
         self._loop = asyncio.new_event_loop()
@@ -40,20 +40,25 @@ class Forwarder:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
 
-    def cut(self):
-        """Nothing passes any more; every line stays open, and new ones are accepted."""
-        self._whole = False
+    def cut(self, before=b""):
+        """From the moment a client says `before`, nothing passes any more, this word neither.
+        Every line stays open, and new ones are accepted."""
+        self._cut_before = before
+
+    @property
+    def is_cut(self):
+        return not self._whole
 
     def heal(self):
         """New lines pass again. Those that were cut stay silent, and open."""
-        self._whole = True
+        self._whole, self._cut_before = True, None
 
     async def _serve(self, reader, writer):
         there = None
         try:
             await self._passes()
             there_reader, there = await asyncio.open_unix_connection(self._target)
-            ways = [self._pump(reader, there), self._pump(there_reader, writer)]
+            ways = [self._pump(reader, there, True), self._pump(there_reader, writer, False)]
             await asyncio.wait(map(asyncio.create_task, ways), return_when="FIRST_COMPLETED")
         except (OSError, asyncio.CancelledError):
             pass
@@ -61,8 +66,10 @@ class Forwarder:
             for line in filter(None, (writer, there)):
                 line.transport.abort()
 
-    async def _pump(self, reader, writer):
+    async def _pump(self, reader, writer, from_client):
         while data := await reader.read(65536):
+            if from_client and self._cut_before is not None and self._cut_before in data:
+                self._whole = False
             await self._passes()
             writer.write(data)
             await writer.drain()

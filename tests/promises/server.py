@@ -1,7 +1,6 @@
 """A PostgreSQL server of its own, to be stopped, crashed and started again."""
 
 import os
-import re
 import shutil
 import signal
 import tempfile
@@ -22,10 +21,6 @@ class Server:
     def __exit__(self, *_):
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def socket(self):
-        return f"{re.search(r'host=([^&]+)', self.url)[1]}/.s.PGSQL.5432"
 
     def restart(self, mode):
         """`fast` ends the sessions in order, `immediate` is a crash with recovery at the start."""

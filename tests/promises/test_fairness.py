@@ -59,7 +59,7 @@ def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog):
 
 
 def test_a_breaker_trips_probes_and_comes_back_gently(crew):
-    pause = 1.0
+    pause = 0.8
     crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = ",".join(["0.1"] * 20)
     with Sink(delay=0.05, status=503) as sink:
         hooks = crew.webhooks(1, sink)
@@ -68,7 +68,7 @@ def test_a_breaker_trips_probes_and_comes_back_gently(crew):
 
         # What flew when it tripped lands; then there is one probe after each pause.
         until(lambda: len(sink.calls) >= 10, 30, "calls")
-        time.sleep(0.5)
+        time.sleep(0.4)
         tripped = len(sink.calls)
         assert 10 <= tripped < 30
         until(lambda: len(sink.calls) == tripped + 2, 20, "two probes")

@@ -380,7 +380,7 @@ class Desk:
 
 
 def own_connection(alias: str) -> BaseDatabaseWrapper:
-    """A direct connection for this thread, outside any pool: its session holds the locks."""
+    """A direct connection for this thread, outside any pool, that never hangs on a cut network."""
     shared = connections[alias]
     settings = copy.deepcopy(shared.settings_dict)
     if shared.vendor == "postgresql":
@@ -391,6 +391,14 @@ def own_connection(alias: str) -> BaseDatabaseWrapper:
         options.setdefault("application_name", "webhooks deliver")
         settings["CONN_MAX_AGE"] = None
     connection = type(shared)(settings, alias)
+    if shared.vendor == "postgresql":
+        begin = connection.init_connection_state
+
+        def begin_session() -> None:
+            begin()
+            ownership.limit_silence(connection)
+
+        connection.init_connection_state = begin_session  # type: ignore[method-assign]
     connections[alias] = connection
     return connection
 

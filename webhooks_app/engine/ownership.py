@@ -124,11 +124,7 @@ class AdvisoryLocks:
     def _begin(self, cursor: Any) -> None:
         # Also where a proxy answers the keepalives of a worker that is gone, and for one that
         # hangs. Half of it is left to the worker for stopping by itself.
-        cursor.execute(
-            "SELECT set_config('idle_session_timeout', %s, false), "
-            "set_config('idle_in_transaction_session_timeout', %s, false)",
-            [str(int(IDLE_MOST * 1000))] * 2,
-        )
+        _limit(cursor, "idle_session_timeout")
         # A lock of its own for each worker, so that all can count who is there.
         cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
         self._session = self._connection.connection
@@ -209,6 +205,17 @@ class AdvisoryLocks:
             with self._connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock_all()")
         self.forget()
+
+
+def limit_silence(connection: BaseDatabaseWrapper) -> None:
+    """Have the server end a transaction in which no word comes for IDLE_MOST: cut off in the
+    middle, it would hold its rows against whoever takes over. For each new PostgreSQL session."""
+    with connection.cursor() as cursor:
+        _limit(cursor, "idle_in_transaction_session_timeout")
+
+
+def _limit(cursor: Any, name: str) -> None:
+    cursor.execute("SELECT set_config(%s, %s, false)", [name, str(int(IDLE_MOST * 1000))])
 
 
 class FileLock:
