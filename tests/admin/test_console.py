@@ -178,7 +178,7 @@ def test_a_delivery_shows_its_attempts_with_the_answer_escaped(viewer, webhook):
 def test_deliveries_are_retried_and_cancelled(operator, webhook):
     delivery = webhook.deliveries.get()
     response = operator.post(url("delivery", delivery.pk, "cancel"), follow=True)
-    assert "Cancelled; it will not be sent." in text_of(response)
+    assert "is cancelled and will not be sent." in text_of(response)
     again = operator.post(url("delivery", delivery.pk, "cancel"), follow=True)
     assert "Only a pending delivery can be cancelled." in text_of(again)
     operator.post(url("delivery", delivery.pk, "retry"))

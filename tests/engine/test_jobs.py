@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
@@ -11,6 +10,7 @@ from webhooks_app import actions
 from webhooks_app.engine import jobs, upkeep
 from webhooks_app.models import Delivery, Job
 from webhooks_app.models.selection import CONDITIONS, in_state, select
+from webhooks_app.rules.ids import new_id
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -72,8 +72,8 @@ class TestSteps:
 
     def test_a_step_looks_at_so_many_however_few_match(self, webhook, monkeypatch):
         monkeypatch.setattr(jobs, "LOOK_AT", 4)
-        for _ in range(10):
-            DeliveryFactory(webhook=webhook)
+        for second in range(10):
+            DeliveryFactory(id=new_id(second), webhook=webhook)
         failed(webhook, 1)
         job = job_for(state="failed")
         assert jobs.step(job, timezone.now()) == 0
@@ -126,9 +126,9 @@ class TestCrashes:
         def killed(alias):
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(jobs.queue, "announce", killed)
-            with transaction.atomic():
+            with pytest.raises(KeyboardInterrupt):
                 jobs.step(job, timezone.now())
         assert states().count("pending") == 2
         run(job)

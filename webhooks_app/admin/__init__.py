@@ -1,5 +1,5 @@
 """The operators' console, one module a screen. Staff with the model permission see all accounts."""
 
-from . import accounts, attempts, audit, deliveries, tokens, webhooks
+from . import accounts, attempts, audit, deliveries, jobs, tokens, webhooks
 
-__all__ = ["accounts", "attempts", "audit", "deliveries", "tokens", "webhooks"]
+__all__ = ["accounts", "attempts", "audit", "deliveries", "jobs", "tokens", "webhooks"]

@@ -19,6 +19,7 @@ class Button:
     label: str
     note: bool = False  # asks for a note first
     busy: str = ""  # what is said while it runs
+    confirm: str = ""  # what is said before it is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ CLOSE_BREAKER = Button("close-breaker", "Close breaker now")
 CLEAR_ERROR = Button("clear-error", "Clear error")
 RETRY = Button("retry", "Retry now")
 SEND_AGAIN = Button("retry", "Send again")
-CANCEL = Button("cancel", "Cancel delivery")
+CANCEL = Button(
+    "cancel", "Cancel…", confirm="It is given up and not sent, unless somebody sends it again."
+)
 
 
 def webhook_banner(webhook: Webhook, now: datetime) -> Banner:

@@ -20,7 +20,7 @@ from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
 
 from ..models import Account, Actor, AuditEntry, Webhook
-from ..rules.ids import is_id
+from ..rules.ids import first_id, is_id
 
 COUNT_LIMIT = 1000  # nothing is counted further
 
@@ -167,7 +167,12 @@ class AccountFilter(admin.SimpleListFilter):
 
 
 WITHOUT_TIME = {"webhook", "since"}  # with these a list does not start with the last 24 hours
-SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+SPANS = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
 
 
 class Created(Choice):
@@ -181,6 +186,7 @@ class Created(Choice):
             ("1h", "last hour"),
             ("24h", "last 24 hours"),
             ("7d", "last 7 days"),
+            ("30d", "last 30 days"),
             ("any", "any"),
         ]
 
@@ -199,7 +205,7 @@ class Created(Choice):
 
     def since(self, queryset: Any, moment: datetime) -> Any:
         """Ids begin with the time they were made, so the primary key serves as the index."""
-        return queryset.filter(pk__gte=f"{int(moment.timestamp() * 65536):012x}" + "0" * 12)
+        return queryset.filter(pk__gte=first_id(moment))
 
 
 def autocomplete_url() -> str:

@@ -1,11 +1,14 @@
-"""The deliveries: the list, and the read-only page with every attempt, newest first."""
+"""The page of a delivery: what became of it, each attempt, request and answer of the chosen one."""
 
 import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from django.utils import timezone
@@ -13,141 +16,53 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions
-from ..models import Delivery
+from ..models import Attempt, Delivery
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import badge, moment
-from .attempts import AccountOfAttempt, WebhookFilter, webhook_cell
+from ..templatetags.webhooks_console import duration
 from .board import delivery_banner
-from .console import Before, Chips, Created, ReadOnlyAdmin, named
-from .states import DELIVERY_STATES, deliveries_that_are, delivery_state
+from .delivery_list import DeliveryList
+from .requests import Sent, sent
+from .webhooks import is_set
 
 ATTEMPTS_SHOWN = 100
 BODY_SHOWN = 64 * 1024  # bytes
-VERBS_AT_ONCE = 100
+_JOB = re.compile(r"(?P<by>.*), job (?P<job>[0-9a-f]{24})\Z", re.DOTALL)
 
 
-class StateFilter(Chips):
-    """`pending` and `due` have no chip of their own; numbers on other pages lead to them."""
+@dataclass(frozen=True, slots=True)
+class Try:
+    """An attempt, why it was made, and whether it is the one that is looked at."""
 
-    title, parameter_name = "state", "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        chips = [(state.key, state.word) for state in DELIVERY_STATES.values()]
-        quiet = {"pending": "Not finished", "due": "Due now"}
-        if (state := request.GET.get("state", "")) in quiet:
-            chips.insert(0, (state, quiet[state]))
-        return chips
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        key = self.value()
-        return queryset.filter(deliveries_that_are(key, timezone.now())) if key else queryset
+    attempt: Attempt
+    trigger: SafeString | str
+    chosen: bool
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
-    list_title = "Deliveries"
-    empty_words = ("No deliveries", "What is sent to webhooks is listed here.")
-    list_display = ["state_", "webhook_", "event_", "tries_", "last_", "next_"]
-    list_filter = [StateFilter, Created, AccountOfAttempt, WebhookFilter, Before]
-    search_fields = ["id"]
-    search_help_text = "Search id, reference or event type, as a whole"
+class DeliveryAdmin(DeliveryList):
     change_form_template = "admin/webhooks_app/delivery/change_form.html"
-    actions = ["retry_", "cancel_"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
-        rows = super().get_queryset(request)
-        rows = rows.select_related("webhook__account", "webhook__health")
-        return rows.defer("payload", "webhook__token", "webhook__auth_password")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: Any, search_term: str
-    ) -> tuple[Any, bool]:
-        term = search_term.strip()
-        if is_id(term):
-            return queryset.filter(pk=term), False
-        if term:
-            queryset = queryset.filter(reference=term) | queryset.filter(type=term)
-        return queryset, False
-
-    @admin.display(description="State")
-    def state_(self, delivery: Delivery) -> SafeString:
-        state = badge(delivery_state(delivery, timezone.now()))
-        return format_html('{}<span class="wh-sub">{}</span>', state, moment(delivery.created_at))
-
-    @admin.display(description="Webhook")
-    def webhook_(self, delivery: Delivery) -> SafeString:
-        return webhook_cell(delivery.webhook)
-
-    @admin.display(description="Event")
-    def event_(self, delivery: Delivery) -> SafeString:
-        return format_html(
-            '<a class="wh-mono wh-name wh-row" href="{}">{}</a><span class="wh-sub">{}</span>',
-            reverse("admin:webhooks_app_delivery_change", args=[delivery.pk]),
-            delivery.type or delivery.pk,
-            delivery.reference,
-        )
-
-    @admin.display(description="Tries")
-    def tries_(self, delivery: Delivery) -> SafeString:
-        words = f"{delivery.tries} of {delivery.max_tries}"
-        return format_html('<span class="wh-num">{}</span>', words)
-
-    @admin.display(description="Last answer")
-    def last_(self, delivery: Delivery) -> SafeString:
-        if delivery.state != Delivery.State.DELIVERED and delivery.last_error:
-            return format_html(
-                '<span class="wh-err"><span class="wh-mono">{}</span></span>',
-                delivery.last_error[:300],
-            )
-        words = f"HTTP {delivery.last_status}" if delivery.last_status else "none yet"
-        return format_html("<span>{}</span>", words)
-
-    @admin.display(description="Next try")
-    def next_(self, delivery: Delivery) -> Any:
-        if delivery.state != Delivery.State.PENDING:
-            return format_html('<span class="wh-dash">{}</span>', "–")
-        if delivery_state(delivery, timezone.now()).key == "held":
-            return "when the webhook may be called"
-        return moment(delivery.due_at)
-
-    @admin.action(description="Retry now", permissions=["operate"])
-    def retry_(self, request: HttpRequest, queryset: Any) -> None:
-        self._each(request, queryset, "retry", "Due now")
-
-    @admin.action(description="Cancel", permissions=["operate"])
-    def cancel_(self, request: HttpRequest, queryset: Any) -> None:
-        self._each(request, queryset, "cancel", "Cancelled")
-
-    def _each(self, request: HttpRequest, queryset: Any, verb: str, words: str) -> None:
-        done = refused = 0
-        for delivery in self.few(request, queryset, VERBS_AT_ONCE):
-            try:
-                self._do(request, delivery, verb)
-                done += 1
-            except actions.ActionError:
-                refused += 1
-        if done:
-            self.message_user(request, f"{words}: {done:,}.", messages.SUCCESS)
-        if refused:
-            reason = "only pending ones can be cancelled" if verb == "cancel" else "deleted webhook"
-            self.message_user(request, f"Not changed: {refused:,} ({reason}).", messages.WARNING)
-
-    def _do(self, request: HttpRequest, delivery: Delivery, verb: str) -> None:
-        if verb == "retry":
-            actions.retry(delivery, by=named(request))
-            self.log_change(request, delivery, "Asked for one more try.")
-        else:
-            actions.cancel(delivery, by=named(request))
-            self.log_change(request, delivery, "Cancelled.")
-
-    # --- the page -------------------------------------------------------------------------------
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Delivery | None:
+        if not is_id(object_id):
+            return None
+        rows = self.get_queryset(request).defer(None)
+        rows = rows.defer("webhook__token", "webhook__auth_password")
+        return rows.annotate(token_set=is_set("webhook__token")).filter(pk=object_id).first()
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         now = timezone.now()
         attempts = list(obj.attempts.order_by("-id")[: ATTEMPTS_SHOWN + 1])
         banner = delivery_banner(obj, attempts[0].kind if attempts else "", now)
         operate = self.has_operate_permission(request)
-        body, shown = body_text(bytes(obj.payload))
+        payload = bytes(obj.payload)
+        raw = "raw" in request.GET
+        body, shown = body_text(payload, raw=raw)
+        chosen = _chosen(attempts, request.GET.get("attempt", ""))
+        made = self._request_of(obj, chosen, len(payload))
+        older, newer = failures_beside(obj)
+        query = f"attempt={chosen.pk}&" if chosen else ""
         return {
             "title": f"{obj.type or obj.pk} to {obj.webhook}",
             "subtitle": None,
@@ -155,13 +70,33 @@ class DeliveryAdmin(ReadOnlyAdmin):
             "delivery": obj,
             "banner": banner,
             "buttons": [(button, "") for button in banner.buttons if operate],
-            "attempts": attempts[:ATTEMPTS_SHOWN],
+            "tries": tries_of(attempts[:ATTEMPTS_SHOWN], chosen),
             "more_attempts": len(attempts) > ATTEMPTS_SHOWN,
             "scale": max([attempt.duration_ms for attempt in attempts], default=1),
+            "chosen": chosen,
+            "made": made,
+            "changed_since": chosen and obj.webhook.updated_at > chosen.started_at,
+            "curl": made.curl(payload[:BODY_SHOWN].decode("utf-8", "replace")),
             "body": body,
-            "body_size": len(obj.payload),
-            "body_cut": shown < len(obj.payload),
+            "body_size": len(payload),
+            "body_cut": shown < len(payload),
+            "raw": raw,
+            "query_pretty": "?" + query.rstrip("&"),
+            "query_raw": f"?{query}raw=1",
+            "older_failure": older,
+            "newer_failure": newer,
         }
+
+    def _request_of(self, delivery: Any, chosen: Attempt | None, size: int) -> Sent:
+        names = delivery.webhook.headers.order_by("position", "id")
+        return sent(
+            delivery,
+            url=chosen.url if chosen else delivery.webhook.url,
+            at=chosen.started_at if chosen else timezone.now(),
+            size=size,
+            token_set=delivery.token_set,
+            header_names=list(names.values_list("name", flat=True)),
+        )
 
     def get_urls(self) -> list[URLPattern]:
         verbs = [
@@ -173,19 +108,68 @@ class DeliveryAdmin(ReadOnlyAdmin):
         if not self.has_operate_permission(request):
             raise PermissionDenied
         try:
-            self._do(request, delivery, verb)
+            self.do(request, delivery, verb)
         except actions.ActionError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
-            words = "It is due now." if verb == "retry" else "Cancelled; it will not be sent."
-            self.message_user(request, words, messages.SUCCESS)
+            words = "is due now; its attempts show below as they come."
+            if verb == "cancel":
+                words = "is cancelled and will not be sent."
+            page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])
+            text = '{} to <a href="{}"><bdi>{}</bdi></a> {}'
+            name = delivery.type or f"Delivery {delivery.pk}"
+            said = format_html(text, name, page, delivery.webhook, words)
+            self.message_user(request, said, messages.SUCCESS)
         return self.to_page(delivery)
 
 
-def body_text(payload: bytes) -> tuple[str, int]:
+def _chosen(attempts: list[Attempt], wanted: str) -> Attempt | None:
+    """The attempt that was asked for, else the newest."""
+    for attempt in attempts:
+        if str(attempt.pk) == wanted:
+            return attempt
+    return attempts[0] if attempts else None
+
+
+def tries_of(attempts: list[Attempt], chosen: Attempt | None) -> list[Try]:
+    """Newest first, as they come."""
+    return [
+        Try(attempt, trigger(attempt, earlier), attempt is chosen)
+        for attempt, earlier in zip_longest(attempts, attempts[1:])
+    ]
+
+
+def trigger(attempt: Attempt, earlier: Attempt | None) -> SafeString | str:
+    """Why an attempt was made: the first, a retry by the schedule, or somebody's wish."""
+    if found := _JOB.match(attempt.requested_by):
+        page = reverse("admin:webhooks_app_job_change", args=[found["job"]])
+        text = 'sent again by <bdi>{}</bdi> in a <a href="{}">job</a>'
+        return format_html(text, found["by"] or "somebody", page)
+    if attempt.requested_by:
+        word = "sent again by" if attempt.number == 1 else "retried by"
+        return format_html("{} <bdi>{}</bdi>", word, attempt.requested_by)
+    if attempt.number == 1:
+        return "first try"
+    if earlier is None:
+        return "retry"
+    ended = earlier.started_at + timedelta(milliseconds=earlier.duration_ms)
+    return f"retry after {duration(attempt.started_at - ended)}"
+
+
+def failures_beside(delivery: Delivery) -> tuple[str, str]:
+    """The ids of the last delivery before and the first after it of the webhook whose last
+    attempt failed, `""` for none."""
+    failed = Delivery.objects.filter(webhook=delivery.webhook_id, last_error__gt="")
+    ids = failed.values_list("pk", flat=True)
+    older = ids.filter(pk__lt=delivery.pk).order_by("-pk").first()
+    newer = ids.filter(pk__gt=delivery.pk).order_by("pk").first()
+    return older or "", newer or ""
+
+
+def body_text(payload: bytes, *, raw: bool = False) -> tuple[str, int]:
     """The payload for reading, and how many of its bytes that shows."""
     shown = payload[:BODY_SHOWN]
-    if len(shown) == len(payload):
+    if len(shown) == len(payload) and not raw:
         try:
             return json.dumps(json.loads(payload), indent=2, ensure_ascii=False), len(payload)
         except (ValueError, RecursionError):

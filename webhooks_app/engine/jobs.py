@@ -40,7 +40,7 @@ def step(job: Job, now: datetime) -> int:
         mine = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, place=job.place)
         if mine.select_for_update().first() is None:
             return 0
-        by = f"{job.created_by[:110]}, job {job.pk}"
+        by = job.signature
         if job.verb == Job.Verb.RETRY:
             done = queue.retry_all(found, by=by, delivered_too=job.delivered_too)
         else:

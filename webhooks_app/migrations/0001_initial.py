@@ -607,6 +607,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-id"],
+                "default_permissions": (),
                 "indexes": [
                     models.Index(
                         condition=models.Q(("state", "running")),
@@ -662,6 +663,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["id"],
+                "default_permissions": (),
                 "indexes": [models.Index(fields=["due_at"], name="notice_due")],
             },
         ),

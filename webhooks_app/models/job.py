@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ..rules.ids import ID_LENGTH, id_time, new_id
-from .delivery import Delivery
+from .delivery import Attempt, Delivery
 from .selection import select
 
 PACE = 200  # deliveries a second, unless somebody says otherwise
@@ -52,6 +52,7 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        default_permissions = ()  # seen with the deliveries, made by who may operate
         indexes = [
             models.Index(fields=["step_at"], condition=Q(state="running"), name="job_running"),
             models.Index(
@@ -76,6 +77,21 @@ class Job(models.Model):
     def deliveries(self, now: datetime) -> "QuerySet[Delivery]":
         """All that it holds, looked at or not."""
         return select(self.selection, now).filter(pk__lte=self.last)
+
+    @property
+    def signature(self) -> str:
+        """Who asks for what it does, as deliveries and attempts keep it."""
+        return f"{self.created_by[:110]}, job {self.pk}"
+
+    def touched(self) -> Q:
+        """The deliveries that it changed, as far as they still tell."""
+        tried = Attempt.objects.filter(
+            requested_by=self.signature, started_at__gte=self.created_at, delivery__isnull=False
+        )
+        asked = Q(requested_by=self.signature) | Q(pk__in=tried.order_by().values("delivery"))
+        if self.verb == self.Verb.CANCEL:
+            asked = Q(reason=f"cancelled by {self.signature}")
+        return asked & Q(pk__gte=self.first, pk__lte=self.place)
 
     @property
     def share(self) -> float:

@@ -19,6 +19,7 @@ class Notice(models.Model):
 
     class Meta:
         ordering = ["id"]
+        default_permissions = ()
         indexes = [models.Index(fields=["due_at"], name="notice_due")]
 
     def __str__(self) -> str:

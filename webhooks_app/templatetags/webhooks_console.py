@@ -22,6 +22,13 @@ PHASES = (
     ("wait_ms", "wait"),
     ("read_ms", "read"),
 )
+BROKE_OFF = {
+    "dns_ms": "looking the name up",
+    "connect_ms": "connecting",
+    "tls_ms": "securing the connection",
+    "wait_ms": "waiting for the answer",
+    "read_ms": "reading the answer",
+}
 BAR = 400  # units of the drawing
 
 
@@ -134,7 +141,11 @@ def phase_words(attempt: Attempt) -> str:
     if not words:
         return "not sent" if not attempt.address else ""
     kept = attempt.connect_ms is None and attempt.wait_ms is not None
-    return ("kept connection · " if kept else "") + " · ".join(words) + " ms"
+    broken = ""
+    if attempt.kind and attempt.status is None:
+        last = [field for field, _ in PHASES if getattr(attempt, field) is not None][-1]
+        broken = f" · broke off while {BROKE_OFF[last]}"
+    return ("kept connection · " if kept else "") + " · ".join(words) + " ms" + broken
 
 
 @register.simple_tag

@@ -1,0 +1,334 @@
+"""The list of the deliveries: filters that are a job's selection too, search, verbs, new ones."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .. import actions
+from ..models import Attempt, Delivery, Job, Webhook
+from ..models.selection import condition
+from ..rules import failures
+from ..rules.ids import is_id
+from ..templatetags.webhooks_console import badge, moment
+from .attempts import KindFilter, webhook_cell
+from .console import (
+    COUNT_LIMIT,
+    SPANS,
+    Before,
+    Chips,
+    Created,
+    Quiet,
+    ReadOnlyAdmin,
+    autocomplete_url,
+    bounded,
+    named,
+)
+from .jobs import DELIVERY_LOOKS, add_url, open_jobs, stamp, words_of
+from .searching import PAYLOADS_READ, search_of
+from .states import DELIVERY_STATES, delivery_state
+
+VERBS_AT_ONCE = 100
+
+
+class Word(Quiet):
+    """One word of the vocabulary of selections (`models.selection`), shown while it is on."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = (self.value() or "").strip()
+        if not value:
+            return queryset
+        try:
+            return queryset.filter(condition(str(self.parameter_name), value, timezone.now()))
+        except ValueError:
+            return queryset.none()
+
+
+def word(name: str, title: str) -> type[Word]:
+    return type(f"{name.title()}Word", (Word,), {"parameter_name": name, "title": title})
+
+
+class WebhookWord(Word):
+    """By id, or by the whole name as it was typed."""
+
+    title = parameter_name = "webhook"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = (self.value() or "").strip()
+        if not value or is_id(value) or "\0" in value:
+            return super().queryset(request, queryset)
+        of_name = Webhook.objects.live().filter(name=value).values("pk")
+        return queryset.filter(webhook__in=of_name)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The chip says the name."""
+        value = (self.used_parameters.get("webhook") or "").strip()
+        webhook = Webhook.objects.filter(pk=value).only("name").first() if is_id(value) else None
+        return [(value, str(webhook or value))] if value else []
+
+
+class StateFilter(Chips):
+    """`pending` and `due` have no chip of their own; numbers on other pages lead to them."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chips = [(state.key, state.word) for state in DELIVERY_STATES.values()]
+        quiet = {"pending": "Not finished", "due": "Due now"}
+        if (state := request.GET.get("state", "")) in quiet:
+            chips.insert(0, (state, quiet[state]))
+        return chips
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        key = self.value()
+        return queryset.filter(condition("state", key, timezone.now())) if key else queryset
+
+
+class MetFilter(KindFilter):
+    """Deliveries that met an error of this kind at one of their tries."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        kind = self.value()
+        return queryset.filter(condition("kind", kind, timezone.now())) if kind else queryset
+
+
+class Made(Created):
+    """Since when; what is searched by id or reference is found at any time."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if search_of(request).everywhere:
+            return queryset
+        return super().queryset(request, queryset)
+
+
+class OfJob(Quiet):
+    """The deliveries that a job changed."""
+
+    title = parameter_name = "job"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        job = Job.objects.filter(pk=value).first() if is_id(value) else None
+        return queryset.filter(job.touched()) if job else queryset.none()
+
+
+class Rows(ChangeList):
+    """One page, each delivery with how its last attempt went: one more query for all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = self.result_list = list(self.result_list)
+        attempts = Attempt.objects.filter(delivery__in=[row.pk for row in rows]).order_by("pk")
+        attempts = attempts.only("delivery_id", "kind", "status", "duration_ms")
+        last = {attempt.delivery_id: attempt for attempt in attempts} if rows else {}
+        for row in rows:
+            row.last_attempt = last.get(row.pk)
+
+
+class DeliveryList(ReadOnlyAdmin):
+    """The half of DeliveryAdmin that is the list."""
+
+    list_title = "Deliveries"
+    empty_words = ("No deliveries", "What is sent to webhooks is listed here.")
+    list_display = ["state_", "webhook_", "event_", "tries_", "last_", "next_"]
+    list_filter = [
+        StateFilter,
+        Made,
+        MetFilter,
+        WebhookWord,
+        word("account", "account"),
+        word("type", "event type"),
+        word("reference", "reference"),
+        word("status", "status"),
+        word("payload", "payload holds"),
+        word("failed_since", "gave up since"),
+        word("since", "since"),
+        word("until", "until"),
+        OfJob,
+        Before,
+    ]
+    search_fields = ["id"]
+    search_help_text = "Search id, your reference, or a text in the payload"
+    change_list_template = "admin/webhooks_app/delivery/change_list.html"
+    actions = ["retry_", "cancel_"]
+    everything = True  # the actions also take "all that match", as a job
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + DELIVERY_LOOKS
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        rows = super().get_queryset(request)
+        rows = rows.select_related("webhook__account", "webhook__health")
+        return rows.defer("payload", "webhook__token", "webhook__auth_password")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Rows
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        return search_of(request).rows(queryset), False
+
+    def selected(self, request: HttpRequest) -> dict[str, str]:
+        """What the list shows, all pages of it, as the words of a selection."""
+        words, search = words_of(request.GET), search_of(request)
+        if (webhook := words.get("webhook")) and not is_id(webhook):
+            found = Webhook.objects.live().filter(name=webhook).values_list("pk", flat=True)[:2]
+            words["webhook"] = found[0] if len(found) == 1 else webhook
+        if search.by in ("reference", "payload"):
+            words[search.by] = search.term
+        # The list's own window, where nothing else says since when.
+        if not search.everywhere and not {"since", "webhook"} & set(request.GET):
+            span = request.GET.get("created") or "24h"
+            if span in SPANS:
+                words["since"] = stamp(SPANS[span])
+        return words
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        search, operate = search_of(request), self.has_operate_permission(request)
+        words = self.selected(request)
+        wide = request.GET.copy()
+        wide.pop("before", None)
+        context = {
+            "search": search,
+            "payloads_read": PAYLOADS_READ,
+            "jobs": open_jobs(),
+            "may_operate": operate,
+            "webhooks_url": reverse("admin:autocomplete")
+            + "?app_label=webhooks_app&model_name=delivery&field_name=webhook",
+            "accounts_url": autocomplete_url(),
+            "typed": {
+                name: request.GET.get(name, "")
+                for name in ("webhook", "account", "type", "status", "since", "until")
+            },
+            "kept": [
+                (name, value)
+                for name, value in request.GET.items()
+                if name in ("state", "created", "kind", "q", "reference", "failed_since")
+            ],
+            "newer": f"newer/?{wide.urlencode()}",
+            "first_page": "before" not in request.GET,
+        }
+        if operate and search.by != "id" and "job" not in request.GET:
+            context["all_retry"], context["all_cancel"] = (
+                add_url("retry", words),
+                add_url("cancel", words),
+            )
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern]:
+        newer = self.admin_site.admin_view(self.newer)
+        return [path("newer/", newer, name="webhooks_app_delivery_newer"), *super().get_urls()]
+
+    def newer(self, request: HttpRequest) -> HttpResponse:
+        """How many match that are newer than `?after=<id>`; the list asks while it is followed."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request.GET = query = request.GET.copy()  # type: ignore[assignment]
+        after = query.pop("after", [""])[0]
+        if not is_id(after):
+            return JsonResponse({"error": "after must be an id"}, status=400)
+        rows = self.get_changelist_instance(request).get_queryset(request).filter(pk__gt=after)
+        count = rows.order_by()[: COUNT_LIMIT + 1].count()
+        response = JsonResponse({"count": bounded(count)})
+        response["Cache-Control"] = "no-store"
+        return response
+
+    # --- cells ----------------------------------------------------------------------------------
+
+    @admin.display(description="State")
+    def state_(self, delivery: Delivery) -> SafeString:
+        state = badge(delivery_state(delivery, timezone.now()))
+        return format_html('{}<span class="wh-sub">{}</span>', state, moment(delivery.created_at))
+
+    @admin.display(description="Webhook")
+    def webhook_(self, delivery: Delivery) -> SafeString:
+        return webhook_cell(delivery.webhook)
+
+    @admin.display(description="Event")
+    def event_(self, delivery: Delivery) -> SafeString:
+        return format_html(
+            '<a class="wh-mono wh-name wh-row" href="{}">{}</a><span class="wh-sub">{}</span>',
+            reverse("admin:webhooks_app_delivery_change", args=[delivery.pk]),
+            delivery.type or delivery.pk,
+            delivery.reference,
+        )
+
+    @admin.display(description="Tries")
+    def tries_(self, delivery: Delivery) -> SafeString:
+        words = f"{delivery.tries} of {delivery.max_tries}"
+        return format_html('<span class="wh-num">{}</span>', words)
+
+    @admin.display(description="Last answer")
+    def last_(self, delivery: Any) -> SafeString:
+        attempt = delivery.last_attempt
+        if delivery.state != Delivery.State.DELIVERED and delivery.last_error:
+            title = failures.title(attempt.kind) if attempt else ""
+            return format_html(
+                '<span class="wh-err"><b>{}</b> <span class="wh-mono">{}</span></span>',
+                title,
+                delivery.last_error[:300],
+            )
+        if delivery.last_status is None:
+            return format_html('<span class="wh-quiet">{}</span>', "none yet")
+        took = f" in {attempt.duration_ms:,} ms" if attempt else ""
+        return format_html("<span>HTTP {}{}</span>", delivery.last_status, took)
+
+    @admin.display(description="Next try")
+    def next_(self, delivery: Delivery) -> Any:
+        if delivery.state != Delivery.State.PENDING:
+            return format_html('<span class="wh-dash">{}</span>', "–")
+        if delivery_state(delivery, timezone.now()).key == "held":
+            return "when the webhook may be called"
+        return moment(delivery.due_at)
+
+    # --- verbs ----------------------------------------------------------------------------------
+
+    @admin.action(description="Send again", permissions=["operate"])
+    def retry_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self._each(request, queryset, "retry")
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self._each(request, queryset, "cancel")
+
+    def _each(self, request: HttpRequest, queryset: Any, verb: str) -> HttpResponse | None:
+        if request.POST.get("select_across") == "1":
+            return HttpResponseRedirect(add_url(verb, self.selected(request)))
+        done = refused = 0
+        for delivery in self.few(request, queryset, VERBS_AT_ONCE):
+            try:
+                self.do(request, delivery, verb)
+                done += 1
+            except actions.ActionError:
+                refused += 1
+        if done:
+            many = f"{done:,} deliver{'y' if done == 1 else 'ies'}"
+            words = f"{many} {'is' if done == 1 else 'are'} due now."
+            if verb == "cancel":
+                words = f"{many} cancelled; nothing of it is sent."
+            self.message_user(request, words, messages.SUCCESS)
+        if refused:
+            reason = "only pending ones can be cancelled" if verb == "cancel" else "deleted webhook"
+            self.message_user(request, f"Not changed: {refused:,} ({reason}).", messages.WARNING)
+        return None
+
+    def do(self, request: HttpRequest, delivery: Delivery, verb: str) -> None:
+        """One verb for one delivery, logged. Raises ActionError."""
+        if verb == "retry":
+            actions.retry(delivery, by=named(request))
+            self.log_change(request, delivery, "Asked for one more try.")
+        else:
+            actions.cancel(delivery, by=named(request))
+            self.log_change(request, delivery, "Cancelled.")

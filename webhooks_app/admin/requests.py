@@ -1,0 +1,67 @@
+"""A request as it was sent, rebuilt by the engine's own hand with every secret masked."""
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..engine import message
+from ..models import Delivery, Webhook
+from ..rules.validators import MASK
+
+_STAND_IN = "masked-by-the-console"  # what the engine is given in place of each secret
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """`headers` in the order sent. `problem`: why no request can be made of the webhook now."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    problem: str = ""
+
+    def curl(self, body: str) -> str:
+        """The same call for a shell; whoever pastes it fills the dots in."""
+        ours = {"host", "content-length", "accept-encoding"}
+        lines = [f"curl --request POST {shlex.quote(self.url)}"]
+        lines += [
+            f"--header {shlex.quote(f'{name}: {value}')}"
+            for name, value in self.headers
+            if name.lower() not in ours
+        ]
+        lines.append(f"--data-binary {shlex.quote(body)}")
+        return " \\\n  ".join(lines)
+
+
+def sent(
+    delivery: Delivery,
+    *,
+    url: str,
+    at: datetime,
+    size: int,
+    token_set: bool,
+    header_names: list[str],
+) -> Sent:
+    """The request of an attempt to `url` at a moment, with what the webhook adds to it now."""
+    webhook = delivery.webhook
+    masked = Webhook(
+        url=url,
+        token=_STAND_IN if token_set else "",
+        auth_username=_STAND_IN if webhook.auth_username else "",
+        auth_password=_STAND_IN,
+    )
+    try:
+        head = message.head(masked, [(name, _STAND_IN) for name in header_names])
+    except message.Unsendable as error:
+        return Sent(url, [], error.failure.message)
+    request = message.post(head, request_id=delivery.pk, now=at.timestamp(), body=b"")
+    start, *lines = request.head.decode("utf-8").rstrip("\r\n").split("\r\n")
+    headers = []
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "Authorization" and webhook.auth_username:
+            value = f"Basic {MASK}"
+        elif name == "Content-Length":
+            value = str(size)
+        headers.append((name, value.replace(_STAND_IN, MASK)))
+    target = start.split(" ")[1].replace(_STAND_IN, MASK)
+    return Sent(f"{request.scheme}://{head.endpoint.authority}{target}", headers)
