@@ -1,5 +1,6 @@
 """The site's own error answers: JSON, unless a browser asks for a page."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,12 @@ from webhooks_app.api.rendering import wants_html
 
 
 class AlwaysMasked(SafeExceptionReporterFilter):
-    """Values marked as sensitive are masked in reports of errors under DEBUG as well."""
+    """Values marked as sensitive are masked in reports of errors under DEBUG as well, and so are
+    the settings that may hold a password in an address."""
+
+    hidden_settings = re.compile(
+        SafeExceptionReporterFilter.hidden_settings.pattern + "|PROXY|LOCATION", re.IGNORECASE
+    )
 
     def is_active(self, request: HttpRequest | None) -> bool:
         return True

@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.core.exceptions import FieldError
 from django.db import models
+from django.views.decorators.debug import sensitive_variables
 
 from . import conf
 
@@ -22,6 +23,7 @@ def _cipher(keys: tuple[str, ...]) -> MultiFernet:
     return MultiFernet([Fernet(key) for key in keys])
 
 
+@sensitive_variables()
 def encrypt(text: str) -> str:
     """Ciphertext under the newest key; `""` stays `""`, so that "not set" can be asked for."""
     return _cipher(conf.encryption_keys()).encrypt(text.encode()).decode() if text else ""

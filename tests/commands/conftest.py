@@ -18,7 +18,8 @@ MANAGE = [sys.executable, str(ROOT / "manage.py")]
 class Site:
     """Runs management commands as processes, on a database nobody else uses."""
 
-    def __init__(self, database_url):
+    def __init__(self, database_url, folder=None):
+        self.folder = folder  # where the files of the database are, if it has any
         self.environment = os.environ | {
             "DATABASE_URL": database_url,
             "WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.0/8",
@@ -40,8 +41,13 @@ class Site:
         return ended.stdout
 
     def start(self, *arguments):
+        return self.start_program(*MANAGE[1:], *arguments)
+
+    def start_program(self, *arguments):
+        """Of Python, as in `python -m granian`."""
         process = subprocess.Popen(
-            [*MANAGE, *arguments],
+            [sys.executable, *arguments],
+            cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -93,7 +99,7 @@ def site(empty_site, tmp_path):
         url = f"sqlite:///{tmp_path}/site.sqlite3"
     else:
         url = new_postgres_database(re.search(r"site_\w+", empty_site)[0])
-    site = Site(url)
+    site = Site(url, tmp_path)
     yield site
     for process in site.started:
         if process.poll() is None:

@@ -114,6 +114,7 @@ class WebhookAdmin(WebhookList):
     # --- saving: by the verbs, headers and all ---------------------------------------------------
 
     @method_decorator(sensitive_post_parameters())
+    @sensitive_variables()
     def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
         return super().changeform_view(*args, **kwargs)
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django.db import connections, router, transaction
 from django.utils import timezone
 from django.utils.html import escape
+from django.views.decorators.debug import sensitive_variables
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -65,6 +66,11 @@ class ApiViewSet(ViewSet):
         return view
 
     # --- judging a request
+
+    @sensitive_variables()
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """DRF's own; what goes wrong below it is reported without the values of variables."""
+        return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.format_kwarg = None

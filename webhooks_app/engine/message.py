@@ -3,8 +3,10 @@
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
+
+from django.views.decorators.debug import sensitive_variables
 
 from .. import conf
 from ..models import Webhook
@@ -32,10 +34,10 @@ class Head:
     """All of a request that stays the same for a webhook's version."""
 
     endpoint: validators.Endpoint
-    token: str
-    fields: bytes  # header lines of every request
-    post: bytes  # all of a POST before the lines that differ from call to call
-    secrets: tuple[bytes, ...]  # as an answer may hold them
+    token: str = field(repr=False)
+    fields: bytes = field(repr=False)  # header lines of every request
+    post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
+    secrets: tuple[bytes, ...] = field(repr=False)  # as an answer may hold them
 
 
 def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
@@ -59,6 +61,7 @@ def without_token(url: str) -> str:
     return f"{base}{mark}{'&'.join(kept)}" if kept and mark else base
 
 
+@sensitive_variables()
 def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> Head:
     """Everything of the request that does not change between calls. Raises Unsendable.
 

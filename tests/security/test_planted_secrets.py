@@ -1,0 +1,199 @@
+"""Six secrets are planted and go through a whole life in real processes; then everything that the
+site wrote, showed, logged and sent is searched for them."""
+
+import base64
+import json
+import re
+import secrets
+import time
+from urllib.parse import quote
+
+import pytest
+import requests
+from cryptography.fernet import Fernet
+
+from tests.api.test_granian import free_port
+from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.receivers import Answer, Receiver
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+METRICS = "metrics-of-the-test"
+USER = """
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_superuser("mira", "", {password!r})
+"""
+DUMP = """
+from django.db import connection
+with connection.cursor() as cursor:
+    for table in connection.introspection.table_names():
+        cursor.execute(f'SELECT * FROM "{table}"')
+        for row in cursor.fetchall():
+            print(table, [bytes(v) if isinstance(v, memoryview) else v for v in row])
+"""
+
+
+def echo(request):
+    """A receiver that hands everything back that it was given, and fails."""
+    lines = [request.target, *(f"{name}: {value}" for name, value in request.headers)]
+    return Answer(
+        500, "\n".join(lines), (("X-Echo", request.target), ("Content-Type", "text/html"))
+    )
+
+
+def spellings(secret):
+    raw = secret.encode()
+    for text in (secret, f"mira:{secret}", f"user:{secret}"):
+        yield base64.b64encode(text.encode()).decode().rstrip("=")
+    yield from (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], raw.hex())
+
+
+def hits(planted, text):
+    return [name for name, secret in planted.items() if any(s in text for s in spellings(secret))]
+
+
+class Console:
+    """A browser of a person: logs in by the form, as a browser does."""
+
+    def __init__(self, origin, password):
+        self.origin, self.session, self.seen = origin, requests.Session(), []
+        self.get("/admin/login/")
+        self.post("/admin/login/", username="mira", password=password, next="/admin/")
+
+    def get(self, path):
+        return self._saw(self.session.get(self.origin + path, timeout=30))
+
+    def post(self, path, **data):
+        data["csrfmiddlewaretoken"] = self.session.cookies.get("csrftoken", "")
+        headers = {"Referer": self.origin + path}
+        sent = self.session.post(self.origin + path, data=data, headers=headers, timeout=30)
+        return self._saw(sent)
+
+    def _saw(self, response):
+        self.seen.append(response.text + str(response.headers) + str(self.session.cookies))
+        assert response.status_code < 500
+        return response
+
+
+def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
+    odd = "!?=&é"
+    planted = {
+        "token": f"tok{odd}{secrets.token_hex(12)}",
+        "password": f"pass{odd}{secrets.token_hex(12)}",
+        "value": f"val-{secrets.token_hex(12)}",
+        "encryption key": Fernet.generate_key().decode(),
+        "user password": f"user{odd}{secrets.token_hex(12)}",
+    }
+    site.environment |= {
+        "WEBHOOKS_ENCRYPTION_KEYS": planted["encryption key"],
+        "WEBHOOKS_METRICS_TOKEN": METRICS,
+        "WEBHOOKS_VERIFICATION": "required",
+    }
+    site.manage("shell", "-v", "0", "-c", USER.format(password=planted["user password"]))
+    planted["access token"] = site.manage("webhooks", "create-token", "acme", "--create").strip()
+    reader = site.manage("webhooks", "create-token", "acme", "--scope", "read").strip()
+
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    served = ["--interface", "asginl", "--port", str(port), "project.asgi:application"]
+    web = site.start_program("-m", "granian", *served, "--access-log")
+    worker = site.start("webhooks", "deliver")
+    said = []
+    with Receiver(answer=echo, challenge=True) as receiver:
+        api = requests.Session()
+        api.headers["Authorization"] = f"Bearer {planted['access token']}"
+        wait_for(lambda: requests.get(f"{origin}/healthz", timeout=5).ok)
+        webhook = {
+            "name": "Orders",
+            "url": receiver.url,
+            "token": planted["token"],
+            "headers": [{"name": "X-Api-Key", "value": planted["value"]}],
+            "auth": {"username": "user", "password": planted["password"]},
+        }
+        ident = api.post(f"{origin}/webhooks", json=webhook, timeout=30).json()["id"]
+        address = f"{origin}/webhooks/{ident}"
+        wait_for(lambda: api.get(f"{address}/settings", timeout=30).json()["verified"])
+        for path in ("interactions", "deliveries", "verify", "test"):
+            said.append(api.post(f"{address}/{path}", json={"n": 1}, timeout=30).text)
+        failed = {"state": "failed"}
+        wait_for(lambda: api.get(f"{address}/deliveries", params=failed, timeout=30).json())
+        for path in ("settings", "deliveries", "errors"):
+            said.append(api.get(f"{address}/{path}", timeout=30).text)
+        delivery = api.get(f"{address}/deliveries", timeout=30).json()[0]["id"]
+        said.append(api.get(f"{origin}/deliveries/{delivery}/attempts", timeout=30).text)
+        shown = api.get(address, timeout=30).text
+        assert set(hits(planted, shown)) == {"token", "password", "value"}  # their one place
+
+        api.headers["Authorization"] = f"Bearer {reader}"
+        for path in ("", "/settings", "/deliveries", "/errors"):
+            said.append(api.get(address + path, timeout=30).text)
+        said.append(api.put(address, json=webhook, timeout=30).text)
+        api.headers["Authorization"] = f"Bearer {METRICS}"
+        metrics = api.get(f"{origin}/metrics", timeout=30)
+        assert "webhooks_calls" in metrics.text
+        said.append(metrics.text)
+
+        console = Console(origin, planted["user password"])
+        assert "Webhooks" in console.get("/admin/").text
+        models = re.findall(r"/admin/webhooks_app/(\w+)/\"", console.seen[-1])
+        assert "auditentry" in models
+        rows = {"webhook": ident, "delivery": delivery}
+        for model in sorted(set(models)):
+            place = f"/admin/webhooks_app/{model}"
+            page = console.get(f"{place}/?created=any").text
+            found = re.findall(rf"{place}/([0-9a-f]+)/change", page)
+            for row in {rows.get(model, ""), *found[:3]} - {""}:
+                console.get(f"{place}/{row}/change/")
+                console.get(f"{place}/{row}/history/")
+        page = f"/admin/webhooks_app/webhook/{ident}"
+        for verb in ("verify", "pause", "enable", "clear-error"):
+            console.post(f"{page}/{verb}/", note="x")
+        console.post(f"{page}/change/", name="", url="http://localhost/")
+        assert console.get(f"/admin/webhooks_app/webhook/?q={quote(planted['token'])}").ok
+        del console.seen[-1]  # what was typed into the search comes back to whoever typed it
+        for browse in ("/webhooks", f"/webhooks/{ident}", f"/webhooks/{ident}/errors"):
+            console.session.headers["Accept"] = "text/html"
+            assert "<html" in console.get(browse).text
+
+    site.manage("webhooks", "explain", delivery)
+    said += [site.manage("webhooks", *verb) for verb in (("explain", ident), ("status",))]
+    database = site.manage("shell", "-v", "0", "-c", DUMP)
+    assert ident in database
+    files = b"".join(file.read_bytes() for file in site.folder.glob("*.sqlite3*"))
+    for process in (web, worker):
+        process.terminate()
+    logs = web.communicate(timeout=30)[0] + worker.communicate(timeout=30)[0]
+    assert "POST /webhooks" in logs
+
+    assert hits(planted, database) == []
+    assert hits(planted, files.decode("latin-1")) == []
+    assert hits(planted, logs) == []
+    assert hits(planted, "\n".join(said)) == []
+    assert hits(planted, "\n".join(console.seen)) == []
+    assert len(console.seen) > 25
+
+    # And what went out: each where it belongs, once.
+    assert len(receiver.requests) >= 5
+    for request in receiver.requests:
+        query = request.target.partition("?")[2]
+        assert request.query["token"] == [planted["token"]]
+        headers = {name: value for name, value in request.headers if name != "X-Api-Key"}
+        authorization = headers.pop("Authorization")
+        pair = f"user:{planted['password']}".encode()
+        assert base64.b64decode(authorization.removeprefix("Basic ")) == pair
+        assert request.header("X-Api-Key") == planted["value"]
+        assert hits(planted, str(headers) + request.body.decode()) == []
+        assert hits(planted, request.target) == hits(planted, query) == ["token"]
+        assert request.target.count(quote(planted["token"], safe="")) == 1
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError("it did not come")
