@@ -198,4 +198,4 @@ def reading():
     finally:
         session.set_progress_handler(None, 0)
         session.set_trace_callback(None)
-    watch.explain_sqlite()
+        watch.explain_sqlite()

@@ -1,0 +1,167 @@
+"""Every statement that runs often, and every list, reads about what it shows, whatever the history
+has grown to and whatever the database believes of its tables."""
+
+import pytest
+from django.db import connection, connections, transaction
+from django.test import Client
+
+from tests.api.conftest import Api
+from tests.factories import UserFactory
+from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
+from webhooks_app.engine import history, queue
+from webhooks_app.engine.sender import Outcome
+from webhooks_app.models import AccessToken, Delivery
+from webhooks_app.rules.ids import first_id
+
+PENDING, DUE = "delivery_pending_webhook", "delivery_pending_due"
+KEY = {"postgresql": "webhooks_app_delivery_pkey"}
+AUTO_KEY = "sqlite_autoindex_webhooks_app_delivery_1"
+
+# What a statement, or the request behind a name, may read: pages, steps of SQLite's machine.
+BUDGET = {"postgresql": 1500, "sqlite": 60_000}
+
+
+def grown(rows, webhooks, known):
+    """A history that the database has looked at when it was empty, half filled or complete."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            for table in TABLES:
+                cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    grown = History(rows, webhooks)
+    if known == "empty" and connection.vendor == "postgresql":
+        learn()  # SQLite knows nothing of a table until it is asked to look
+    grown.add_finished()
+    if known == "before the pending came":
+        learn()
+    grown.add_pending()
+    if known == "all":
+        learn()
+    return grown
+
+
+def hot(grown):
+    """The statements of the worker: what is called, and the indexes it may come through."""
+    on = connections["default"]
+    now = grown.now
+    a_few = SPAN * 20 / grown.rows
+    place = (queue.moment(on, grown.at(0.95)), grown.id_at(0.95))
+    pending = Delivery.objects.filter(state="pending").order_by("id").defer("payload")
+    batch = [finished(delivery, now) for delivery in pending[:100]]
+    key = KEY.get(on.vendor, AUTO_KEY)
+
+    def claim(after):
+        return queue.claim(on, [queue.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
+
+    return {
+        "newly due": (lambda: queue.newly_due(on, now - a_few, now), {DUE, PENDING}),
+        "claim from the start": (lambda: claim(None), {PENDING}),
+        "claim from a place": (lambda: claim(place), {PENDING}),
+        "unrecorded": (
+            lambda: queue.unrecorded(on, batch),
+            {"attempt_started", "attempt_delivery"},
+        ),
+        "finish": (lambda: queue.finish(on, batch), {key}),
+        "purge": (
+            lambda: queue.purge(SPAN - SPAN * 100 / grown.rows),
+            {key, DUE, "attempt_delivery", "attempt_started", "attempt_list", "delivery_list"},
+        ),
+    }
+
+
+def finished(delivery, now):
+    outcome = Outcome(started_at=now, status=200)
+    entry = history.Entry(
+        delivery.webhook_id,
+        "delivery",
+        delivery.pk,
+        "https://receiver.example.com/hook",
+        outcome,
+        None,
+        delivery_id=delivery.pk,
+    )
+    return queue.Finished(entry, delivery.tries, "delivered", now, now)
+
+
+def lists(grown):
+    """The lists of the API for a webhook with half of the history, and look-ups of the console."""
+    api = Api(AccessToken.issue(grown.busy.account)[1])
+    console = Client()
+    console.force_login(UserFactory(is_superuser=True))
+    ident = Delivery.objects.filter(pk__gte=grown.id_at(0.5)).order_by("pk")[0].pk
+    long_ago, then = (grown.at(share).isoformat().replace("+00:00", "Z") for share in (0.1, 0.1001))
+    hook = f"/webhooks/{grown.busy.pk}"
+    admin = "/admin/webhooks_app"
+    addresses = [
+        *(f"{hook}/deliveries?state={state}" for state in ("failed", "cancelled", "pending")),
+        f"{hook}/deliveries?until={long_ago}",
+        f"{hook}/deliveries?since={long_ago}&until={then}",
+        f"{hook}/deliveries?state=failed&until={long_ago}",
+        f"{hook}/deliveries?after={first_id(grown.at(0.3))}",
+        *(f"{hook}/deliveries?reference={word}" for word in ("order-100", "none")),
+        *(f"{hook}/deliveries?type={word}" for word in ("order.created", "none")),
+        *(f"{hook}/errors?{words}" for words in ("", "kind=http_500", "kind=refused")),
+        f"/deliveries/{ident}",
+        f"/deliveries/{ident}/attempts",
+    ]
+    found = {address: lambda address=address: api.get(address) for address in addresses}
+    for page in (f"/delivery/?q={ident}", f"/delivery/{ident}/change/", f"/attempt/?q={ident}"):
+        found[page] = lambda page=page: console.get(admin + page)
+    return found
+
+
+def look(call):
+    """What a call reads; what it changes is undone."""
+    try:
+        with transaction.atomic(), reading() as watch:
+            answer = call()
+            raise Undo
+    except Undo:
+        pass
+    assert getattr(answer, "status_code", 200) == 200
+    assert watch.statements
+    return watch
+
+
+@pytest.mark.django_db
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("known", ["empty", "before the pending came", "all"])
+@pytest.mark.parametrize(
+    ("rows", "webhooks"),
+    [(20_000, 200), pytest.param(1_000_000, 5000, marks=pytest.mark.prove)],
+)
+def test_nothing_reads_more_than_it_needs(rows, webhooks, known):
+    history_ = grown(rows, webhooks, known)
+    budget = BUDGET[connection.vendor]
+    problems = {}
+    for name, (call, indexes) in hot(history_).items():
+        watch = look(call)
+        if watch.whole or not watch.indexes & indexes or watch.cost > 3 * budget:
+            problems[name] = (watch.cost, watch.indexes, watch.whole)
+    # Until the database has looked at the table a list may sort what it could have walked through.
+    most = 10 * budget if known == "empty" else budget
+    for name, call in lists(history_).items():
+        watch = look(call)
+        if watch.whole or watch.cost > most:
+            problems[name] = (watch.cost, watch.indexes, watch.whole)
+    # A look at every webhook: some pages for each, however long its queue.
+    watch = look(lambda: queue.waiting(connections["default"], history_.now))
+    if watch.whole or watch.cost > budget * webhooks / 25:
+        problems["waiting"] = (watch.cost, watch.indexes, watch.whole)
+    assert problems == {}
+
+
+@pytest.mark.django_db
+def test_a_webhook_with_little_to_do_is_not_sought_among_the_others():
+    """One webhook waits behind ten thousand deliveries of the others that came before."""
+    history_ = grown(20_000, 2, "all")
+    last = history_.webhooks[1]
+    late = Delivery.objects.filter(state="pending", webhook=last).order_by("-id")[5]
+    Delivery.objects.filter(webhook=last, pk__lt=late.pk, state="pending").update(
+        webhook=history_.busy
+    )
+    learn()
+    want = queue.Want(last.pk, 10, None)
+    watch = look(lambda: queue.claim(connections["default"], [want], history_.now))
+    assert watch.indexes & {PENDING}
+    assert watch.cost < BUDGET[connection.vendor] / 5
