@@ -57,6 +57,7 @@ urlpatterns: list[URLPattern] = [
     *_served(_DELIVERY, DeliveryViewSet, {"get": "retrieve"}, "delivery"),
     *_served(f"{_DELIVERY}/attempts", DeliveryViewSet, {"get": "attempts"}, "attempts"),
     *_served(f"{_DELIVERY}/retry", DeliveryViewSet, {"post": "retry"}, "retry"),
+    *_served(f"{_DELIVERY}/cancel", DeliveryViewSet, {"post": "cancel"}, "cancel"),
     re_path(
         r"^(?:webhooks|deliveries)(?P<id>(?:/[\s\S]*)?)\Z",
         UnknownPath.as_view(dict.fromkeys(_METHODS, "nothing")),

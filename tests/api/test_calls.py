@@ -6,6 +6,8 @@ from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app.models import AccessToken, Attempt, Webhook
+from webhooks_app.rules import failures
+from webhooks_app.testing import FakeReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,6 +59,14 @@ def test_a_receiver_that_fails_is_502_or_504_with_the_recorded_message(
     assert set(found["details"]) == {"date", "kind", "advice"}
     assert found["details"]["advice"] == recorded.advice
     assert api.get(f"/webhooks/{webhook.id}").json()["error"]["message"] == recorded.message
+
+
+def test_a_name_server_that_hangs_is_a_timeout_too(api, webhook):
+    with FakeReceiver(failures.timeout(10000, resolving=True)):
+        response = api.post(f"/webhooks/{webhook.id}/interactions", {})
+    found = problem(response, 504)
+    assert found["message"] == "timeout of 10000ms exceeded"
+    assert found["details"]["kind"] == "dns_timeout"
 
 
 @pytest.mark.parametrize("field", ["attributes", "userAttributes"])

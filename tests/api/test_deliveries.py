@@ -242,6 +242,34 @@ def test_retry_makes_a_delivery_due_now_with_the_same_id(api, webhook, state):
     assert shown["finishedAt"] is None
 
 
+def test_cancel_gives_a_pending_delivery_up(api, webhook):
+    delivery = DeliveryFactory(webhook=webhook)
+    response = api.post(f"/deliveries/{delivery.id}/cancel")
+    assert response.status_code == 200
+    shown = response.json()
+    assert list(shown) == FIELDS
+    assert shown["state"] == "cancelled"
+    assert shown["reason"].startswith("cancelled by")
+    assert shown["finishedAt"]
+    problem(api.post(f"/deliveries/{delivery.id}/cancel"), 409)
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "delivered"])
+def test_what_has_ended_cannot_be_cancelled(api, webhook, state):
+    delivery = finished(webhook, state)
+    problem(api.post(f"/deliveries/{delivery.id}/cancel"), 409)
+    delivery.refresh_from_db()
+    assert delivery.state == state
+
+
+def test_a_delivery_of_somebody_else_cannot_be_cancelled(api):
+    delivery = DeliveryFactory()
+    problem(api.post(f"/deliveries/{delivery.id}/cancel"), 404)
+    problem(api.post(f"/deliveries/{'0' * 24}/cancel"), 404)
+    delivery.refresh_from_db()
+    assert delivery.state == "pending"
+
+
 def test_replay_retries_what_failed_since(api, webhook):
     old = finished(webhook, finished_at=timezone.now() - timedelta(days=2))
     new = finished(webhook)

@@ -41,6 +41,7 @@ DELIVERY_CALLS = [
     ("GET", "", None, "manage read send", "view_delivery"),
     ("GET", "/attempts", None, "manage read send", "view_attempt"),
     ("POST", "/retry", None, "manage", "operate_webhook"),
+    ("POST", "/cancel", None, "manage", "operate_webhook"),
 ]
 LIST_CALLS = [
     ("GET", "/webhooks", None, "manage read", "view_webhook"),

@@ -41,6 +41,7 @@ def test_it_describes_every_path_of_ours_once(description):
         delivery: ["get"],
         f"{delivery}/attempts": ["get"],
         f"{delivery}/retry": ["post"],
+        f"{delivery}/cancel": ["post"],
     }
 
 

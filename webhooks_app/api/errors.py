@@ -23,6 +23,7 @@ from rest_framework.views import set_rollback
 
 from .. import actions
 from ..models import Webhook
+from ..rules.failures import TIMEOUTS
 from ..rules.ids import timestamp
 
 logger = logging.getLogger("webhooks_app.api")
@@ -132,7 +133,7 @@ def _of_action(error: actions.ActionError) -> Problem:
             return Problem(503, error.message, retry_after=error.retry_after)
         case actions.ExchangeFailed():
             failure = error.failure
-            status = 504 if failure.kind in ("timeout", "connect_timeout") else 502
+            status = 504 if failure.kind in TIMEOUTS else 502
             return Problem(
                 status,
                 failure.message,

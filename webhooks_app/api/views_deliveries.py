@@ -1,5 +1,6 @@
 """Deliveries: queue one, look at what became of it, send it again; the error history."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rest_framework.request import Request
@@ -122,6 +123,7 @@ class DeliveryViewSet(ApiViewSet):
         "retrieve": Need(HISTORY, "view_delivery"),
         "attempts": Need(HISTORY, "view_attempt"),
         "retry": Need(MANAGE, "operate_webhook"),
+        "cancel": Need(MANAGE, "operate_webhook"),
     }
     title = "Delivery"
 
@@ -141,9 +143,16 @@ class DeliveryViewSet(ApiViewSet):
 
     @describe("Send a delivery again", answer=DeliverySerializer, errors=(404, 409))
     def retry(self, request: Request, id: str) -> Response:
+        return self._after(actions.retry)
+
+    @describe("Give a pending delivery up", answer=DeliverySerializer, errors=(404, 409))
+    def cancel(self, request: Request, id: str) -> Response:
+        return self._after(actions.cancel)
+
+    def _after(self, verb: Callable[..., Delivery]) -> Response:
         webhook = self.delivery.webhook
-        delivery = actions.retry(self.delivery, by=self.caller.by)
-        delivery.webhook = webhook
+        delivery = verb(self.delivery, by=self.caller.by)
+        delivery.webhook = webhook  # read with its health before; reading it anew is not needed
         return Response(self.show(DeliverySerializer, delivery))
 
 

@@ -207,9 +207,8 @@ class Sender:
                 sock = await self._connect(addresses, request.port, proxy, outcome, deadline)
                 return await self._secure(sock, request, outcome, policy)
         except TimeoutError:
-            failure = failures.timeout(deadline.ms, connecting=True)
-            if not outcome.address and outcome.dns_ms is not None:
-                failure = Failure("dns_temp", failure.message)
+            resolving = not outcome.address and outcome.dns_ms is not None
+            failure = failures.timeout(deadline.ms, connecting=True, resolving=resolving)
             raise Failed(failure) from None
 
     async def _resolve(self, host: str, outcome: Outcome) -> Sequence[str]:

@@ -28,6 +28,11 @@ KINDS: dict[str, Kind] = {
         "Our DNS server gave no answer.",
         "Wait. If other webhooks show it too, tell operations.",
     ),
+    "dns_timeout": Kind(
+        "DNS timeout",
+        "Our DNS server gave no answer within the timeout.",
+        "Wait. If other webhooks show it too, tell operations.",
+    ),
     "refused": Kind(
         "Connection refused",
         "Nothing accepts connections on that port of that address.",
@@ -179,6 +184,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
+TIMEOUTS = frozenset({"timeout", "connect_timeout", "dns_timeout"})
 # No connection came about: a firewall that does not know our addresses may be why.
 NOT_CONNECTED = frozenset({"refused", "unreachable", "connect_timeout"})
 
@@ -243,9 +249,9 @@ def of_status(status: int) -> Failure | None:
     return Failure(kind, f"Request failed with status code {status}")
 
 
-def timeout(timeout_ms: int, *, connecting: bool) -> Failure:
+def timeout(timeout_ms: int, *, connecting: bool = False, resolving: bool = False) -> Failure:
     """The deadline passed. The text follows the setting, as the document's example does."""
-    kind = "connect_timeout" if connecting else "timeout"
+    kind = "dns_timeout" if resolving else "connect_timeout" if connecting else "timeout"
     return Failure(kind, f"timeout of {timeout_ms}ms exceeded")
 
 
