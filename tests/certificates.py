@@ -38,6 +38,7 @@ def server_context(variant: str) -> ssl.SSLContext:
         "expired": lambda: authority().issue_cert(
             *NAMES, not_before=now - 2 * day, not_after=now - day
         ),
+        "soon": lambda: authority().issue_cert(*NAMES, not_after=now + 9 * day),
         "future": lambda: authority().issue_cert(
             *NAMES, not_before=now + day, not_after=now + 2 * day
         ),

@@ -91,6 +91,15 @@ def _keys(raw: Any) -> tuple[str, ...]:
     return keys
 
 
+def _addresses(raw: Any) -> tuple[str, ...]:
+    addresses = tuple(str(part) for part in _items(raw))
+    for address in addresses:
+        name, at, host = address.partition("@")
+        if not (name and at and host) or any(sign.isspace() for sign in address):
+            raise ValueError("it must be email addresses")
+    return addresses
+
+
 def _text(raw: Any) -> str:
     return str(raw)
 
@@ -178,6 +187,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "WEBHOOKS_EGRESS_ADDRESSES": Setting(
         (), _networks, "addresses we call from, comma-separated; shown beside connect failures"
+    ),
+    "WEBHOOKS_NOTICE_EMAILS": Setting(
+        (), _addresses, "who of the staff hears by email of webhooks that fail, comma-separated"
+    ),
+    "WEBHOOKS_CONSOLE_URL": Setting(
+        "", _text, "address of the admin, as https://host/admin/, for links in notices"
     ),
     "WEBHOOKS_METRICS_TOKEN": Setting("", _text, "bearer token of /metrics; empty closes it"),
 }
@@ -314,6 +329,18 @@ def rate_per_address() -> int:
 def failed_authentications() -> int:
     """Wrong tokens in 15 minutes from one address; 0: any number."""
     return int(_get("WEBHOOKS_FAILED_AUTHENTICATIONS"))
+
+
+def notice_emails() -> tuple[str, ...]:
+    """Who of the staff hears by email of webhooks that fail."""
+    addresses: tuple[str, ...] = _get("WEBHOOKS_NOTICE_EMAILS")
+    return addresses
+
+
+def console_url() -> str:
+    """Address of the admin for links in notices, with a slash at its end; `""`: no links."""
+    url = str(_get("WEBHOOKS_CONSOLE_URL"))
+    return f"{url.rstrip('/')}/" if url else ""
 
 
 def metrics_token() -> str:

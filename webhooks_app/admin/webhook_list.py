@@ -18,7 +18,7 @@ from ..models import Delivery, Webhook
 from ..rules import failures
 from ..rules.ids import is_id
 from ..rules.validators import parse_url
-from ..templatetags.webhooks_console import ago, badge, moment
+from ..templatetags.webhooks_console import ago, badge, certificate_words, moment
 from . import links
 from .attempts import KindFilter
 from .charts import DAY, Chart, charts_of
@@ -145,6 +145,7 @@ class WebhookList(ConsoleAdmin):
         words = f"for {ago(since)}" if since else ""
         if state.key == "unverified" and webhook.verification == "waiting":
             words = "verification waits"
+        words = " · ".join(filter(None, [words, certificate_words(health)]))
         return format_html('{}<span class="wh-sub">{}</span>', badge(state), words)
 
     @admin.display(description="Webhook")

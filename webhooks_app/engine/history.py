@@ -54,6 +54,7 @@ _HEALTH_COLUMNS = (
     ("starts_anew", "int"),
     ("failures", "int"),
     ("first_failure_at", "timestamptz"),
+    ("certificate_ends_at", "timestamptz"),
 )
 _COUNTS_ROW = (
     ("webhook_id", "text"),
@@ -157,7 +158,9 @@ def _health_row(webhook_id: str, entries: list[Entry]) -> tuple[Any, ...]:
     first_failure_at: datetime | None = None
     failures = starts_anew = 0
     last_error: Entry | None = None
+    certificate_ends_at: datetime | None = None
     for entry in entries:
+        certificate_ends_at = entry.outcome.certificate_ends_at or certificate_ends_at
         if entry.failure is not None:
             last_error = entry
             if entry.exchange in COUNTING:
@@ -176,6 +179,7 @@ def _health_row(webhook_id: str, entries: list[Entry]) -> tuple[Any, ...]:
         starts_anew,
         failures,
         first_failure_at,
+        certificate_ends_at,
     )
 
 
@@ -194,7 +198,8 @@ def _health_update() -> str:
             CASE WHEN r.starts_anew = 1 THEN 0 ELSE h.failures_in_row END + r.failures,
           failing_since =
             CASE WHEN r.starts_anew = 1 THEN r.first_failure_at
-                 ELSE COALESCE(h.failing_since, r.first_failure_at) END
+                 ELSE COALESCE(h.failing_since, r.first_failure_at) END,
+          certificate_ends_at = COALESCE(r.certificate_ends_at, h.certificate_ends_at)
         FROM {{rows}}
         WHERE h.webhook_id = r.id"""
 

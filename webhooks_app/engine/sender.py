@@ -11,13 +11,13 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import ip_address
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from .. import conf
 from ..rules import failures
@@ -76,6 +76,7 @@ class Outcome:
     body: bytes = b""  # at most ANSWER_LIMIT, as it came
     failure: Failure | None = None
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
+    certificate_ends_at: datetime | None = None  # the receiver's, when there was a TLS handshake
     secrets: tuple[bytes, ...] = field(default=(), repr=False)  # masked in what is kept of `body`
 
     @property
@@ -276,7 +277,7 @@ class Sender:
         secure = request.scheme == "https"
         start = perf_counter()
         try:
-            await loop.create_connection(
+            transport, _ = await loop.create_connection(
                 lambda: line,
                 sock=sock,
                 ssl=(self._ssl_context or _ssl_context()) if secure else None,
@@ -291,6 +292,8 @@ class Sender:
         finally:
             if secure:
                 outcome.tls_ms = _ms(perf_counter() - start)
+        if secure:
+            outcome.certificate_ends_at = _ends(transport.get_extra_info("peercert"))
         return line
 
 
@@ -313,6 +316,12 @@ def _ssl_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _ends(certificate: Mapping[str, Any] | None) -> datetime | None:
+    """When a verified certificate ends, as ssl reads it."""
+    text = certificate.get("notAfter") if certificate else None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC) if text else None
 
 
 def _ms(seconds: float) -> int:

@@ -30,6 +30,7 @@ BROKE_OFF = {
     "read_ms": "reading the answer",
 }
 BAR = 400  # units of the drawing
+CERTIFICATE_SOON = timedelta(days=14)
 
 
 @register.simple_tag
@@ -111,6 +112,17 @@ def duration(length: timedelta) -> str:
 @register.filter
 def ago(value: datetime | None) -> str:
     return duration(timezone.now() - value) if value else ""
+
+
+@register.filter
+def certificate_words(health: Any) -> str:
+    """Of a receiver's certificate that ends within 14 days, or has ended; `""` of any other."""
+    ends, now = health.certificate_ends_at, timezone.now()
+    if ends is None or ends - now > CERTIFICATE_SOON:
+        return ""
+    if ends <= now:
+        return "certificate has ended"
+    return f"certificate ends in {duration(ends - now)}"
 
 
 @register.simple_tag

@@ -1,0 +1,242 @@
+"""Notices by email: once for each change of state, in words, and again while nobody takes them."""
+
+import socketserver
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.core import mail as box
+from django.db import connections
+from django.utils import timezone
+
+from tests.factories import AccountFactory, WebhookFactory
+from webhooks_app import actions
+from webhooks_app.engine import history, mail, queue
+from webhooks_app.engine.history import Entry
+from webhooks_app.engine.sender import Outcome
+from webhooks_app.models import Attempt, Notice, WebhookHealth
+from webhooks_app.rules.failures import Failure
+
+pytestmark = pytest.mark.django_db
+REFUSED = Failure("refused", "connect ECONNREFUSED 93.184.216.34:443")
+
+
+@pytest.fixture(autouse=True)
+def addresses(settings):
+    settings.WEBHOOKS_NOTICE_EMAILS = "ops@example.org, night@example.org"
+    settings.WEBHOOKS_CONSOLE_URL = "https://hooks.example.org/admin"
+
+
+@pytest.fixture
+def webhook(db):
+    account = AccountFactory(name="acme", contact_email="owner@acme.example")
+    return WebhookFactory(
+        account=account,
+        name="Orders\nto ERP",
+        url="https://erp.example.com/hook?key=hush",
+        token="hush-token",
+        auth_username="acme",
+        auth_password="hush-password",
+        headers=[("X-Key", "hush-header")],
+    )
+
+
+def call(webhook, failure=None, times=1, at=None):
+    """Calls as the engine records them."""
+    entries = [
+        Entry(
+            webhook_id=webhook.pk,
+            exchange=Attempt.Exchange.INTERACTION,
+            request_id="0" * 24,
+            url="https://erp.example.com/hook",
+            outcome=Outcome(started_at=at or timezone.now(), status=None if failure else 200),
+            failure=failure,
+        )
+        for _ in range(times)
+    ]
+    history.record(connections["default"], entries)
+
+
+def subjects():
+    """What has been sent since the last look, staff's letters only."""
+    mail.turn()
+    found = [letter.subject for letter in box.outbox if "ops@example.org" in letter.to]
+    box.outbox.clear()
+    return found
+
+
+class TestChanges:
+    def test_the_life_of_a_failing_webhook_is_told_once_each(self, webhook):
+        now = timezone.now()
+        name = "Webhook Orders to ERP"
+        call(webhook, REFUSED, 4)
+        assert subjects() == []
+        call(webhook, REFUSED)
+        assert subjects() == [f"{name} is failing"]
+        call(webhook, REFUSED, 3)
+        assert subjects() == []
+        WebhookHealth.objects.update(failing_since=now - timedelta(days=4, hours=1))
+        [warned] = subjects()
+        end = now - timedelta(days=4, hours=1) + timedelta(days=5)
+        assert warned == f"{name} will be disabled on {end.day} {end:%b %Y}"
+        assert subjects() == []
+        WebhookHealth.objects.update(failing_since=now - timedelta(days=5, hours=1))
+        call(webhook, REFUSED)
+        assert subjects() == [f"{name} is disabled"]
+        assert subjects() == []
+        actions.enable(webhook)
+        assert subjects() == [f"{name} is enabled again"]
+        call(webhook, REFUSED, 5)
+        assert subjects() == [f"{name} is failing"]
+        call(webhook)
+        assert subjects() == [f"{name} works again"]
+        assert subjects() == []
+
+    def test_a_receiver_that_is_gone_is_told_at_once(self, webhook):
+        queue.stop(webhook.pk, "gone")
+        mail.turn()
+        staff = next(letter for letter in box.outbox if "ops@example.org" in letter.to)
+        assert "the receiver says it is gone (410)" in staff.body
+
+    def test_pausing_is_no_news(self, webhook):
+        actions.pause(webhook, by="mira")
+        assert subjects() == []
+
+    def test_old_news_is_not_told(self, webhook):
+        queue.stop(webhook.pk, "gone")
+        with time_machine.travel(timezone.now() + timedelta(days=8), tick=False):
+            assert subjects() == []
+
+    def test_a_certificate_that_ends_soon_is_told_once_for_each_certificate(self, webhook):
+        ends = timezone.now() + timedelta(days=20)
+        WebhookHealth.objects.update(certificate_ends_at=ends)
+        assert subjects() == []
+        ends -= timedelta(days=8)
+        WebhookHealth.objects.update(certificate_ends_at=ends)
+        [told] = subjects()
+        assert told == f"Webhook Orders to ERP certificate ends on {ends.day} {ends:%b %Y}"
+        assert subjects() == []
+        WebhookHealth.objects.update(certificate_ends_at=ends - timedelta(days=1))
+        assert len(subjects()) == 1
+
+    def test_two_workers_at_once_tell_it_once(self, webhook):
+        call(webhook, REFUSED, 5)
+        change = next(change for change in mail.CHANGES if change.told == "failing")
+        [row] = mail._loaded(change.rows(timezone.now()))
+        for _ in range(2):
+            mail._note(change, row, timezone.now())
+        assert Notice.objects.count() == 2  # staff's and the owner's
+
+
+class TestLetters:
+    def letters(self, webhook):
+        call(webhook, REFUSED, 5)
+        mail.turn()
+        return box.outbox
+
+    def test_staff_are_led_to_the_console_and_the_owner_is_not(self, webhook):
+        staff, owner = sorted(self.letters(webhook), key=lambda letter: -len(letter.to))
+        assert staff.to == ["ops@example.org", "night@example.org"]
+        assert owner.to == ["owner@acme.example"]
+        page = f"https://hooks.example.org/admin/webhooks_app/webhook/{webhook.pk}/change/"
+        assert page in staff.body
+        assert "hooks.example.org" not in owner.body
+        for letter in (staff, owner):
+            assert "Host: erp.example.com" in letter.body
+            assert "connect ECONNREFUSED 93.184.216.34:443" in letter.body
+            assert "What to do: Ask the owner whether the server runs" in letter.body
+
+    def test_no_secret_is_in_a_letter(self, webhook):
+        for letter in self.letters(webhook):
+            assert "hush" not in letter.subject + letter.body
+
+    def test_without_addresses_nobody_is_told_now_or_later(self, webhook, settings):
+        settings.WEBHOOKS_NOTICE_EMAILS = ""
+        webhook.account.contact_email = ""
+        webhook.account.save()
+        assert self.letters(webhook) == []
+        settings.WEBHOOKS_NOTICE_EMAILS = "ops@example.org"
+        assert subjects() == []
+
+
+class Mailbox(socketserver.StreamRequestHandler):
+    """The least an SMTP server says to take a letter."""
+
+    def handle(self):
+        self.wfile.write(b"220 here\r\n")
+        for line in self.rfile:
+            verb = line[:4].upper()
+            if verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                letter = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.letters.append(letter.decode())
+            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 OK\r\n")
+
+
+@pytest.fixture
+def mail_server(settings):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox) as server:
+        server.letters = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address
+        yield server
+        server.shutdown()
+
+
+class TestTheMailServer:
+    def test_gets_each_letter_once_over_smtp(self, webhook, mail_server):
+        call(webhook, REFUSED, 5)
+        mail.turn()
+        mail.turn()
+        assert len(mail_server.letters) == 2
+        assert "Subject: Webhook Orders to ERP is failing" in mail_server.letters[0]
+        assert "hush" not in "".join(mail_server.letters)
+        assert not Notice.objects.exists()
+
+    def test_while_it_is_away_letters_wait_and_are_tried_again(self, webhook, settings):
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # refuses
+        call(webhook, REFUSED, 5)
+        mail.turn()
+        assert Notice.objects.count() == 2
+        waiting = Notice.objects.earliest("pk")
+        assert waiting.tries == 1
+        assert waiting.due_at > timezone.now() + timedelta(seconds=50)
+        settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+        mail.turn()
+        with time_machine.travel(timezone.now() + timedelta(hours=1), tick=False):
+            mail.turn()
+        assert len(box.outbox) == 2
+        assert not Notice.objects.exists()
+
+    def test_a_letter_nobody_takes_is_given_up_in_the_end(self, webhook, settings):
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+        call(webhook, REFUSED, 5)
+        mail.turn()
+        with time_machine.travel(timezone.now() + timedelta(days=3), tick=False):
+            mail.turn()
+        assert Notice.objects.count() == 0
+
+    def test_a_letter_that_somebody_sends_already_is_left_to_them(self, webhook):
+        call(webhook, REFUSED, 5)
+        stale = timezone.now() - timedelta(seconds=1)
+        Notice.objects.create(
+            webhook=webhook, recipients=["a@b.c"], subject="s", text="t", due_at=stale
+        )
+        Notice.objects.filter(subject="s").update(due_at=stale + mail.SENDING_FOR)
+        mail.turn()
+        assert "s" not in [letter.subject for letter in box.outbox]
+
+    @pytest.mark.once
+    @pytest.mark.parametrize("raw", ["ops", "a@", "@b", "a b@c.d"])
+    def test_an_unreadable_address_stops_the_start(self, settings, raw):
+        from django.core.exceptions import ImproperlyConfigured
+
+        from webhooks_app import conf
+
+        settings.WEBHOOKS_NOTICE_EMAILS = raw
+        with pytest.raises(ImproperlyConfigured, match="WEBHOOKS_NOTICE_EMAILS"):
+            conf.notice_emails()

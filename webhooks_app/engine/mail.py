@@ -1,0 +1,244 @@
+"""Notices by email: to staff and to the account's contact, once for each change of state.
+
+`told` in the webhook's health row is what people were told last:
+
+| told     | becomes  | when                                                     |
+| -------- | -------- | -------------------------------------------------------- |
+| ""       | failing  | 5 calls in a row failed                                  |
+| failing  | warned   | it will be disabled within a day                         |
+| any      | disabled | it was disabled (410, or 5 days of nothing but failure)  |
+| not ""   | ""       | a call succeeded, or somebody enabled it again           |
+
+The row count of the UPDATE that writes it decides who writes the letter, in the same transaction;
+letters are sent later, outside of any, and are tried again while the mail server is away.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from smtplib import SMTPException
+
+from django.core.mail import EmailMessage, get_connection
+from django.db import router, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from .. import conf
+from ..models import Notice, Webhook, WebhookHealth
+from ..models.webhook import FAILING_AFTER
+from ..rules import failures
+from ..rules.validators import parse_url
+from .history import FAILING_STOPS_AFTER
+
+log = logging.getLogger("webhooks")
+
+AT_ONCE = 50  # changes of each sort, and letters, a turn
+WARNED_BEFORE = timedelta(days=1)
+OLD_NEWS = timedelta(days=7)  # nobody is told any more
+CERTIFICATE_WARNED_BEFORE = timedelta(days=14)
+SENDING_FOR = timedelta(minutes=5)  # whoever took a letter has so long to send it
+TRIED_FOR = timedelta(days=2)
+TIMEOUT = 10  # seconds for the mail server
+DISABLED = [Webhook.Stopped.GONE, Webhook.Stopped.FAILING]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From what to what; `rows` finds candidates, and is the WHERE of the UPDATE as well."""
+
+    rows: Callable[[datetime], "QuerySet[WebhookHealth]"]
+    told: str
+    write: Callable[[WebhookHealth, datetime], tuple[str, list[str]]]  # subject, sentences
+
+
+def turn() -> None:
+    """Note what has changed, then send what is due."""
+    now = timezone.now()
+    for change in CHANGES:
+        for row in _loaded(change.rows(now)):
+            _note(change, row, now)
+    for row in _loaded(_certificates(now)):
+        _note_certificate(row, now)
+    _send(now)
+
+
+def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
+    """A few of them, without any secret."""
+    rows = rows.select_related("webhook__account")
+    return list(rows.defer("webhook__token", "webhook__auth_password")[:AT_ONCE])
+
+
+# --- what has changed ---------------------------------------------------------------------------
+
+
+def _live() -> "QuerySet[WebhookHealth]":
+    return WebhookHealth.objects.filter(webhook__deleted_at__isnull=True)
+
+
+def _began_to_fail(now: datetime) -> "QuerySet[WebhookHealth]":
+    return _live().filter(told="", failures_in_row__gte=FAILING_AFTER, webhook__stopped="")
+
+
+def _will_be_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
+    soon = now - FAILING_STOPS_AFTER + WARNED_BEFORE
+    rows = _live().filter(told="failing", failing_since__lt=soon, webhook__stopped="")
+    return rows.filter(failures_in_row__gt=0)
+
+
+def _is_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
+    rows = _live().filter(webhook__stopped__in=DISABLED, webhook__stopped_at__gt=now - OLD_NEWS)
+    return rows.exclude(told="disabled")
+
+
+def _recovered(now: datetime) -> "QuerySet[WebhookHealth]":
+    rows = _live().filter(told__gt="").exclude(webhook__stopped__in=DISABLED)
+    return rows.filter(Q(failures_in_row=0) | Q(told="disabled"))
+
+
+def _failing(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
+    return "is failing", [
+        f"{row.failures_in_row} calls in a row failed, since {_at(row.failing_since)}.",
+        *_reason(row),
+        "Deliveries are kept and tried again.",
+    ]
+
+
+def _warned(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
+    end = (row.failing_since or now) + FAILING_STOPS_AFTER
+    return f"will be disabled on {_day(end)}", [
+        f"Every call since {_at(row.failing_since)} failed. Unless one succeeds, the webhook will "
+        f"be disabled at {_at(end)}.",
+        *_reason(row),
+    ]
+
+
+def _disabled(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
+    gone = row.webhook.stopped == Webhook.Stopped.GONE
+    why = "the receiver says it is gone (410)" if gone else "nothing but failure for 5 days"
+    return "is disabled", [
+        f"It was disabled at {_at(row.webhook.stopped_at)}: {why}.",
+        *_reason(row),
+        "Deliveries are kept and wait until it is enabled again.",
+    ]
+
+
+def _works(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
+    if row.told == "disabled":
+        return "is enabled again", ["It is called again; what waits goes out, the oldest first."]
+    cleared, success = row.run_cleared_at, row.last_success_at
+    if cleared and (success is None or success < cleared):
+        return "is watched anew", ["Somebody enabled it; its failures are counted anew."]
+    return "works again", [f"A call succeeded at {_at(success)}."]
+
+
+CHANGES = (
+    Change(_is_disabled, "disabled", _disabled),
+    Change(_recovered, "", _works),
+    Change(_will_be_disabled, "warned", _warned),
+    Change(_began_to_fail, "failing", _failing),
+)
+
+
+def _certificates(now: datetime) -> "QuerySet[WebhookHealth]":
+    ending = _live().filter(
+        certificate_ends_at__isnull=False,
+        certificate_ends_at__lt=now + CERTIFICATE_WARNED_BEFORE,
+        certificate_ends_at__gt=now - OLD_NEWS,
+    )
+    return ending.exclude(certificate_told=F("certificate_ends_at"))
+
+
+def _note(change: Change, row: WebhookHealth, now: datetime) -> None:
+    with transaction.atomic(using=router.db_for_write(Notice)):
+        # Only one of several workers changes the row, and only while the reason still holds.
+        still = WebhookHealth.objects.filter(pk__in=change.rows(now).filter(pk=row.pk).values("pk"))
+        if still.filter(told=row.told).update(told=change.told):
+            subject, sentences = change.write(row, now)
+            _write(row, subject, sentences, now)
+
+
+def _note_certificate(row: WebhookHealth, now: datetime) -> None:
+    ends = row.certificate_ends_at
+    same = WebhookHealth.objects.filter(pk=row.pk, certificate_ends_at=ends)
+    same = same.exclude(certificate_told=ends)
+    with transaction.atomic(using=router.db_for_write(Notice)):
+        if ends and same.update(certificate_told=ends):
+            verb = "ends" if ends > now else "ended"
+            sentence = f"The certificate of its receiver {verb} at {_at(ends)}."
+            advice = "Renew it before that; a webhook is never called past a certificate."
+            _write(row, f"certificate {verb} on {_day(ends)}", [sentence, advice], now)
+
+
+# --- letters ------------------------------------------------------------------------------------
+
+
+def _write(row: WebhookHealth, subject: str, sentences: list[str], now: datetime) -> None:
+    """One letter to the staff, with a link to the console, one to the account's contact."""
+    webhook = row.webhook
+    name = " ".join(str(webhook).split())
+    facts = [f"Webhook: {name}", f"Account: {webhook.account.name}", f"Host: {_host(webhook)}"]
+    link = conf.console_url()
+    page = [f"{link}webhooks_app/webhook/{webhook.pk}/change/"] if link else []
+    contact = webhook.account.contact_email
+    for recipients, more in (
+        (list(conf.notice_emails()), page),
+        ([contact] if contact else [], []),
+    ):
+        if recipients:
+            Notice.objects.create(
+                webhook=webhook,
+                recipients=recipients,
+                subject=f"Webhook {name} {subject}"[:255],
+                text="\n".join([*facts, "", *sentences, *([""] if more else []), *more]) + "\n",
+                created_at=now,
+                due_at=now,
+            )
+
+
+def _host(webhook: Webhook) -> str:
+    """Path and query may hold secrets."""
+    try:
+        return parse_url(webhook.url).authority
+    except ValueError:
+        return "(URL not usable)"
+
+
+def _reason(row: WebhookHealth) -> Iterator[str]:
+    if row.last_error_kind:
+        yield f"The last error: {' '.join(row.last_error_message.split())[:300]}"
+        yield failures.why(row.last_error_kind)
+        yield f"What to do: {failures.advice(row.last_error_kind)}"
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "a while ago"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.day} {moment:%b %Y}"
+
+
+def _send(now: datetime) -> None:
+    due = Notice.objects.filter(due_at__lte=now).order_by("due_at")
+    for notice in list(due[:AT_ONCE]):
+        mine = Notice.objects.filter(pk=notice.pk, due_at=notice.due_at)
+        if not mine.update(due_at=now + SENDING_FOR, tries=F("tries") + 1):
+            continue  # another worker sends it
+        try:
+            EmailMessage(
+                notice.subject,
+                notice.text,
+                to=notice.recipients,
+                connection=get_connection(timeout=TIMEOUT),
+            ).send()
+        except (OSError, SMTPException) as error:
+            if now - notice.created_at > TRIED_FOR:
+                log.error("a notice is given up (%s): %s", type(error).__name__, notice.subject)
+                notice.delete()
+                continue
+            wait = timedelta(seconds=min(60 * 2**notice.tries, 3600))
+            Notice.objects.filter(pk=notice.pk).update(due_at=now + wait)
+            log.warning("no notice was sent (%s), it is tried again", type(error).__name__)
+            return  # the others would wait for the same server
+        notice.delete()
