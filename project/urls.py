@@ -8,6 +8,7 @@ admin.site.index_template = "admin/webhooks_app/home.html"
 urlpatterns = [
     path("", views.home, name="home"),
     path("readme", views.readme, name="readme"),
+    path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
     path("schema", docs.SchemaView.as_view(), name="schema"),
     path("docs", docs.DocsView.as_view(), name="docs"),

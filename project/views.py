@@ -2,7 +2,8 @@
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.views.decorators.http import require_safe
 
 
@@ -15,3 +16,9 @@ def home(request: HttpRequest) -> HttpResponse:
 def readme(request: HttpRequest) -> HttpResponse:
     text = (settings.BASE_DIR / "README.md").read_text(encoding="utf-8")
     return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Browsers ask for it beside any page, the API's JSON too."""
+    return redirect(static("project/favicon.svg"))

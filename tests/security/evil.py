@@ -4,7 +4,7 @@
         ...  # urls["slow_head"] is where the trick of that name is played
 
 A trick is a function of a connected socket, or a row of bytes that answer the request; `kind` is
-what the exchange is recorded as ("" for a success), several where the trick is a race. Whoever adds
+what the exchange is recorded as ("" for a success). Whoever adds
 one adds it here, and it is played against the worker, both databases, the console, the API and the
 terminal. `python -m tests.security.report` measures them.
 """

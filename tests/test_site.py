@@ -1,0 +1,41 @@
+"""The standalone site around the app: its favicon, and what stands on standard error."""
+
+import subprocess
+import sys
+
+import pytest
+from django.contrib.staticfiles import finders
+
+pytestmark = pytest.mark.once
+
+
+def test_browsers_find_a_favicon_beside_any_page(client):
+    response = client.get("/favicon.ico")
+    assert response.status_code == 302
+    assert response["Location"] == "/static/project/favicon.svg"
+    assert finders.find("project/favicon.svg")
+
+
+BROKEN = """
+import django; django.setup()
+from unittest.mock import patch
+from django.test import Client
+client = Client(raise_request_exception=False)
+with patch("project.views.render", side_effect=RuntimeError("the page broke")):
+    answer = client.get(
+        "/?token=planted-in-query",
+        HTTP_AUTHORIZATION="Bearer planted-in-header",
+        HTTP_COOKIE="sessionid=planted-in-cookie",
+    )
+    print(answer.status_code)
+"""
+
+
+def test_an_error_of_a_page_stands_on_standard_error_without_what_was_sent():
+    told = subprocess.run(
+        [sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=60
+    )
+    assert told.stdout.strip() == "500"
+    assert "Traceback" in told.stderr
+    assert "RuntimeError: the page broke" in told.stderr
+    assert "planted" not in told.stderr
