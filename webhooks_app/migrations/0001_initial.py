@@ -748,6 +748,14 @@ class Migration(migrations.Migration):
                 name="webhook_verification_due",
             ),
         ),
+        migrations.AddIndex(
+            model_name="webhook",
+            index=models.Index(
+                condition=models.Q(("stopped_at__isnull", False)),
+                fields=["stopped_at"],
+                name="webhook_stopped_at",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="webhook",
             constraint=models.CheckConstraint(

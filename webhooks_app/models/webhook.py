@@ -110,6 +110,11 @@ class Webhook(models.Model):
                 condition=Q(verification_due_at__isnull=False),
                 name="webhook_verification_due",
             ),
+            models.Index(
+                fields=["stopped_at"],
+                condition=Q(stopped_at__isnull=False),
+                name="webhook_stopped_at",
+            ),
         ]
         constraints = [
             models.CheckConstraint(
