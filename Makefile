@@ -50,6 +50,7 @@ prove: $(VENV)/dev.stamp ## proofs too long for every run: kills, faults, fuzzin
 bench: $(VENV)/dev.stamp $(VENV)-bench/stamp ## measure beside rivals, print a table, write JSON
 	@tests/install-tools.sh bench
 	$(BIN)/python -m tests.benchmarks
+	$(if $(SCENARIOS),$(BIN)/python -m tests.benchmarks.scenarios $(SCENARIOS:all=))
 
 # The rivals of the benchmark; without them the table says so.
 $(VENV)-bench/stamp: tests/benchmarks/rivals/requirements.txt
