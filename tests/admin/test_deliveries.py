@@ -236,3 +236,10 @@ class TestPage:
         )
         assert """'https://receiver.example.com/it'"'"'s?token=••••••••'""" in made.curl("{}")
         assert "--header 'X-One: ••••••••'" in made.curl("{}")
+
+
+def test_errors_are_found_by_the_reference_of_their_delivery(viewer, webhook, delivery):
+    AttemptFactory(webhook=webhook, exchange="test", kind="reset")
+    for model in ("webhookerror", "attempt"):
+        assert "1 shown" in text_of(viewer.get(url(model), {"q": "4711"}))
+        assert "Nothing here matches" in text_of(viewer.get(url(model), {"q": "4712"}))

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import Attempt, Webhook, WebhookError
+from ..models import Attempt, Delivery, Webhook, WebhookError
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import icon, moment
@@ -96,7 +96,7 @@ class ExchangeAdmin(ReadOnlyAdmin):
         *(WebhookFilter, Since, Until, Before),
     ]
     search_fields = ["request_id"]
-    search_help_text = "Search the id of a delivery or webhook"
+    search_help_text = "Search the id of a delivery or webhook, or your reference"
     change_form_template = "admin/webhooks_app/attempt/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
@@ -110,7 +110,10 @@ class ExchangeAdmin(ReadOnlyAdmin):
         if not term:
             return queryset, False
         if not is_id(term):
-            return queryset.none(), False
+            if "\0" in term:
+                return queryset.none(), False
+            named = Delivery.objects.filter(reference=term, reference__gt="")
+            return queryset.filter(delivery__in=named.order_by().values("pk")), False
         return queryset.filter(delivery=term) | queryset.filter(webhook=term), False
 
     @admin.display(description="Outcome")

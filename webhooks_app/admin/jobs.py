@@ -71,7 +71,7 @@ def sentence(words: Mapping[str, str], names: Mapping[str, str] | None = None) -
     if "account" in words:
         parts.append(f"of the account {words['account']}")
     if "state" in words:
-        parts.append(f"that are “{_state_word(words['state'])}”")
+        parts.append(f"in the state “{_state_word(words['state'])}”")
     if "failed_since" in words:
         parts.append(f"that we gave up since {_moment(words['failed_since'])}")
     if "kind" in words:

@@ -45,7 +45,8 @@
       const response = await fetch(url, { headers: { Accept: "application/json" } });
       if (!response.ok || term !== input.value) return;
       const { results } = await response.json();
-      list.replaceChildren(...results.map(({ text }) => new Option(text, text)));
+      const byId = input.dataset.completeValue === "id";
+      list.replaceChildren(...results.map(({ id, text }) => new Option(text, byId ? id : text)));
     };
     input.addEventListener("focus", ask);
     input.addEventListener("input", ask);

@@ -1,0 +1,199 @@
+"""What an operator does with deliveries and jobs, in a real browser."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
+from webhooks_app.engine import jobs
+from webhooks_app.models import Delivery, Job, Worker
+from webhooks_app.rules.ids import new_id
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+BODY = {"type": "order.cancelled", "data": {"order": {"number": "4711", "customer": "Jörg 😀"}}}
+TRIES = (  # try, minutes ago, kind, status, message, phases
+    (1, 40, "http_500", 500, "Request failed with status code 500", (2, 11, 38, 861, 1)),
+    (2, 35, "timeout", None, "timeout of 10000ms exceeded", (None, None, None, 10000, None)),
+    (3, 20, "refused", None, "connect ECONNREFUSED 198.51.100.7:443", (2, 1, None, None, None)),
+    (4, 5, "http_500", 500, "Request failed with status code 500", (2, 12, 40, 841, 2)),
+)
+
+
+@pytest.fixture
+def webhook(transactional_db):
+    Worker.objects.create(id="here", host="here", pid=1, slots=64)
+    return WebhookFactory(
+        account=AccountFactory(name="shop-prod"),
+        name="Cancellations to billing",
+        url="https://billing.shop.example/hooks/cancellations",
+        token="hush",
+        headers=[("X-Api-Key", "hush")],
+    )
+
+
+@pytest.fixture
+def delivery(webhook):
+    """Retrying after four tries, the last asked for by mira."""
+    now = timezone.now()
+    made = now - timedelta(minutes=40)
+    row = DeliveryFactory(
+        id=new_id(made.timestamp()),
+        webhook=webhook,
+        type="order.cancelled",
+        reference="4711",
+        payload=json.dumps(BODY).encode(),
+        created_at=made,
+        created_by="shop-prod live",
+        due_at=now + timedelta(minutes=112),
+        tries=4,
+        last_status=500,
+        last_error="Request failed with status code 500",
+    )
+    for number, ago, kind, status, message, phases in TRIES:
+        dns, connect, tls, wait, read = phases
+        AttemptFactory(
+            webhook=webhook,
+            delivery=row,
+            number=number,
+            started_at=now - timedelta(minutes=ago),
+            kind=kind,
+            status=status,
+            message=message,
+            duration_ms=sum(phase or 0 for phase in phases),
+            dns_ms=dns,
+            connect_ms=connect,
+            tls_ms=tls,
+            wait_ms=wait,
+            read_ms=read,
+            address="198.51.100.7:443",
+            requested_by="mira" if number == 4 else "",
+            answer="Traceback (most recent call last):\n  <script>alert(1)</script>" * 8,
+        )
+    return row
+
+
+@pytest.fixture
+def console(live_server, page, webhook):
+    get_user_model().objects.create_superuser("mira", "", "secret-of-the-tests")
+    page.goto(f"{live_server.url}/admin/")
+    page.fill("#id_username", "mira")
+    page.fill("#id_password", "secret-of-the-tests")
+    page.click("input[type=submit]")
+    page.wait_for_selector("#user-tools")
+    return page
+
+
+def looks(page, shot, name):
+    """The same page in light, dark and on a phone; nothing scrolls sideways there."""
+    shot(f"{name}-light")
+    page.emulate_media(color_scheme="dark")
+    shot(f"{name}-dark")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(f"{name}-narrow")
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_a_delivery_tells_what_happened_and_is_sent_again_and_cancelled(
+    console, live_server, delivery, webhook, shot
+):
+    after = DeliveryFactory(webhook=webhook, last_error="socket hang up", tries=1)
+    console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?q=4711")
+    console.click(f"#result_list a[href*='{delivery.pk}']")
+    assert console.title().startswith("Retrying: order.cancelled")
+    seen = console.inner_text("#content")
+    for words in (
+        "Retrying: 4 of 8 tries failed",
+        "broke off while connecting",
+        "broke off while waiting for the answer",
+        "kept connection",
+        "retried by mira",
+        "token=••••••••",
+    ):
+        assert words in seen, words
+    assert console.locator("svg.wh-phases").count() == 4
+    assert console.locator("rect.wh-ph-end").count() == 2
+    looks(console, shot, "delivery")
+
+    console.get_by_role("link", name="Timeout", exact=True).click()
+    assert "Answer to try 2" in console.inner_text("#answer")
+    console.get_by_role("link", name="Raw", exact=True).click()
+    assert "\\u00f6rg" in console.inner_text("#request-body")
+    console.click("summary:has-text('As curl')")
+    assert "--header 'X-Api-Key: ••••••••'" in console.inner_text("#curl")
+    assert "hush" not in console.content()
+
+    console.get_by_role("link", name="Next failure ›").click()
+    assert after.pk in console.url
+    console.get_by_role("link", name="‹ Previous failure").click()
+    console.get_by_role("button", name="Retry now").click()
+    assert "is due now" in console.inner_text(".messagelist")
+    console.click("summary:has-text('Cancel…')")
+    console.get_by_role("button", name="Cancel now").click()
+    assert "is cancelled and will not be sent" in console.inner_text(".messagelist")
+    assert Delivery.objects.get(pk=delivery.pk).state == "cancelled"
+    assert console.troubles == []
+
+
+def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, webhook, shot):
+    now = timezone.now()
+    for number in range(60):
+        DeliveryFactory(
+            id=new_id(now.timestamp() - 600 + number),
+            webhook=webhook,
+            type="order.updated",
+            state="failed",
+            finished_at=now,
+            tries=8,
+            last_error="connect ECONNREFUSED 198.51.100.7:443",
+        )
+    console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?webhook={webhook.pk}")
+    console.get_by_role("link", name="Gave up", exact=True).click()
+    looks(console, shot, "deliveries")
+    console.click("summary:has-text('More filters')")
+    console.fill("#f-webhook", "cancell")
+    found = console.locator("#f-webhook + datalist option")
+    found.wait_for(state="attached")
+    assert found.get_attribute("value") == webhook.pk
+    console.get_by_role("link", name="Send again…").click()
+    assert "60 deliveries" in console.inner_text("#content")
+    looks(console, shot, "job-confirm")
+    console.fill("#pace", "25")
+    console.get_by_role("button", name="Send again 60").click()
+    assert "Started: Send again" in console.inner_text(".messagelist")
+
+    job = Job.objects.get()
+    assert jobs.step(job, timezone.now()) == 25
+    console.wait_for_selector("text=25 of 60 queued again")  # by itself
+    looks(console, shot, "job")
+    console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?created=any")
+    assert "25 of 60 queued again" in console.inner_text(".wh-job")
+    looks(console, shot, "deliveries-with-job")
+    while job.is_open:
+        job.refresh_from_db()
+        jobs.step(job, timezone.now())
+        job.refresh_from_db()
+    console.wait_for_selector("text=60 of 60 queued again")
+    console.click(".wh-job >> text=Show them")
+    assert "50 shown, more below" in console.inner_text(".paginator")
+    assert console.troubles == []
+
+
+def test_new_ones_are_announced_and_no_row_moves(console, live_server, delivery, webhook, shot):
+    console.goto(f"{live_server.url}/admin/webhooks_app/delivery/")
+    console.check("#follow")
+    before = console.inner_text("#result_list")
+    DeliveryFactory(webhook=webhook)
+    DeliveryFactory(webhook=webhook)
+    console.wait_for_selector("text=2 new")
+    assert console.inner_text("#result_list") == before
+    shot("deliveries-new")
+    console.click("#follow-new")
+    assert "3 shown" in console.inner_text(".paginator")
+    assert console.is_checked("#follow")
+    assert console.troubles == []

@@ -1,0 +1,48 @@
+"""A job goes on after a kill exactly where it was: nothing skipped, nothing asked for twice."""
+
+import random
+import time
+
+import pytest
+
+from tests.promises.crew import report, until
+from tests.promises.sink import Sink
+
+WEBHOOKS, EACH, PACE, CONCURRENCY = 4, 150, 100, 20
+START = (
+    "from webhooks_app import actions;"
+    "print(actions.create_job('retry', {}, delivered_too=True, pace=%d, by='mira').pk)"
+)
+
+DONE = "SELECT done FROM webhooks_app_job"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.prove)])
+@pytest.mark.timeout(300)
+def test_a_killed_worker_leaves_its_job_to_the_next(crew, kills):
+    everything, pace = WEBHOOKS * EACH, max(PACE // kills, 20)
+    with Sink() as sink:
+        ids = crew.webhooks(WEBHOOKS, sink)
+        worker = crew.worker(concurrency=CONCURRENCY)
+        crew.deliver(ids, EACH)
+        crew.drained()
+        crew.site.manage("shell", "-v", "0", "-c", START % pace)
+        for _ in range(kills):
+            done = crew.value(DONE)
+            until(lambda done=done: crew.value(DONE) > done, 30, "a step of the job")
+            time.sleep(random.uniform(0.0, 1.0))
+            worker.kill()
+            worker = crew.worker(concurrency=CONCURRENCY)
+        until(lambda: crew.value("SELECT state FROM webhooks_app_job") == "done", 60, "its end")
+        crew.drained()
+        arrived = sink.by_ident()
+
+    done, skipped = crew.rows("SELECT done, skipped FROM webhooks_app_job")[0]
+    calls = [len(calls) for calls in arrived.values() if len(calls) > 1]
+    report(f"{kills} kills in a job", database=crew.database, done=done, skipped=skipped)
+    assert (done, skipped) == (everything, 0)
+    assert len(calls) == everything
+    # What flew at a kill may have come once more.
+    assert sum(calls) <= 2 * everything + kills * CONCURRENCY
