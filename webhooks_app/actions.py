@@ -144,7 +144,8 @@ FIELDS = ("name", "url", "token", "auth_username", "auth_password", "timeout", "
 def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook:
     """Change fields (and `headers`, as a whole). Equal values change nothing.
 
-    Takes the row lock, so of two updates at once one wins whole. A new URL unverifies the
+    Takes the row lock (not that of its key, for which every attempt that is recorded would have
+    to wait), so of two updates at once one wins whole. A new URL unverifies the
     webhook, a new URL or token asks for a verification. Raises Invalid; Webhook.DoesNotExist
     when it was deleted meanwhile.
     """
@@ -152,7 +153,7 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
     if unknown:
         raise TypeError(f"update_webhook() has no {', '.join(sorted(unknown))}")
     with transaction.atomic(using=_db()):
-        row = Webhook.objects.live().select_for_update().get(pk=webhook.pk)
+        row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
         old_headers = [(header.name, header.value) for header in row.headers.all()]
         headers = [(name, value) for name, value in changes.pop("headers", old_headers)]
         fields = [field for field, value in changes.items() if getattr(row, field) != value]
@@ -221,7 +222,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
     The history stays for staff until retention ends.
     """
     with transaction.atomic(using=_db()):
-        rows = Webhook.objects.live().select_for_update().filter(pk=webhook.pk)
+        rows = Webhook.objects.live().select_for_update(no_key=True).filter(pk=webhook.pk)
         if not rows.update(
             deleted_at=timezone.now(),
             token="",

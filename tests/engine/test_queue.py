@@ -1,12 +1,14 @@
 """Every verb on every state of a delivery: the table in queue.py's docstring."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
+from webhooks_app import actions
 from webhooks_app.engine import history, queue
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Delivery
@@ -170,6 +172,35 @@ def test_the_health_follows_in_the_same_batch():
     assert health.failing_since > since
     assert health.last_success_at is not None
     assert health.last_error_message == FAILURE.message
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda webhook: actions.update_webhook(webhook, name="Another"),
+        actions.delete_webhook,
+    ],
+    ids=["updated", "deleted"],
+)
+def test_a_webhook_that_is_being_changed_holds_up_no_finish(change):
+    """The attempt points to the webhook, whose row the change holds until it has committed."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    webhook = WebhookFactory()
+    item = finished(delivery_in("delivered", webhook=webhook))
+
+    def work():
+        finish(item)
+        connection.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    with transaction.atomic():
+        change(webhook)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert Attempt.objects.filter(webhook=webhook).count() == 1
 
 
 def test_five_days_of_nothing_but_failure_stop_a_webhook_once():

@@ -47,7 +47,7 @@ class WebhookAdmin(WebhookList):
         )
         if request.method == "POST" and transaction.get_connection(rows.db).in_atomic_block:
             # A save reads the stored headers and writes them: no other writer in between.
-            rows = rows.select_for_update(of=("self",))
+            rows = rows.select_for_update(of=("self",), no_key=True)
         return rows.filter(pk=object_id).first()
 
     def get_form(

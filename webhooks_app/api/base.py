@@ -117,7 +117,7 @@ class ApiViewSet(ViewSet):
 
     def locked(self) -> Webhook:
         """The webhook with its row locked, as it stands now; inside `self.atomic()` only."""
-        rows = self.caller.webhooks().select_for_update(of=("self",))
+        rows = self.caller.webhooks().select_for_update(of=("self",), no_key=True)
         webhook = rows.filter(pk=self.webhook.pk).first()
         if webhook is None:
             raise errors.Problem(404, errors.NOT_FOUND)

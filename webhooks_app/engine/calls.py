@@ -99,7 +99,7 @@ class Verification:
 
     def conclude(self, failure: Failure | None, outcome: Outcome) -> None:
         """Under the row lock: what was sent must still be what stands there, else ask again."""
-        rows = Webhook.objects.live().select_for_update()
+        rows = Webhook.objects.live().select_for_update(no_key=True)
         row = rows.filter(pk=self.webhook.pk).first()
         if row is None or (row.url, row.token) != (self.webhook.url, self.webhook.token):
             return
