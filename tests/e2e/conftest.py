@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+READER = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}  # five and a half hours before UTC
 SHOTS = Path(__file__).parent / "shots"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -33,11 +34,23 @@ def chromium():
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
+# Reports of the policy as errors of the console; colours without the time they take to change.
+PREPARED = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+const still = new CSSStyleSheet();
+still.replaceSync("* { transition: none !important }");
+document.adoptedStyleSheets.push(still);
+"""
+
+
 @pytest.fixture
 def page(chromium):
     """A page that collects what went wrong in it: `page.troubles`."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, **READER)
     context.set_default_timeout(10_000)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    context.add_init_script(PREPARED)
     page = context.new_page()
     page.troubles = []
     page.on("pageerror", lambda error: page.troubles.append(str(error)))

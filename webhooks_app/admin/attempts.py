@@ -73,6 +73,21 @@ class Started(Created):
         return queryset.filter(started_at__gte=moment)
 
 
+class Status(Quiet):
+    """The status of the answer; `none` where there was no answer."""
+
+    title = parameter_name = "status"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        if value == "none":
+            return queryset.filter(status__isnull=True)
+        fits = value.isascii() and value.isdecimal() and len(value) == 3
+        return queryset.filter(status=value) if fits else queryset.none()
+
+
 class Since(Moment):
     """The numbers and charts of other pages lead here."""
 
@@ -93,7 +108,7 @@ class ExchangeAdmin(ReadOnlyAdmin):
     list_display = ["outcome_", "when_", "webhook_", "exchange_", "answer_"]
     list_filter = [
         *(Exchange, Started, KindFilter, AccountOfAttempt),
-        *(WebhookFilter, Since, Until, Before),
+        *(Status, WebhookFilter, Since, Until, Before),
     ]
     search_fields = ["request_id"]
     search_help_text = "Search the id of a delivery or webhook, or your reference"

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
 from .. import conf
 from ..models import Delivery, Webhook
 from ..rules import failures
-from ..templatetags.webhooks_console import duration, short_moment
+from ..templatetags.webhooks_console import calls_from, duration, moment, short_moment
+from .charts import Chart
 from .states import State, delivery_state, health_of, webhook_state
 
 
@@ -25,7 +29,7 @@ class Button:
 @dataclass(frozen=True, slots=True)
 class Banner:
     state: State
-    headline: str
+    headline: SafeString | str
     recorded: str = ""  # the message as it was recorded; may quote a receiver
     why: str = ""
     advice: str = ""
@@ -41,6 +45,7 @@ VERIFY = Button("verify", "Verify", busy="Calling {host}, {timeout} s at most…
 TEST = Button("test", "Send test", busy="Calling {host}, {timeout} s at most…")
 PAUSE = Button("pause", "Pause…", note=True)
 ENABLE = Button("enable", "Enable")
+RESUME = Button("enable", "Resume")
 CLOSE_BREAKER = Button("close-breaker", "Close breaker now")
 CLEAR_ERROR = Button("clear-error", "Clear error")
 RETRY = Button("retry", "Retry now")
@@ -50,70 +55,77 @@ CANCEL = Button(
 )
 
 
-def webhook_banner(webhook: Webhook, now: datetime) -> Banner:
+def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
+    """`calls` are those of the time the page looks at."""
     health = health_of(webhook)
     state = webhook_state(webhook, now)
     kind, message = health.last_error_kind, health.last_error_message
     title, why, advice = failures.title(kind), failures.why(kind), failures.advice(kind)
-    first = TEST
+    first, headline = TEST, _plain(state.word)
+    since = _since(webhook.stopped_at)
     if state.key == "paused":
-        who = webhook.stopped_by or "staff"
-        since = f" since {short_moment(webhook.stopped_at, now)}" if webhook.stopped_at else ""
         note = f", “{webhook.stopped_note}”" if webhook.stopped_note else ""
-        headline = f"Paused by {who}{since}{note}"
+        headline = format_html("Paused by {}{}{}", webhook.stopped_by or "staff", since, note)
         why = "Deliveries are kept and wait; calls that want an answer are refused."
-        advice = "Enable it when the receiver is ready; the oldest go first."
-        message, first = "", ENABLE
+        advice = "Resume when the receiver is ready; the oldest go first."
+        message, first = "", RESUME
     elif state.key == "disabled":
-        since = f" since {short_moment(webhook.stopped_at, now)}" if webhook.stopped_at else ""
         gone = webhook.stopped == Webhook.Stopped.GONE
         reason = "the receiver says it is gone (410)" if gone else "nothing but failure for 5 days"
-        headline = f"Disabled{since}: {reason}"
+        headline = format_html("Disabled{}: {}", since, reason)
         why = "Calls were stopped; deliveries are kept and wait."
-        advice = "Ask the owner for a new URL and enable it, or delete the webhook."
-        if not gone:
-            advice = failures.advice(kind) or "Ask the owner, then enable it."
+        if gone:
+            advice = "Ask the owner for a new URL and enable it, or delete the webhook."
         first = ENABLE
     elif state.key == "unverified":
         first = VERIFY
         if webhook.verification == "waiting":
-            headline = "Not verified: the verification waits for the worker"
+            headline = _plain("Not verified: the verification waits for the worker")
             why = "Nothing is sent until it has passed; deliveries are kept and wait."
             advice = "Wait a moment, or verify now."
         elif message:
-            headline = f"Not verified: {lower(title.removeprefix('Verification: '))}"
+            reason = lower(title.removeprefix("Verification: "))
+            headline = format_html("Not verified: {}", reason)
         else:
-            headline = "Not verified"
             why, advice = "It has not passed the verification yet.", "Verify it."
     elif state.key == "breaker":
         until = health.breaker_until or now
-        headline = (
-            f"Paused by its breaker until {short_moment(until, now)} ({duration(until - now)})"
+        headline = format_html(
+            "Paused by its breaker until {} ({})", moment(until), duration(until - now)
         )
         why = f"{health.failures_in_row:,} calls in a row failed; then one delivery is tried. {why}"
         advice = "Nothing, unless the owner says it works again: then close the breaker now."
         first = CLOSE_BREAKER
     elif state.key == "failing":
-        since = ""
-        if health.failing_since:
-            length = duration(now - health.failing_since)
-            since = f" since {short_moment(health.failing_since, now)} ({length})"
-        headline = f"Failing{since}: {lower(title) or 'the last calls failed'}"
+        length = f" ({duration(now - health.failing_since)})" if health.failing_since else ""
+        reason = lower(title) or "the last calls failed"
+        headline = format_html("Failing{}{}: {}", _since(health.failing_since), length, reason)
     elif state.key == "unsteady":
         count = health.failures_in_row
-        calls = "the last call failed" if count == 1 else f"the last {count} calls failed"
-        headline = f"Unsteady: {calls}"
+        last = "the last call failed" if count == 1 else f"the last {count} calls failed"
+        if calls.failed:
+            words = f"{calls.failed:,} of {calls.calls:,} calls failed in the last"
+            headline = format_html("Unsteady: {} {}, {}", words, calls.span.words, last)
+        else:
+            headline = format_html("Unsteady: {}", last)
     elif state.key == "working":
-        headline = f"Working: last success {short_moment(health.last_success_at or now, now)}"
+        headline = format_html("Working: last success {}", moment(health.last_success_at or now))
+        if calls.calls:
+            words = f"{calls.delivered:,} of {calls.calls:,} delivered in the last"
+            headline = format_html("Working: {} {}", words, calls.span.words)
         why, advice = "", ""
         if message:
             last = short_moment(health.last_error_at or now, now)
-            why = f"The last error is of {last}; it stays until somebody clears it."
+            why = f"The last error is of {last} UTC; it stays until somebody clears it."
+    elif message:
+        headline = format_html("No calls yet: the last test failed, {}", lower(title))
     else:
-        headline = "No calls yet"
-        if not message:
-            why, advice = "Nothing has been sent to it.", "Send a test to see the answer here."
+        why, advice = "Nothing has been sent to it.", "Send a test to see the answer here."
+    if message and state.key != "working" and (addresses := calls_from(kind)):
+        advice = f"{advice} {addresses}"
     others = [TEST, VERIFY, ENABLE if webhook.stopped else PAUSE]
+    if webhook.stopped == Webhook.Stopped.PAUSED:
+        others[-1] = RESUME
     if state.key == "breaker":
         others.append(CLOSE_BREAKER)
     if health.last_error_at:
@@ -129,6 +141,14 @@ def webhook_banner(webhook: Webhook, now: datetime) -> Banner:
     )
 
 
+def _plain(words: str) -> SafeString:
+    return format_html("{}", words)
+
+
+def _since(at: datetime | None) -> SafeString:
+    return format_html(" since {}", moment(at)) if at else _plain("")
+
+
 def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
     """`kind` is the kind of failure of its last attempt, `""` when that succeeded."""
     state = delivery_state(delivery, now)
@@ -138,29 +158,29 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
     buttons = [RETRY, CANCEL]
     if state.key == "held":
         held_by = webhook_state(delivery.webhook, now)
-        headline = f"Held: the webhook is “{lower(held_by.word)}”"
+        headline = format_html("Held: the webhook is “{}”", lower(held_by.word))
         why = "It is kept and goes out by itself when the webhook may be called again."
         advice = "See the page of the webhook."
         buttons = [CANCEL]
     elif state.key == "waiting":
         late = delivery.due_at <= now
-        due = short_moment(delivery.due_at, now)
-        headline = f"Waiting: due since {due}" if late else f"Waiting: due at {due}"
+        word = "since" if late else "at"
+        headline = format_html("Waiting: due {} {}", word, moment(delivery.due_at))
         why = "It has not been tried yet."
     elif state.key == "retrying":
-        due = short_moment(delivery.due_at, now)
         length = f" (in {duration(delivery.due_at - now)})" if delivery.due_at > now else ""
-        headline = f"Retrying: {tried}, next at {due}{length}"
+        due = moment(delivery.due_at)
+        headline = format_html("Retrying: {}, next at {}{}", tried, due, length)
     elif state.key == "delivered":
         times = "at the first try" if delivery.tries <= 1 else f"at try {delivery.tries}"
-        headline = f"Delivered {short_moment(delivery.finished_at or now, now)} {times}"
+        headline = format_html("Delivered {} {}", moment(delivery.finished_at or now), times)
         message = why = advice = ""
         buttons = [SEND_AGAIN]
     elif state.key == "failed":
-        headline = f"Gave up {short_moment(delivery.finished_at or now, now)}: {tried}"
+        headline = format_html("Gave up {}: {}", moment(delivery.finished_at or now), tried)
         why = " ".join(part for part in (delivery.reason, why) if part)
     else:
-        headline = f"Cancelled {short_moment(delivery.finished_at or now, now)}"
+        headline = format_html("Cancelled {}", moment(delivery.finished_at or now))
         why, advice = delivery.reason, ""
         buttons = [SEND_AGAIN]
     if state.key == "failed":

@@ -66,6 +66,8 @@ class HeaderFormSet(BaseInlineFormSet):
         for field, label in (("position", "Position"), ("name", "Name"), ("new_value", "Value")):
             words = f"{label} of {name}" if stored else f"{label} of a new header"
             form.fields[field].widget.attrs["aria-label"] = words
+        if DELETION_FIELD_NAME in form.fields:
+            form.fields[DELETION_FIELD_NAME].widget.attrs["aria-label"] = f"Delete {name}"
         # The stock field looks every row up among the headers of all webhooks, one by one.
         form.fields["id"] = forms.IntegerField(
             required=False, widget=forms.HiddenInput, initial=form.instance.pk

@@ -64,6 +64,13 @@ class TokenForm(forms.ModelForm):
         model = AccessToken
         fields = ["account", "name", "scope", "expires_at"]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "expires_at" in self.fields:
+            parts = zip(("date", "time"), self.fields["expires_at"].widget.widgets, strict=False)
+            for word, widget in parts:
+                widget.attrs["aria-label"] = f"Expires at: {word}"
+
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]
         if moment is not None and moment <= timezone.now():

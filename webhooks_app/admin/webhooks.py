@@ -1,11 +1,13 @@
 """The page of a webhook: says first how it does and what to do, then lets it be changed."""
 
+import json
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import BooleanField, ExpressionWrapper
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Subquery
 from django.db.models.functions import Length
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
@@ -16,13 +18,19 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from .. import actions
-from ..models import Attempt, AuditEntry, Delivery, Header, Webhook, WebhookError
+from ..engine.calls import sample_interaction
+from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook
 from ..rules.ids import is_id
 from ..rules.validators import MASK
+from . import links
 from .board import busy_words, webhook_banner
-from .console import bounded, bounded_counts, named, only_account
+from .charts import SPANS, Bar, Chart, charts_of, span_of
+from .console import BoundedCount, bounded, named, only_account
+from .errors import errors_of
 from .header_rows import HeaderInline
-from .states import delivery_state, health_of, webhook_state
+from .jobs import add_url
+from .requests import sent
+from .states import NOT_CALLABLE, delivery_state, health_of, webhook_state
 from .webhook_form import WebhookForm
 from .webhook_list import DONE, WebhookList, host_of
 
@@ -42,8 +50,13 @@ class WebhookAdmin(WebhookList):
     ) -> Webhook | None:
         if not is_id(object_id):
             return None
+        deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
+        pending = deliveries.pending().order_by("due_at").values("due_at")
         rows = self.get_queryset(request).annotate(
-            token_set=is_set("token"), password_set=is_set("auth_password")
+            token_set=is_set("token"),
+            password_set=is_set("auth_password"),
+            gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
+            next_due=Subquery(pending[:1]),
         )
         if request.method == "POST" and transaction.get_connection(rows.db).in_atomic_block:
             # A save reads the stored headers and writes them: no other writer in between.
@@ -78,11 +91,12 @@ class WebhookAdmin(WebhookList):
     def password_(self, webhook: Any) -> str:
         return f"set: {MASK}" if webhook.password_set else "not set"
 
-    def page_context(self, request: HttpRequest, webhook: Webhook) -> dict[str, Any]:
-        now = timezone.now()
+    def page_context(self, request: HttpRequest, webhook: Any) -> dict[str, Any]:
+        now, span = timezone.now(), span_of(request)
         state = webhook_state(webhook, now)
         host, operate = host_of(webhook.url), self.has_operate_permission(request)
-        banner = webhook_banner(webhook, now)
+        calls = charts_of([webhook.pk], span, now)[webhook.pk]
+        banner = webhook_banner(webhook, now, calls)
         board: dict[str, Any] = {
             "title": str(webhook),
             "subtitle": None,
@@ -92,24 +106,63 @@ class WebhookAdmin(WebhookList):
             "buttons": [(b, busy_words(b, webhook, host)) for b in banner.buttons if operate],
             "may_reveal": self.has_reveal_permission(request),
             "health": health_of(webhook),
+            "spans": SPANS.values(),
+            **self._calls(webhook, calls),
         }
+        if operate:
+            board["curl"] = self._curl(webhook, now)
         if request.user.has_perm("webhooks_app.view_delivery"):
             rows = webhook.deliveries.defer("payload")[:7]
             for delivery in rows:
                 delivery.webhook = webhook
             board["deliveries"] = [(row, delivery_state(row, now)) for row in rows]
-            counts = bounded_counts(
-                waiting=webhook.deliveries.pending(),
-                gave_up=webhook.deliveries.filter(state=Delivery.State.FAILED),
-            )
-            board |= {name: bounded(count) for name, count in counts.items()}
+            board["waiting"] = bounded(webhook.waiting or 0)
+            board["next_due"] = webhook.next_due and max(webhook.next_due, now)
+            board["goes_out"] = state.key not in NOT_CALLABLE
+            board["gave_up"] = bounded(webhook.gave_up or 0)
+            if operate and webhook.gave_up:
+                words = {"webhook": webhook.pk, "state": Delivery.State.FAILED}
+                board["replay"] = add_url(Job.Verb.RETRY, words)
         if request.user.has_perm("webhooks_app.view_webhookerror"):
-            errors = WebhookError.objects.filter(webhook=webhook).select_related("delivery")
-            board["errors_seen"] = errors.defer("answer", "delivery__payload")[:7]
+            board |= errors_of(webhook, now)
         shown = request.GET.get("attempt", "")
         if shown.isdecimal() and len(shown) < 19:
             board["answer"] = Attempt.objects.filter(webhook=webhook, pk=shown).first()
         return board
+
+    @staticmethod
+    def _curl(webhook: Any, now: datetime) -> str:
+        """The sample call of a test for a shell, every secret masked."""
+        body = json.dumps(sample_interaction(), indent=2)
+        names = webhook.headers.order_by("position", "id").values_list("name", flat=True)
+        made = sent(
+            Delivery(webhook=webhook),
+            url=webhook.url,
+            at=now,
+            size=len(body),
+            token_set=webhook.token_set,
+            header_names=list(names),
+        )
+        return made.problem or made.curl(body)
+
+    @staticmethod
+    def _calls(webhook: Webhook, calls: Chart) -> dict[str, Any]:
+        """Success and chart, with the lists that hold what they count."""
+
+        def listed(bar: Bar) -> str:
+            return links.calls_of_bar(bar, webhook.pk)
+
+        since: dict[str, Any] = {"webhook": webhook.pk, "since": calls.start}
+        return {
+            "chart": calls,
+            "drawing": calls.drawing(listed),
+            "table": [
+                (bar, listed(bar), links.failures_of_bar(bar, webhook.pk))
+                for bar in reversed(calls.bars)
+            ],
+            "calls_link": links.calls(**since),
+            "failed_link": links.calls("webhookerror", **since),
+        }
 
     # --- saving: by the verbs, headers and all ---------------------------------------------------
 

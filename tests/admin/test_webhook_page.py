@@ -1,0 +1,146 @@
+"""The page of a webhook: the reason in words, what to do, and numbers that lead to their rows."""
+
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.utils import timezone
+
+from tests.admin.conftest import REFUSED
+from tests.admin.pages import forms, page, text_of, url
+from tests.admin.test_home import links, plain, shown
+from tests.factories import (
+    AttemptFactory,
+    DeliveryFactory,
+    HourlyCountFactory,
+    WebhookFactory,
+)
+from webhooks_app.models import WebhookHealth
+
+NOW = timezone.now()
+MASK = "••••••••"
+
+
+def banner(client, webhook, **query):
+    text = text_of(client.get(page(webhook), query))
+    return plain(text[text.index('id="verdict"') :].split("</section>")[0])
+
+
+class TestBanner:
+    def health(self, account, **health):
+        return WebhookFactory(account=account, health=health)
+
+    def test_working_says_how_many_of_how_many(self, viewer, account):
+        webhook = self.health(account, last_success_at=NOW)
+        HourlyCountFactory(webhook=webhook, delivered=3169)
+        assert "Working: 3,169 of 3,169 delivered in the last 24 hours" in banner(viewer, webhook)
+        assert "in the last 7 days" in banner(viewer, webhook, span="7d")
+
+    def test_unsteady_says_how_many_failed(self, viewer, account):
+        webhook = self.health(account, **REFUSED, failures_in_row=1, last_success_at=NOW)
+        HourlyCountFactory(webhook=webhook, delivered=378, failed=14)
+        says = banner(viewer, webhook)
+        assert "Unsteady: 14 of 392 calls failed in the last 24 hours, the last call failed" in says
+
+    def test_what_waits_is_not_lost(self, viewer, orders):
+        assert "Nothing is lost: 1 delivery waits and goes out by itself, the next at" in banner(
+            viewer, orders
+        )
+
+    def test_the_paused_is_resumed_and_what_waits_is_held(self, operator, orders):
+        operator.post(url("webhook", orders.pk, "pause"), {"note": "shop closed for the move"})
+        says = banner(operator, orders)
+        assert f"Paused by {operator.user.username} since" in says
+        assert "“shop closed for the move”" in says
+        assert "Resume" in says
+        assert "1 delivery waits." in says
+
+    def test_a_failed_test_is_no_quiet_beginning(self, viewer, account):
+        webhook = self.health(account, **REFUSED)
+        says = banner(viewer, webhook)
+        assert "No calls yet: the last test failed, connection refused" in says
+        assert "Nothing has been sent" not in says
+
+    def test_a_connect_failure_tells_the_addresses_we_call_from(self, viewer, orders, settings):
+        assert "We call from" not in banner(viewer, orders)
+        settings.WEBHOOKS_EGRESS_ADDRESSES = "203.0.113.7,203.0.113.64/28"
+        assert "We call from 203.0.113.7, 203.0.113.64/28." in banner(viewer, orders)
+        WebhookHealth.objects.update(last_error_kind="http_500")
+        assert "We call from" not in banner(viewer, orders)
+
+
+class TestNumbers:
+    @pytest.fixture
+    def webhook(self, account):
+        """Failing since two kinds of failure, with deliveries in several states."""
+        webhook = WebhookFactory(account=account, health=REFUSED | {"failures_in_row": 9})
+        for minutes in range(3):
+            at = NOW - timedelta(minutes=minutes)
+            AttemptFactory(webhook=webhook, kind="refused", started_at=at, message=f"refused {at}")
+        for status in (500, 500, 501):
+            at = NOW - timedelta(days=2)
+            AttemptFactory(webhook=webhook, kind="http_500", status=status, started_at=at)
+        AttemptFactory(webhook=webhook, kind="reset", started_at=NOW - timedelta(days=31))
+        AttemptFactory(webhook=webhook, status=200)
+        AttemptFactory(webhook=WebhookFactory(account=account), kind="refused")
+        hours = {}
+        for attempt in webhook.attempts.all():
+            hour = attempt.started_at.replace(minute=0, second=0, microsecond=0)
+            counts = hours.setdefault(hour, [0, 0])
+            counts[not attempt.ok] += 1
+        for hour, (delivered, failed) in hours.items():
+            HourlyCountFactory(webhook=webhook, hour=hour, delivered=delivered, failed=failed)
+        DeliveryFactory(webhook=webhook)
+        for _ in range(2):
+            DeliveryFactory(webhook=webhook, state="failed", finished_at=NOW)
+        return webhook
+
+    def test_they_lead_to_the_rows_they_count(self, operator, webhook):
+        found = links(text_of(operator.get(page(webhook))))
+        counts = {"25.0 %": 4, "3 failed": 3, "1 delivery waits": 1, "1": 1, "2": 2}
+        for words, count in counts.items():
+            if words not in ("1", "2"):
+                assert shown(operator, found[words]) == count, words
+        tiles = text_of(operator.get(page(webhook))).split('<dl class="wh-tiles')[1]
+        for model_state, count in (("pending", 1), ("failed", 2)):
+            place = re.search(rf'href="([^"]+state={model_state})">(\d+)<', tiles)
+            assert (shown(operator, unescape(place[1])), int(place[2])) == (count, count)
+
+    def test_errors_are_grouped_with_first_last_and_count(self, operator, webhook):
+        module = text_of(operator.get(page(webhook))).split('id="last-errors"')[1]
+        module = module.split("</section>")[0]
+        rows = [plain(row) for row in module.split("<tr>")[2:]]
+        assert rows[0].strip().startswith("Connection refused")
+        assert "still happening" in rows[0]
+        assert "still happening" not in rows[1]
+        counted = {
+            unescape(place): int(number)
+            for place, number in re.findall(r'href="([^"]+)">(\d+)<span', module)
+        }
+        assert sorted(counted.values()) == [1, 2, 3]
+        for place, count in counted.items():
+            assert shown(operator, place) == count, place
+
+    def test_replay_leads_to_an_estimate_of_just_those(self, operator, viewer, webhook):
+        text = text_of(operator.get(page(webhook)))
+        assert "Replay 2 failed…" in text
+        place = unescape(re.search(r'href="([^"]+)" id="do-replay"', text)[1])
+        assert "2 deliveries" in plain(text_of(operator.get(place)))
+        assert "Replay" not in plain(text_of(viewer.get(page(webhook))))
+
+
+class TestCurl:
+    def test_the_test_call_for_a_shell_holds_no_secret(self, operator, boss, orders):
+        for client in (operator, boss):
+            text = text_of(client.get(page(orders)))
+            curl = unescape(text.split('<pre class="wh-pre" id="curl"')[1].split("</pre>")[0])
+            assert f"token={MASK}" in curl
+            assert f"X-One: {MASK}" in curl
+            assert f"Authorization: Basic {MASK}" in curl
+            assert '"chatId"' in curl
+            assert "Ämpel" not in text
+
+    def test_who_may_not_send_a_test_sees_none(self, viewer, orders):
+        assert "as curl" not in text_of(viewer.get(page(orders)))
+        assert set(forms(viewer.get(page(orders))).actions) <= {"/admin/logout/", ""}

@@ -1,0 +1,279 @@
+"""A Tuesday morning: webhooks in every state, for the screenshots and the checks of screens."""
+
+import random
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.utils import timezone
+
+from tests.factories import (
+    AccountFactory,
+    AttemptFactory,
+    DeliveryFactory,
+    HourlyCountFactory,
+    WebhookFactory,
+    WorkerFactory,
+)
+from webhooks_app.models import AccessToken, AuditEntry
+from webhooks_app.models.audit import Actor
+
+PASSWORD = "secret-of-the-tests"
+REFUSED = ("refused", "connect ECONNREFUSED 93.184.216.34:443")
+EXPIRED = ("tls_expired", "certificate has expired")
+LONG = "Lagerbestand & Versandbestätigung → Größe 😀 sehr langer Name sehr langer Name"
+
+
+class World:
+    """Everything in it hangs on `now`; the same numbers each time."""
+
+    def __init__(self) -> None:
+        self.now = timezone.now()
+        self.chance = random.Random(4)
+        with transaction.atomic():
+            self.build()
+
+    def ago(self, minutes: float):
+        return self.now - timedelta(minutes=minutes)
+
+    def build(self) -> None:
+        self.mira = get_user_model().objects.create_superuser("mira", "", PASSWORD)
+        names = ("acme-logistics", "northwind", "shop-prod", "blumenladen-koeln", "playground")
+        self.accounts = {name: AccountFactory(name=name) for name in names}
+        later = self.now + timedelta(hours=1)  # alive as long as anybody looks
+        WorkerFactory.create_batch(2, seen_at=later, in_flight=4)
+        self.failing()
+        self.unsteady()
+        self.working()
+        self.quiet()
+        self.history()
+
+    def webhook(self, name, account, host, **more):
+        url = f"https://{host}/hooks/v2"
+        return WebhookFactory(name=name, account=self.accounts[account], url=url, **more)
+
+    def trouble(self, kind, message, minutes, in_row, since=None, **more):
+        return {
+            "last_error_at": self.ago(minutes),
+            "last_error_kind": kind,
+            "last_error_message": message,
+            "last_attempt_at": self.ago(minutes),
+            "failures_in_row": in_row,
+            "failing_since": since and self.ago(since),
+            **more,
+        }
+
+    def calls(self, webhook, most, failed=lambda hour: 0):
+        """Two days of calls, more by day than by night."""
+        for hour in range(48):
+            bad = failed(hour)
+            usual = most * (1 - abs(hour % 24 - 8) / 16) * self.chance.uniform(0.8, 1.1)
+            good = int(usual / 4 if bad >= 8 else usual)
+            HourlyCountFactory(
+                webhook=webhook,
+                at=self.ago(60 * hour),
+                delivered=good,
+                failed=bad,
+                ms_50=good // 3,
+                ms_100=good // 2,
+                ms_500=good - good // 3 - good // 2,
+            )
+
+    def failing(self) -> None:
+        self.crm = self.webhook(
+            "CRM sync (nightly + live)",
+            "northwind",
+            "crm.northwind.example",
+            health=self.trouble(*EXPIRED, 2, 96, 642, last_success_at=self.ago(643)),
+        )
+        self.calls(self.crm, 40, lambda hour: 9 if hour < 10 else 0)
+        self.orders = self.webhook(
+            "Orders to ERP",
+            "acme-logistics",
+            "erp.acme-logistics.example",
+            token="tok",
+            auth_username="acme-hook",
+            auth_password="pass",
+            headers=[("X-Api-Key", "k"), ("X-Tenant", "eu"), ("X-Source", "chatbot")],
+            health=self.trouble(*REFUSED, 1, 60, 90, last_success_at=self.ago(91)),
+        )
+        self.calls(self.orders, 60, lambda hour: 30 if hour < 2 else 0)
+        tickets = self.trouble("timeout", "timeout of 10000ms exceeded", 0, 12, 37)
+        self.tickets = self.webhook(
+            "Ticket mirror", "shop-prod", "support-mirror.shop.example:8443", health=tickets
+        )
+        self.calls(self.tickets, 20, lambda hour: 8 if hour < 1 else 0)
+        stock = self.trouble("http_502", "Request failed with status code 503", 11, 20, 30)
+        stock["breaker_until"] = self.now + timedelta(minutes=45)
+        host = "a-very-long-subdomain.of-a-host.blumenladen-koeln.example"
+        self.stock = self.webhook(LONG, "blumenladen-koeln", host, health=stock)
+        self.calls(self.stock, 25, lambda hour: 10 if hour < 1 else 0)
+        refused = self.trouble("v_401", "Request failed with status code 401", 60 * 18, 0)
+        self.returns = self.webhook(
+            "Returns portal", "shop-prod", "returns.shop.example", verified_at=None, health=refused
+        )
+
+    def unsteady(self) -> None:
+        names = (
+            ("Cancellations to billing", "shop-prod"),
+            ("Warehouse scanner feed", "acme-logistics"),
+            ("متجر الزهور", "blumenladen-koeln"),
+        )
+        for place, (name, account) in enumerate(names):
+            message = "Request failed with status code 500"
+            health = self.trouble("http_500", message, 11 + 10 * place, 1, 11)
+            webhook = self.webhook(name, account, f"in{place}.example.com", health=health)
+            self.calls(webhook, 40, lambda hour: self.chance.choice([0, 0, 0, 2]))
+
+    def working(self) -> None:
+        names = (
+            ("Analytics sink", "northwind"),
+            ("Chat transcripts", "shop-prod"),
+            ("Fraud check", "shop-prod"),
+            ("Slack notifications", "acme-logistics"),
+        )
+        for place, (name, account) in enumerate(names):
+            health = {"last_success_at": self.ago(1), "last_attempt_at": self.ago(1)}
+            webhook = self.webhook(name, account, f"ok{place}.example.com", health=health)
+            self.calls(webhook, 20 + 80 * place)
+
+    def quiet(self) -> None:
+        missing = "getaddrinfo ENOTFOUND pos.acme-logistics.example"
+        self.paused = self.webhook(
+            "Old POS bridge",
+            "acme-logistics",
+            "pos.acme-logistics.example",
+            stopped="paused",
+            stopped_by="mira",
+            stopped_note="shop closed for the move",
+            stopped_at=self.ago(60 * 24 * 20),
+            health=self.trouble("dns", missing, 60 * 24 * 21, 3),
+        )
+        gone = self.trouble("gone", "Request failed with status code 410", 60 * 24 * 5, 1)
+        self.webhook(
+            "Legacy importer",
+            "northwind",
+            "legacy.northwind.example",
+            stopped="gone",
+            stopped_at=self.ago(60 * 24 * 5),
+            health=gone,
+        )
+        self.webhook("test 1", "playground", "example.com")
+
+    def history(self) -> None:
+        kind, message = REFUSED
+        types = ("order.created", "order.paid", "order.updated.with.a.rather.long.event.type")
+        for place in range(12):
+            DeliveryFactory(
+                webhook=self.orders,
+                state="failed",
+                type="order.updated",
+                reference=f"order {4700 + place}",
+                tries=8,
+                finished_at=self.ago(60 * 20),
+                last_error="Request failed with status code 500",
+                last_status=500,
+            )
+        for place in range(30):
+            DeliveryFactory(
+                webhook=self.orders,
+                type=types[place % 3],
+                tries=1 + place % 3,
+                due_at=self.now + timedelta(minutes=1 + place),
+                last_error=message,
+            )
+        for webhook in (self.crm, self.tickets, self.stock, self.returns, self.paused):
+            due = self.now + timedelta(minutes=4)
+            DeliveryFactory.create_batch(3, webhook=webhook, type="sync", tries=1, due_at=due)
+        self.delivery = DeliveryFactory(
+            webhook=self.orders,
+            type="order.created",
+            reference="order 4711",
+            tries=2,
+            due_at=self.now + timedelta(minutes=4),
+            last_error=message,
+            payload=b'{"order": 4711, "items": [{"sku": "A-1", "count": 2}]}',
+            created_by="shop",
+        )
+        for number in (1, 2):
+            AttemptFactory(
+                webhook=self.orders,
+                delivery=self.delivery,
+                number=number,
+                kind=kind,
+                message=message,
+                started_at=self.ago(6 - number),
+                dns_ms=2,
+                connect_ms=3 * number,
+                address="93.184.216.34:443",
+            )
+        for place in range(58):
+            AttemptFactory(
+                webhook=self.orders, kind=kind, message=message, started_at=self.ago(place)
+            )
+        for place in range(41):
+            AttemptFactory(
+                webhook=self.orders,
+                kind="http_500",
+                status=500,
+                message="Request failed with status code 500",
+                started_at=self.ago(60 * 28 + place),
+            )
+        self.attempt = AttemptFactory(
+            webhook=self.orders,
+            kind="http_502",
+            status=502,
+            message="Request failed with status code 502",
+            answer="<html><head><title>502 Bad Gateway</title></head>",
+            dns_ms=3,
+            connect_ms=14,
+            tls_ms=22,
+            wait_ms=410,
+            read_ms=2,
+            duration_ms=451,
+            started_at=self.ago(60 * 24 * 9),
+        )
+        kind, message = EXPIRED
+        for place in range(90):
+            AttemptFactory(
+                webhook=self.crm, kind=kind, message=message, started_at=self.ago(6 * place)
+            )
+        self.token, _ = AccessToken.issue(self.accounts["shop-prod"], name="chat bot")
+        mira = Actor("mira", AuditEntry.Door.ADMIN)
+        for webhook, words in (
+            (self.orders, "Sent a test."),
+            (self.paused, "Paused."),
+            (self.crm, "Sent a verification."),
+            (self.tickets, "Created."),
+        ):
+            AuditEntry.objects.note(mira, words, webhook)
+
+    def screens(self) -> dict[str, str]:
+        """The name of each screen and where it is."""
+        base = "/admin/webhooks_app"
+        lists = {
+            "webhooks": "webhook",
+            "deliveries": "delivery",
+            "errors": "webhookerror",
+            "attempts": "attempt",
+            "jobs": "job",
+            "accounts": "account",
+            "tokens": "accesstoken",
+            "audit": "auditentry",
+        }
+        orders = self.orders.pk
+        return {
+            "home": "/admin/",
+            **{name: f"{base}/{model}/" for name, model in lists.items()},
+            "webhook": f"{base}/webhook/{orders}/change/",
+            "webhook-add": f"{base}/webhook/add/",
+            "webhook-delete": f"{base}/webhook/{orders}/delete/",
+            "webhook-paused": f"{base}/webhook/{self.paused.pk}/change/",
+            "webhook-working-none-found": f"{base}/webhook/?q=nothing+is+called+so",
+            "delivery": f"{base}/delivery/{self.delivery.pk}/change/",
+            "error": f"{base}/webhookerror/{self.attempt.pk}/change/",
+            "replay": f"{base}/job/add/?verb=retry&webhook={orders}&state=failed",
+            "account": f"{base}/account/{self.accounts['shop-prod'].pk}/change/",
+            "token": f"{base}/accesstoken/{self.token.pk}/change/",
+            "token-add": f"{base}/accesstoken/add/",
+        }
