@@ -14,8 +14,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests import plugin
-
 from . import candidates, rivals, sink, stage
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -46,7 +44,7 @@ def chosen(folder):
 
 
 def measure():
-    plugin.test_environment("sqlite")
+    stage.prepare()
     with stage.folder() as folder, sink.sink() as receiver:
         wanted, servers = chosen(folder)
         rounds = []

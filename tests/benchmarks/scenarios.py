@@ -12,8 +12,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests import plugin
-
 from . import stage
 from .__main__ import machine, markdown
 from .candidates import paced
@@ -141,7 +139,7 @@ SCENARIOS = {each.__name__: each for each in (hanging, history, snapshot, memory
 
 
 def measure(names):
-    plugin.test_environment("sqlite")
+    stage.prepare()
     found = {name: [] for name in names}
     with sink() as receiver:
         server = stage.Postgres()

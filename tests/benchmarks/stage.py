@@ -23,6 +23,12 @@ POLL = 0.01  # seconds between looks at the sink
 STUCK = 60  # seconds without a receipt after which a run is given up
 
 
+def prepare():
+    """Settings of a test run; and whoever ends us ends what we started, too."""
+    plugin.test_environment("sqlite")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 class Missing(Exception):
     """A candidate cannot run here; the sentence says why."""
 
