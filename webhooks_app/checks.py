@@ -33,6 +33,19 @@ def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register(Tags.compatibility)
+def notices_without_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if not conf.notice_emails() or not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
+        return []
+    return [
+        Warning(
+            "WEBHOOKS_NOTICE_EMAILS is set, but mail is thrown away.",
+            hint="Set EMAIL_URL (in a project of your own: Django's EMAIL_BACKEND).",
+            id="webhooks_app.W004",
+        )
+    ]
+
+
 @register(Tags.database)
 def sqlite_immediate(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
+from webhooks_app.checks import notices_without_mail
 from webhooks_app.engine import history, mail, queue
 from webhooks_app.engine.history import Entry
 from webhooks_app.engine.sender import Outcome
@@ -240,3 +241,11 @@ class TestTheMailServer:
         settings.WEBHOOKS_NOTICE_EMAILS = raw
         with pytest.raises(ImproperlyConfigured, match="WEBHOOKS_NOTICE_EMAILS"):
             conf.notice_emails()
+
+
+@pytest.mark.once
+def test_addresses_without_a_mail_server_are_warned_of(settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+    assert [found.id for found in notices_without_mail(None)] == ["webhooks_app.W004"]
+    settings.WEBHOOKS_NOTICE_EMAILS = ""
+    assert notices_without_mail(None) == []

@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.views.decorators.csrf import csrf_protect
 
 from .. import actions
 from ..models import Job, Webhook
@@ -278,9 +277,6 @@ class JobAdmin(ReadOnlyAdmin):
         makes the job."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
-        return csrf_protect(self._create)(request)
-
-    def _create(self, request: HttpRequest) -> HttpResponse:
         query = request.POST if request.method == "POST" else request.GET
         verb = query.get("verb", Job.Verb.RETRY)
         verb = verb if verb in VERBS else Job.Verb.RETRY
