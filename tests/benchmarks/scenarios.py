@@ -46,7 +46,8 @@ def hanging(server, receiver):
                 stage.part("fill", " ".join(urls), int(count * more), number, database=url)
                 before = receiver.count()
                 with stage.workers(1, url):
-                    rate = stage.pace(receiver, before, count // 20, count)
+                    # From the very first on: nobody knows yet who will hang.
+                    rate = stage.pace(receiver, before, 1, count)
             half = found["without"]["rate"] / 2 if found else rate / 2
             with server.database() as url, stage.workers(1, url):
                 waits = paced(receiver, url, " ".join(timed), half * more, seconds, number)
