@@ -66,6 +66,13 @@ class TestFilters:
         assert '<span class="wh-mono">Orders</span>' in text
         assert "remove this filter" in text
 
+    def test_a_form_sent_empty_does_not_open_the_window(self, operator, webhook):
+        old = DeliveryFactory(id="5a" + "0" * 22, webhook=webhook)
+        empty = {"webhook": "", "since": "", "until": "", "status": "", "type": "", "account": ""}
+        text = text_of(operator.get(url("delivery"), empty))
+        assert old.pk not in text
+        assert "/job/add/?verb=retry&amp;since=" in text
+
     @pytest.mark.parametrize("name", ["status", "since", "kind", "failed_since", "job", "type"])
     @pytest.mark.parametrize("value", ["%00", "x" * 300, "9999-12-31T23:59:59-23:00", "1e9"])
     def test_nonsense_finds_nothing_and_is_no_error(self, viewer, delivery, name, value):

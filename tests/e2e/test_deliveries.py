@@ -160,7 +160,11 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     found = console.locator("#f-webhook + datalist option")
     found.wait_for(state="attached")
     assert found.get_attribute("value") == webhook.pk
-    console.get_by_role("link", name="Send again…").click()
+    console.check("#action-toggle")
+    console.click("text=Select all that match, on every page")
+    console.select_option("select[name=action]", label="Send again")
+    shot("deliveries-all-selected")
+    console.click("button[name=index]")
     assert "60 deliveries" in console.inner_text("#content")
     looks(console, shot, "job-confirm")
     console.fill("#pace", "25")

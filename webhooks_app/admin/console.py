@@ -191,7 +191,8 @@ class Created(Choice):
         ]
 
     def value(self) -> str:
-        return super().value() or ("any" if WITHOUT_TIME & set(self.request.GET) else "24h")
+        given = {name for name, value in self.request.GET.items() if value}
+        return super().value() or ("any" if WITHOUT_TIME & given else "24h")
 
     def choices(self, changelist: Any) -> Any:
         _, *choices = super().choices(changelist)

@@ -189,7 +189,7 @@ class DeliveryList(ReadOnlyAdmin):
         if search.by in ("reference", "payload"):
             words[search.by] = search.term
         # The list's own window, where nothing else says since when.
-        if not search.everywhere and not {"since", "webhook"} & set(request.GET):
+        if not search.everywhere and not {"since", "webhook"} & set(words):
             span = request.GET.get("created") or "24h"
             if span in SPANS:
                 words["since"] = stamp(SPANS[span])
