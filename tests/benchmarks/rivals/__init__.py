@@ -17,6 +17,7 @@ from ..sink import free_port
 
 HERE = Path(__file__).parent
 PYTHON = stage.ROOT / ".venv-bench" / "bin" / "python"
+INSTALLED = stage.ROOT / ".venv-bench" / "stamp"
 REDIS = shutil.which("redis-server")
 
 
@@ -24,7 +25,7 @@ def rival(server, project, command, unfinished, *, workers=1, share, celery=True
     """A candidate. `unfinished`: rows (SQL) not yet written; `share` of COUNT is enough for it."""
 
     def run(sink, count):
-        if not PYTHON.exists():
+        if not INSTALLED.exists():
             raise stage.Missing("its packages could not be installed")
         if celery and REDIS is None:
             raise stage.Missing("there is no redis-server")
@@ -39,7 +40,8 @@ def rival(server, project, command, unfinished, *, workers=1, share, celery=True
                 ["-m", "django", "migrate", "-v0", "--run-syncdb"],
                 ["fill.py", sink.url(), str(count)],
             ):
-                assert start(arguments).wait(timeout=300) == 0, f"{project}: {arguments} failed"
+                if start(arguments).wait(timeout=300):
+                    raise stage.Missing(f"it does not start ({arguments[0]} {arguments[1]})")
             before = sink.count()
             processes = [
                 start([part.format(n=number) for part in command]) for number in range(workers)
