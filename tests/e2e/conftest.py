@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,13 @@ SHOTS = Path(__file__).parent / "shots"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    """A Chromium that runs; skips without one, but never where CI=true."""
+@contextmanager
+def chromium_of_the_system():
+    """A running browser; None where the system has none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("no Chromium found: tests/install-tools.sh installs it")
+        yield None
+        return
     from playwright.sync_api import sync_playwright
 
     # Playwright runs an event loop in this thread; Django would refuse the ORM beside it.
@@ -32,6 +33,16 @@ def chromium():
             browser.close()
     finally:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A Chromium that runs; skips without one, but never where CI=true."""
+    with chromium_of_the_system() as browser:
+        if browser is None:
+            missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            missing("no Chromium found: tests/install-tools.sh installs it")
+        yield browser
 
 
 # Reports of the policy as errors of the console; colours without the time they take to change.

@@ -1,0 +1,92 @@
+"""`python -m tests.e2e.screenshots`: the pictures of docs/images/console, taken anew.
+
+Every screen in light, dark and on a phone, of the same made-up morning each time.
+"""
+
+import io
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from tests.plugin import test_environment
+
+FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
+NAMES = (
+    *("home", "webhooks", "webhook", "deliveries", "delivery", "errors", "error", "replay"),
+    *("tokens", "token-add", "accounts", "audit"),
+)
+MODES = {  # colours, width, the most of a page's height that is shown
+    "light": ("light", 1280, 1900),
+    "dark": ("dark", 1280, 1900),
+    "phone": ("light", 390, 2200),
+}
+LIMIT = 150_000  # bytes a picture
+
+
+@contextmanager
+def site():
+    """The standalone site on a free port, with a database of its own."""
+    test_environment("sqlite")
+    import django
+
+    django.setup()
+    from django.contrib.staticfiles.handlers import StaticFilesHandler
+    from django.core.management import call_command
+    from django.test.testcases import LiveServerThread
+
+    call_command("migrate", verbosity=0)
+    from tests.e2e.world import World
+
+    world = World()
+    server = LiveServerThread("127.0.0.1", StaticFilesHandler)
+    server.start()
+    server.is_ready.wait()
+    try:
+        yield f"http://127.0.0.1:{server.port}", world
+    finally:
+        server.terminate()
+
+
+def small(picture: bytes) -> bytes:
+    """The same picture with few colours."""
+    out = io.BytesIO()
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.quantize(64, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def main() -> None:
+    from tests.e2e.conftest import chromium_of_the_system
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with site() as (address, world), chromium_of_the_system() as browser:
+        if browser is None:
+            sys.exit("no Chromium found")
+        from tests.e2e.world import PASSWORD
+
+        for mode, (colours, width, height) in MODES.items():
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=colours, timezone_id="UTC"
+            )
+            page = context.new_page()
+            page.goto(f"{address}/admin/")
+            page.fill("#id_username", "mira")
+            page.fill("#id_password", PASSWORD)
+            page.click("input[type=submit]")
+            page.wait_for_selector("#user-tools")
+            for name in NAMES:
+                page.goto(address + world.screens()[name])
+                tall = min(page.evaluate("document.documentElement.scrollHeight"), height)
+                page.set_viewport_size({"width": width, "height": tall})
+                picture = small(page.screenshot())
+                if len(picture) > LIMIT:
+                    sys.exit(f"{name}-{mode} is too large: {len(picture):,} bytes")
+                (FOLDER / f"{name}-{mode}.png").write_bytes(picture)
+            context.close()
+    print(f"{len(MODES) * len(NAMES)} pictures in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()
