@@ -1,5 +1,7 @@
 """The site as it is deployed: what it refuses to start with, and what every answer carries."""
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -179,3 +181,40 @@ def test_https_is_insisted_on():
         "200 max-age=31536000; includeSubDomains",
         "True True True",
     ], asked.stderr
+
+
+MANY = "&".join(f"a{n}=1" for n in range(1001))
+ODD = "application/json; charset=utf-16"
+
+
+@pytest.mark.once
+def test_too_many_parameters_with_a_charset_are_answered_under_wsgi():
+    """Django reads the query while it makes the request, where nothing catches what it raises."""
+    from django.test import RequestFactory
+
+    from project.wsgi import application
+
+    environ = RequestFactory().post(f"/webhooks?{MANY}", b"{}", content_type=ODD).environ
+    answered = []
+    (body,) = application(environ, lambda status, headers: answered.append(status))
+    assert answered == ["400 Bad Request"]
+    assert json.loads(body)["status"]["code"] == 400
+
+
+@pytest.mark.once
+def test_too_many_parameters_with_a_charset_are_answered_under_asgi():
+    from project.asgi import application
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "query_string": MANY.encode(),
+        "headers": [(b"content-type", ODD.encode())],
+    }
+    asyncio.run(application(scope, None, send))
+    assert sent[0]["status"] == 400
+    assert json.loads(sent[1]["body"])["status"]["code"] == 400
