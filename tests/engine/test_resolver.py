@@ -10,6 +10,8 @@ from tests.nameserver import AAAA, A, NameServer
 from webhooks_app.engine import resolver as module
 from webhooks_app.engine.resolver import NameFailure, Resolver
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request):

@@ -18,6 +18,8 @@ from webhooks_app.engine.connection import ANSWER_LIMIT, Line
 from webhooks_app.engine.sender import Sender, retry_after
 from webhooks_app.rules import failures
 
+pytestmark = pytest.mark.once
+
 EARLY = 2  # milliseconds: uvloop counts whole ones, its timers may fire before their time
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -4,6 +4,8 @@ import pytest
 
 from webhooks_app.rules import answers
 
+pytestmark = pytest.mark.once
+
 NOTHING = {"responses": [], "attributes": {}}
 
 

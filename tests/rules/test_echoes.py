@@ -9,6 +9,8 @@ import pytest
 from webhooks_app.rules.echoes import masked, spellings
 from webhooks_app.rules.validators import MASK
 
+pytestmark = pytest.mark.once
+
 SECRETS = ["tok-Ämpel&\"<'>/ 1", "Bearer abcdefgh12345678", "k-99"]
 
 

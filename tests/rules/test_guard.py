@@ -6,6 +6,8 @@ import pytest
 
 from webhooks_app.rules.guard import is_public
 
+pytestmark = pytest.mark.once
+
 REFUSED = [
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
     *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24"),

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from webhooks_app.rules import strictjson
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("data", "reason"),

@@ -17,6 +17,8 @@ from webhooks_app.rules.validators import (
     webhook_errors,
 )
 
+pytestmark = pytest.mark.once
+
 BUECHER = "xn--bcher-kva.example"
 ENCODED = "/%C3%A4/%C3%A4+%20?q=%C3%B6&r=%zz"
 
