@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from . import conf
@@ -236,6 +236,28 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
         webhook.headers.all().delete()
         queue.cancel_all(webhook.pk, "webhook deleted")
         AuditEntry.objects.note(by, "Deleted.", webhook)
+
+
+def restore_webhook(webhook: Webhook, *, by: str = "") -> Webhook:
+    """Undo a delete, as long as the row is kept (the retention time).
+
+    Secrets and headers were wiped and stay so: it comes back paused and unverified, to be
+    completed and enabled by a person. What was cancelled stays cancelled. Raises Conflict.
+    """
+    with transaction.atomic(using=_db()):
+        rows = Webhook.objects.filter(pk=webhook.pk, deleted_at__isnull=False)
+        if not rows.update(
+            deleted_at=None,
+            stopped=Webhook.Stopped.PAUSED,
+            stopped_note="brought back without its secrets",
+            stopped_by=by[:150],
+            stopped_at=timezone.now(),
+            version=F("version") + 1,
+        ):
+            raise Conflict("The webhook is not deleted, or is gone for good.")
+        AuditEntry.objects.note(by, "Brought back.", webhook)
+    webhook.refresh_from_db()
+    return webhook
 
 
 def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:

@@ -144,3 +144,36 @@ class TestCurl:
     def test_who_may_not_send_a_test_sees_none(self, viewer, orders):
         assert "as curl" not in text_of(viewer.get(page(orders)))
         assert set(forms(viewer.get(page(orders))).actions) <= {"/admin/logout/", ""}
+
+
+class TestUndoOfADelete:
+    @pytest.fixture
+    def deleted(self, boss, orders):
+        answer = boss.post(url("webhook", orders.pk, "delete"), {"post": "yes"}, follow=True)
+        assert links(text_of(answer))["Undo…"] == url("webhook", orders.pk, "restore")
+        return orders
+
+    def test_it_comes_back_paused_without_secrets(self, boss, deleted):
+        place = url("webhook", deleted.pk, "restore")
+        assert "were wiped when it was deleted" in text_of(boss.get(place))
+        deleted.refresh_from_db()
+        assert deleted.deleted_at, "looking brings nothing back"
+
+        text = text_of(boss.post(place, follow=True))
+
+        assert "It is back, paused." in text
+        assert "Paused by mira" in text
+        deleted.refresh_from_db()
+        assert (deleted.token, deleted.auth_password, deleted.verified_at) == ("", "", None)
+        assert deleted.deliveries.get().state == "cancelled"
+        assert "Brought back. · mira" in plain(text_of(boss.get("/admin/")))
+
+    def test_only_what_is_deleted_and_by_who_may_delete(self, boss, operator, orders):
+        place = url("webhook", orders.pk, "restore")
+        assert boss.post(place).status_code == 404
+        boss.post(url("webhook", orders.pk, "delete"), {"post": "yes"})
+        assert operator.get(place).status_code == 403
+        assert operator.post(place).status_code == 403
+        assert boss.post(place).status_code == 302
+        assert boss.post(place).status_code == 404
+        assert boss.get(url("webhook", "x" * 24, "restore")).status_code == 404

@@ -1,7 +1,7 @@
 """The page of a webhook: says first how it does and what to do, then lets it be changed."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -10,14 +10,15 @@ from django.db import transaction
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Subquery
 from django.db.models.functions import Length
 from django.db.models.lookups import GreaterThan
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from .. import actions
+from .. import actions, conf
 from ..engine.calls import sample_interaction
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook
 from ..rules.ids import is_id
@@ -25,7 +26,7 @@ from ..rules.validators import MASK
 from . import links
 from .board import busy_words, webhook_banner
 from .charts import SPANS, Bar, Chart, charts_of, span_of
-from .console import BoundedCount, bounded, named, only_account
+from .console import BoundedCount, bounded, named, only_account, url_of
 from .errors import errors_of
 from .header_rows import HeaderInline
 from .jobs import add_url
@@ -202,6 +203,40 @@ class WebhookAdmin(WebhookList):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         actions.delete_webhook(obj, by=named(request))
 
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
+        undo = url_of(self, "restore", obj_id)
+        words = format_html('Deleted “{}”. <a href="{}">Undo…</a>', obj_display, undo)
+        self.message_user(request, words, messages.SUCCESS)
+        return HttpResponseRedirect(url_of(self, "changelist"))
+
+    def restore(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET says what comes back and what does not; POST brings it back."""
+        deleted = Webhook.objects.filter(deleted_at__isnull=False).select_related("account")
+        row = deleted.filter(pk=object_id).first() if is_id(object_id) else None
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        if row is None:
+            raise Http404
+        if request.method == "POST":
+            try:
+                actions.restore_webhook(row, by=named(request))
+            except actions.Conflict as error:
+                self.message_user(request, error.message, messages.ERROR)
+                return HttpResponseRedirect(url_of(self, "changelist"))
+            self.log_change(request, row, "Brought back.")
+            words = "It is back, paused. Enter its secrets and headers, verify it, then resume it."
+            self.message_user(request, words, messages.SUCCESS)
+            return self.to_page(row)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": "Bring back?",
+            "webhook": row,
+            "kept_until": row.deleted_at and row.deleted_at + timedelta(days=conf.retention_days()),
+        }
+        return TemplateResponse(request, "admin/webhooks_app/webhook/restore.html", context)
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Nothing but the webhook: its history stays, and is never loaded to be counted."""
         return [str(obj) for obj in objs], {"webhooks": len(objs)}, set(), []
@@ -212,7 +247,13 @@ class WebhookAdmin(WebhookList):
         verbs = [
             self.post_view(verb, verb.replace("-", "_"), self.operate, verb=verb) for verb in DONE
         ]
-        return [*verbs, self.post_view("reveal", "reveal", self.reveal), *super().get_urls()]
+        restore = self.admin_site.admin_view(self.restore)
+        return [
+            *verbs,
+            self.post_view("reveal", "reveal", self.reveal),
+            path("<path:object_id>/restore/", restore, name="webhooks_app_webhook_restore"),
+            *super().get_urls(),
+        ]
 
     def has_reveal_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("webhooks_app.reveal_secrets"))
