@@ -487,7 +487,7 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
             "hourly counts": hours.count(),
         }
     removed = {"deliveries": 0, "attempts": 0, "held too long": 0, "hourly counts": 0}
-    while ids := list(held.values_list("pk", flat=True)[:at_once]):
+    while ids := list(held.order_by("due_at").values_list("pk", flat=True)[:at_once]):
         removed["held too long"] += _cancel(held.filter(pk__in=ids), "held too long")
     place = ""
     while ids := list(
