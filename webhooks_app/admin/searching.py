@@ -11,7 +11,7 @@ from ..models import Delivery
 from ..models.selection import payload_holds
 from ..rules.ids import id_time, is_id
 
-PAYLOADS_READ = 10_000
+PAYLOADS_READ = 5_000
 
 
 @dataclass(slots=True)

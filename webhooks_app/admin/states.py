@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
+from ..models.selection import in_state
 from ..models.webhook import FAILING_AFTER
 
 
@@ -119,17 +120,6 @@ def delivery_state(delivery: Delivery, now: datetime) -> State:
 
 
 def deliveries_that_are(key: str, now: datetime) -> Q:
-    """The filter for a state; `pending` is the stored state behind waiting, retrying and held,
-    `due` are those of waiting and retrying whose time has come."""
-    if key not in ("waiting", "retrying", "held", "due"):
-        return Q(state=key)
-    held = Q(pk__in=[])
-    for name, condition in _conditions(now, "webhook__"):
-        if name in NOT_CALLABLE:
-            held |= condition
-    pending = Q(state=Delivery.State.PENDING)
-    if key == "held":
-        return pending & held
-    if key == "due":
-        return pending & ~held & Q(due_at__lte=now)
-    return pending & ~held & (Q(tries=0) if key == "waiting" else Q(tries__gt=0))
+    """The filter for a state, as lists and jobs have it; `pending` is the stored state behind
+    waiting, retrying and held, `due` are those of waiting and retrying whose time has come."""
+    return in_state(key, now)

@@ -16,22 +16,18 @@ from django.db.models.lookups import GreaterThan
 from .. import conf
 from ..rules.ids import first_id, is_id
 from .delivery import Attempt, Delivery
+from .webhook import Webhook
 
 STATUS = re.compile(r"[1-9]\d\d\Z")
 STATUS_CLASS = re.compile(r"[1-5]xx\Z")
 
 
-def held(now: datetime, to_webhook: str = "webhook__") -> Q:
-    """Whose webhook may not be called now."""
-
-    def q(**lookups: object) -> Q:
-        return Q(**{to_webhook + lookup: value for lookup, value in lookups.items()})
-
-    condition = q(stopped__gt="")
-    condition |= q(health__breaker_until__isnull=False) & q(health__breaker_until__gt=now)
+def held(now: datetime) -> Q:
+    """Whose webhook may not be called now. The webhooks are chosen once, not for each delivery."""
+    condition = ~Q(stopped="") | Q(health__breaker_until__gt=now)
     if conf.verification_required():
-        condition |= q(verified_at__isnull=True)
-    return condition
+        condition |= Q(verified_at__isnull=True)
+    return Q(webhook__in=Webhook.objects.filter(condition).order_by().values("pk"))
 
 
 def in_state(key: str, now: datetime) -> Q:
