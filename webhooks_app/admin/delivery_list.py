@@ -191,7 +191,8 @@ class DeliveryList(ReadOnlyAdmin):
     def selected(self, request: HttpRequest) -> dict[str, str]:
         """What the list shows, all pages of it, as the words of a selection."""
         words, search = words_of(request.GET), search_of(request)
-        if (webhook := words.get("webhook")) and not is_id(webhook):
+        webhook = words.get("webhook", "")
+        if webhook and not is_id(webhook) and "\0" not in webhook:  # PostgreSQL raises on it
             found = Webhook.objects.live().filter(name=webhook).values_list("pk", flat=True)[:2]
             words["webhook"] = found[0] if len(found) == 1 else webhook
         if search.by in ("reference", "payload"):
