@@ -25,10 +25,10 @@ def delivery_in(state, **values):
     return DeliveryFactory(state=state, **values)
 
 
-def finished(delivery, *, state="delivered", failure=None, tries=None, gone=False):
+def finished(delivery, *, state="delivered", failure=None, tries=None, gone=False, body=b""):
     now = timezone.now()
     status = 200 if failure is None else 500
-    outcome = Outcome(started_at=datetime.now(UTC), status=status, failure=failure)
+    outcome = Outcome(started_at=datetime.now(UTC), status=status, failure=failure, body=body)
     entry = history.Entry(
         webhook_id=delivery.webhook_id,
         exchange="delivery",
@@ -41,7 +41,7 @@ def finished(delivery, *, state="delivered", failure=None, tries=None, gone=Fals
     )
     tries = delivery.tries if tries is None else tries
     ended = None if state == "pending" else now
-    return queue.Finished(entry, tries, state, now + timedelta(hours=1), ended, gone)
+    return queue.Finished(entry.row(), tries, state, now + timedelta(hours=1), ended, gone)
 
 
 def finish(*items):
@@ -230,9 +230,7 @@ def test_410_stops_with_its_reason_and_a_pause_of_people_stays():
 
 def test_an_answer_with_nul_and_broken_text_is_storable():
     delivery = delivery_in("pending")
-    item = finished(delivery)
-    item.entry.outcome.body = b"\0\xff\xed\xa0\x80" * 2000
-    finish(item)
+    finish(finished(delivery, body=b"\0\xff\xed\xa0\x80" * 2000))
     assert delivery.attempts.get().answer.startswith("\ufffd\ufffd")
 
 

@@ -11,7 +11,7 @@ from tests.factories import WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
 from webhooks_app.engine import loop
-from webhooks_app.engine.desk import Desk
+from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
 from webhooks_app.models import Attempt, Delivery, WebhookError
@@ -253,16 +253,15 @@ def test_an_outage_after_the_outcome_was_written_does_not_strand_the_delivery(
 ):
     settings.WEBHOOKS_RETRY_SCHEDULE = "0,0"
     broken = []
-    turn = Desk.turn
+    write = Ledger.write
 
-    def breaks_once(desk, asked):
-        answer = turn(desk, asked)
-        if asked.finished and not broken:
+    def breaks_once(ledger, *batch, **options):
+        write(ledger, *batch, **options)
+        if not broken:
             broken.append(True)
             raise OperationalError
-        return answer
 
-    monkeypatch.setattr(Desk, "turn", breaks_once)
+    monkeypatch.setattr(Ledger, "write", breaks_once)
     with Receiver(Each(503, 200)) as receiver:
         delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
         drain()

@@ -79,7 +79,7 @@ def finished(delivery, now):
         None,
         delivery_id=delivery.pk,
     )
-    return queue.Finished(entry, delivery.tries, "delivered", now, now)
+    return queue.Finished(entry.row(), delivery.tries, "delivered", now, now)
 
 
 def lists(grown):

@@ -1,4 +1,5 @@
-"""The database side of a worker: one connection, used by one thread, asked turn by turn.
+"""The reading side of a worker: whose webhooks are mine, what is due, what is claimed. One
+connection, used by one thread, asked turn by turn; the session that holds the slots.
 
 Between two turns nothing is open: no transaction, no cursor. Whatever fails here with a database
 error leaves the worker's memory as it was; `reset` begins anew.
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, DataError, IntegrityError, connections
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import conf
@@ -25,7 +26,6 @@ from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
 from . import calls, message, ownership, queue
-from .sender import Outcome
 
 log = logging.getLogger("webhooks")
 
@@ -33,9 +33,10 @@ LOOK_EVERY = 0.1  # seconds, all of these
 SCAN_EVERY = 5.0
 HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
-PURGE_EVERY = 3600.0
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 CLAIM_MOST = 1000  # rows of one claim
+CHECKPOINT_PAGES = 8000  # of SQLite's log: 32 MB
+CACHE_KIB = 16_384  # of SQLite's pages, a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ class Loaded:
 class Turn:
     """What the worker asks of the desk."""
 
-    finished: Sequence[queue.Finished] = ()
     wants: Sequence[queue.Want] = ()
-    breakers: Sequence[tuple[str, float, int]] = ()  # webhook, seconds open (0: closed), trips
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
@@ -66,8 +65,6 @@ class Turn:
     open_breakers: Sequence[str] = ()  # breakers that people may have closed
     in_flight: int = 0
     sent: int = 0
-    finish_again: bool = False  # the one before may have been written
-    is_finished: bool = False  # set by the desk, also when it fails later in the turn
 
 
 @dataclass(slots=True)
@@ -109,7 +106,7 @@ class Desk:
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
 
     def turn(self, turn: Turn) -> Answer:
-        """Finish, look, claim. Raises DatabaseError when the database is away."""
+        """Look and claim. Raises DatabaseError when the database is away."""
         answer = self._turn(turn)
         # What was found counts only while the slots are held by the session that found it.
         self._ownership.check()
@@ -127,11 +124,6 @@ class Desk:
                 self._due_at["verifications"] = 0.0
             self._owned = owned
         answer.owned = self._owned
-        if turn.finished:
-            self._finish(turn)
-        turn.is_finished = True
-        for webhook_id, seconds, trips in turn.breakers:
-            self._write_breaker(webhook_id, seconds, trips)
         if self._is_time("heartbeat", HEARTBEAT_EVERY):
             self._heartbeat(turn)
         if not self._owned:
@@ -149,8 +141,6 @@ class Desk:
             answer.closed = self._closed(turn.open_breakers)
         if self._is_time("verifications", VERIFICATIONS_EVERY):
             answer.verifications = self._verifications()
-        if self._is_time("purge", PURGE_EVERY) and 0 in self._owned:
-            queue.purge(timedelta(days=conf.retention_days()))
         return answer
 
     def now(self) -> datetime:
@@ -272,26 +262,6 @@ class Desk:
         freed = Webhook.objects.using(self._alias).filter(pk__in=idents)
         return list(freed.filter(pk__in=queue.callable_webhooks()).values_list("pk", flat=True))
 
-    def _finish(self, turn: Turn) -> None:
-        batch = turn.finished
-        if turn.finish_again:
-            batch = queue.unrecorded(self._connection, batch)
-        try:
-            queue.finish(self._connection, batch)
-        except (IntegrityError, DataError):
-            # One row that cannot be written (its webhook was removed) must not stop the others.
-            for item in batch:
-                try:
-                    queue.finish(self._connection, [item])
-                except (IntegrityError, DataError) as error:
-                    log.error("attempt of %s is not recorded: %s", item.entry.request_id, error)
-
-    def _write_breaker(self, webhook_id: str, seconds: float, trips: int) -> None:
-        until = self.now() + timedelta(seconds=seconds) if seconds else None
-        WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(
-            breaker_until=until, breaker_trips=trips
-        )
-
     def _closed(self, webhook_ids: Sequence[str]) -> list[str]:
         if not webhook_ids:
             return []
@@ -317,12 +287,6 @@ class Desk:
             except WrongKey as error:
                 log.error("webhook %s cannot be verified: %s", ident, error)
         return found
-
-    def prepare(self, call: calls.Verification) -> Any:
-        return calls.prepare(call)
-
-    def conclude(self, call: calls.Verification, outcome: Outcome) -> None:
-        calls.finish(call, outcome)
 
     def _heartbeat(self, turn: Turn) -> None:
         if self._connection.vendor == "postgresql":
@@ -360,13 +324,7 @@ class Desk:
 
     def hang_up(self) -> None:
         """Break the connection under a turn that never ends. Called from another thread."""
-        session = self._connection.connection
-        if self._connection.vendor == "postgresql" and session is not None:
-            with (
-                contextlib.suppress(Exception),  # broken already
-                socket.socket(fileno=os.dup(session.fileno())) as line,
-            ):
-                line.shutdown(socket.SHUT_RDWR)
+        hang_up(self._connection)
 
     def leave(self) -> None:
         """Give the slots away and say goodbye."""
@@ -400,7 +358,23 @@ def own_connection(alias: str) -> BaseDatabaseWrapper:
 
         connection.init_connection_state = begin_session  # type: ignore[method-assign]
     connections[alias] = connection
+    if shared.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            # A page that every batch touches goes to the database file once in a while, and not
+            # with each batch.
+            cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def hang_up(connection: BaseDatabaseWrapper) -> None:
+    session = connection.connection
+    if connection.vendor == "postgresql" and session is not None:
+        with (
+            contextlib.suppress(Exception),  # broken already
+            socket.socket(fileno=os.dup(session.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def _as_read(connection: BaseDatabaseWrapper, moment: datetime) -> Any:

@@ -5,10 +5,11 @@ Called inside a transaction, together with the state changes that belong to it.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
@@ -68,6 +69,35 @@ _LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
 COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
 
 
+class Row(NamedTuple):
+    """An attempt as it is written: plain values, fit to be handed to another process."""
+
+    webhook_id: str
+    delivery_id: str | None
+    exchange: str
+    request_id: str
+    number: int
+    requested_by: str
+    started_at: datetime
+    duration_ms: int
+    dns_ms: int | None
+    connect_ms: int | None
+    tls_ms: int | None
+    wait_ms: int | None
+    read_ms: int | None
+    url: str
+    address: str
+    status: int | None
+    kind: str
+    message: str
+    answer: str
+    certificate_ends_at: datetime | None  # no column: it goes to the webhook's health
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.started_at + timedelta(milliseconds=self.duration_ms)
+
+
 @dataclass(slots=True)
 class Entry:
     """One exchange as it will stand in the history. `failure` is the verdict, which may go
@@ -83,9 +113,30 @@ class Entry:
     number: int = 1
     requested_by: str = ""
 
-    @property
-    def ended_at(self) -> datetime:
-        return self.outcome.started_at + timedelta(milliseconds=self.outcome.duration_ms)
+    def row(self) -> Row:
+        outcome, failure = self.outcome, self.failure
+        return Row(
+            self.webhook_id,
+            self.delivery_id,
+            self.exchange,
+            self.request_id,
+            self.number,
+            self.requested_by,
+            outcome.started_at,
+            outcome.duration_ms,
+            outcome.dns_ms,
+            outcome.connect_ms,
+            outcome.tls_ms,
+            outcome.wait_ms,
+            outcome.read_ms,
+            self.url,
+            outcome.address,
+            outcome.status,
+            failure.kind if failure else "",
+            storable(failure.message) if failure else "",
+            storable(_kept(outcome)),
+            outcome.certificate_ends_at,
+        )
 
 
 def storable(text: str) -> str:
@@ -93,50 +144,32 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def record(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:
-    """Write attempts, health and hourly counts of some exchanges, in the caller's transaction."""
-    if not entries:
-        return
-    attempts = [_attempt_row(entry) for entry in entries]
-    rows.execute(connection, _attempts_insert(), _ATTEMPT_COLUMNS, attempts)
-    rows.execute(connection, _health_update(), _HEALTH_COLUMNS, _health_rows(entries))
-    if counts := _count_rows(entries):
-        rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
-    _stop_hopeless(connection, entries)
-
-
 def _kept(outcome: Outcome) -> str:
     answer = echoes.masked(outcome.body, outcome.secrets)
     return answer[:ANSWER_KEPT].decode("utf-8", "replace")
 
 
+def record(connection: BaseDatabaseWrapper, entries: Sequence[Entry]) -> None:
+    """Write attempts, health and hourly counts of some exchanges, in the caller's transaction."""
+    write(connection, [entry.row() for entry in entries])
+
+
+def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
+    """`record` of what are rows already."""
+    if not attempts:
+        return
+    columns = len(_ATTEMPT_COLUMNS)
+    rows.execute(
+        connection, _attempts_insert(), _ATTEMPT_COLUMNS, [row[:columns] for row in attempts]
+    )
+    rows.execute(connection, _health_update(), _HEALTH_COLUMNS, _health_rows(attempts))
+    if counts := _count_rows(attempts):
+        rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
+    _stop_hopeless(connection, {row.webhook_id for row in attempts if row.kind})
+
+
 def _table(model: Any) -> str:
     return str(model._meta.db_table)
-
-
-def _attempt_row(entry: Entry) -> tuple[Any, ...]:
-    outcome, failure = entry.outcome, entry.failure
-    return (
-        entry.webhook_id,
-        entry.delivery_id,
-        entry.exchange,
-        entry.request_id,
-        entry.number,
-        entry.requested_by,
-        outcome.started_at,
-        outcome.duration_ms,
-        outcome.dns_ms,
-        outcome.connect_ms,
-        outcome.tls_ms,
-        outcome.wait_ms,
-        outcome.read_ms,
-        entry.url,
-        outcome.address,
-        outcome.status,
-        failure.kind if failure else "",
-        storable(failure.message) if failure else "",
-        storable(_kept(outcome)),
-    )
 
 
 @cache
@@ -145,40 +178,40 @@ def _attempts_insert() -> str:
     return f"INSERT INTO {_table(Attempt)} ({names}) SELECT {names} FROM {{rows}}"
 
 
-def _health_rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
+def _health_rows(attempts: Sequence[Row]) -> list[tuple[Any, ...]]:
     """One row a webhook, sorted by id so that two writers never deadlock."""
-    by_webhook: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_webhook.setdefault(entry.webhook_id, []).append(entry)
+    by_webhook: dict[str, list[Row]] = {}
+    for row in attempts:
+        by_webhook.setdefault(row.webhook_id, []).append(row)
     return [_health_row(ident, by_webhook[ident]) for ident in sorted(by_webhook)]
 
 
-def _health_row(webhook_id: str, entries: list[Entry]) -> tuple[Any, ...]:
-    success_at: datetime | None = None
-    first_failure_at: datetime | None = None
-    failures = starts_anew = 0
-    last_error: Entry | None = None
+def _health_row(webhook_id: str, attempts: Sequence[Row]) -> tuple[Any, ...]:
+    last_success: Row | None = None
+    first_failure: Row | None = None
+    last_error: Row | None = None
+    failures = 0
     certificate_ends_at: datetime | None = None
-    for entry in entries:
-        certificate_ends_at = entry.outcome.certificate_ends_at or certificate_ends_at
-        if entry.failure is not None:
-            last_error = entry
-            if entry.exchange in COUNTING:
+    for row in attempts:
+        certificate_ends_at = row.certificate_ends_at or certificate_ends_at
+        if row.kind:
+            last_error = row
+            if row.exchange in COUNTING:
                 failures += 1
-                first_failure_at = first_failure_at or entry.ended_at
-        elif entry.exchange != Attempt.Exchange.VERIFICATION:
-            success_at = entry.ended_at
-            failures, first_failure_at, starts_anew = 0, None, 1
+                first_failure = first_failure or row
+        elif row.exchange != Attempt.Exchange.VERIFICATION:
+            last_success = row
+            failures, first_failure = 0, None
     return (
         webhook_id,
-        entries[-1].ended_at,
-        success_at,
+        attempts[-1].ended_at,
+        last_success.ended_at if last_success else None,
         last_error.ended_at if last_error else None,
-        storable(last_error.failure.message) if last_error and last_error.failure else "",
-        last_error.failure.kind if last_error and last_error.failure else "",
-        starts_anew,
+        last_error.message if last_error else "",
+        last_error.kind if last_error else "",
+        1 if last_success else 0,
         failures,
-        first_failure_at,
+        first_failure.ended_at if first_failure else None,
         certificate_ends_at,
     )
 
@@ -204,20 +237,23 @@ def _health_update() -> str:
         WHERE h.webhook_id = r.id"""
 
 
-def _count_rows(entries: list[Entry]) -> list[list[Any]]:
+def _count_rows(attempts: Sequence[Row]) -> list[list[Any]]:
     """One row a webhook and hour, sorted so that two writers never deadlock."""
     by_hour: dict[tuple[str, datetime], list[Any]] = {}
-    for entry in entries:
-        if entry.exchange not in COUNTING:
+    hour = next_hour = datetime.min.replace(tzinfo=UTC)
+    for attempt in attempts:
+        if attempt.exchange not in COUNTING:
             continue
-        outcome = entry.outcome
-        key = (entry.webhook_id, hour_of(outcome.started_at))
+        if not hour <= attempt.started_at < next_hour:
+            hour = hour_of(attempt.started_at)
+            next_hour = hour + timedelta(hours=1)
+        key = (attempt.webhook_id, hour)
         row = by_hour.get(key)
         if row is None:
             row = by_hour[key] = [*key, *_NO_COUNTS]
-        row[_DELIVERED if entry.failure is None else _FAILED] += 1
-        if outcome.status is not None:
-            row[_FIRST_LATENCY + bisect_left(_LATENCY_BOUNDS, outcome.duration_ms)] += 1
+        row[_FAILED if attempt.kind else _DELIVERED] += 1
+        if attempt.status is not None:
+            row[_FIRST_LATENCY + bisect_left(_LATENCY_BOUNDS, attempt.duration_ms)] += 1
     return [by_hour[key] for key in sorted(by_hour)]
 
 
@@ -232,9 +268,8 @@ def _counts_upsert() -> str:
         ON CONFLICT (webhook_id, hour) DO UPDATE SET {sums}"""
 
 
-def _stop_hopeless(connection: BaseDatabaseWrapper, entries: list[Entry]) -> None:
+def _stop_hopeless(connection: BaseDatabaseWrapper, failed: set[str]) -> None:
     """A webhook with nothing but failure for 5 days is stopped: `failing`."""
-    failed = {entry.webhook_id for entry in entries if entry.failure is not None}
     if not failed:
         return
     Webhook.objects.using(connection.alias).filter(

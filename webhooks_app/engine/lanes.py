@@ -31,6 +31,7 @@ class Lane:
     in_flight: int = 0
     held: bool = False
     place: Place | None = None  # read up to
+    rereads: bool = False  # from an earlier place: what is known already comes again
     buffer: deque[Claimed] = field(default_factory=deque)
     known: set[str] = field(default_factory=set)  # buffered, in flight or not yet recorded
     ready: bool = False  # stands in the order
@@ -95,7 +96,7 @@ class Lanes:
         lane.known.difference_update(row.id for row in lane.buffer)
         self.buffered -= len(lane.buffer)
         lane.buffer.clear()
-        lane.place = None
+        lane.place, lane.rereads = None, True
         self._more[lane.webhook_id] = lane
 
     def _drop(self, lane: Lane) -> None:
@@ -124,9 +125,9 @@ class Lanes:
             elif lane.held:
                 continue
             if back_to is None:
-                lane.place = None
+                lane.place, lane.rereads = None, True
             elif lane.place is not None and lane.place[0] > back_to:
-                lane.place = (back_to, "")
+                lane.place, lane.rereads = (back_to, ""), True
             self._more[webhook_id] = lane
 
     def wants(self, now: float, most: int) -> list[Want]:
@@ -139,8 +140,8 @@ class Lanes:
             # Half-empty buffers are worth a question, nearly full ones are not.
             if room * 2 < lane.cap:
                 continue
-            # Reading again from an earlier place meets what is known already.
-            wants.append(Want(lane.webhook_id, room + len(lane.known), lane.place, lane.version))
+            more = room + len(lane.known) if lane.rereads else room
+            wants.append(Want(lane.webhook_id, more, lane.place, lane.version))
             del self._more[lane.webhook_id]
             self._more[lane.webhook_id] = lane  # the others come first next time
             most -= room
@@ -155,6 +156,10 @@ class Lanes:
             for lane in self._more.values()
         )
 
+    def starves(self, lane: Lane) -> bool:
+        """Whether nothing is left to send of what the database may hold more of."""
+        return not lane.buffer and lane.webhook_id in self._more
+
     def fill(self, want: Want, claimed: Sequence[Claimed]) -> None:
         """Put what a claim found into its lane."""
         lane = self._lanes.get(want.webhook_id)
@@ -162,6 +167,8 @@ class Lanes:
             return
         room = lane.room
         all_read = len(claimed) < want.room
+        # Past what is known there is nothing known.
+        lane.rereads = bool(claimed) and claimed[-1].id in lane.known
         for row in claimed:
             if row.id not in lane.known:
                 if room == 0:
@@ -187,7 +194,7 @@ class Lanes:
     def free(self, webhook_id: str) -> None:
         """The webhook may be called again; it begins gently."""
         if lane := self._held.pop(webhook_id, None):
-            lane.held, lane.place, lane.cap = False, None, 1
+            lane.held, lane.place, lane.rereads, lane.cap = False, None, True, 1
             self._more[webhook_id] = lane
 
     def close_breaker(self, webhook_id: str) -> None:

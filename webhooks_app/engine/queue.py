@@ -21,7 +21,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -265,14 +266,13 @@ class Claimed:
     version: int  # of the webhook
 
 
-@dataclass(slots=True)
-class Finished:
-    """What becomes of a delivery after an attempt."""
+class Finished(NamedTuple):
+    """What becomes of a delivery after an attempt: plain values, as `history.Row`."""
 
-    entry: history.Entry
+    attempt: history.Row
     tries: int  # before this attempt
     state: str
-    due_at: datetime
+    due_at: datetime | None  # None: as it was
     finished_at: datetime | None
     gone: bool = False  # the receiver answered 410
 
@@ -414,14 +414,14 @@ _FINISH_COLUMNS = (
 def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Sequence[Finished]:
     """Without those whose attempt is there already: the connection broke in a COMMIT, and nobody
     told whether it came through."""
-    ids = [item.entry.request_id for item in batch]
-    started = [item.entry.outcome.started_at for item in batch]
+    ids = [item.attempt.request_id for item in batch]
+    started = [item.attempt.started_at for item in batch]
     there = set(
         Attempt.objects.using(connection.alias)
         .filter(delivery__in=ids, started_at__gte=min(started), started_at__lte=max(started))
         .values_list("delivery_id", "started_at")
     )
-    return [i for i in batch if (i.entry.request_id, i.entry.outcome.started_at) not in there]
+    return [i for i in batch if (i.attempt.request_id, i.attempt.started_at) not in there]
 
 
 def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
@@ -434,29 +434,29 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
     # from an empty queue PostgreSQL would else walk the whole due index for each batch.
     sql = f"""
         UPDATE {_D} AS d SET
-          state = r.state, due_at = r.due_at, tries = r.tries + 1,
+          state = r.state, due_at = COALESCE(r.due_at, d.due_at), tries = r.tries + 1,
           finished_at = r.finished_at, last_status = r.last_status,
           last_error = r.last_error, requested_by = ''
         FROM {{rows}}
         WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
-    values = [_finish_row(item) for item in sorted(batch, key=lambda item: item.entry.request_id)]
+    values = sorted(map(_finish_row, batch), key=itemgetter(0))
     with transaction.atomic(using=connection.alias):
         rows.execute(connection, sql, _FINISH_COLUMNS, values)
-        history.record(connection, [item.entry for item in batch])
-        for webhook_id in {item.entry.webhook_id for item in batch if item.gone}:
+        history.write(connection, [item.attempt for item in batch])
+        for webhook_id in {item.attempt.webhook_id for item in batch if item.gone}:
             stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
 
 
 def _finish_row(item: Finished) -> tuple[Any, ...]:
-    failure = item.entry.failure
+    attempt = item.attempt
     return (
-        item.entry.request_id,
+        attempt.request_id,
         item.tries,
         item.state,
         item.due_at,
         item.finished_at,
-        item.entry.outcome.status,
-        history.storable(failure.message) if failure else "",
+        attempt.status,
+        attempt.message,
     )
 
 

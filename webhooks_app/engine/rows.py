@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 Column = tuple[str, str]  # name, PostgreSQL type
 
 # SQLite: few sizes of statements, so that each is prepared once and found again.
-_SIZES = (100, 25, 5, 1)
+_SIZES = (500, 100, 25, 5, 1)
 
 
 def execute(
@@ -61,9 +61,10 @@ def _flat(columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]) -> list[An
     values = list(chain.from_iterable(rows))
     for place, (_, kind) in enumerate(columns):
         if kind == "timestamptz":
-            for number in range(place, len(values), len(columns)):
-                if values[number] is not None:
-                    values[number] = moment_text(values[number])
+            every = slice(place, None, len(columns))
+            values[every] = [
+                None if value is None else moment_text(value) for value in values[every]
+            ]
     return values
 
 

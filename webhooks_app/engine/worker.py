@@ -2,7 +2,7 @@
 
 desk.turn (thread)  ──claimed──▶  lanes  ──next──▶  sender  ──outcome──▶  verdict
       ▲                                                                      │
-      └────────────────────────── finished, in batches ◀─────────────────────┘
+      └─ may be forgotten ◀──  ledger.write (thread)  ◀── finished, in batches
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
@@ -22,17 +23,21 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from .. import conf
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
+from ..rules import failures
 from . import calls, history, message, notices, ownership, queue, upkeep
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
+from .ledger import Breaker, Ledger, LedgerProcess
 from .loop import new_event_loop
 from .queue import Claimed, Finished
 from .sender import Outcome, Sender
 
 log = logging.getLogger("webhooks")
 
-BATCH_MOST = 400  # outcomes that are written at once,
-BATCH_AGE = 0.015  # or after these seconds at the latest
+BATCH_MOST = 1000  # outcomes that are written at once,
+BATCH_AGE = 0.03  # or after these seconds at the latest
+BUFFER_LOW = 1000  # claimed deliveries that wait in memory; below it more are claimed
+UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is sent
 # Seconds without the database after which nothing more is sent: well before the server ends the
 # session, and with it the locks.
 SILENCE_MOST = ownership.IDLE_MOST / 2
@@ -50,31 +55,30 @@ def verdict(
     row: Claimed, lane_url: str, outcome: Outcome, now: datetime, jitter: float
 ) -> Finished:
     """What becomes of a delivery after an attempt. `jitter` is a factor around 1."""
+    failure = outcome.failure
     entry = history.Entry(
         webhook_id=row.webhook_id,
-        exchange=Attempt.Exchange.DELIVERY,
+        exchange=Attempt.Exchange.DELIVERY.value,
         request_id=row.id,
         url=lane_url,
         outcome=outcome,
-        failure=outcome.failure,
+        failure=failure,
         delivery_id=row.id,
         number=row.tries + 1,
         requested_by=row.requested_by,
     )
-    finished = Finished(entry, row.tries, Delivery.State.DELIVERED, now, now)
-    if outcome.failure is None:
-        return finished
+    attempt = entry.row()
+    if failure is None:
+        return Finished(attempt, row.tries, Delivery.State.DELIVERED.value, None, now)
     delays = schedule_delays(row.retry_schedule)
-    finished.gone = outcome.failure.kind == "gone"
-    if finished.gone or row.tries >= len(delays):
-        finished.state = Delivery.State.FAILED
-        return finished
+    gone = failure.kind == "gone"
+    if gone or row.tries >= len(delays):
+        return Finished(attempt, row.tries, Delivery.State.FAILED.value, None, now, gone)
     wait = delays[row.tries] * jitter
     if outcome.status in (429, 503) and outcome.retry_after is not None:
         wait = max(wait, outcome.retry_after)
-    finished.state, finished.finished_at = Delivery.State.PENDING, None
-    finished.due_at = now + timedelta(seconds=wait)
-    return finished
+    due_at = now + timedelta(seconds=wait)
+    return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
 
 
 class Worker:
@@ -88,20 +92,27 @@ class Worker:
         concurrency: int,
         until_empty: bool = False,
         once: bool = False,
+        ledger: LedgerProcess | None = None,
     ) -> None:
         self._alias = alias
         self._sender = sender
         self._concurrency = concurrency
         self._until_empty = until_empty or once
+        self._loop = asyncio.get_running_loop()
         self._once = once
         self._lanes = Lanes()
-        self._database = ThreadPoolExecutor(1, thread_name_prefix="webhooks-database")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="webhooks-desk")
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="webhooks-ledger")
         self._desk: Desk | None = None
+        self._ledger: Ledger | LedgerProcess | None = ledger
         self._results: list[Finished] = []
-        self._oldest_result = 0.0
-        self._finish_again = False
+        self._being_written: list[Finished] = []
+        self._written: list[Finished] = []  # known until the next read has begun
+        self._in_doubt = False  # some of the results may have been written
+        self._write_due = asyncio.Event()
+        self._breakers: dict[str, Breaker] = {}  # changed, not yet written
+        self._breakers_written: set[str] = set()  # since the last read began
         self._ownership_due = 0.0
-        self._breakers: list[tuple[str, float, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[str] = set()
         self._wake = asyncio.Event()
@@ -123,6 +134,7 @@ class Worker:
             asyncio.create_task(notices.listen(self._alias, self._announced)),
             asyncio.create_task(upkeep.run(self._alias)),
         ]
+        writing = asyncio.create_task(self._write_out())
         try:
             await self._turns(on_start)
             await self._land()
@@ -130,11 +142,16 @@ class Worker:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
             await self._sender.close()
             if self._desk is not None:
-                await self._in_database(self._desk.leave)
-            await self._in_database(connections.close_all)
-            self._database.shutdown()
+                await self._read(self._desk.leave)
+            if self._ledger is not None:
+                await self._write(self._ledger.close)
+            for thread in (self._reading, self._writing):
+                await self._loop.run_in_executor(thread, connections.close_all)
+                thread.shutdown()
         return self.sent
 
     def _announced(self) -> None:
@@ -142,9 +159,20 @@ class Worker:
         self._look_until = time.monotonic() + 2 * queue.ANNOUNCE_APART
         self._wake.set()
 
-    async def _in_database(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._database, work, *arguments)
+    async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(self._reading, work, *arguments)
+
+    async def _write(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(self._writing, work, *arguments)
+
+    async def _patiently(self, answer: Any, hang_up: Callable[[], None]) -> Any:
+        """What the database answers. Past TURN_MOST its connection is broken."""
+        answer = asyncio.ensure_future(answer)
+        done, _ = await asyncio.wait([answer], timeout=TURN_MOST)
+        if not done:
+            log.warning("no answer from the database for %d s, connecting anew", TURN_MOST)
+            hang_up()
+        return await answer
 
     # --- turns with the desk ------------------------------------------------------------------
 
@@ -159,13 +187,14 @@ class Worker:
             asked = time.monotonic()
             try:
                 if self._desk is None:
-                    self._desk = await self._in_database(self._open_desk)
-                answer = await self._ask(self._desk, turn)
+                    self._desk = await self._read(self._open_desk)
+                desk = self._desk
+                answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
             except (OperationalError, InterfaceError) as error:
-                self._take_back(turn)
+                self._ownership_due = 0.0
                 log.warning("the database is away (%s), trying again", type(error).__name__)
                 if self._desk is not None:
-                    await self._in_database(self._desk.reset)
+                    await self._read(self._desk.reset)
                 self._lanes.own(frozenset())
                 await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
                 backoff = min(2 * backoff, BACKOFF[1])
@@ -173,7 +202,7 @@ class Worker:
             backoff = BACKOFF[0]
             # The beginning of the turn: after it the process may have been frozen for a while.
             self._database_seen = asked
-            self._apply(turn, answer)
+            self._apply(answer)
             if on_start is not None and answer.owned:
                 on_start()
                 on_start = None
@@ -187,53 +216,26 @@ class Worker:
                         return
             await self._rest()
 
-    async def _ask(self, desk: Desk, turn: Turn) -> Answer:
-        answer = asyncio.ensure_future(self._in_database(desk.turn, turn))
-        done, _ = await asyncio.wait([answer], timeout=TURN_MOST)
-        if not done:
-            log.warning("no answer from the database for %d s, connecting anew", TURN_MOST)
-            desk.hang_up()
-        return await answer
-
     def _turn(self) -> Turn:
         now = time.monotonic()
-        turn = Turn(
-            look=now < self._look_until,
-            in_flight=self.in_flight,
-            sent=self.sent,
-            finish_again=self._finish_again,
-        )
-        old_enough = now - self._oldest_result >= BATCH_AGE
-        if self._results and (old_enough or len(self._results) >= BATCH_MOST or not self.in_flight):
-            turn.finished, self._results = self._results, []
-        if self._lanes.buffered < self._concurrency:
-            turn.wants = self._lanes.wants(now, CLAIM_MOST)
-        turn.breakers, self._breakers = self._breakers, []
+        lanes = self._lanes
+        # Not before this read begins: one under way while they were written still saw them due.
+        for item in self._written:
+            lanes.recorded(item.attempt.webhook_id, item.attempt.request_id)
+        self._written.clear()
+        self._breakers_written.clear()
+        turn = Turn(look=now < self._look_until, in_flight=self.in_flight, sent=self.sent)
+        if lanes.buffered < BUFFER_LOW:
+            turn.wants = lanes.wants(now, CLAIM_MOST)
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
-            turn.busy = self._lanes.busy()
-            turn.held, turn.open_breakers = self._lanes.held, self._lanes.open
+            turn.busy = lanes.busy()
+            turn.held = lanes.held
+            turn.open_breakers = [ident for ident in lanes.open if ident not in self._breakers]
         return turn
 
-    def _take_back(self, turn: Turn) -> None:
-        """What was not written must be written later: receivers have answered it already."""
-        if turn.is_finished:
-            self._recorded(turn)
-        else:
-            self._results = [*turn.finished, *self._results]
-            self._finish_again = True
-        self._breakers = [*turn.breakers, *self._breakers]
-        self._ownership_due = 0.0
-
-    def _recorded(self, turn: Turn) -> None:
-        if turn.finished:
-            self._finish_again = False
-        for item in turn.finished:
-            self._lanes.recorded(item.entry.webhook_id, item.entry.request_id)
-
-    def _apply(self, turn: Turn, answer: Answer) -> None:
+    def _apply(self, answer: Answer) -> None:
         lanes = self._lanes
-        self._recorded(turn)
         lanes.own(answer.owned)
         for webhook_id, loaded in answer.loaded.items():
             if lane := lanes.get(webhook_id):
@@ -249,7 +251,7 @@ class Worker:
         for webhook_id in answer.freed:
             lanes.free(webhook_id)
         for webhook_id in answer.closed:
-            if not any(webhook_id == waiting[0] for waiting in self._breakers):
+            if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
         # After the fills: a row that was found behind a place must be read by the next claim.
         lanes.mark(answer.marked, None if answer.scanned else answer.back_to)
@@ -271,62 +273,121 @@ class Worker:
         lane.head, lane.failure = loaded.head, loaded.failure
 
     def _is_busy(self, answer: Answer) -> bool:
-        return bool(self._tasks or self._results or self._lanes.buffered or answer.claimed_anything)
+        unwritten = self._results or self._being_written or self._written
+        return bool(self._tasks or unwritten or self._lanes.buffered or answer.claimed_anything)
 
     async def _rest(self) -> None:
-        """Until there is something to do: results of age, room to fill, an announcement."""
+        """Until there is something to do: room to fill, an announcement."""
         now = time.monotonic()
-        wait = 0.02
-        if self._results:
-            wait = min(wait, max(0.0, self._oldest_result + BATCH_AGE - now))
-            if len(self._results) >= BATCH_MOST:
-                wait = 0.0
-        if self._hungry(now):
-            wait = 0.0
-        elif now < self._look_until:
-            wait = min(wait, 0.002)
-        self._wake.clear()
-        if wait > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-        else:
+        if self._lanes.buffered < BUFFER_LOW and self._lanes.hungry(now):
             await asyncio.sleep(0)
+            return
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.002 if now < self._look_until else 0.02):
+                await self._wake.wait()
 
-    def _hungry(self, now: float) -> bool:
-        return self._lanes.buffered * 2 < self._concurrency and self._lanes.hungry(now)
+    # --- the ledger ---------------------------------------------------------------------------
+
+    @property
+    def _unwritten(self) -> int:
+        return len(self._results) + len(self._being_written)
+
+    async def _write_out(self) -> None:
+        """Outcomes and breakers are written, in batches cut by size and time, until cancelled."""
+        backoff = BACKOFF[0]
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BATCH_AGE):
+                    await self._write_due.wait()
+            self._write_due.clear()
+            if not (self._results or self._breakers):
+                continue
+            self._being_written = self._results[:BATCH_MOST]
+            del self._results[:BATCH_MOST]
+            if self._results:
+                self._write_due.set()
+            breakers = dict(self._breakers)
+            try:
+                ledger = self._ledger
+                if ledger is None or ledger.has_ended:
+                    ledger = self._ledger = await self._write(Ledger, self._alias)
+                writing = partial(ledger.write, in_doubt=self._in_doubt)
+                written = self._write(writing, self._being_written, list(breakers.values()))
+                await self._patiently(written, ledger.hang_up)
+            except Exception as error:
+                # Receivers have answered these already: they are written later, whatever it is.
+                self._results = [*self._being_written, *self._results]
+                self._being_written = []
+                self._in_doubt = True  # a COMMIT may have come through without its answer
+                log.warning(
+                    "outcomes cannot be written (%s), trying again",
+                    type(error).__name__,
+                    exc_info=not isinstance(error, (OperationalError, InterfaceError)),
+                )
+                if self._ledger is not None:
+                    await self._write(self._ledger.reset)
+                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
+                backoff = min(2 * backoff, BACKOFF[1])
+                continue
+            backoff = BACKOFF[0]
+            self._in_doubt = False
+            self._written += self._being_written
+            self._being_written = []
+            for webhook_id, breaker in breakers.items():
+                if self._breakers[webhook_id] is breaker:
+                    del self._breakers[webhook_id]
+                self._breakers_written.add(webhook_id)
+            self._dispatch()
 
     # --- exchanges ----------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        now = time.monotonic()
-        if self._stopping or now - self._database_seen > SILENCE_MOST:
-            return
         while self.in_flight < self._concurrency:
-            taken = self._lanes.take(now)
+            taken = self._next()
             if taken is None:
                 return
             self.in_flight += 1
-            self._start(self._deliver(*taken))
+            self._start(self._send_on(*taken))
+
+    def _next(self) -> tuple[Lane, Claimed] | None:
+        now = time.monotonic()
+        silent = now - self._database_seen > SILENCE_MOST
+        if self._stopping or silent or self._unwritten > UNWRITTEN_MOST:
+            return None
+        return self._lanes.take(now)
 
     def _start(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, lane: Lane, row: Claimed) -> None:
-        if lane.head is None:
-            outcome = Outcome(started_at=self._now(), failure=lane.failure)
-        else:
-            started = self._now()
-            now = started.timestamp()
-            request = message.post(lane.head, request_id=row.id, now=now, body=row.body)
-            outcome = await self._sender.send(request, timeout=lane.timeout)
-            outcome.started_at = started
-            self.sent += 1
+    async def _send_on(self, lane: Lane, row: Claimed) -> None:
+        """Exchanges, one after the other, while there is something to send."""
+        taken: tuple[Lane, Claimed] | None = (lane, row)
+        while taken is not None:
+            lane, row = taken
+            try:
+                outcome = await self._deliver(lane, row)
+            except Exception:
+                log.exception("delivery %s could not be sent", row.id)
+                outcome = Outcome(started_at=self._now(), failure=failures.internal())
+            self._land_one(lane, row, outcome)
+            taken = self._next()
         self.in_flight -= 1
-        self._land_one(lane, row, outcome)
-        self._dispatch()
+        if not self.in_flight:
+            self._write_due.set()
+
+    async def _deliver(self, lane: Lane, row: Claimed) -> Outcome:
+        started = self._now()
+        if lane.head is None:
+            return Outcome(started_at=started, failure=lane.failure)
+        now = started.timestamp()
+        request = message.post(lane.head, request_id=row.id, now=now, body=row.body)
+        outcome = await self._sender.send(request, timeout=lane.timeout)
+        outcome.started_at = started
+        self.sent += 1
+        return outcome
 
     def _land_one(self, lane: Lane, row: Claimed, outcome: Outcome) -> None:
         now = time.monotonic()
@@ -337,14 +398,15 @@ class Worker:
         away = failure is not None and failure.kind not in _ANSWERED
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
-            self._breakers.append((lane.webhook_id, lane.open_until - now, lane.trips))
+            until = self._now() + timedelta(seconds=lane.open_until - now)
+            self._breakers[lane.webhook_id] = (lane.webhook_id, until, lane.trips)
         elif event == "closed":
-            self._breakers.append((lane.webhook_id, 0.0, 0))
-        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-        if not self._results:
-            self._oldest_result = now
+            self._breakers[lane.webhook_id] = (lane.webhook_id, None, 0)
+        jitter = random.uniform(1 - JITTER, 1 + JITTER) if failure else 1.0  # noqa: S311
         self._results.append(verdict(row, lane.url, outcome, self._now(), jitter))
-        if len(self._results) >= BATCH_MOST or self._lanes.buffered == 0:
+        if len(self._results) >= BATCH_MOST:
+            self._write_due.set()
+        if self._lanes.starves(lane):
             self._wake.set()
 
     def _now(self) -> datetime:
@@ -357,14 +419,13 @@ class Worker:
             self._start(self._verification(call))
 
     async def _verification(self, call: calls.Verification) -> None:
-        assert self._desk is not None
         try:
-            prepared = await self._in_database(self._desk.prepare, call)
+            prepared = await self._read(calls.prepare, call)
             if not isinstance(prepared, Outcome):
                 timeout = call.webhook.exchange_timeout
                 prepared = await self._sender.send(prepared, timeout=timeout)
                 self.sent += 1
-            await self._in_database(self._desk.conclude, call, prepared)
+            await self._read(calls.finish, call, prepared)
             self._wake.set()
         except calls.OurFault:
             await asyncio.sleep(FAULT_PAUSE)
@@ -377,30 +438,23 @@ class Worker:
         """What flies is finished within its own timeout and written; slots of which nothing flies
         are given away meanwhile."""
         until = time.monotonic() + LANDING_MOST
-        tries = 5
-        while self._desk is not None and (self._tasks or self._results):
-            turn = Turn(
-                finished=self._results,
-                finish_again=self._finish_again,
-                leaving=True,
-                busy=self._lanes.busy(),
-            )
-            self._results = []
+        failed = 0
+        while self._desk is not None and (self._tasks or self._unwritten or self._written):
+            turn = self._turn()
+            turn.wants = ()
+            turn.leaving, turn.busy = True, self._lanes.busy()
             try:
-                await self._ask(self._desk, turn)
+                await self._patiently(self._read(self._desk.turn, turn), self._desk.hang_up)
             except (OperationalError, InterfaceError):
-                self._take_back(turn)
-                await self._in_database(self._desk.reset)
-                tries -= not self._tasks
+                await self._read(self._desk.reset)
+                failed += not self._tasks
                 await asyncio.sleep(0.5)
-            else:
-                self._recorded(turn)
-            if not tries or time.monotonic() > until:
+            if failed == 5 or time.monotonic() > until:
                 break
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=0.05)
-        if self._results:
-            log.error("%d outcomes could not be written and are sent again", len(self._results))
+            self._write_due.set()
+            await asyncio.sleep(0.02)
+        if self._unwritten:
+            log.error("%d outcomes could not be written and are sent again", self._unwritten)
 
 
 def run(
@@ -410,22 +464,27 @@ def run(
     concurrency: int | None = None,
     on_start: Callable[[], None] | None = None,
     sender: Sender | None = None,
+    forks: bool = False,
 ) -> int:
     """Run a worker in this thread; returns the number of exchanges made.
 
     Stops gracefully on SIGTERM and SIGINT when called in the main thread. `until_empty`: returns
     when nothing is due any more; `once`: the same, without waiting for what becomes due meanwhile.
-    `on_start` is called once, when the worker owns webhooks.
+    `on_start` is called once, when the worker owns webhooks. `forks`: outcomes are written by a
+    process of their own, for a program that does nothing else; closes its database connections.
     """
+    alias = router.db_for_write(Delivery)
+    ledger = LedgerProcess.start(alias) if forks else None
     loop = new_event_loop()
 
     async def main() -> int:
         worker = Worker(
-            alias=router.db_for_write(Delivery),
+            alias=alias,
             sender=sender or Sender(),
             concurrency=concurrency or conf.concurrency(),
             until_empty=until_empty,
             once=once,
+            ledger=ledger,
         )
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,5 +1,6 @@
 """The verb `deliver`: the worker, or several of them under a supervisor."""
 
+import gc
 import os
 from argparse import ArgumentTypeError
 from typing import Any
@@ -64,6 +65,10 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
 
     from webhooks_app.engine import worker
 
+    # The collector need not walk through all of Django again and again.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
     def started(*details: Any) -> None:
         console.line(f"worker {os.getpid()}: ready")
 
@@ -72,6 +77,7 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
         until_empty=options["until_empty"],
         concurrency=options["concurrency"],
         on_start=started,
+        forks=True,
     )
     console.line(f"worker {os.getpid()}: stopped after {count(made, 'exchange')}")
     return 0

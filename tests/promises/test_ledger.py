@@ -1,0 +1,40 @@
+"""Outcomes are written by a process beside the one that sends: either may die alone."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.promises.crew import until
+from tests.promises.sink import Sink
+
+pytestmark = pytest.mark.slow
+
+
+def children_of(pid):
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def test_a_killed_writer_costs_nothing_and_a_killed_sender_leaves_none_behind(crew):
+    with Sink(delay=0.01) as sink:
+        webhooks = crew.webhooks(10, sink)
+        worker = crew.worker()
+        [writer] = children_of(worker.pid)
+        crew.deliver(webhooks, 200)
+        until(lambda: len(sink.by_ident()) > 200, 30, "a beginning")
+        os.kill(writer, signal.SIGKILL)
+        crew.drained()
+        assert len(sink.by_ident()) == 2000
+        assert sink.duplicates() == 0
+        assert crew.recorded_twice() == 0
+        assert worker.poll() is None
+
+        other = crew.worker()
+        [writer] = children_of(other.pid)
+        other.kill()
+        until(lambda: not Path(f"/proc/{writer}").exists(), 10, "the end of the writer")

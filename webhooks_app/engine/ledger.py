@@ -1,0 +1,153 @@
+"""The writing side of a worker: what became of its deliveries, in batches, on a connection of its
+own, so that a claim never waits for a COMMIT.
+
+In a process of its own where that is possible: sending and writing each fill one CPU, and Python
+lets only one thread of a process run. Elsewhere in a thread. Between two calls nothing is open.
+Whatever fails with a database error has written nothing, or is recognised as written when it is
+tried again.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn, Self
+
+from django.db import DataError, IntegrityError, OperationalError, connections
+
+from ..models import WebhookHealth
+from . import queue
+from .desk import hang_up, own_connection
+
+log = logging.getLogger("webhooks")
+
+Breaker = tuple[str, datetime | None, int]  # webhook, open until (None: closed), trips
+
+
+class Ledger:
+    """Writes in this process; all of it but `hang_up` in one thread."""
+
+    has_ended = False
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._connection = own_connection(alias)
+
+    def write(
+        self, batch: Sequence[queue.Finished], breakers: Sequence[Breaker], *, in_doubt: bool
+    ) -> None:
+        """One transaction for the batch. `in_doubt`: some of it may have been written before.
+
+        Raises DatabaseError when the database is away.
+        """
+        if in_doubt and batch:
+            batch = queue.unrecorded(self._connection, batch)
+        if batch:
+            self._finish(batch)
+        for webhook_id, until, trips in breakers:
+            WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(
+                breaker_until=until, breaker_trips=trips
+            )
+
+    def _finish(self, batch: Sequence[queue.Finished]) -> None:
+        try:
+            queue.finish(self._connection, batch)
+        except (IntegrityError, DataError):
+            # One row that cannot be written (its webhook was removed) must not stop the others.
+            for item in batch:
+                try:
+                    queue.finish(self._connection, [item])
+                except (IntegrityError, DataError) as error:
+                    log.error("attempt of %s is not recorded: %s", item.attempt.request_id, error)
+
+    def reset(self) -> None:
+        """The database went away: drop the connection."""
+        connections[self._alias].close()
+
+    def hang_up(self) -> None:
+        """Break the connection under a call that never ends. Called from another thread."""
+        hang_up(self._connection)
+
+    def close(self) -> None:
+        connections[self._alias].close()
+
+
+class LedgerProcess:
+    """Has a Ledger in a child process. The child ends when this process does, however it ends,
+    and writes what it was given before."""
+
+    def __init__(self, pid: int, pipe: "Connection[Any, Any]") -> None:
+        self._pid = pid
+        self._pipe = pipe
+        self.has_ended = False
+
+    @classmethod
+    def start(cls, alias: str) -> "Self | None":
+        """None where a process cannot be forked safely: beside other threads, or at all."""
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                return None
+            # A session shared with a child would end with it.
+            connection.close()
+            if hasattr(connection, "close_pool"):
+                connection.close_pool()
+        if threading.active_count() > 1 or not hasattr(os, "fork"):
+            return None
+        ours, theirs = Pipe()
+        pid = os.fork()
+        if not pid:
+            ours.close()
+            _serve(alias, theirs)
+        theirs.close()
+        return cls(pid, ours)
+
+    def write(
+        self, batch: Sequence[queue.Finished], breakers: Sequence[Breaker], *, in_doubt: bool
+    ) -> None:
+        """As Ledger.write. Raises OperationalError, also when the child has ended."""
+        try:
+            self._pipe.send((batch, breakers, in_doubt))
+            fault = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self.has_ended = True
+            raise OperationalError("the process that writes has ended") from error
+        if fault is not None:
+            raise OperationalError(str(fault))
+
+    def reset(self) -> None:
+        """The child has dropped its connection already."""
+
+    def hang_up(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self._pipe.close()
+        os.waitpid(self._pid, 0)
+
+
+def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
+    # A signal to the whole group (Ctrl-C) stops the worker, which still has things to write.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ledger = Ledger(alias)
+    while True:
+        try:
+            batch, breakers, in_doubt = pipe.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        fault = None
+        try:
+            ledger.write(batch, breakers, in_doubt=in_doubt)
+        except Exception as error:
+            fault = f"{type(error).__name__}: {error}"
+            if not isinstance(error, OperationalError):
+                log.exception("outcomes cannot be written")
+            ledger.reset()
+        try:
+            pipe.send(fault)
+        except OSError:
+            os._exit(0)
