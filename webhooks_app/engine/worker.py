@@ -42,6 +42,8 @@ UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is 
 # session, and with it the locks.
 SILENCE_MOST = ownership.IDLE_MOST / 2
 TURN_MOST = 30.0  # seconds for one turn; then its connection is broken and made again
+SLOW_AFTER = 0.2  # seconds after which a call gives its place to others,
+SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slow
 LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
 OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
@@ -113,6 +115,8 @@ class Worker:
         self._breakers: dict[str, Breaker] = {}  # changed, not yet written
         self._breakers_written: set[str] = set()  # since the last read began
         self._ownership_due = 0.0
+        self._flying: dict[str, float] = {}  # ids and since when, in that order; those with a place
+        self._slow: set[str] = set()  # gave their place away
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[str] = set()
         self._wake = asyncio.Event()
@@ -120,8 +124,11 @@ class Worker:
         self._look_until = 0.0
         self._database_seen = time.monotonic()
         self._clock_offset = timedelta(0)
-        self.in_flight = 0
         self.sent = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flying) + len(self._slow)
 
     def stop(self) -> None:
         """Claim no more, finish what flies, give the slots away."""
@@ -343,12 +350,22 @@ class Worker:
     # --- exchanges ----------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        while self.in_flight < self._concurrency:
+        self._make_room(time.monotonic())
+        while len(self._flying) < self._concurrency:
             taken = self._next()
             if taken is None:
                 return
-            self.in_flight += 1
+            self._flying[taken[1].id] = time.monotonic()
             self._start(self._send_on(*taken))
+
+    def _make_room(self, now: float) -> None:
+        """A few receivers that hang must not hold all places: their calls go on without one."""
+        while self._flying and len(self._slow) < SLOW_TIMES * self._concurrency:
+            oldest = next(iter(self._flying))
+            if now - self._flying[oldest] < SLOW_AFTER:
+                return
+            del self._flying[oldest]
+            self._slow.add(oldest)
 
     def _next(self) -> tuple[Lane, Claimed] | None:
         now = time.monotonic()
@@ -373,8 +390,12 @@ class Worker:
                 log.exception("delivery %s could not be sent", row.id)
                 outcome = Outcome(started_at=self._now(), failure=failures.internal())
             self._land_one(lane, row, outcome)
-            taken = self._next()
-        self.in_flight -= 1
+            taken = None
+            if self._flying.pop(row.id, None) is None:
+                self._slow.discard(row.id)
+                self._dispatch()
+            elif taken := self._next():
+                self._flying[taken[1].id] = time.monotonic()
         if not self.in_flight:
             self._write_due.set()
 
