@@ -52,26 +52,18 @@ JITTER = 0.2  # ± of each delay of the retry schedule
 # Failures that say something about the webhook's owner and not that the receiver is away.
 _ANSWERED = {"http_400", "http_401", "http_404", "gone", "rate", "redirect", "http_other"}
 
+_DELIVERY, _DELIVERED = Attempt.Exchange.DELIVERY.value, Delivery.State.DELIVERED.value
+
 
 def verdict(
     row: Claimed, lane_url: str, outcome: Outcome, now: datetime, jitter: float
 ) -> Finished:
     """What becomes of a delivery after an attempt. `jitter` is a factor around 1."""
     failure = outcome.failure
-    entry = history.Entry(
-        webhook_id=row.webhook_id,
-        exchange=Attempt.Exchange.DELIVERY.value,
-        request_id=row.id,
-        url=lane_url,
-        outcome=outcome,
-        failure=failure,
-        delivery_id=row.id,
-        number=row.tries + 1,
-        requested_by=row.requested_by,
-    )
-    attempt = entry.row()
+    begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by)
+    attempt = history.row(outcome, failure, lane_url, *begin)
     if failure is None:
-        return Finished(attempt, row.tries, Delivery.State.DELIVERED.value, None, now)
+        return Finished(attempt, row.tries, _DELIVERED, None, now)
     delays = schedule_delays(row.retry_schedule)
     gone = failure.kind == "gone"
     if gone or row.tries >= len(delays):
@@ -424,7 +416,8 @@ class Worker:
         elif event == "closed":
             self._breakers[lane.webhook_id] = (lane.webhook_id, None, 0)
         jitter = random.uniform(1 - JITTER, 1 + JITTER) if failure else 1.0  # noqa: S311
-        self._results.append(verdict(row, lane.url, outcome, self._now(), jitter))
+        ended = outcome.started_at + timedelta(milliseconds=outcome.duration_ms)
+        self._results.append(verdict(row, lane.url, outcome, ended, jitter))
         if len(self._results) >= BATCH_MOST:
             self._write_due.set()
         if self._lanes.starves(lane):
