@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +35,7 @@ HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 CLAIM_MOST = 1000  # rows of one claim
+FOUND_MOST = 100  # webhooks that are claimed for in the turn that finds them
 CHECKPOINT_PAGES = 8000  # of SQLite's log: 32 MB
 CACHE_KIB = 16_384  # of SQLite's pages, a connection
 
@@ -58,6 +59,7 @@ class Turn:
     """What the worker asks of the desk."""
 
     wants: Sequence[queue.Want] = ()
+    want: Callable[[str, Any, float], queue.Want | None] | None = None  # of a webhook just found
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
@@ -74,6 +76,7 @@ class Answer:
     owned: frozenset[int] = frozenset()
     marked: list[str] = field(default_factory=list)
     back_to: Any = None
+    found: set[str] = field(default_factory=set)  # of the marked: claimed already
     claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
@@ -133,8 +136,8 @@ class Desk:
             # What becomes due after the start is left for another time.
             now = self._horizon = self._horizon or now
         self._discover(answer, turn.look or self._changed(), now)
-        if turn.wants:
-            self._claim(answer, turn, now)
+        if wants := [*turn.wants, *self._found(answer, turn)]:
+            self._claim(answer, wants, now)
         if turn.held:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
@@ -188,8 +191,22 @@ class Desk:
     def _ours(self, webhook_ids: list[str]) -> list[str]:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
 
-    def _claim(self, answer: Answer, turn: Turn, now: datetime) -> None:
-        wants = [want for want in turn.wants if slot_of(want.webhook_id) in self._owned]
+    def _found(self, answer: Answer, turn: Turn) -> list[queue.Want]:
+        """What just became due is claimed in the same turn."""
+        if turn.want is None or answer.back_to is None:
+            return []
+        asked = {want.webhook_id for want in turn.wants}
+        now = time.monotonic()
+        found = [
+            turn.want(ident, answer.back_to, now)
+            for ident in answer.marked[:FOUND_MOST]
+            if ident not in asked
+        ]
+        answer.found = {want.webhook_id for want in found if want is not None}
+        return [want for want in found if want is not None]
+
+    def _claim(self, answer: Answer, asked: Sequence[queue.Want], now: datetime) -> None:
+        wants = [want for want in asked if slot_of(want.webhook_id) in self._owned]
         if not wants:
             return
         by_webhook: dict[str, list[queue.Claimed]] = {want.webhook_id: [] for want in wants}

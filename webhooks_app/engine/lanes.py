@@ -8,6 +8,7 @@ coordination, because a webhook has one owner.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
@@ -17,6 +18,7 @@ from .queue import Claimed, Place, Want
 BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
 BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fails
 BREAKER_LONGEST = 600.0
+CAP_AT_FIRST = 10  # until the webhook's own is known
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
 
 
@@ -26,8 +28,8 @@ class Lane:
 
     webhook_id: str
     slot: int
-    top: int = 10  # the webhook's own cap
-    cap: int = 10  # now: 1 after it became callable again, doubling at each success
+    top: int = CAP_AT_FIRST  # the webhook's own cap
+    cap: int = CAP_AT_FIRST  # now: 1 after it became callable again, doubling at each success
     in_flight: int = 0
     held: bool = False
     place: Place | None = None  # read up to
@@ -155,6 +157,19 @@ class Lanes:
             lane.room * 2 >= lane.cap and lane.open_until <= now and lane.slot in self.owned
             for lane in self._more.values()
         )
+
+    def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
+        """What to claim at once for a webhook in which something was found that became due after
+        `back_to`. Changes nothing: the desk asks from its own thread."""
+        lane = self._lanes.get(webhook_id)
+        if lane is None:
+            return Want(webhook_id, 2 * CAP_AT_FIRST, None)
+        if lane.held or lane.open_until > now or lane.room * 2 < lane.cap:
+            return None
+        after = lane.place
+        if after is not None and after[0] > back_to:
+            after = (back_to, "")
+        return Want(webhook_id, lane.room + len(lane.known), after, lane.version)
 
     def starves(self, lane: Lane) -> bool:
         """Whether nothing is left to send of what the database may hold more of."""

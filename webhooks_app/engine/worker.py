@@ -226,6 +226,7 @@ class Worker:
         turn = Turn(look=now < self._look_until, in_flight=self.in_flight, sent=self.sent)
         if lanes.buffered < BUFFER_LOW:
             turn.wants = lanes.wants(now, CLAIM_MOST)
+            turn.want = lanes.want
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
             turn.busy = lanes.busy()
@@ -236,6 +237,8 @@ class Worker:
     def _apply(self, answer: Answer) -> None:
         lanes = self._lanes
         lanes.own(answer.owned)
+        if answer.found:
+            lanes.mark(answer.found, answer.back_to)
         for webhook_id, loaded in answer.loaded.items():
             if lane := lanes.get(webhook_id):
                 self._load(lane, loaded)
@@ -253,7 +256,8 @@ class Worker:
             if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
         # After the fills: a row that was found behind a place must be read by the next claim.
-        lanes.mark(answer.marked, None if answer.scanned else answer.back_to)
+        marked = [ident for ident in answer.marked if ident not in answer.found]
+        lanes.mark(marked, None if answer.scanned else answer.back_to)
         if answer.scanned:
             lanes.prune()
         for verification in answer.verifications:
@@ -455,7 +459,7 @@ class Worker:
         failed = 0
         while self._desk is not None and (self._tasks or self._unwritten or self._written):
             turn = self._turn()
-            turn.wants = ()
+            turn.wants, turn.want = (), None
             turn.leaving, turn.busy = True, self._lanes.busy()
             try:
                 await self._patiently(self._read(self._desk.turn, turn), self._desk.hang_up)
