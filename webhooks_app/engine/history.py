@@ -171,9 +171,8 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
     if not attempts:
         return
     columns = len(_ATTEMPT_COLUMNS)
-    rows.execute(
-        connection, _attempts_insert(), _ATTEMPT_COLUMNS, [row[:columns] for row in attempts]
-    )
+    plain = [row[:columns] for row in attempts]
+    rows.insert(connection, _table(Attempt), _ATTEMPT_COLUMNS, plain)
     rows.execute(connection, _health_update(), _HEALTH_COLUMNS, _health_rows(attempts))
     if counts := _count_rows(attempts):
         rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
@@ -182,12 +181,6 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
 
 def _table(model: Any) -> str:
     return str(model._meta.db_table)
-
-
-@cache
-def _attempts_insert() -> str:
-    names = ", ".join(name for name, _ in _ATTEMPT_COLUMNS)
-    return f"INSERT INTO {_table(Attempt)} ({names}) SELECT {names} FROM {{rows}}"
 
 
 def _health_rows(attempts: Sequence[Row]) -> list[tuple[Any, ...]]:

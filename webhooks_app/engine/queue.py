@@ -76,16 +76,16 @@ _STORE_COLUMNS = (
     ("due_at", "timestamptz"),
     ("created_at", "timestamptz"),
     ("created_by", "text"),
+    ("state", "text"),
+    ("reason", "text"),
+    ("tries", "int"),
+    ("last_error", "text"),
+    ("requested_by", "text"),
 )
 
 
 def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> None:
     """Insert new deliveries, thousands in a statement, in the caller's transaction."""
-    columns = ", ".join(name for name, _ in _STORE_COLUMNS)
-    sql = f"""
-        INSERT INTO {_D} ({columns}, state, reason, tries, last_error, requested_by)
-        SELECT {columns}, 'pending', '', 0, '', ''
-        FROM {{rows}}"""
     with transaction.atomic(using=connection.alias):
         for start in range(0, len(deliveries), _STORE_AT_ONCE):
             batch = [
@@ -99,10 +99,11 @@ def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> No
                     delivery.due_at,
                     delivery.created_at,
                     delivery.created_by,
+                    *("pending", "", 0, "", ""),
                 )
                 for delivery in deliveries[start : start + _STORE_AT_ONCE]
             ]
-            rows.execute(connection, sql, _STORE_COLUMNS, batch)
+            rows.insert(connection, _D, _STORE_COLUMNS, batch)
     for delivery in deliveries:
         delivery._state.adding = False
         delivery._state.db = connection.alias

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 Column = tuple[str, str]  # name, PostgreSQL type
 
+_COPIED_FROM = 10  # rows; fewer are not worth the round trips of a COPY
 # SQLite: few sizes of statements, so that each is prepared once and found again.
 _SIZES = (500, 100, 25, 5, 1)
 
@@ -41,6 +42,28 @@ def execute(
                     _for_sqlite(sql, columns, size), _flat(columns, rows[start : start + size])
                 )
                 start += size
+
+
+def insert(
+    connection: BaseDatabaseWrapper,
+    table: str,
+    columns: tuple[Column, ...],
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    """New rows of a table. COPY on PostgreSQL: half the work of an INSERT, on both sides."""
+    names = ", ".join(name for name, _ in columns)
+    if connection.vendor == "postgresql" and len(rows) >= _COPIED_FROM:
+        with (
+            connection.cursor() as cursor,
+            connection.wrap_database_errors,
+            cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy,
+        ):
+            for row in rows:
+                copy.write_row(row)
+        return
+    execute(
+        connection, f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows
+    )
 
 
 @cache
