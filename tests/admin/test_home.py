@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
+from django.contrib import admin
 from django.utils import timezone
 
 from tests.admin.conftest import log_in
@@ -169,8 +170,15 @@ class TestWhoSees:
         assert 'id="verdict"' not in text
         assert nobody.get("/admin/webhooks_app/").status_code == 404
 
-    def test_a_host_without_our_index_has_the_page_of_the_app(self, viewer, orders, monkeypatch):
-        monkeypatch.setattr("django.contrib.admin.site.index_template", None)
+    @pytest.fixture
+    def stock_index(self, client, db):
+        """The site as a host has it. `monkeypatch` would not give a lazy object its value back."""
+        client.get(HOME)  # the project's urls set it
+        ours, admin.site.index_template = admin.site.index_template, None
+        yield
+        admin.site.index_template = ours
+
+    def test_a_host_without_our_index_has_the_page_of_the_app(self, viewer, orders, stock_index):
         assert 'id="verdict"' not in text_of(viewer.get(HOME))
         assert 'id="verdict"' in text_of(viewer.get("/admin/webhooks_app/"))
 
