@@ -35,7 +35,7 @@ from .sender import Outcome, Sender
 log = logging.getLogger("webhooks")
 
 BATCH_MOST = 1000  # outcomes that are written at once,
-BATCH_AGE = 0.03  # or after these seconds at the latest
+BATCH_AGE = 0.02  # or after these seconds at the latest
 BUFFER_LOW = 1000  # claimed deliveries that wait in memory; below it more are claimed
 UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is sent
 # Seconds without the database after which nothing more is sent: well before the server ends the
