@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from multiprocessing import Pipe
@@ -25,6 +26,8 @@ from . import history, queue
 from .desk import hang_up, own_connection
 
 log = logging.getLogger("webhooks")
+
+ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 
 Breaker = tuple[str, datetime | None, int]  # webhook, open until (None: closed), trips
 
@@ -101,8 +104,11 @@ class LedgerProcess:
         ours, theirs = Pipe()
         pid = os.fork()
         if not pid:
-            ours.close()
-            _serve(alias, theirs)
+            try:
+                ours.close()
+                _serve(alias, theirs)
+            finally:
+                os._exit(1)  # whatever happens, the child is no second worker
         theirs.close()
         return cls(pid, ours)
 
@@ -129,7 +135,11 @@ class LedgerProcess:
 
     def close(self) -> None:
         self._pipe.close()
-        os.waitpid(self._pid, 0)
+        until = time.monotonic() + ENDS_WITHIN
+        while not os.waitpid(self._pid, os.WNOHANG)[0]:
+            if time.monotonic() > until:
+                os.kill(self._pid, signal.SIGKILL)
+            time.sleep(0.02)
 
 
 def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
