@@ -20,7 +20,8 @@ from django.core.serializers import serialize
 from webhooks_app.engine import recount
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 def written():
-    return [list(HourlyCount.objects.values()), list(WebhookHealth.objects.values())]
+    return [list(rows.order_by("webhook").values())
+            for rows in (HourlyCount.objects, WebhookHealth.objects)]
 before = written()
 HourlyCount.objects.all().delete()
 WebhookHealth.objects.update(failures_in_row=0, failing_since=None, last_error_message="")
