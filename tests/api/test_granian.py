@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 LIMIT = 1024 * 1024
 WEBHOOK = {"name": "n", "url": "https://receiver.example.com/hook"}

@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+# It brings its own SQLite.
+pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def clean_environment(folder):

@@ -210,6 +210,7 @@ DOORS = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("url", [FEW[0], LEADS_INSIDE])
 def test_no_door_calls_a_hostile_url_that_is_in_the_database(

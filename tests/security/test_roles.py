@@ -111,6 +111,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.once
 def test_a_viewer_posts_to_every_address_of_the_admin_and_nothing_changes(roles, rows):
     viewer = member_of("viewer")
     before = everything()
@@ -124,6 +125,7 @@ def test_a_viewer_posts_to_every_address_of_the_admin_and_nothing_changes(roles,
         assert everything() == before, path
 
 
+@pytest.mark.once
 def test_a_viewer_finds_no_button_that_does_anything(roles, rows):
     viewer = member_of("viewer")
     before = everything()
@@ -144,6 +146,7 @@ def actions_of(model_admin):
     return [action for action in model_admin.actions or [] if action]
 
 
+@pytest.mark.once
 def test_a_viewer_runs_no_action_of_any_list(roles, rows):
     viewer = member_of("viewer")
     before = everything()
@@ -173,6 +176,7 @@ def test_every_action_names_its_permission(db):
             assert getattr(action, "allowed_permissions", None), (model, name)
 
 
+@pytest.mark.once
 def test_reading_changes_nothing(roles, rows):
     """GET of any address, by a superuser: no row is written."""
     boss = Client()
@@ -185,6 +189,7 @@ def test_reading_changes_nothing(roles, rows):
     assert everything() == before
 
 
+@pytest.mark.once
 def test_staff_without_a_permission_sees_nothing(rows):
     stranger = Client()
     stranger.force_login(UserFactory())

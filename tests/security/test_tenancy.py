@@ -159,6 +159,7 @@ def told(response):
     return response.status_code, body, headers
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("operation", WITH_ID, ids=map(name, WITH_ID))
 def test_a_foreign_id_in_the_path_answers_as_an_unknown_one(account, foreign, ours, operation):
     for kind in ("manage", "read", "send", "member"):
