@@ -46,6 +46,9 @@ SLOW_AFTER = 0.2  # seconds after which a call gives its place to others,
 SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slow
 LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
+# Seconds until outcomes are written again: before another worker, which rests for
+# `ownership.REST`, claims what they are about.
+WRITE_AGAIN = ownership.REST / 2
 OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
 JITTER = 0.2  # ± of each delay of the retry schedule
 
@@ -298,7 +301,6 @@ class Worker:
 
     async def _write_out(self) -> None:
         """Outcomes and breakers are written, in batches cut by size and time, until cancelled."""
-        backoff = BACKOFF[0]
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BATCH_AGE):
@@ -322,18 +324,18 @@ class Worker:
                 # Receivers have answered these already: they are written later, whatever it is.
                 self._results = [*self._being_written, *self._results]
                 self._being_written = []
+                level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
                 self._in_doubt = True  # a COMMIT may have come through without its answer
-                log.warning(
+                log.log(
+                    level,
                     "outcomes cannot be written (%s), trying again",
                     type(error).__name__,
                     exc_info=not isinstance(error, (OperationalError, InterfaceError)),
                 )
                 if self._ledger is not None:
                     await self._write(self._ledger.reset)
-                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
-                backoff = min(2 * backoff, BACKOFF[1])
+                await asyncio.sleep(WRITE_AGAIN)
                 continue
-            backoff = BACKOFF[0]
             self._in_doubt = False
             self._written += self._being_written
             self._being_written = []
