@@ -114,20 +114,14 @@ class Entry:
     requested_by: str = ""
 
     def row(self) -> Row:
-        return row(
-            self.outcome,
-            self.failure,
-            self.url,
-            self.webhook_id,
-            self.delivery_id,
-            self.exchange,
-            self.request_id,
-            self.number,
-            self.requested_by,
-        )
+        begin = (self.webhook_id, self.delivery_id, self.exchange, self.request_id, self.number)
+        return row(self.outcome, self.failure, self.url, (*begin, self.requested_by))
 
 
-def row(outcome: Outcome, failure: Failure | None, url: str, *begin: Any) -> Row:
+Begin = tuple[str, str | None, str, str, int, str]
+
+
+def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Row:
     """`Entry.row`, for whoever makes very many; `begin` is what stands before `started_at`."""
     kind, text = (failure.kind, storable(failure.message)) if failure else ("", "")
     return Row(

@@ -64,7 +64,7 @@ def verdict(
     """What becomes of a delivery after an attempt. `jitter` is a factor around 1."""
     failure = outcome.failure
     begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by)
-    attempt = history.row(outcome, failure, lane_url, *begin)
+    attempt = history.row(outcome, failure, lane_url, begin)
     if failure is None:
         return Finished(attempt, row.tries, _DELIVERED, None, now)
     delays = schedule_delays(row.retry_schedule)
