@@ -420,6 +420,7 @@ def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Se
     there = set(
         Attempt.objects.using(connection.alias)
         .filter(delivery__in=ids, started_at__gte=min(started), started_at__lte=max(started))
+        .order_by()
         .values_list("delivery_id", "started_at")
     )
     return [i for i in batch if (i.attempt.request_id, i.attempt.started_at) not in there]
