@@ -5,8 +5,6 @@ Between two turns nothing is open: no transaction, no cursor. Whatever fails her
 error leaves the worker's memory as it was; `reset` begins anew.
 """
 
-import contextlib
-import copy
 import logging
 import os
 import socket
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import conf
@@ -26,6 +24,7 @@ from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
 from . import calls, message, ownership, queue
+from .session import hang_up, own_connection
 
 log = logging.getLogger("webhooks")
 
@@ -36,8 +35,6 @@ VERIFICATIONS_EVERY = 0.25
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 CLAIM_MOST = 1000  # rows of one claim
 FOUND_MOST = 100  # webhooks that are claimed for in the turn that finds them
-CHECKPOINT_PAGES = 8000  # of SQLite's log: 32 MB
-CACHE_KIB = 16_384  # of SQLite's pages, a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,46 +349,6 @@ class Desk:
             log.warning("the database is away: the worker row stays until its time is up")
         finally:
             self._connection.close()
-
-
-def own_connection(alias: str) -> BaseDatabaseWrapper:
-    """A direct connection for this thread, outside any pool, that never hangs on a cut network."""
-    shared = connections[alias]
-    settings = copy.deepcopy(shared.settings_dict)
-    if shared.vendor == "postgresql":
-        options = settings["OPTIONS"]
-        options.pop("pool", None)
-        for name, value in ownership.NOTICES_A_CUT.items():
-            options.setdefault(name, value)
-        options.setdefault("application_name", "webhooks deliver")
-        settings["CONN_MAX_AGE"] = None
-    connection = type(shared)(settings, alias)
-    if shared.vendor == "postgresql":
-        begin = connection.init_connection_state
-
-        def begin_session() -> None:
-            begin()
-            ownership.limit_silence(connection)
-
-        connection.init_connection_state = begin_session  # type: ignore[method-assign]
-    connections[alias] = connection
-    if shared.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            # A page that every batch touches goes to the database file once in a while, and not
-            # with each batch.
-            cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    return connection
-
-
-def hang_up(connection: BaseDatabaseWrapper) -> None:
-    session = connection.connection
-    if connection.vendor == "postgresql" and session is not None:
-        with (
-            contextlib.suppress(Exception),  # broken already
-            socket.socket(fileno=os.dup(session.fileno())) as line,
-        ):
-            line.shutdown(socket.SHUT_RDWR)
 
 
 def _as_read(connection: BaseDatabaseWrapper, moment: datetime) -> Any:

@@ -51,6 +51,11 @@ class Lane:
         """How many rows may be buffered beyond the present ones."""
         return max(0, 2 * self.cap - self.in_flight - len(self.buffer))
 
+    def has_room(self, now: float) -> bool:
+        """Whether a claim is worth it: half-empty buffers are worth a question, nearly full ones
+        are not."""
+        return self.open_until <= now and self.room * 2 >= self.cap
+
 
 class Lanes:
     """All lanes of a worker, and whose turn it is."""
@@ -136,11 +141,10 @@ class Lanes:
         """What to claim: lanes that may send and have room, `most` rows in all."""
         wants = []
         for lane in list(self._more.values()):
-            if lane.open_until > now or lane.slot not in self.owned:
+            if not lane.has_room(now) or lane.slot not in self.owned:
                 continue
             room = min(lane.room, most)
-            # Half-empty buffers are worth a question, nearly full ones are not.
-            if room * 2 < lane.cap:
+            if room * 2 < lane.cap:  # of what is left for this turn
                 continue
             more = room + len(lane.known) if lane.rereads else room
             wants.append(Want(lane.webhook_id, more, lane.place, lane.version))
@@ -153,10 +157,7 @@ class Lanes:
 
     def hungry(self, now: float) -> bool:
         """Whether `wants` would find something."""
-        return any(
-            lane.room * 2 >= lane.cap and lane.open_until <= now and lane.slot in self.owned
-            for lane in self._more.values()
-        )
+        return any(lane.has_room(now) and lane.slot in self.owned for lane in self._more.values())
 
     def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
         """What to claim at once for a webhook in which something was found that became due after
@@ -164,7 +165,7 @@ class Lanes:
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return Want(webhook_id, 2 * CAP_AT_FIRST, None)
-        if lane.held or lane.open_until > now or lane.room * 2 < lane.cap:
+        if lane.held or not lane.has_room(now):
             return None
         after = lane.place
         if after is not None and after[0] > back_to:

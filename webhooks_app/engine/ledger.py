@@ -23,7 +23,7 @@ from django.db import DataError, IntegrityError, OperationalError, connections
 
 from ..models import WebhookHealth
 from . import history, queue
-from .desk import hang_up, own_connection
+from .session import hang_up, own_connection
 
 log = logging.getLogger("webhooks")
 
@@ -46,16 +46,20 @@ class Ledger:
     ) -> None:
         """One transaction for the batch. `in_doubt`: some of it may have been written before.
 
-        Raises DatabaseError when the database is away.
+        Raises DatabaseError when the database is away; the next call connects anew.
         """
-        if in_doubt and batch:
-            batch = queue.unrecorded(self._connection, batch)
-        if batch:
-            self._finish(batch)
-        for webhook_id, until, trips in breakers:
-            WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(
-                breaker_until=until, breaker_trips=trips
-            )
+        try:
+            if in_doubt and batch:
+                batch = queue.unrecorded(self._connection, batch)
+            if batch:
+                self._finish(batch)
+            for webhook_id, until, trips in breakers:
+                WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(
+                    breaker_until=until, breaker_trips=trips
+                )
+        except Exception:
+            self.close()
+            raise
 
     def _finish(self, batch: Sequence[queue.Finished]) -> None:
         try:
@@ -68,16 +72,12 @@ class Ledger:
                 except (IntegrityError, DataError) as error:
                     log.error("attempt of %s is not recorded: %s", item.attempt.request_id, error)
 
-    def reset(self) -> None:
-        """The database went away: drop the connection."""
-        connections[self._alias].close()
-
     def hang_up(self) -> None:
         """Break the connection under a call that never ends. Called from another thread."""
         hang_up(self._connection)
 
     def close(self) -> None:
-        connections[self._alias].close()
+        self._connection.close()
 
 
 class LedgerProcess:
@@ -127,9 +127,6 @@ class LedgerProcess:
         if fault is not None:
             raise OperationalError(str(fault))
 
-    def reset(self) -> None:
-        """The child has dropped its connection already."""
-
     def hang_up(self) -> None:
         os.kill(self._pid, signal.SIGKILL)
 
@@ -160,7 +157,6 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
             fault = f"{type(error).__name__}: {error}"
             if not isinstance(error, OperationalError):
                 log.exception("outcomes cannot be written")
-            ledger.reset()
         try:
             pipe.send(fault)
         except OSError:

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from .. import conf
 from . import jobs, mail, queue
-from .desk import own_connection
+from .session import own_connection
 
 log = logging.getLogger("webhooks")
 

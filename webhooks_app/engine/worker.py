@@ -118,7 +118,6 @@ class Worker:
         self._stopping = False
         self._look_until = 0.0
         self._database_seen = time.monotonic()
-        self._clock_offset = timedelta(0)
         self.sent = 0
 
     @property
@@ -332,8 +331,6 @@ class Worker:
                     type(error).__name__,
                     exc_info=not isinstance(error, (OperationalError, InterfaceError)),
                 )
-                if self._ledger is not None:
-                    await self._write(self._ledger.reset)
                 await asyncio.sleep(WRITE_AGAIN)
                 continue
             self._in_doubt = False
