@@ -173,6 +173,12 @@ SETTINGS: dict[str, Setting] = {
     "WEBHOOKS_RETENTION_DAYS": Setting(
         30, _whole(1, 36_500), "days that finished deliveries and their attempts are kept"
     ),
+    "WEBHOOKS_JOB_RETENTION_DAYS": Setting(
+        90, _whole(1, 36_500), "days that jobs are kept after they ended"
+    ),
+    "WEBHOOKS_AUDIT_RETENTION_DAYS": Setting(
+        730, _whole(1, 36_500), "days that the list of who changed what goes back"
+    ),
     "WEBHOOKS_TRUSTED_PROXIES": Setting(
         0, _whole(0, 10), "proxies of our own whose X-Forwarded-For is believed"
     ),
@@ -309,6 +315,16 @@ def require_https() -> bool:
 
 def retention_days() -> int:
     return int(_get("WEBHOOKS_RETENTION_DAYS"))
+
+
+def job_retention_days() -> int:
+    """Days that jobs are kept after they ended."""
+    return int(_get("WEBHOOKS_JOB_RETENTION_DAYS"))
+
+
+def audit_retention_days() -> int:
+    """Days that the list of who changed what goes back."""
+    return int(_get("WEBHOOKS_AUDIT_RETENTION_DAYS"))
 
 
 def trusted_proxies() -> int:

@@ -21,8 +21,10 @@ def every_kind_of_webhook(db):
     breaker = (None, NOW - timedelta(hours=1), NOW + timedelta(hours=1))
     failures = (0, 1, 4, 5)
     success = (None, NOW)
-    for s, v, b, f, ok in product(stopped, verified, breaker, failures, success):
+    share = (None, NOW)
+    for s, v, b, f, ok, u in product(stopped, verified, breaker, failures, success, share):
         health = {"breaker_until": b, "failures_in_row": f, "last_success_at": ok}
+        health["unsteady_since"] = u
         WebhookFactory(account=account, stopped=s, verified_at=v, health=health)
     WebhookHealth.objects.filter(webhook=WebhookFactory(account=account)).delete()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -32,7 +33,7 @@ class Banner:
     headline: SafeString | str
     recorded: str = ""  # the message as it was recorded; may quote a receiver
     why: str = ""
-    advice: str = ""
+    advice: SafeString | str = ""
     buttons: Sequence[Button] = field(default_factory=tuple)  # the first is the one to press
     filled: bool = True  # whether the first button is worth the one strong colour
 
@@ -103,6 +104,10 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     elif state.key == "unsteady":
         count = health.failures_in_row
         last = "the last call failed" if count == 1 else f"the last {count} calls failed"
+        if not count:
+            last = "the last call succeeded"
+            if message and health.last_error_at:
+                last = f"the last {duration(now - health.last_error_at)} ago"
         if calls.failed:
             words = f"{calls.failed:,} of {calls.calls:,} calls failed in the last"
             headline = format_html("Unsteady: {} {}, {}", words, calls.span.words, last)
@@ -160,7 +165,8 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
         held_by = webhook_state(delivery.webhook, now)
         headline = format_html("Held: the webhook is “{}”", lower(held_by.word))
         why = "It is kept and goes out by itself when the webhook may be called again."
-        advice = "See the page of the webhook."
+        page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])
+        advice = format_html('See <a href="{}">the page of the webhook</a>.', page)
         buttons = [CANCEL]
     elif state.key == "waiting":
         late = delivery.due_at <= now

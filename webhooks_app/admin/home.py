@@ -1,5 +1,6 @@
 """The home page: one sentence that says how things are, four numbers, who needs attention, why."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ class Workers:
     alive: int
     last_sign: datetime | None
     in_flight: int
+    in_flight_of: Mapping[str, int]  # by webhook, as the workers said it last
 
 
 def workers(request: HttpRequest) -> Workers:
@@ -53,10 +55,14 @@ def workers(request: HttpRequest) -> Workers:
         now = timezone.now()
         rows = list(Worker.objects.order_by("-seen_at")[:200])
         alive = [worker for worker in rows if worker.seen_at > now - WORKER_SILENT_AFTER]
+        by_webhook: Counter[str] = Counter()
+        for worker in alive:
+            by_webhook.update(worker.in_flight_of)
         seen = Workers(
             len(alive),
             rows[0].seen_at if rows else None,
             sum(worker.in_flight for worker in alive),
+            by_webhook,
         )
         request._webhooks_workers = seen  # type: ignore[attr-defined]
     return seen

@@ -71,7 +71,7 @@ def webhook_state(webhook: Webhook, now: datetime) -> State:
         key = "breaker"
     elif health.failing:
         key = "failing"
-    elif health.failures_in_row:
+    elif health.failures_in_row or health.unsteady_since:
         key = "unsteady"
     elif health.last_success_at:
         key = "working"
@@ -92,7 +92,10 @@ def _conditions(now: datetime, to_webhook: str) -> list[tuple[str, Q]]:
         ("unverified", q(verified_at__isnull=True)),
         ("breaker", q(health__breaker_until__isnull=False) & q(health__breaker_until__gt=now)),
         ("failing", q(health__failures_in_row__gte=FAILING_AFTER)),
-        ("unsteady", q(health__failures_in_row__gte=1)),
+        (
+            "unsteady",
+            q(health__failures_in_row__gte=1) | q(health__unsteady_since__isnull=False),
+        ),
         ("working", q(health__last_success_at__isnull=False)),
         ("idle", Q()),
     ]

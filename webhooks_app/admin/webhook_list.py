@@ -32,6 +32,7 @@ from .console import (
     bounded_counts,
     named,
 )
+from .home import workers
 from .states import WEBHOOK_STATES, health_of, webhook_state, webhooks_that_are
 
 RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "disabled")
@@ -92,7 +93,8 @@ class WebhookList(ConsoleAdmin):
     list_display = ["health_", "webhook_", "rate_", "error_", "queue_"]
     list_caption = (
         "Success and small charts: the last 24 hours, delivered above the line, failed below, each "
-        "on its own scale."
+        "on its own scale. In flight: deliveries under way when the workers last said so, which "
+        "they do every few seconds."
     )
     list_filter = [HealthFilter, ErrorFilter, AccountFilter, Before]
     search_fields = ["name"]
@@ -109,8 +111,10 @@ class WebhookList(ConsoleAdmin):
         changelist = super().get_changelist_instance(request)
         rows = list(changelist.result_list)
         charts = charts_of([row.pk for row in rows], DAY, timezone.now())
+        in_flight = workers(request).in_flight_of
         for row in rows:
             row.chart = charts[row.pk]
+            row.in_flight = in_flight.get(row.pk, 0)
         changelist.result_list = rows
         return changelist
 
@@ -189,10 +193,12 @@ class WebhookList(ConsoleAdmin):
     def queue_(self, webhook: Any) -> SafeString:
         if not webhook.waiting:
             return format_html('<span class="wh-quiet">{}</span>', "empty")
+        flying = f"{webhook.in_flight:,} in flight" if webhook.in_flight else ""
         return format_html(
-            '<a class="wh-plain" href="{}">{} waiting</a>',
+            '<a class="wh-plain" href="{}">{} waiting</a><span class="wh-sub">{}</span>',
             links.listing("delivery", webhook=webhook.pk, state="pending"),
             bounded(webhook.waiting),
+            flying,
         )
 
     @admin.action(description="Verify", permissions=["operate"])

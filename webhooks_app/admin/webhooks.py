@@ -21,6 +21,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from .. import actions, conf
 from ..engine.calls import sample_interaction
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook
+from ..roles import may
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from . import links
@@ -29,6 +30,7 @@ from .charts import SPANS, Bar, Chart, charts_of, span_of
 from .console import BoundedCount, bounded, named, only_account, url_of
 from .errors import errors_of
 from .header_rows import HeaderInline
+from .home import workers
 from .jobs import add_url
 from .requests import sent
 from .states import NOT_CALLABLE, delivery_state, health_of, webhook_state
@@ -118,6 +120,7 @@ class WebhookAdmin(WebhookList):
                 delivery.webhook = webhook
             board["deliveries"] = [(row, delivery_state(row, now)) for row in rows]
             board["waiting"] = bounded(webhook.waiting or 0)
+            board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
             board["next_due"] = webhook.next_due and max(webhook.next_due, now)
             board["goes_out"] = state.key not in NOT_CALLABLE
             board["gave_up"] = bounded(webhook.gave_up or 0)
@@ -213,7 +216,7 @@ class WebhookAdmin(WebhookList):
         """GET says what comes back and what does not; POST brings it back."""
         deleted = Webhook.objects.filter(deleted_at__isnull=False).select_related("account")
         row = deleted.filter(pk=object_id).first() if is_id(object_id) else None
-        if not self.has_delete_permission(request):
+        if not may(request.user, "restore_webhook"):
             raise PermissionDenied
         if row is None:
             raise Http404
@@ -256,10 +259,10 @@ class WebhookAdmin(WebhookList):
         ]
 
     def has_reveal_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("webhooks_app.reveal_secrets"))
+        return may(request.user, "reveal")
 
     def operate(self, request: HttpRequest, webhook: Webhook, verb: str) -> HttpResponse:
-        if not self.has_operate_permission(request):
+        if not may(request.user, verb.replace("-", "_")):
             raise PermissionDenied
         log, words = DONE[verb]
         by, attempt = named(request), None

@@ -63,6 +63,7 @@ class Turn:
     held: Sequence[str] = ()  # webhooks that may be callable again
     open_breakers: Sequence[str] = ()  # breakers that people may have closed
     in_flight: int = 0
+    in_flight_of: Callable[[], dict[str, int]] = dict  # by webhook, asked at a heartbeat
     sent: int = 0
 
 
@@ -319,6 +320,7 @@ class Desk:
                 "standby": not self._owned,
                 "slots": len(self._owned),
                 "in_flight": turn.in_flight,
+                "in_flight_of": turn.in_flight_of(),
                 "sent": turn.sent,
             },
         )

@@ -22,8 +22,13 @@ from . import rows
 from .sender import Outcome
 
 ANSWER_KEPT = 4096  # bytes of an answer that the history keeps
+HEADER_KEPT = 300  # bytes of the value of such a header
 FAILING_STOPS_AFTER = timedelta(days=5)  # of nothing but failure
 
+# Of a failed exchange. None of them carries a session or a challenge.
+_HEADERS_KEPT = frozenset(
+    (b"content-type", b"content-length", b"date", b"location", b"retry-after", b"server")
+)
 _ATTEMPT_COLUMNS = (
     ("webhook_id", "text"),
     ("delivery_id", "text"),
@@ -44,6 +49,7 @@ _ATTEMPT_COLUMNS = (
     ("kind", "text"),
     ("message", "text"),
     ("answer", "text"),
+    ("answer_headers", "text"),
 )
 _HEALTH_COLUMNS = (
     ("id", "text"),
@@ -91,6 +97,7 @@ class Row(NamedTuple):
     kind: str
     message: str
     answer: str
+    answer_headers: str
     certificate_ends_at: datetime | None  # no column: it goes to the webhook's health
 
     @property
@@ -139,6 +146,7 @@ def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Ro
         kind,
         text,
         storable(_kept(outcome)),
+        storable(_kept_headers(outcome)) if failure else "",
         outcome.certificate_ends_at,
     )
 
@@ -153,6 +161,17 @@ def _kept(outcome: Outcome) -> str:
     if outcome.secrets:
         answer = echoes.masked(answer, outcome.secrets)
     return answer[:ANSWER_KEPT].decode("utf-8", "replace")
+
+
+def _kept_headers(outcome: Outcome) -> str:
+    """What helps to find a fault; the query of an address may hold a stranger's secret."""
+    lines = []
+    for name, value in outcome.raw_headers:
+        if name.lower() in _HEADERS_KEPT:
+            shown = value.partition(b"?")[0] if name.lower() == b"location" else value
+            shown = echoes.masked(shown, outcome.secrets)[:HEADER_KEPT]
+            lines.append(f"{name.decode()}: {' '.join(shown.decode('utf-8', 'replace').split())}")
+    return "\n".join(lines[: len(_HEADERS_KEPT)])
 
 
 def record(connection: BaseDatabaseWrapper, entries: Sequence[Entry]) -> None:

@@ -85,6 +85,11 @@ class Lanes:
         lanes = self._lanes.values()
         return frozenset(lane.slot for lane in lanes if len(lane.known) > len(lane.buffer))
 
+    def in_flight_of(self) -> dict[str, int]:
+        """By webhook. Changes nothing: the desk asks from its own thread."""
+        lanes = list(self._lanes.values())
+        return {lane.webhook_id: lane.in_flight for lane in lanes if lane.in_flight > 0}
+
     # --- what is ours -------------------------------------------------------------------------
 
     def own(self, slots: frozenset[int]) -> None:

@@ -1,5 +1,5 @@
-"""What a worker does beside sending: steps of jobs, notices, the purge. In a thread and on a
-connection of its own, so that no delivery waits for it."""
+"""What a worker does beside sending: steps of jobs, notices, who is unsteady, the purge. In a
+thread and on a connection of its own, so that no delivery waits for it."""
 
 import asyncio
 import logging
@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
 
 from .. import conf
-from . import jobs, mail, queue
+from ..models import AuditEntry, Job
+from . import jobs, mail, queue, steadiness
 from .session import own_connection
 
 log = logging.getLogger("webhooks")
 
 EVERY = 1.0  # seconds
 NOTICES_EVERY = 5.0
+STEADINESS_EVERY = 60.0
 PURGE_EVERY = 3600.0
 
 
@@ -24,32 +27,70 @@ async def run(alias: str) -> None:
     """Until cancelled. What fails is tried again at the next turn."""
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "webhooks-upkeep", own_connection, (alias,))
-    notices_at = purge_at = 0.0
+    due = Due()
     try:
         while True:
             await asyncio.sleep(EVERY)
-            notices = time.monotonic() >= notices_at
-            if notices:
-                notices_at = time.monotonic() + NOTICES_EVERY
-            purge = time.monotonic() >= purge_at
-            if purge:
-                purge_at = time.monotonic() + PURGE_EVERY
-            await loop.run_in_executor(thread, turn, notices, purge)
+            await loop.run_in_executor(
+                thread,
+                turn,
+                due.now("notices", NOTICES_EVERY),
+                due.now("purge", PURGE_EVERY),
+                due.now("steadiness", STEADINESS_EVERY),
+            )
     finally:
         await loop.run_in_executor(thread, connections.close_all)
         thread.shutdown()
 
 
-def turn(notices: bool = True, purge: bool = False) -> None:
-    """One round: a step of every job, the notices, the purge."""
+class Due:
+    """When each thing was done last; at first everything is due."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def now(self, what: str, every: float) -> bool:
+        """Whether it is due; then it is due again after `every` seconds."""
+        due = time.monotonic() >= self._at.get(what, 0.0)
+        if due:
+            self._at[what] = time.monotonic() + every
+        return due
+
+
+def turn(notices: bool = True, purge: bool = False, judge: bool = False) -> None:
+    """One round: a step of every job, the notices, who is unsteady, the purge."""
     try:
         jobs.turn()
         if notices:
             mail.turn()
+        if judge:
+            steadiness.judge()
         if purge:
             queue.purge(timedelta(days=conf.retention_days()))
+            purge_records()
     except (DatabaseError, InterfaceError) as error:
         log.warning("upkeep is put off: %s", type(error).__name__)
         connections.close_all()
     except Exception:
         log.exception("upkeep is put off")
+
+
+def purge_records(*, dry_run: bool = False, at_once: int = 1000) -> dict[str, int]:
+    """Remove jobs that ended, and lines of who changed what, past their own days of retention.
+
+    Returns how many of each. Deletes `at_once` rows a transaction.
+    """
+    now = timezone.now()
+    old = {
+        "jobs": Job.objects.filter(finished_at__lt=now - timedelta(days=conf.job_retention_days())),
+        "audit entries": AuditEntry.objects.filter(
+            at__lt=now - timedelta(days=conf.audit_retention_days())
+        ),
+    }
+    if dry_run:
+        return {name: rows.count() for name, rows in old.items()}
+    removed = dict.fromkeys(old, 0)
+    for name, rows in old.items():
+        while idents := list(rows.order_by().values_list("pk", flat=True)[:at_once]):
+            removed[name] += rows.filter(pk__in=idents).delete()[0]
+    return removed

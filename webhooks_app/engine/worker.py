@@ -226,6 +226,7 @@ class Worker:
         self._written.clear()
         self._breakers_written.clear()
         turn = Turn(look=now < self._look_until, in_flight=self.in_flight, sent=self.sent)
+        turn.in_flight_of = lanes.in_flight_of
         if lanes.buffered < BUFFER_LOW:
             turn.wants = lanes.wants(now, CLAIM_MOST)
             turn.want = lanes.want

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from webhooks_app import actions, conf
-from webhooks_app.engine import queue, recount
+from webhooks_app.engine import queue, recount, steadiness, upkeep
 from webhooks_app.models import AccessToken, Account, AuditEntry
 
 from .terminal import BY, Console, count, duration, moment, wrong_usage
@@ -33,7 +33,8 @@ def add_verbs(verbs: Any) -> None:
         "purge",
         help="remove old history",
         description="Removes deliveries and attempts that finished long ago, and cancels those "
-        "that were held as long. What may still be sent stays.",
+        "that were held as long. What may still be sent stays. Jobs and the list of who changed "
+        "what go by their own settings.",
     )
     parser.add_argument(
         "--older-than",
@@ -49,8 +50,8 @@ def add_verbs(verbs: Any) -> None:
         "rebuild-counts",
         help="hourly counts and health once more, from the attempts",
         description="Counts the hours anew, and takes the last error, last success and run of "
-        "failures of every webhook from its attempts. Workers may go on meanwhile. Hours beyond "
-        "the retention stay as they are.",
+        "failures of every webhook from its attempts, and judges anew which are unsteady. Workers "
+        "may go on meanwhile. Hours beyond the retention stay as they are.",
     )
     parser.add_argument(
         "--since", type=moment, metavar="2h|DATE", help="which hours; default: all that are kept"
@@ -96,6 +97,7 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
 def purge(console: Console, options: dict[str, Any]) -> int:
     older_than = options["older_than"] or timedelta(days=conf.retention_days())
     numbers = queue.purge(older_than, dry_run=options["dry_run"])
+    numbers |= upkeep.purge_records(dry_run=options["dry_run"])
     if options["json"]:
         console.json({"dryRun": options["dry_run"], **numbers})
         return 0
@@ -113,6 +115,7 @@ def rebuild_counts(console: Console, options: dict[str, Any]) -> int:
             else:
                 webhooks += number
             step()
+    steadiness.judge()
     if options["json"]:
         console.json({"hours": hours, "hourlyCounts": counts, "webhooks": webhooks})
     else:

@@ -70,6 +70,12 @@ class Migration(migrations.Migration):
                         blank=True, default="", verbose_name="first 4 KiB of the answer"
                     ),
                 ),
+                (
+                    "answer_headers",
+                    models.TextField(
+                        blank=True, default="", verbose_name="some headers of the answer"
+                    ),
+                ),
             ],
             options={
                 "ordering": ["-id"],
@@ -257,6 +263,7 @@ class Migration(migrations.Migration):
                 ("standby", models.BooleanField(default=False)),
                 ("slots", models.PositiveSmallIntegerField(default=0)),
                 ("in_flight", models.PositiveIntegerField(default=0)),
+                ("in_flight_of", models.JSONField(default=dict)),
                 ("sent", models.PositiveBigIntegerField(default=0)),
             ],
             options={
@@ -470,6 +477,7 @@ class Migration(migrations.Migration):
                 ("run_cleared_at", models.DateTimeField(blank=True, null=True)),
                 ("error_cleared_at", models.DateTimeField(blank=True, null=True)),
                 ("certificate_ends_at", models.DateTimeField(blank=True, null=True)),
+                ("unsteady_since", models.DateTimeField(blank=True, null=True)),
                 ("told", models.CharField(blank=True, default="", max_length=8)),
                 ("certificate_told", models.DateTimeField(blank=True, null=True)),
                 ("verify_asked_at", models.DateTimeField(blank=True, null=True)),
@@ -517,7 +525,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["webhook", "hour"],
-                "indexes": [models.Index(fields=["hour"], name="hourly_hour")],
+                "indexes": [
+                    models.Index(fields=["hour"], name="hourly_hour"),
+                    models.Index(
+                        condition=models.Q(("failed__gt", 0)),
+                        fields=["hour", "webhook"],
+                        name="hourly_failed",
+                    ),
+                ],
             },
         ),
         migrations.AddField(
@@ -730,6 +745,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("certificate_ends_at__isnull", False)),
                 fields=["certificate_ends_at"],
                 name="health_certificate",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
+                condition=models.Q(("unsteady_since__isnull", False)),
+                fields=["webhook"],
+                name="health_unsteady",
             ),
         ),
         migrations.AddIndex(

@@ -200,6 +200,8 @@ class Attempt(models.Model):
     kind = models.CharField("error kind", max_length=16, blank=True, default="")
     message = models.TextField("error", blank=True, default="")
     answer = models.TextField("first 4 KiB of the answer", blank=True, default="")
+    # One "name: value" a line; of failed exchanges alone.
+    answer_headers = models.TextField("some headers of the answer", blank=True, default="")
 
     objects = AttemptQuerySet.as_manager()
 

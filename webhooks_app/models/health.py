@@ -12,6 +12,9 @@ from django.utils import timezone
 from .webhook import FAILING_AFTER, Webhook
 
 WORKER_SILENT_AFTER = timedelta(seconds=30)
+# A webhook of which this share of the calls of so long failed is unsteady.
+UNSTEADY_SHARE = 0.01
+UNSTEADY_WITHIN = timedelta(hours=24)
 
 
 class WebhookHealth(models.Model):
@@ -35,6 +38,8 @@ class WebhookHealth(models.Model):
     error_cleared_at = models.DateTimeField(null=True, blank=True)
     # When the receiver's certificate ends, as it was seen at the last TLS handshake.
     certificate_ends_at = models.DateTimeField(null=True, blank=True)
+    # Since when UNSTEADY_SHARE of the calls failed; null while fewer do.
+    unsteady_since = models.DateTimeField(null=True, blank=True)
     # What people were told last by email: "", failing, warned or disabled; and of which end of a
     # certificate.
     told = models.CharField(max_length=8, blank=True, default="")
@@ -66,6 +71,11 @@ class WebhookHealth(models.Model):
                 fields=["certificate_ends_at"],
                 condition=models.Q(certificate_ends_at__isnull=False),
                 name="health_certificate",
+            ),
+            models.Index(
+                fields=["webhook"],
+                condition=models.Q(unsteady_since__isnull=False),
+                name="health_unsteady",
             ),
         ]
 
@@ -156,7 +166,12 @@ class HourlyCount(models.Model):
 
     class Meta:
         ordering = ["webhook", "hour"]
-        indexes = [models.Index(fields=["hour"], name="hourly_hour")]
+        indexes = [
+            models.Index(fields=["hour"], name="hourly_hour"),
+            models.Index(
+                fields=["hour", "webhook"], condition=models.Q(failed__gt=0), name="hourly_failed"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.webhook_id} {self.hour:%Y-%m-%d %H}h"
@@ -183,6 +198,8 @@ class Worker(models.Model):
     standby = models.BooleanField(default=False)
     slots = models.PositiveSmallIntegerField(default=0)
     in_flight = models.PositiveIntegerField(default=0)
+    # Deliveries under way by webhook, as of `seen_at`; only of the webhooks that have some.
+    in_flight_of = models.JSONField(default=dict)
     sent = models.PositiveBigIntegerField(default=0)
 
     objects = WorkerQuerySet.as_manager()

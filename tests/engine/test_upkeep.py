@@ -1,0 +1,148 @@
+"""What a worker does beside sending: who is unsteady, what is kept how long, who is busy."""
+
+import json
+import threading
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from tests.admin.pages import page, text_of, url
+from tests.factories import HourlyCountFactory, WebhookFactory
+from tests.receivers import Answer, Receiver
+from webhooks_app import actions
+from webhooks_app.engine import desk, steadiness, worker
+from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
+from webhooks_app.rules.ids import new_id
+
+NOW = timezone.now()
+
+
+def days_ago(days):
+    return NOW - timedelta(days=days)
+
+
+@pytest.mark.django_db
+class TestUnsteady:
+    def health(self, delivered, failed, hours_ago=0):
+        webhook = WebhookFactory(health={"last_success_at": NOW})
+        at = NOW - timedelta(hours=hours_ago)
+        HourlyCountFactory(webhook=webhook, at=at, delivered=delivered, failed=failed)
+        return webhook
+
+    @pytest.mark.parametrize(
+        ("delivered", "failed", "unsteady"),
+        [(0, 0, False), (500, 0, False), (99, 1, True), (100, 1, False), (0, 1, True)],
+    )
+    def test_is_who_fails_in_one_of_a_hundred_calls(self, delivered, failed, unsteady):
+        webhook = self.health(delivered, failed)
+        steadiness.judge()
+        assert (WebhookHealth.objects.get(pk=webhook.pk).unsteady_since is not None) == unsteady
+
+    def test_all_hours_of_a_day_count_and_none_before(self):
+        old, both = self.health(0, 9, hours_ago=25), self.health(0, 1, hours_ago=20)
+        HourlyCountFactory(webhook=both, delivered=98)
+        assert steadiness.judge(NOW) == 1
+        assert list(WebhookHealth.objects.filter(unsteady_since=NOW)) == [both.health]
+        HourlyCountFactory(webhook=both, at=NOW - timedelta(hours=1), delivered=2)
+        assert steadiness.judge() == 1
+        assert not WebhookHealth.objects.filter(unsteady_since__isnull=False).exists()
+        assert old.health.unsteady_since is None
+
+    def test_since_when_stays_while_it_lasts(self):
+        webhook = self.health(1, 1)
+        steadiness.judge(NOW - timedelta(minutes=5))
+        assert steadiness.judge(NOW) == 0
+        since = WebhookHealth.objects.get(pk=webhook.pk).unsteady_since
+        assert since == NOW - timedelta(minutes=5)
+
+    def test_the_console_says_so_and_the_command_judges_too(self, admin_client):
+        webhook = self.health(378, 14, hours_ago=3)
+        assert "Working: 378 of 392 delivered" in text_of(admin_client.get(page(webhook)))
+        call_command("webhooks", "rebuild-counts", "--since", "1h", stdout=StringIO())
+        says = text_of(admin_client.get(page(webhook)))
+        assert "Unsteady: 14 of 392 calls failed in the last 24 hours, the last call" in says
+        assert webhook.name in text_of(admin_client.get(url("webhook"), {"state": "unsteady"}))
+        assert webhook.name not in text_of(admin_client.get(url("webhook"), {"state": "working"}))
+
+
+@pytest.mark.django_db
+class TestRetention:
+    def job(self, finished_at, state="done"):
+        ident = new_id()
+        return Job.objects.create(
+            verb="retry", first=ident, last=ident, state=state, finished_at=finished_at
+        )
+
+    def purge(self, *arguments):
+        out = StringIO()
+        call_command("webhooks", "purge", "--json", *arguments, stdout=out)
+        return json.loads(out.getvalue())
+
+    def test_jobs_that_ended_long_ago_go_and_open_ones_stay(self, settings):
+        settings.WEBHOOKS_JOB_RETENTION_DAYS = 10
+        for state in ("done", "stopped"):
+            self.job(days_ago(11), state)
+        kept = [self.job(days_ago(9)), self.job(None, "running"), self.job(None, "paused")]
+        Job.objects.update(created_at=days_ago(99))
+        assert self.purge("--dry-run")["jobs"] == 2
+        assert Job.objects.count() == 5
+        assert self.purge()["jobs"] == 2
+        assert set(Job.objects.all()) == set(kept)
+
+    def test_who_changed_what_has_its_own_days(self, settings):
+        settings.WEBHOOKS_AUDIT_RETENTION_DAYS = 100
+        settings.WEBHOOKS_RETENTION_DAYS = 1
+        account = WebhookFactory().account
+        for days in (99, 101, 300):
+            AuditEntry.objects.note("mira", f"{days}", account)
+            AuditEntry.objects.filter(action=f"{days}").update(at=days_ago(days))
+        assert self.purge()["audit entries"] == 2
+        assert AuditEntry.objects.get().action == "99"
+
+    def test_by_default_jobs_stay_for_90_days_and_the_list_for_two_years(self):
+        self.job(days_ago(89)), self.job(days_ago(91))
+        account = WebhookFactory().account
+        for days in (729, 731):
+            AuditEntry.objects.note("mira", f"{days}", account)
+            AuditEntry.objects.filter(action=f"{days}").update(at=days_ago(days))
+        removed = self.purge()
+        assert (removed["jobs"], removed["audit entries"]) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, monkeypatch, admin_client):
+    monkeypatch.setattr(desk, "HEARTBEAT_EVERY", 0.05)
+    seen = {}
+
+    def look():
+        for _ in range(200):
+            row = Worker.objects.values("in_flight", "in_flight_of").first()
+            if row and sum(row["in_flight_of"].values()) == 3:
+                seen.update(row, text=text_of(admin_client.get(url("webhook"))))
+                break
+            threading.Event().wait(0.02)
+
+    with Receiver(Answer(200, delay=1.5)) as receiver:
+        busy, idle = WebhookFactory(url=receiver.url), WebhookFactory(url=receiver.url)
+        actions.deliver_many([(busy, {"n": n}) for n in range(3)])
+        watcher = threading.Thread(target=in_thread, args=[look])
+        watcher.start()
+        assert worker.run(until_empty=True) == 3
+        watcher.join()
+    assert seen["in_flight_of"] == {busy.pk: 3}
+    assert seen["in_flight"] == 3
+    assert seen["text"].count("in flight</span>") == 1
+    assert "3 in flight" in seen["text"]
+    assert idle.pk not in seen["in_flight_of"]
+
+
+def in_thread(what):
+    from django.db import connections
+
+    try:
+        what()
+    finally:
+        connections.close_all()

@@ -1,0 +1,38 @@
+"""Which webhooks are unsteady: of whose calls of a day a certain share failed.
+
+Judged from the hourly counts, every minute or so by each worker, and by `rebuild-counts`; what was
+judged is kept in the health of the webhook, so that lists by state never sum up a day.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from ..models import HourlyCount, WebhookHealth
+from ..models.health import UNSTEADY_SHARE, UNSTEADY_WITHIN, hour_of
+
+
+def judge(now: datetime | None = None) -> int:
+    """Mark those that have become unsteady and unmark those that are no more; returns how many."""
+    now = now or timezone.now()
+    unsteady = _unsteady(now)
+    unmarked = WebhookHealth.objects.filter(unsteady_since__isnull=True)
+    marked = WebhookHealth.objects.filter(unsteady_since__isnull=False)
+    changed = 0
+    # One row a statement: who records outcomes locks several, and never in our order.
+    for pk in list(unmarked.filter(pk__in=unsteady).values_list("pk", flat=True)):
+        changed += unmarked.filter(pk=pk).update(unsteady_since=now)
+    for pk in list(marked.exclude(pk__in=unsteady).values_list("pk", flat=True)):
+        changed += marked.filter(pk=pk).update(unsteady_since=None)
+    return changed
+
+
+def _unsteady(now: datetime) -> Any:
+    """Ids, as a subquery. Whoever had no failure at all is left out before anything is summed."""
+    day = HourlyCount.objects.filter(hour__gte=hour_of(now) + timedelta(hours=1) - UNSTEADY_WITHIN)
+    some = day.filter(failed__gt=0).order_by().values("webhook")
+    sums = day.filter(webhook__in=some).order_by().values("webhook")
+    sums = sums.annotate(failures=Sum("failed"), calls=Sum("failed") + Sum("delivered"))
+    return sums.filter(failures__gte=F("calls") * UNSTEADY_SHARE).values("webhook")
