@@ -1,14 +1,44 @@
-"""Roles of the staff, as Django groups: viewer, operator, administrator."""
+"""Who may do what: the permission that each verb asks for, and roles of the staff as groups.
+
+The console and the browsable API both read it here. Access tokens have scopes instead; a command
+asks nobody: it belongs to whoever runs the server.
+"""
+
+from typing import Any
 
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-# Codenames within the app; "" is what every role may: look.
+# A permission (its codename within the app) and the verbs of `actions` it allows; `reveal` is the
+# console's own. To look at rows asks for the stock view permission of their model.
+ALLOWS = {
+    "add_webhook": ["create_webhook"],
+    "change_webhook": ["update_webhook"],
+    "delete_webhook": ["delete_webhook", "restore_webhook"],
+    "reveal_secrets": ["reveal"],
+    "add_delivery": ["deliver", "deliver_many"],
+    "add_accesstoken": ["issue_token"],
+    "change_accesstoken": ["revoke_token"],
+    "operate_webhook": [
+        *("pause", "enable", "close_breaker", "clear_error"),
+        *("request_verification", "verify", "test", "interact", "ainteract"),
+        *("retry", "replay", "cancel"),
+        *("create_job", "pause_job", "resume_job", "stop_job", "set_pace"),
+    ],
+}
+VERBS = {verb: permission for permission, verbs in ALLOWS.items() for verb in verbs}
+
+# Codenames within the app that a role holds; no condition at all is every permission of the app.
 ROLES: dict[str, Q] = {
     "Webhooks viewer": Q(codename__startswith="view_"),
     "Webhooks operator": Q(codename__startswith="view_") | Q(codename="operate_webhook"),
     "Webhooks administrator": Q(),
 }
+
+
+def may(user: Any, verb: str) -> bool:
+    """Whether this user may do `verb`. KeyError for a verb that the table does not know."""
+    return bool(user.has_perm(f"webhooks_app.{VERBS[verb]}"))
 
 
 def make_roles(using: str = "default", *, again: bool = False) -> list[str]:

@@ -349,3 +349,23 @@ def test_limits_can_be_set(api, webhook, field, values):
 def test_settings_that_cannot_be_are_400(api, webhook, field, value):
     response = api.patch(f"/webhooks/{webhook.id}/settings", {field: value})
     assert field in problem(response, 400)["details"]
+
+
+@pytest.mark.parametrize("field", ["timeOut", "max_in_flight", "url", "Enabled", "", "é", "id"])
+def test_a_setting_that_there_is_not_is_400_and_nothing_of_the_request_is_done(api, webhook, field):
+    response = api.patch(f"/webhooks/{webhook.id}/settings", {"enabled": False, field: 5})
+    details = problem(response, 400)["details"]
+    assert details == {field: ["There is no such setting."]}
+    webhook.refresh_from_db()
+    assert not webhook.stopped
+
+
+def test_of_a_thousand_unknown_settings_ten_are_named(api, webhook):
+    body = {f"setting{n}": n for n in range(1000)}
+    response = api.patch(f"/webhooks/{webhook.id}/settings", body)
+    assert len(problem(response, 400)["details"]) == 10
+
+
+def test_a_note_without_a_pause_is_400(api, webhook):
+    response = api.patch(f"/webhooks/{webhook.id}/settings", {"note": "moving"})
+    assert list(problem(response, 400)["details"]) == ["note"]

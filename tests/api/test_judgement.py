@@ -29,6 +29,7 @@ WEBHOOK_CALLS = [
     ("DELETE", "", None, "manage", "delete_webhook"),
     ("GET", "/settings", None, "manage read", "view_webhook"),
     ("PATCH", "/settings", {}, "manage", "change_webhook"),
+    ("PATCH", "/settings", {"enabled": True}, "manage", "operate_webhook"),
     ("GET", "/deliveries", None, "manage read send", "view_delivery"),
     ("POST", "/deliveries", {"a": 1}, "manage send", "add_delivery"),
     ("POST", "/replay", SINCE, "manage", "operate_webhook"),

@@ -1,5 +1,7 @@
 """Roles: a viewer may press and POST whatever there is, and nothing happens."""
 
+import inspect
+import json
 import re
 
 import pytest
@@ -13,8 +15,9 @@ from django.utils import timezone
 
 from tests.admin.pages import forms
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
-from webhooks_app.models import AccessToken, AuditEntry
-from webhooks_app.roles import ROLES, make_roles
+from webhooks_app import actions
+from webhooks_app.models import AccessToken, AuditEntry, Webhook
+from webhooks_app.roles import ROLES, VERBS, make_roles
 
 SECRETS = {"token": "tok-Ämpel", "auth_password": "pass-Ämpel"}
 
@@ -208,6 +211,9 @@ MAY = {
 }
 
 
+PAUSED, RUNNING, WIDER = {"enabled": False}, {"enabled": True}, {"maxInFlight": 20}
+
+
 @pytest.mark.parametrize("role", MAY)
 def test_each_role_may_do_its_part(roles, rows, role):
     client, may = member_of(role), MAY[role]
@@ -220,6 +226,76 @@ def test_each_role_may_do_its_part(roles, rows, role):
     assert client.user.has_perm("webhooks_app.change_webhook") == may["change"]
     assert (client.get("/admin/webhooks_app/webhook/add/").status_code == 200) == may["change"]
     assert not client.user.has_perm("auth.change_user")
+
+
+# --- one table for the console and the browsable API -------------------------------------------
+
+
+def test_every_verb_of_the_application_names_its_permission():
+    there = {
+        name
+        for name, verb in vars(actions).items()
+        if inspect.isfunction(verb) and verb.__module__ == actions.__name__
+        if "by" in inspect.signature(verb).parameters and not name.startswith("_")
+    }
+    assert there == set(VERBS) - {"reveal"}
+
+
+# verb -> the POST of the console, and the call of the browsable API
+DOORS = {
+    "pause": ("webhook/{webhook}/pause/", "PATCH", "/webhooks/{webhook}/settings", PAUSED),
+    "enable": ("webhook/{webhook}/enable/", "PATCH", "/webhooks/{webhook}/settings", RUNNING),
+    "verify": ("webhook/{webhook}/verify/", "POST", "/webhooks/{webhook}/verify", {}),
+    "test": ("webhook/{webhook}/test/", "POST", "/webhooks/{webhook}/test", {}),
+    "retry": ("delivery/{delivery}/retry/", "POST", "/deliveries/{delivery}/retry", {}),
+    "cancel": ("delivery/{delivery}/cancel/", "POST", "/deliveries/{delivery}/cancel", {}),
+    "delete_webhook": ("webhook/{webhook}/delete/", "DELETE", "/webhooks/{webhook}", {}),
+    "update_webhook": ("webhook/{webhook}/change/", "PATCH", "/webhooks/{webhook}/settings", WIDER),
+    "create_webhook": ("webhook/add/", "POST", "/webhooks", {}),
+    "replay": ("job/add/", "POST", "/webhooks/{webhook}/replay", {"since": "2026-01-01T00:00Z"}),
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+@pytest.mark.parametrize("verb", DOORS)
+def test_console_and_browsable_api_allow_a_role_the_same(roles, rows, account, role, verb):
+    """A 403 at both doors or at none; what else the answer is hangs on the row."""
+    console, method, path, body = DOORS[verb]
+    stopped = "paused" if verb == "enable" else ""
+    Webhook.objects.filter(pk=rows["webhook"]).update(stopped=stopped, url="http://127.0.0.1:9/")
+    client = member_of(role)
+    account.members.add(client.user)
+    allowed = client.user.has_perm(f"webhooks_app.{VERBS[verb]}")
+    sent = client.generic(method, path.format(**rows), json.dumps(body), "application/json")
+    assert (sent.status_code != 403) == allowed, sent.content
+    pressed = client.post(f"/admin/webhooks_app/{console.format(**rows)}", FIELDS)
+    assert (pressed.status_code != 403) == allowed
+
+
+def test_a_session_sends_back_all_settings_and_needs_the_permission_of_what_changes(
+    roles, rows, account
+):
+    operator = member_of("operator")
+    account.members.add(operator.user)
+    path = f"/webhooks/{rows['webhook']}/settings"
+    shown = operator.get(path).json()
+
+    def patch(**changed):
+        body = json.dumps({**shown, **changed})
+        return operator.patch(path, body, "application/json").status_code
+
+    assert patch(enabled=False, note="moving") == 200
+    assert patch(enabled=True) == 200
+    assert patch(timeout=5) == 403
+    assert patch(enabled=False, maxInFlight=11) == 403
+    assert operator.get(path).json()["enabled"], "nothing of a request that is refused is done"
+    (editor,) = UserFactory.create_batch(1)
+    editor.user_permissions.set(Permission.objects.filter(codename__endswith="_webhook"))
+    editor.user_permissions.remove(Permission.objects.get(codename="operate_webhook"))
+    account.members.add(editor)
+    operator.force_login(editor)
+    assert patch(timeout=5) == 200
+    assert patch(timeout=5, enabled=False) == 403
 
 
 def test_migrate_makes_the_groups_and_leaves_changed_ones_alone(db):

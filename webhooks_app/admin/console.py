@@ -20,6 +20,7 @@ from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
 
 from ..models import Account, Actor, AuditEntry, Webhook
+from ..roles import may
 from ..rules.ids import first_id, is_id
 
 COUNT_LIMIT = 1000  # nothing is counted further
@@ -305,7 +306,7 @@ class ConsoleAdmin(ModelAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("webhooks_app.operate_webhook"))
+        return may(request.user, "retry")
 
     def post_view(
         self, route: str, name: str, view: Callable[..., HttpResponse], **initial: Any

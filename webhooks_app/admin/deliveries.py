@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery
+from ..roles import may
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import duration
 from .board import delivery_banner
@@ -105,7 +106,7 @@ class DeliveryAdmin(DeliveryList):
         return [*verbs, *super().get_urls()]
 
     def operate(self, request: HttpRequest, delivery: Delivery, verb: str) -> HttpResponse:
-        if not self.has_operate_permission(request):
+        if not may(request.user, verb):
             raise PermissionDenied
         try:
             self.do(request, delivery, verb)

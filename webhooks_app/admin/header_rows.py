@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from .. import conf
 from ..models import Header, Webhook
+from ..roles import may
 from ..rules.validators import HEADERS_LIMIT, webhook_errors
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 
@@ -163,7 +164,7 @@ class HeaderInline(admin.TabularInline):
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         formset: Any = super().get_formset(request, obj, **kwargs)
-        formset.may_reveal = request.user.has_perm("webhooks_app.reveal_secrets")
+        formset.may_reveal = may(request.user, "reveal")
         return formset
 
     # Headers are part of their webhook: who may change it may change them.

@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import actions
 from ..models import AccessToken, AuditEntry
+from ..roles import may
 from ..templatetags.webhooks_console import badge, moment
 from .console import (
     AccountFilter,
@@ -108,7 +109,7 @@ class AccessTokenAdmin(ConsoleAdmin):
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("webhooks_app.change_accesstoken"))
+        return may(request.user, "revoke_token")
 
     @admin.display(description="State")
     def state_(self, token: AccessToken) -> SafeString:

@@ -36,6 +36,7 @@ class Need:
 
     scopes: frozenset[str]
     permission: str  # codename within the app
+    or_permission: str = ""  # the body decides which of the two: the verb judges that itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,10 @@ class SessionCaller(Caller):
         raise invalid({"account": [problem]})
 
     def refusal(self, need: Need) -> str:
-        if self.user.has_perm(f"webhooks_app.{need.permission}"):
+        wanted = [f"webhooks_app.{name}" for name in (need.permission, need.or_permission) if name]
+        if any(map(self.user.has_perm, wanted)):
             return ""
-        return f"Your user needs the permission webhooks_app.{need.permission}."
+        return f"Your user needs the permission {' or '.join(wanted)}."
 
 
 class BearerAuthentication(BaseAuthentication):

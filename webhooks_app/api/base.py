@@ -15,9 +15,10 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
 from ..models import Delivery, Webhook
+from ..roles import VERBS
 from ..rules.ids import is_id, timestamp
 from . import body, errors, rendering, schema, throttling
-from .authentication import BearerAuthentication, Caller, Need, SessionAuthentication
+from .authentication import MANAGE, BearerAuthentication, Caller, Need, SessionAuthentication
 
 
 class Allowed(BasePermission):
@@ -126,6 +127,11 @@ class ApiViewSet(ViewSet):
     @staticmethod
     def atomic() -> AbstractContextManager[None]:
         return transaction.atomic(using=router.db_for_write(Webhook))
+
+    def require(self, verb: str) -> None:
+        """For what the body decides. Raises Problem 403 when a session may not do this verb."""
+        if message := self.caller.refusal(Need(MANAGE, VERBS[verb])):
+            raise errors.Problem(403, message)
 
     # --- reading and answering
 

@@ -180,9 +180,24 @@ class Note(AsSent):
 
 
 class SettingsWrite(Shape):
-    """Nothing is required; `enabled: false` pauses (with a `note`), `true` clears any stop."""
+    """Nothing is required; `enabled: false` pauses (with a `note`), `true` clears any stop.
+
+    What GET shows beside these is ignored, so that its answer can be sent back; any other key is
+    an error, or a misspelled setting would pass for a setting.
+    """
 
     enabled = StrictFlag(required=False)
     note = Note(required=False)
     timeout = Seconds(required=False, allow_null=True)
     maxInFlight = Cap(required=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        values = super().to_internal_value(data)
+        unknown = [key for key in data if key not in self.fields and key not in _SHOWN]
+        if unknown:
+            raise serializers.ValidationError({key: [_NO_SETTING] for key in unknown[:10]})
+        return values
+
+
+_SHOWN = frozenset(SettingsSerializer().fields)
+_NO_SETTING = "There is no such setting."

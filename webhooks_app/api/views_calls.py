@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import actions
+from ..roles import VERBS
 from . import body
 from .authentication import MANAGE, SEND, Need
 from .base import ApiViewSet
@@ -24,7 +25,7 @@ EXAMPLE = {
 class InteractionViewSet(ApiViewSet):
     """Send an interaction now; the answer is the receiver's. Never retried."""
 
-    needs = {"create": Need(SEND, "operate_webhook")}
+    needs = {"create": Need(SEND, VERBS["interact"])}
     title = "Interactions"
     example = EXAMPLE
 
@@ -44,8 +45,8 @@ class CallViewSet(ApiViewSet):
     """Call the receiver now and see how it went; nothing needs to be sent."""
 
     needs = {
-        "verify": Need(MANAGE, "operate_webhook"),
-        "test": Need(MANAGE, "operate_webhook"),
+        "verify": Need(MANAGE, VERBS["verify"]),
+        "test": Need(MANAGE, VERBS["test"]),
     }
     title = "Call"
 

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from .. import actions
 from ..models import Attempt, Delivery, WebhookError
+from ..roles import VERBS
 from ..rules.failures import KINDS
 from . import body, query
 from .authentication import HISTORY, MANAGE, READ, SEND, Need
@@ -39,7 +40,7 @@ class WebhookDeliveriesViewSet(ApiViewSet):
 
     needs = {
         "list": Need(HISTORY, "view_delivery"),
-        "create": Need(SEND, "add_delivery"),
+        "create": Need(SEND, VERBS["deliver"]),
     }
     title = "Deliveries"
     example = {"order": 4711}
@@ -122,8 +123,8 @@ class DeliveryViewSet(ApiViewSet):
     needs = {
         "retrieve": Need(HISTORY, "view_delivery"),
         "attempts": Need(HISTORY, "view_attempt"),
-        "retry": Need(MANAGE, "operate_webhook"),
-        "cancel": Need(MANAGE, "operate_webhook"),
+        "retry": Need(MANAGE, VERBS["retry"]),
+        "cancel": Need(MANAGE, VERBS["cancel"]),
     }
     title = "Delivery"
 
@@ -159,7 +160,7 @@ class DeliveryViewSet(ApiViewSet):
 class ReplayViewSet(ApiViewSet):
     """Send everything again that failed since a moment."""
 
-    needs = {"create": Need(MANAGE, "operate_webhook")}
+    needs = {"create": Need(MANAGE, VERBS["replay"])}
     title = "Replay"
     example = {"since": "2018-01-12T13:40:40.260Z"}
 

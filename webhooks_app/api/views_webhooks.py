@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from .. import actions
 from ..models import Webhook
+from ..roles import VERBS
 from . import masks, query
 from .authentication import MANAGE, READ, Need
 from .base import ApiViewSet
@@ -48,11 +49,11 @@ class WebhookViewSet(ApiViewSet):
 
     needs = {
         "list": Need(READ, "view_webhook"),
-        "create": Need(MANAGE, "add_webhook"),
+        "create": Need(MANAGE, VERBS["create_webhook"]),
         "retrieve": Need(READ, "view_webhook"),
-        "update": Need(MANAGE, "change_webhook"),
-        "partial_update": Need(MANAGE, "change_webhook"),
-        "destroy": Need(MANAGE, "delete_webhook"),
+        "update": Need(MANAGE, VERBS["update_webhook"]),
+        "partial_update": Need(MANAGE, VERBS["update_webhook"]),
+        "destroy": Need(MANAGE, VERBS["delete_webhook"]),
     }
     example = EXAMPLE
 
@@ -155,7 +156,7 @@ class SettingsViewSet(ApiViewSet):
 
     needs = {
         "retrieve": Need(READ, "view_webhook"),
-        "partial_update": Need(MANAGE, "change_webhook"),
+        "partial_update": Need(MANAGE, VERBS["update_webhook"], VERBS["pause"]),
     }
     title = "Settings"
 
@@ -177,6 +178,11 @@ class SettingsViewSet(ApiViewSet):
         fields = {names[key]: value for key, value in sent.items() if key in names}
         with self.atomic():
             webhook = self.locked()
+            # A whole GET comes back from the browsable API: only what would change is judged.
+            if any(value != getattr(webhook, name) for name, value in fields.items()):
+                self.require("update_webhook")
+            if sent.get("enabled") is bool(webhook.stopped):
+                self.require("enable" if webhook.stopped else "pause")
             if fields:
                 actions.update_webhook(webhook, by=self.caller.by, **fields)
             if sent.get("enabled") is False:
@@ -198,4 +204,6 @@ def _note(sent: dict[str, Any]) -> str:
     note = sent.get("note", "")
     if not isinstance(note, str) or len(note) > 255:
         raise invalid({"note": ["Must be a text of at most 255 characters."]})
+    if note and "enabled" not in sent:
+        raise invalid({"note": ["A note says why a webhook is paused: send enabled as well."]})
     return note
