@@ -6,7 +6,7 @@ from django.db import connections
 
 from tests.admin.pages import url
 from tests.factories import WebhookFactory
-from tests.receivers import Receiver
+from tests.receivers import Answer, Receiver
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("loopback")]
 
@@ -49,6 +49,31 @@ def test_a_failed_test_says_what_to_do(operator, webhook, receiver):
     text = press(operator, webhook, "test")
     assert "Request failed with status code 500" in text
     assert "retry once mended" in text
+
+
+def test_the_headers_of_a_failed_answer_that_help_are_kept_and_shown(operator, webhook, receiver):
+    receiver.answer = Answer(
+        429,
+        headers=(
+            ("Retry-After", "120"),
+            ("Server", "<b>busy</b> tok-Ampel"),
+            ("Set-Cookie", "session=hush"),
+            ("Location", "https://elsewhere.example/hook?key=hush"),
+        ),
+    )
+    type(webhook).objects.filter(pk=webhook.pk).update(token="tok-Ampel")
+    text = press(operator, webhook, "test")
+    assert '<tr><th scope="row">Retry-After</th><td>120</td></tr>' in text
+    assert "&lt;b&gt;busy&lt;/b&gt; ••••••••" in text
+    assert "<td>https://elsewhere.example/hook</td>" in text
+    assert "hush" not in text
+    assert "tok-Ampel" not in text
+
+
+def test_of_an_answer_that_is_well_no_header_is_kept(operator, webhook, receiver):
+    receiver.answer = Answer(200, headers=(("Server", "nginx"),))
+    press(operator, webhook, "test")
+    assert webhook.attempts.get().answer_headers == ""
 
 
 def test_pressing_twice_in_a_second_is_refused_in_words(operator, webhook, receiver):

@@ -69,6 +69,18 @@ class TestBanner:
         WebhookHealth.objects.update(last_error_kind="http_500")
         assert "We call from" not in banner(viewer, orders)
 
+    def test_and_so_does_every_page_of_a_call_that_found_nobody(self, viewer, orders, settings):
+        settings.WEBHOOKS_EGRESS_ADDRESSES = "203.0.113.7"
+        delivery = orders.deliveries.get()
+        attempt = orders.attempts.get()
+        pages = [page(attempt, name) for name in ("attempt", "webhookerror")]
+        pages.append(page(delivery, "delivery"))
+        for place in pages:
+            assert "We call from" not in text_of(viewer.get(place)), place
+        orders.attempts.update(kind="connect_timeout", status=None)
+        for place in pages:
+            assert "We call from 203.0.113.7." in text_of(viewer.get(place)), place
+
 
 class TestNumbers:
     @pytest.fixture

@@ -148,6 +148,11 @@ class TestLetters:
             assert "connect ECONNREFUSED 93.184.216.34:443" in letter.body
             assert "What to do: Ask the owner whether the server runs" in letter.body
 
+    def test_tell_the_addresses_that_a_firewall_must_let_in(self, webhook, settings):
+        settings.WEBHOOKS_EGRESS_ADDRESSES = "203.0.113.7"
+        for letter in self.letters(webhook):
+            assert "We call from 203.0.113.7." in letter.body
+
     def test_no_secret_is_in_a_letter(self, webhook):
         for letter in self.letters(webhook):
             assert "hush" not in letter.subject + letter.body

@@ -10,8 +10,9 @@ from django.utils.safestring import SafeString
 
 from .. import conf
 from ..models import Delivery, Webhook
+from ..models.delivery import advice_on, calls_from
 from ..rules import failures
-from ..templatetags.webhooks_console import calls_from, duration, moment, short_moment
+from ..templatetags.webhooks_console import duration, moment, short_moment
 from .charts import Chart
 from .states import State, delivery_state, health_of, webhook_state
 
@@ -158,7 +159,7 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
     """`kind` is the kind of failure of its last attempt, `""` when that succeeded."""
     state = delivery_state(delivery, now)
     message = delivery.last_error
-    why, advice = failures.why(kind), failures.advice(kind)
+    why, advice = failures.why(kind), advice_on(kind)
     tried = f"{delivery.tries} of {delivery.max_tries} tries failed"
     buttons = [RETRY, CANCEL]
     if state.key == "held":

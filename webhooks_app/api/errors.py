@@ -23,6 +23,7 @@ from rest_framework.views import set_rollback
 
 from .. import actions
 from ..models import Webhook
+from ..models.delivery import advice_on
 from ..rules.failures import TIMEOUTS
 from ..rules.ids import timestamp
 
@@ -140,7 +141,7 @@ def _of_action(error: actions.ActionError) -> Problem:
                 {
                     "date": timestamp(error.date),
                     "kind": failure.kind,
-                    "advice": failure.advice,
+                    "advice": advice_on(failure.kind),
                 },
             )
     return Problem(409, error.message)

@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..models import Notice, Webhook, WebhookHealth
+from ..models.delivery import advice_on
 from ..models.webhook import FAILING_AFTER
 from ..rules import failures
 from ..rules.validators import parse_url
@@ -208,7 +209,7 @@ def _reason(row: WebhookHealth) -> Iterator[str]:
     if row.last_error_kind:
         yield f"The last error: {' '.join(row.last_error_message.split())[:300]}"
         yield failures.why(row.last_error_kind)
-        yield f"What to do: {failures.advice(row.last_error_kind)}"
+        yield f"What to do: {advice_on(row.last_error_kind)}"
 
 
 def _at(moment: datetime | None) -> str:

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from .. import conf
 from ..fields import IdField
 from ..rules import failures
 from ..rules.ids import ID_LENGTH, first_id, new_id
@@ -233,6 +234,12 @@ class Attempt(models.Model):
         return not self.kind
 
     @property
+    def kept_headers(self) -> list[tuple[str, str]]:
+        """Name and value of the headers of the answer that are kept."""
+        lines = (line.partition(": ") for line in self.answer_headers.splitlines())
+        return [(name, value) for name, _, value in lines]
+
+    @property
     def ended_at(self) -> datetime:
         return self.started_at + timedelta(milliseconds=self.duration_ms)
 
@@ -242,11 +249,23 @@ class Attempt(models.Model):
 
     @property
     def advice(self) -> str:
-        return failures.advice(self.kind)
+        return advice_on(self.kind)
 
     @property
     def title(self) -> str:
         return failures.title(self.kind)
+
+
+def calls_from(kind: str) -> str:
+    """The addresses we call from, for a failure that a receiver's firewall may explain."""
+    if kind not in failures.NOT_CONNECTED or not (addresses := conf.egress_addresses()):
+        return ""
+    return f"We call from {', '.join(addresses)}."
+
+
+def advice_on(kind: str) -> str:
+    """What to do about a failure of this kind, with the addresses that must be let in."""
+    return " ".join(filter(None, [failures.advice(kind), calls_from(kind)]))
 
 
 class WebhookErrorManager(models.Manager["WebhookError"]):

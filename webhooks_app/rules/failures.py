@@ -186,7 +186,7 @@ KINDS: dict[str, Kind] = {
 
 TIMEOUTS = frozenset({"timeout", "connect_timeout", "dns_timeout"})
 # No connection came about: a firewall that does not know our addresses may be why.
-NOT_CONNECTED = frozenset({"refused", "unreachable", "connect_timeout"})
+NOT_CONNECTED = frozenset({"refused", "unreachable", "connect_timeout", "proxy"})
 
 
 @dataclass(frozen=True, slots=True)

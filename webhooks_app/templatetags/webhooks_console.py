@@ -8,9 +8,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from .. import conf
 from ..models import Attempt
-from ..rules import failures
 
 if TYPE_CHECKING:  # a host without the admin loads these tags too, and may not import it
     from ..admin.states import State
@@ -80,14 +78,6 @@ def _time(value: datetime, form: str, words: str) -> SafeString:
         value.strftime("%Y-%m-%d %H:%M:%S"),
         words,
     )
-
-
-@register.filter
-def calls_from(kind: str) -> str:
-    """The addresses we call from, for a failure that a firewall of the receiver may explain."""
-    if kind not in failures.NOT_CONNECTED or not (addresses := conf.egress_addresses()):
-        return ""
-    return f"We call from {', '.join(addresses)}."
 
 
 def in_utc(value: datetime) -> datetime:
