@@ -1,10 +1,17 @@
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.contrib.admin import apps as admin
 from django.db.models.signals import post_migrate, post_save
 
 
+class ConsoleConfig(admin.AdminConfig):
+    default = False
+    default_site = "project.console.Console"
+
+
 class ProjectConfig(AppConfig):
+    default = True
     name = "project"
 
     def ready(self) -> None:

@@ -50,7 +50,7 @@ if not DEBUG:  # judged here, because system checks do not run under ASGI and WS
 INSTALLED_APPS = [
     "webhooks_app",
     "project",
-    "django.contrib.admin",
+    "project.apps.ConsoleConfig",  # django.contrib.admin, with the console as its site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -3,8 +3,6 @@ from django.urls import include, path
 
 from . import docs, errors, health, metrics, views
 
-admin.site.index_template = "admin/webhooks_app/home.html"
-
 urlpatterns = [
     path("", views.home, name="home"),
     path("readme", views.readme, name="readme"),

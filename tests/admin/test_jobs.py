@@ -35,7 +35,7 @@ class TestCreating:
         for answer in (operator.get(ADD, data), operator.post(ADD, data)):
             text = text_of(answer)
             assert "3 deliveries" in text
-            assert "that we gave up since" in text
+            assert "that gave up since" in text
             assert "of Orders" in text
             assert "What has been sent cannot be called back." in text
             assert "delivered already" not in text
@@ -46,7 +46,7 @@ class TestCreating:
         assert (job.verb, job.pace, job.expected) == ("retry", 50, 3)
         assert job.selection == {"webhook": webhook.pk, "state": "failed"}
         assert job.created_by == operator.user.username
-        assert "Started: Send again" in text
+        assert "Started: Replay" in text
         assert "Show\nthem" in text or "Show them" in text
 
     def test_delivered_ones_go_again_only_when_the_box_is_ticked(self, operator, webhook):
@@ -89,7 +89,7 @@ class TestWatching:
 
     def test_it_stands_above_the_list_and_leads_to_what_it_changed(self, operator, webhook):
         job, _ = start(operator, webhook=webhook.pk, state="failed")
-        assert "Send again: deliveries of Orders" in text_of(operator.get(url("delivery")))
+        assert "Replay: deliveries of Orders" in text_of(operator.get(url("delivery")))
         jobs.step(job, timezone.now())
         assert "wh-job-live" not in text_of(operator.get(url("delivery")))
         touched = list(Delivery.objects.filter(requested_by=job.signature))
@@ -123,7 +123,7 @@ class TestWatching:
     def test_the_list_of_jobs(self, viewer, operator, webhook):
         start(operator, webhook=webhook.pk, state="failed")
         text = text_of(viewer.get(url("job")))
-        assert "Send again: deliveries of Orders, in the state “Gave up”" in text
+        assert "Replay: deliveries of Orders, that gave up" in text
 
 
 def test_job_screens_need_no_more_than_twelve_queries(

@@ -50,7 +50,7 @@ def test_a_webhook_is_added_with_three_headers_inline(boss, account):
         data |= {f"headers-{number}-name": name, f"headers-{number}-new_value": f"v{number}"}
     response = boss.post(ADD, data, follow=True)
     webhook = Webhook.objects.get()
-    assert response.redirect_chain[-1][0] == url("webhook")
+    assert response.redirect_chain[-1][0] == url("webhook", webhook.pk, "change")
     assert (webhook.account, webhook.name, webhook.token) == (account, "Orders", "t")
     assert (webhook.auth_username, webhook.auth_password) == ("me", "p")
     assert headers_of(webhook) == [("X-One", "v0"), ("X-Two", "v1"), ("X-Two", "v2")]

@@ -12,6 +12,14 @@ from ..models import Account, AuditEntry
 from ..templatetags.webhooks_console import moment
 from .console import Before, ConsoleAdmin, named
 
+BELONGINGS = (
+    ("Webhooks", "webhook"),
+    ("Deliveries", "delivery"),
+    ("Errors", "webhookerror"),
+    ("Access tokens", "accesstoken"),
+    ("Changes", "auditentry"),
+)
+
 
 @admin.register(Account)
 class AccountAdmin(ConsoleAdmin):
@@ -38,7 +46,9 @@ class AccountAdmin(ConsoleAdmin):
         return moment(account.created_at)
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return {"title": obj.name, "subtitle": None, "account": obj}
+        may = request.user.has_perm
+        shown = [(words, name) for words, name in BELONGINGS if may(f"webhooks_app.view_{name}")]
+        return {"title": obj.name, "subtitle": None, "account": obj, "belongings": shown}
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

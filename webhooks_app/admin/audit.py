@@ -1,7 +1,7 @@
 """Who changed what, by which door, in one list. Nobody changes it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -55,7 +55,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_select_related = ["account"]
     search_fields = ["by"]
     search_help_text = "Search name of the user or token, or an id, as a whole"
-    fields = ["at", "by", "door", "action", "kind", "target", "name", "account"]
+    fields: ClassVar[Any] = ["when_", "by", "door", "action", "target_", "target"]
+    readonly_fields = fields
+
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"title": f"{obj.by}: {obj.action}", "subtitle": None}
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str

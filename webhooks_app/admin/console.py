@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import ModelAdmin
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import models, transaction
@@ -287,6 +287,13 @@ class ConsoleAdmin(ModelAdmin):
             wider["created"] = "any"
             context["wider"] = "?" + wider.urlencode()
         return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        context: dict[str, Any] = {"media": self.media}
+        if request.user.has_perm("webhooks_app.view_auditentry"):
+            changes = reverse(f"{self.admin_site.name}:webhooks_app_auditentry_changelist")
+            context["changes"] = f"{changes}?target={quote(object_id)}"
+        return super().history_view(request, object_id, {**context, **(extra_context or {})})
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         """What the page of a row says beside its form."""

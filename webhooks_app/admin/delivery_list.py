@@ -299,7 +299,7 @@ class DeliveryList(ReadOnlyAdmin):
         if delivery.state != Delivery.State.PENDING:
             return format_html('<span class="wh-dash">{}</span>', "–")
         if delivery_state(delivery, timezone.now()).key == "held":
-            return "when the webhook may be called"
+            return "held"
         return moment(delivery.due_at)
 
     # --- verbs ----------------------------------------------------------------------------------

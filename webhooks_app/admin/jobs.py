@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from .. import actions
-from ..models import Job, Webhook
+from ..models import Delivery, Job, Webhook
 from ..models.job import PACE, PACE_LIMIT
 from ..models.selection import CONDITIONS, STATES, read_moment
 from ..rules import failures
@@ -34,6 +34,7 @@ JOB_STATES = {
 _SCRIPTS: Any = [forms.Script("webhooks_app/deliveries.js", defer=True)]
 DELIVERY_LOOKS = forms.Media(css={"all": ["webhooks_app/deliveries.css"]}, js=_SCRIPTS)
 VERBS = {"retry": "Send again", "cancel": "Cancel"}
+REPLAYED = {"": "at any time", "7d": "in 7 days", "24h": "in 24 hours", "1h": "in the last hour"}
 MOMENTS = ("since", "until", "failed_since")
 ENDED = {"failed", "delivered", "cancelled"}
 
@@ -54,6 +55,22 @@ def stamp(span: timedelta) -> str:
     return (timezone.now() - span).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def label_of(verb: str, words: Mapping[str, str]) -> str:
+    """What a verb is called over a selection: what gave up is replayed."""
+    replayed = words.get("state") == Delivery.State.FAILED or "failed_since" in words
+    return "Replay" if verb == Job.Verb.RETRY and replayed else VERBS[verb]
+
+
+def replays_of(words: Mapping[str, str], chosen: str) -> list[tuple[str, str, bool]]:
+    """Since when deliveries are replayed: words, link, whether it is the one that is shown."""
+    others = {name: value for name, value in words.items() if name not in ("state", "failed_since")}
+    links = {
+        span: add_url(Job.Verb.RETRY, {**others, "failed_since": span}) for span in REPLAYED if span
+    }
+    links[""] = add_url(Job.Verb.RETRY, {**others, "state": Delivery.State.FAILED})
+    return [(said, links[span], span == chosen) for span, said in REPLAYED.items()]
+
+
 def names_of(*selections: Mapping[str, str]) -> dict[str, str]:
     """The names of the webhooks in some selections."""
     ids = {words["webhook"] for words in selections if "webhook" in words}
@@ -69,10 +86,12 @@ def sentence(words: Mapping[str, str], names: Mapping[str, str] | None = None) -
         parts.append(f"of {names.get(words['webhook'], 'a webhook')}")
     if "account" in words:
         parts.append(f"of the account {words['account']}")
-    if "state" in words:
+    if words.get("state") == Delivery.State.FAILED:
+        parts.append("that gave up")
+    elif "state" in words:
         parts.append(f"in the state “{_state_word(words['state'])}”")
     if "failed_since" in words:
-        parts.append(f"that we gave up since {_moment(words['failed_since'])}")
+        parts.append(f"that gave up since {_moment(words['failed_since'])}")
     if "kind" in words:
         parts.append(f"that met “{failures.title(words['kind']) or words['kind']}”")
     if "status" in words:
@@ -136,7 +155,7 @@ class JobView:
     def __init__(self, job: Job, names: Mapping[str, str] | None = None) -> None:
         self.job = job
         self.state = JOB_STATES[job.state]
-        self.what = f"{VERBS[job.verb]}: {sentence(job.selection, names)}"
+        self.what = f"{label_of(job.verb, job.selection)}: {sentence(job.selection, names)}"
         self.page = reverse("admin:webhooks_app_job_change", args=[job.pk])
         self.left = left(job)
         self.percent = int(job.share * 100)
@@ -161,7 +180,7 @@ class Rows(ChangeList):
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
     list_title = "Jobs"
-    empty_words = ("No jobs", "Start one from the list of deliveries: “Send again all that match”.")
+    empty_words = ("No jobs", "Start one from the list of deliveries: “Send again…”.")
     list_display = ["state_", "job_", "done_", "by_", "created_"]
     list_filter = [Before]
     change_form_template = "admin/webhooks_app/job/change_form.html"
@@ -299,9 +318,10 @@ class JobAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
-            "title": f"{VERBS[verb]}?",
+            "title": f"{label_of(verb, words)}?",
             "verb": verb,
-            "label": VERBS[verb],
+            "label": label_of(verb, words),
+            "replays": replays_of(words, query.get("failed_since", "")),
             "words": words,
             "what": sentence(words),
             "count": count,

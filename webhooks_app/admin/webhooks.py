@@ -127,6 +127,9 @@ class WebhookAdmin(WebhookList):
             if operate and webhook.gave_up:
                 words = {"webhook": webhook.pk, "state": Delivery.State.FAILED}
                 board["replay"] = add_url(Job.Verb.RETRY, words)
+            if operate and webhook.waiting and board["goes_out"]:
+                words = {"webhook": webhook.pk, "state": "retrying"}
+                board["hurry"] = add_url(Job.Verb.RETRY, words)
         if request.user.has_perm("webhooks_app.view_webhookerror"):
             board |= errors_of(webhook, now)
         shown = request.GET.get("attempt", "")
@@ -201,7 +204,35 @@ class WebhookAdmin(WebhookList):
         fields = [words.get(field, field.replace("_", " ")) for field in form.changes()]
         if formsets[0].changed():
             fields.append("headers")
+        form.instance.changed_words = fields
         return [{"changed": {"fields": fields}}] if fields else []
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: Any = None
+    ) -> HttpResponse:
+        if "_addanother" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        return self._saved(request, obj, "Added.")
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        words = f"Saved: {', '.join(obj.changed_words)}." if obj.changed_words else ""
+        return self._saved(request, obj, words or "Nothing was changed.")
+
+    def _saved(self, request: HttpRequest, webhook: Any, words: str) -> HttpResponse:
+        """Back on its page: there it shows what came of the change."""
+        webhook.refresh_from_db(fields=["verification_due_at"])
+        if webhook.verification == "waiting":
+            words += " The worker verifies it now; the outcome shows here."
+        self.message_user(request, words, messages.SUCCESS)
+        return self.to_page(webhook)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **more: Any
+    ) -> Any:
+        """One button saves what is there already: the page of the webhook comes next anyway."""
+        context["show_save_and_continue"] = False
+        context["show_save_and_add_another"] = "original" not in context
+        return super().render_change_form(request, context, *args, **more)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         actions.delete_webhook(obj, by=named(request))
