@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Max, Min
+from django.urls import reverse
 
 from ..models import Webhook, WebhookError
 from ..rules import failures
@@ -27,6 +28,7 @@ class Group:
     last: datetime
     goes_on: bool  # the last call failed this way
     link: str
+    page: str  # of the last one
 
 
 def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
             count=Count("pk"),
             first=Min("started_at"),
             last=Max("started_at"),
+            last_id=Max("pk"),
             message=Max("message"),
         )
         .order_by("-last")
@@ -61,6 +64,7 @@ def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
                 status="none" if row["status"] is None else row["status"],
                 since=since,
             ),
+            reverse("admin:webhooks_app_webhookerror_change", args=[row["last_id"]]),
         )
         for place, row in enumerate(rows)
     ]
