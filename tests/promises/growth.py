@@ -98,7 +98,8 @@ class History:
                 SELECT {ident}, {webhook}, 'order.created',
                   CASE WHEN n %% 10 = 0 THEN 'order-' || n ELSE '' END, {payload}, {state}, '',
                   {moment}, {int(not pending)}, '5,300', {moment},
-                  {"NULL" if pending else moment}, {error}, '', '' FROM {source}""",
+                  {"NULL" if pending else moment}, {error}, '', ''
+                FROM {source}""",
                 values,
             )
             if pending:
@@ -107,10 +108,11 @@ class History:
                 f"""
                 INSERT INTO {TABLES[1]} (webhook_id, delivery_id, exchange, request_id, number,
                   requested_by, started_at, duration_ms, url, address, status, kind, message,
-                  answer)
+                  answer, answer_headers)
                 SELECT {webhook}, {ident}, 'delivery', {ident}, 1, '', {moment}, 20,
                   'https://receiver.example.com/hook', '192.0.2.1:443', 200,
-                  CASE WHEN {error} = '' THEN '' ELSE 'http_500' END, {error}, '' FROM {source}""",
+                  CASE WHEN {error} = '' THEN '' ELSE 'http_500' END, {error}, '', ''
+                FROM {source}""",
                 values,
             )
 

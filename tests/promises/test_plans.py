@@ -28,8 +28,8 @@ def grown(rows, webhooks, known):
             for table in TABLES:
                 cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     grown = History(rows, webhooks)
-    if known == "empty" and connection.vendor == "postgresql":
-        learn()  # SQLite knows nothing of a table until it is asked to look
+    if known == "empty":
+        learn()
     grown.add_finished()
     if known == "before the pending came":
         learn()
@@ -47,6 +47,7 @@ def hot(grown):
     place = (queue.moment(on, grown.at(0.95)), grown.id_at(0.95))
     pending = Delivery.objects.filter(state="pending").order_by("id").defer("payload")
     batch = [finished(delivery, now) for delivery in pending[:100]]
+    idents = [item.attempt.request_id for item in batch]
     key = KEY.get(on.vendor, AUTO_KEY)
 
     def claim(after):
@@ -61,6 +62,10 @@ def hot(grown):
             {"attempt_started", "attempt_delivery"},
         ),
         "finish": (lambda: queue.finish(on, batch), {key}),
+        "retry": (lambda: queue.retry(idents[0]), {key}),
+        "retry of many": (lambda: queue.retry_all(idents), {key}),
+        "cancel": (lambda: queue.cancel(idents[0], "by hand"), {key}),
+        "cancel of many": (lambda: queue.cancel_many(idents, "by hand"), {key}),
         "purge": (
             lambda: queue.purge(SPAN - SPAN * 100 / grown.rows),
             {key, DUE, "attempt_delivery", "attempt_started", "attempt_list", "delivery_list"},

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .. import conf
@@ -111,12 +111,16 @@ def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> No
 
 # --- what people ask for ----------------------------------------------------------------------
 
+# Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
+# is pending, when its statistics are from before it came.
+_OPEN = Q(finished_at__isnull=True)
+
 
 def retry(delivery_id: str, *, by: str = "") -> bool:
     """Due now; unless pending, tries from 0. False when its webhook is deleted."""
     now = timezone.now()
     rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    if rows_.filter(state=Delivery.State.PENDING).update(due_at=now, requested_by=by[:150]):
+    if rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150]):
         return True
     return bool(_restart(rows_.exclude(state=Delivery.State.PENDING), now, by))
 
@@ -131,8 +135,7 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
     if not delivered_too:
         rows_ = rows_.exclude(state=Delivery.State.DELIVERED)
     list(rows_.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
-    pending = rows_.filter(state=Delivery.State.PENDING)
-    brought_forward = pending.update(due_at=now, requested_by=by[:150])
+    brought_forward = rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150])
     return brought_forward + _restart(rows_.exclude(state=Delivery.State.PENDING), now, by)
 
 
@@ -162,21 +165,21 @@ def _restart(deliveries: "QuerySet[Delivery]", now: datetime, by: str) -> int:
 
 
 def cancel(delivery_id: str, reason: str) -> bool:
-    return bool(_cancel(Delivery.objects.filter(pk=delivery_id), reason))
+    return bool(_cancel(Delivery.objects.filter(_OPEN, pk=delivery_id), reason))
 
 
 def cancel_many(ids: Sequence[str], reason: str) -> int:
-    rows_ = Delivery.objects.filter(pk__in=ids)
+    rows_ = Delivery.objects.filter(_OPEN, pk__in=ids)
     list(rows_.order_by("pk").select_for_update().values_list("pk", flat=True))
     return _cancel(rows_, reason)
 
 
 def cancel_all(webhook_id: str, reason: str) -> int:
-    return _cancel(Delivery.objects.filter(webhook=webhook_id), reason)
+    return _cancel(Delivery.objects.pending().filter(webhook=webhook_id), reason)
 
 
-def _cancel(deliveries: "QuerySet[Delivery]", reason: str) -> int:
-    return deliveries.filter(state=Delivery.State.PENDING).update(
+def _cancel(pending: "QuerySet[Delivery]", reason: str) -> int:
+    return pending.update(
         state=Delivery.State.CANCELLED, reason=reason[:255], finished_at=timezone.now()
     )
 
