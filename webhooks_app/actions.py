@@ -163,6 +163,8 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
             _validate(row, headers)
             if "url" in fields:
                 row.verified_at = None
+                # It was seen at another place, perhaps.
+                WebhookHealth.objects.filter(pk=row.pk).update(certificate_ends_at=None)
             if "url" in fields or "token" in fields:
                 row.verification_due_at = timezone.now()
             row.version += 1

@@ -119,6 +119,18 @@ class TestNumbers:
         }.items():
             assert shown(boss, found[words]) == count, words
 
+    def test_a_kind_of_error_leads_to_its_webhooks_too(self, boss, account):
+        for failed in (1, 3):
+            called(WebhookFactory(account=account), failed=failed)
+        called(WebhookFactory(account=account), failed=1, kind="timeout")
+        called(WebhookFactory(account=account), ago=timedelta(days=3), failed=1)
+        module = text_of(boss.get(HOME)).split('id="kinds"')[1].split("</section>")[0]
+        first = module.split("<tr>")[2]
+        places = [(unescape(place), n) for place, n in re.findall(r'href="([^"]+)">(\d+)<', first)]
+        assert [number for _, number in places] == ["4", "2"]
+        for place, number in places:
+            assert shown(boss, place) == int(number), place
+
     def test_the_bars_of_the_chart_lead_to_their_hour(self, boss, account):
         webhook = WebhookFactory(account=account)
         called(webhook, delivered=2, failed=1)

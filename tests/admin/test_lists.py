@@ -14,7 +14,7 @@ from tests.factories import (
     HourlyCountFactory,
     WebhookFactory,
 )
-from webhooks_app import models
+from webhooks_app import actions, models
 
 
 @pytest.fixture
@@ -134,3 +134,42 @@ def test_lists_never_read_the_encrypted_columns(boss, webhook, django_assert_num
         boss.get(url("webhook"))
     assert not any('"token"' in query["sql"] for query in seen.captured_queries)
     assert not any("auth_password" in query["sql"] for query in seen.captured_queries)
+
+
+class TestDeleted:
+    def test_are_listed_apart_while_they_are_kept_with_undo(self, boss, account, settings):
+        settings.WEBHOOKS_RETENTION_DAYS = 10
+        gone, there = WebhookFactory(account=account, name="Gone"), WebhookFactory(account=account)
+        actions.delete_webhook(gone)
+        chips = text_of(boss.get(url("webhook")))
+        assert "Deleted 1" in chips
+        assert "Gone" not in chips.split('id="result_list"')[1]
+
+        text = text_of(boss.get(url("webhook"), {"state": "deleted"}))
+
+        rows = text.split('id="result_list"')[1]
+        assert "Gone" in rows
+        assert there.name not in rows
+        assert "kept until" in rows
+        assert 'name="action"' not in text, "no verb is for what is gone"
+        place = url("webhook", gone.pk, "restore")
+        assert f'href="{place}"' in rows
+        boss.post(place)
+        assert "Deleted 1" not in text_of(boss.get(url("webhook")))
+        assert "Gone" in text_of(boss.get(url("webhook")))
+
+    def test_a_viewer_may_look_and_nobody_reaches_their_page(self, viewer, boss, account):
+        gone = WebhookFactory(account=account, name="Gone")
+        actions.delete_webhook(gone)
+        text = text_of(viewer.get(url("webhook"), {"state": "deleted"}))
+        assert "Gone" in text
+        assert "Undo" not in text
+        place = url("webhook", gone.pk, "change") + "?state=deleted"
+        assert boss.get(place).status_code == 302
+        for verb in ("test", "verify", "enable"):
+            answer = boss.post(url("webhook", gone.pk, verb) + "?state=deleted")
+            assert answer.status_code == 404
+        data = {"action": "enable_", "_selected_action": [gone.pk]}
+        boss.post(url("webhook") + "?state=deleted", data)
+        gone.refresh_from_db()
+        assert gone.deleted_at

@@ -14,8 +14,16 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import AuditEntry, Delivery, HourlyCount, Webhook, WebhookError, Worker
-from ..models.health import LATENCY_COLUMNS, WORKER_SILENT_AFTER, percentile
+from ..models import (
+    AuditEntry,
+    Delivery,
+    HourlyCount,
+    Webhook,
+    WebhookError,
+    WebhookHealth,
+    Worker,
+)
+from ..models.health import CERTIFICATE_SOON, LATENCY_COLUMNS, WORKER_SILENT_AFTER, percentile
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from . import links
@@ -33,6 +41,7 @@ from .states import (
 
 ATTENTION = ("failing", "breaker", "unverified")  # in this order
 ATTENTION_SHOWN = 10
+CERTIFICATES_SHOWN = 5
 KINDS_SHOWN = 10
 FAILURES_READ = 10_000
 LOG_SHOWN = 6
@@ -88,6 +97,7 @@ class Kind:
     calls: int
     webhooks: int
     link: str
+    webhooks_link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +270,12 @@ class Home:
     @cached_property
     def kinds(self) -> list[Kind]:
         """Why calls failed in the span; of very many failures the newest 10,000 are counted."""
-        failed = WebhookError.objects.filter(started_at__gte=self.start, exchange__in=CALLS)
-        newest = failed.order_by("-started_at").values("pk")[:FAILURES_READ]
+        live = Q(webhook__deleted_at__isnull=True)
         rows = (
-            WebhookError.objects.filter(pk__in=newest)
+            WebhookError.objects.filter(pk__in=newest_failures(self.start))
             .order_by()
             .values("kind")
-            .annotate(calls=Count("pk"), webhooks=Count("webhook", distinct=True))
+            .annotate(calls=Count("pk"), webhooks=Count("webhook", distinct=True, filter=live))
             .order_by("-calls", "kind")[:KINDS_SHOWN]
         )
         return [
@@ -276,9 +285,23 @@ class Home:
                 row["calls"],
                 row["webhooks"],
                 links.calls("webhookerror", kind=row["kind"], since=self.start),
+                links.listing("webhook", met=row["kind"], since=self.start),
             )
             for row in rows
         ]
+
+    @cached_property
+    def certificates(self) -> list[WebhookHealth]:
+        """The health of those whose receiver's certificate ends first, if that is soon; one more
+        than is shown says that there are more."""
+        soon = WebhookHealth.objects.filter(certificate_ends_soon(self.now))
+        rows = soon.filter(webhook__deleted_at__isnull=True).select_related("webhook__account")
+        rows = rows.defer("webhook__token", "webhook__auth_password")
+        return list(rows.order_by("certificate_ends_at")[: CERTIFICATES_SHOWN + 1])
+
+    @property
+    def certificates_link(self) -> str:
+        return links.listing("webhook", certificate="soon")
 
     @property
     def kinds_cut(self) -> bool:
@@ -318,6 +341,17 @@ class Home:
             (bar, links.calls_of_bar(bar), links.failures_of_bar(bar))
             for bar in reversed(self.chart.bars)
         ]
+
+
+def newest_failures(since: datetime) -> Any:
+    """Ids of the newest calls that failed since a moment, as a subquery."""
+    failed = WebhookError.objects.filter(started_at__gte=since, exchange__in=CALLS)
+    return failed.order_by("-started_at").values("pk")[:FAILURES_READ]
+
+
+def certificate_ends_soon(now: datetime, to_health: str = "") -> Q:
+    ends = f"{to_health}certificate_ends_at"
+    return Q(**{f"{ends}__isnull": False, f"{ends}__lt": now + CERTIFICATE_SOON})
 
 
 def _page_of(entry: AuditEntry) -> str:

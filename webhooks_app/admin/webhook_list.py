@@ -2,6 +2,7 @@
 verbs for a handful of them."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,8 +14,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .. import actions
-from ..models import Delivery, Webhook
+from .. import actions, conf
+from ..models import Delivery, Webhook, WebhookError
+from ..models.selection import read_moment
+from ..roles import may
 from ..rules import failures
 from ..rules.ids import is_id
 from ..rules.validators import parse_url
@@ -28,13 +31,15 @@ from .console import (
     BoundedCount,
     Chips,
     ConsoleAdmin,
+    Quiet,
     bounded,
     bounded_counts,
     named,
 )
-from .home import workers
-from .states import WEBHOOK_STATES, health_of, webhook_state, webhooks_that_are
+from .home import certificate_ends_soon, newest_failures, workers
+from .states import WEBHOOK_STATES, State, health_of, webhook_state, webhooks_that_are
 
+DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "disabled")
 TESTS_AT_ONCE = 5  # each may take its whole timeout
 
@@ -53,21 +58,77 @@ class HealthFilter(Chips):
     title, parameter_name = "health", "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state.key, state.word) for state in WEBHOOK_STATES.values()]
+        return [(state.key, state.word) for state in (*WEBHOOK_STATES.values(), DELETED)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         key = self.value()
-        return queryset.filter(webhooks_that_are(key, timezone.now())) if key else queryset
+        if not key or key == DELETED.key:  # the rows of the list are those already
+            return queryset
+        return queryset.filter(webhooks_that_are(key, timezone.now()))
 
     def choices(self, changelist: Any) -> Any:
         """With how many there are of each, where that is worth a look."""
         now, live = timezone.now(), Webhook.objects.live()
-        counts = bounded_counts(**{key: live.filter(webhooks_that_are(key, now)) for key in RARE})
+        counts = bounded_counts(
+            **{key: live.filter(webhooks_that_are(key, now)) for key in RARE},
+            **{DELETED.key: Webhook.objects.filter(deleted_at__isnull=False)},
+        )
         keys = ["", *(key for key, _ in self.lookup_choices)]
         for key, choice in zip(keys, super().choices(changelist), strict=True):
             count = counts.get(key)
             words = f"{choice['display']} {bounded(count)}" if count else choice["display"]
             yield {**choice, "display": words}
+
+
+class Certificate(Quiet):
+    """Those whose receiver's certificate ends within 14 days, or has ended."""
+
+    title = parameter_name = "certificate"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("soon", "ends soon")]
+
+    def has_output(self) -> bool:
+        return self.value() == "soon"
+
+    def choices(self, changelist: Any) -> Any:
+        if self.has_output():
+            yield from super().choices(changelist)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() != "soon":
+            return queryset
+        return queryset.filter(certificate_ends_soon(timezone.now(), "health__"))
+
+
+class Met(Quiet):
+    """Those of which a call failed with an error of this kind since `?since=`."""
+
+    title, parameter_name = "met the error", "met"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        kind = self.used_parameters.get("met")
+        return [(str(kind), failures.title(str(kind)) or str(kind))] if kind else []
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        kind = self.value()
+        if not kind:
+            return queryset
+        try:
+            since = read_moment(request.GET.get("since", ""))
+        except ValueError:
+            return queryset.none()
+        met = WebhookError.objects.filter(pk__in=newest_failures(since), kind=kind)
+        return queryset.filter(pk__in=met.order_by().values("webhook"))
+
+
+class MetSince(Quiet):
+    """The moment that goes with `Met`."""
+
+    title, parameter_name = "since", "since"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset
 
 
 class ErrorFilter(KindFilter):
@@ -76,6 +137,13 @@ class ErrorFilter(KindFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         kind = self.value()
         return queryset.filter(health__last_error_kind=kind) if kind else queryset
+
+
+def of_deleted(request: HttpRequest) -> bool:
+    """Whether a request looks at the list of those that were deleted."""
+    page = request.resolver_match
+    lists = page is not None and page.url_name == "webhooks_app_webhook_changelist"
+    return lists and request.GET.get("state") == DELETED.key
 
 
 def host_of(url: str) -> str:
@@ -96,23 +164,29 @@ class WebhookList(ConsoleAdmin):
         "on its own scale. In flight: deliveries under way when the workers last said so, which "
         "they do every few seconds."
     )
-    list_filter = [HealthFilter, ErrorFilter, AccountFilter, Before]
+    list_filter = [HealthFilter, ErrorFilter, AccountFilter, Certificate, Met, MetSince, Before]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"
     actions = ["verify_", "test_", "enable_", "disable_"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
-        rows = Webhook.objects.live().select_related("account", "health").order_by("-pk")
+        rows = Webhook.objects.filter(deleted_at__isnull=not of_deleted(request))
+        rows = rows.select_related("account", "health").order_by("-pk")
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk"))
         rows = rows.annotate(waiting=BoundedCount.of(pending))
         return rows.defer("token", "auth_password")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {} if of_deleted(request) else super().get_actions(request)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
         rows = list(changelist.result_list)
         charts = charts_of([row.pk for row in rows], DAY, timezone.now())
         in_flight = workers(request).in_flight_of
+        may_restore = may(request.user, "restore_webhook")
         for row in rows:
+            row.may_restore = may_restore
             row.chart = charts[row.pk]
             row.in_flight = in_flight.get(row.pk, 0)
         changelist.result_list = rows
@@ -138,6 +212,10 @@ class WebhookList(ConsoleAdmin):
 
     @admin.display(description="Health")
     def health_(self, webhook: Webhook) -> SafeString:
+        if webhook.deleted_at:
+            until = webhook.deleted_at + timedelta(days=conf.retention_days())
+            words = format_html("{}, kept until {}", moment(webhook.deleted_at), moment(until))
+            return format_html('{}<span class="wh-sub">{}</span>', badge(DELETED), words)
         now = timezone.now()
         state, health = webhook_state(webhook, now), health_of(webhook)
         since = {
@@ -155,6 +233,15 @@ class WebhookList(ConsoleAdmin):
     @admin.display(description="Webhook")
     def webhook_(self, webhook: Webhook) -> SafeString:
         host = host_of(webhook.url)
+        if webhook.deleted_at:
+            undo = reverse("admin:webhooks_app_webhook_restore", args=[webhook.pk])
+            link = format_html('<a class="wh-row" href="{}">Undo…</a>', undo)
+            return format_html(
+                '<bdi class="wh-clamp">{}</bdi><span class="wh-sub">{}{}</span>',
+                webhook,
+                webhook.account.name,
+                format_html(" · {}", link) if webhook.may_restore else "",
+            )
         return format_html(
             '<a class="wh-name wh-row wh-clamp" href="{}"><bdi>{}</bdi></a>'
             '<span class="wh-sub"><span class="wh-mono">{}</span> · {}</span>',

@@ -27,6 +27,7 @@ from django.utils import timezone
 from .. import conf
 from ..models import Notice, Webhook, WebhookHealth
 from ..models.delivery import advice_on
+from ..models.health import CERTIFICATE_SOON
 from ..models.webhook import FAILING_AFTER
 from ..rules import failures
 from ..rules.validators import parse_url
@@ -37,7 +38,6 @@ log = logging.getLogger("webhooks")
 AT_ONCE = 50  # changes of each sort, and letters, a turn
 WARNED_BEFORE = timedelta(days=1)
 OLD_NEWS = timedelta(days=7)  # nobody is told any more
-CERTIFICATE_WARNED_BEFORE = timedelta(days=14)
 SENDING_FOR = timedelta(minutes=5)  # whoever took a letter has so long to send it
 TRIED_FOR = timedelta(days=2)
 TIMEOUT = 10  # seconds for the mail server
@@ -144,7 +144,7 @@ CHANGES = (
 def _certificates(now: datetime) -> "QuerySet[WebhookHealth]":
     ending = _live().filter(
         certificate_ends_at__isnull=False,
-        certificate_ends_at__lt=now + CERTIFICATE_WARNED_BEFORE,
+        certificate_ends_at__lt=now + CERTIFICATE_SOON,
         certificate_ends_at__gt=now - OLD_NEWS,
     )
     return ending.exclude(certificate_told=F("certificate_ends_at"))

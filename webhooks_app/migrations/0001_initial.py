@@ -758,6 +758,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="webhook",
             index=models.Index(
+                condition=models.Q(("deleted_at__isnull", False)),
+                fields=["deleted_at"],
+                name="webhook_deleted",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhook",
+            index=models.Index(
                 condition=models.Q(("deleted_at", None)),
                 fields=["account", "id"],
                 name="webhook_list",

@@ -15,6 +15,7 @@ WORKER_SILENT_AFTER = timedelta(seconds=30)
 # A webhook of which this share of the calls of so long failed is unsteady.
 UNSTEADY_SHARE = 0.01
 UNSTEADY_WITHIN = timedelta(hours=24)
+CERTIFICATE_SOON = timedelta(days=14)  # people are told of a certificate that ends within
 
 
 class WebhookHealth(models.Model):

@@ -111,6 +111,11 @@ class Webhook(models.Model):
                 name="webhook_verification_due",
             ),
             models.Index(
+                fields=["deleted_at"],
+                condition=Q(deleted_at__isnull=False),
+                name="webhook_deleted",
+            ),
+            models.Index(
                 fields=["stopped_at"],
                 condition=Q(stopped_at__isnull=False),
                 name="webhook_stopped_at",

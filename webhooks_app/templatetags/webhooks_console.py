@@ -9,6 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from ..models import Attempt
+from ..models.health import CERTIFICATE_SOON
 
 if TYPE_CHECKING:  # a host without the admin loads these tags too, and may not import it
     from ..admin.states import State
@@ -30,7 +31,6 @@ BROKE_OFF = {
     "read_ms": "reading the answer",
 }
 BAR = 400  # units of the drawing
-CERTIFICATE_SOON = timedelta(days=14)
 
 
 @register.simple_tag
