@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from ..models import Attempt, Delivery, Webhook, WebhookError
 from ..rules import failures
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import icon, moment
+from ..templatetags.webhooks_console import icon, moment, visible
 from .console import AccountFilter, Before, Chips, Choice, Created, Moment, Quiet, ReadOnlyAdmin
 
 
@@ -163,7 +163,7 @@ class ExchangeAdmin(ReadOnlyAdmin):
         return format_html(
             '<span class="wh-err"><span class="wh-mono">{}</span></span>'
             '<span class="wh-sub">after {}</span>',
-            attempt.message[:300],
+            visible(attempt.message[:300]),
             took,
         )
 

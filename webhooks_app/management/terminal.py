@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from webhooks_app.models import Actor, AuditEntry
+from webhooks_app.rules.unseen import shown
 
 BY = Actor("command line", AuditEntry.Door.COMMAND)  # for the record
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -35,18 +35,18 @@ class Console:
         self.err = err
 
     def line(self, text: str = "") -> None:
-        self.out.write(printable(text))
+        self.out.write(shown(text))
         self.out.flush()  # also in a pipe a line is read when it is written
 
     def note(self, text: str) -> None:
-        self.err.write(printable(text))
+        self.err.write(shown(text))
 
     def json(self, value: Any) -> None:
         self.out.write(json.dumps(value, indent=2))
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Columns as wide as their widest cell; the last one runs on."""
-        cells = [list(headings), *([printable(str(cell)) for cell in row] for row in rows)]
+        cells = [list(headings), *([shown(str(cell)) for cell in row] for row in rows)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(headings) - 1)]
         for row in cells:
             padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -69,7 +69,7 @@ class Console:
 
             def advance(line: str = "") -> None:
                 if line:
-                    bar.console.print(printable(line), markup=False, highlight=False)
+                    bar.console.print(shown(line), markup=False, highlight=False)
                 bar.advance(task)
 
             yield advance
@@ -84,14 +84,6 @@ class Console:
             return None
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         return Progress(*columns, console=RichConsole(stderr=True), transient=True)
-
-
-def printable(text: str) -> str:
-    """One line, harmless for a terminal: no control, bidi or surrogate characters."""
-    return "".join(
-        f"\\u{ord(character):04x}" if unicodedata.category(character)[0] == "C" else character
-        for character in text
-    )
 
 
 def duration(text: str) -> timedelta:

@@ -286,6 +286,3 @@ class WebhookError(Attempt):
         ordering = ["-id"]
         verbose_name = "error"
         verbose_name_plural = "errors"
-
-    def __str__(self) -> str:
-        return self.message
