@@ -18,7 +18,7 @@ from ..models import Attempt, Delivery, Job, Webhook
 from ..models.selection import condition
 from ..rules import failures
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import badge, moment
+from ..templatetags.webhooks_console import badge, moment, visible
 from .attempts import KindFilter, webhook_cell
 from .console import (
     COUNT_LIMIT,
@@ -287,7 +287,7 @@ class DeliveryList(ReadOnlyAdmin):
             return format_html(
                 '<span class="wh-err"><b>{}</b> <span class="wh-mono">{}</span></span>',
                 title,
-                delivery.last_error[:300],
+                visible(delivery.last_error[:300]),
             )
         if delivery.last_status is None:
             return format_html('<span class="wh-quiet">{}</span>', "none yet")

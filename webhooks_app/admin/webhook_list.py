@@ -21,7 +21,7 @@ from ..roles import may
 from ..rules import failures
 from ..rules.ids import is_id
 from ..rules.validators import parse_url
-from ..templatetags.webhooks_console import ago, badge, certificate_words, moment
+from ..templatetags.webhooks_console import ago, badge, certificate_words, moment, visible
 from . import links
 from .attempts import KindFilter
 from .charts import DAY, Chart, charts_of
@@ -271,7 +271,7 @@ class WebhookList(ConsoleAdmin):
         return format_html(
             '<a class="wh-plain" href="{}" title="{}">{}</a><span class="wh-sub">{}</span>',
             links.listing("webhookerror", webhook=webhook.pk, kind=health.last_error_kind),
-            health.last_error_message[:300],
+            visible(health.last_error_message[:300]),
             failures.title(health.last_error_kind) or "Error",
             moment(health.last_error_at),
         )

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from ..models import Attempt
 from ..models.health import CERTIFICATE_SOON
+from ..rules.unseen import JOINERS, shown
 
 if TYPE_CHECKING:  # a host without the admin loads these tags too, and may not import it
     from ..admin.states import State
@@ -31,6 +32,12 @@ BROKE_OFF = {
     "read_ms": "reading the answer",
 }
 BAR = 400  # units of the drawing
+
+
+@register.filter
+def visible(text: str) -> str:
+    """A receiver's text: characters that act unseen are shown as escapes, lines stay lines."""
+    return shown(text.replace("\r\n", "\n"), keep="\n\t" + JOINERS)
 
 
 @register.simple_tag
