@@ -1,6 +1,9 @@
 """One list says who changed what, by the API, the admin and commands; never a secret."""
 
+from datetime import timedelta
+
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import transaction
@@ -11,6 +14,7 @@ from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, AuditEntry, Webhook
 
+KEYS = [Fernet.generate_key().decode() for _ in range(2)]
 LIST = "/admin/webhooks_app/auditentry/"
 
 
@@ -121,6 +125,44 @@ def test_commands_are_noted(db):
     ]
     secret_free = str(list(AuditEntry.objects.values()))
     assert "whk_" not in secret_free.replace(AccessToken.objects.get().hint, "")
+
+
+def test_commands_that_touch_the_whole_installation_are_noted(account, settings):
+    settings.WEBHOOKS_ENCRYPTION_KEYS = [KEYS[0]]
+    webhook = WebhookFactory(account=account, token="s3cret")
+    old = timezone.now() - timedelta(days=40)
+    DeliveryFactory(webhook=webhook, state="delivered", finished_at=old)
+    settings.WEBHOOKS_ENCRYPTION_KEYS = KEYS[::-1]
+    for command in ("purge", "rotate-keys"):
+        call_command("webhooks", command, "--dry-run")
+    assert entries() == []
+    call_command("webhooks", "purge")
+    call_command("webhooks", "rotate-keys")
+    call_command("webhooks", "create-roles", "--again")
+    assert entries()[:2] == [
+        ("command line", "command", "Purged: deliveries 1.", "installation"),
+        ("command line", "command", "Encrypted 1 secret anew.", "installation"),
+    ]
+    assert (
+        entries()[2:]
+        == [("command line", "command", "Given the permissions of its role.", "group")] * 3
+    )
+    call_command("webhooks", "purge")
+    call_command("webhooks", "rotate-keys")
+    assert len(entries()) == 5, "nothing was done, nothing is noted"
+
+
+def test_a_verification_and_a_replay_by_command_are_noted(account):
+    webhook = WebhookFactory(account=account, url="http://127.0.0.1:9/")
+    failed = {"state": "failed", "tries": 8, "finished_at": timezone.now()}
+    DeliveryFactory(webhook=webhook, **failed)
+    call_command("webhooks", "replay", "--webhook", webhook.pk)
+    with pytest.raises(SystemExit):
+        call_command("webhooks", "verify", webhook.pk)
+    replayed, verified = entries()
+    assert replayed[:2] == verified[:2] == ("command line", "command")
+    assert replayed[2].startswith("Replayed 1 failed since ")
+    assert verified[2] == "Sent a verification."
 
 
 def test_python_that_names_itself_is_noted_and_that_does_not_is_not(account):

@@ -52,15 +52,19 @@ WRONG = {
     "no encryption key": ("WEBHOOKS_ENCRYPTION_KEYS", None),
     "a broken encryption key": ("WEBHOOKS_ENCRYPTION_KEYS", "c2hvcnQ="),
 }
-SERVERS = ["project.asgi", "project.wsgi"]
+# System checks do not run under the first two.
+SERVERS = [
+    ("-c", "import project.asgi"),
+    ("-c", "import project.wsgi"),
+    ("manage.py", "webhooks", "deliver", "--once"),
+]
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("wrong", WRONG)
 def test_production_does_not_start_with(wrong):
     name, value = WRONG[wrong]
-    server = SERVERS[len(wrong) % 2]  # system checks do not run under either
-    started = start("-c", f"import {server}", **{name: value})
+    started = start(*SERVERS[list(WRONG).index(wrong) % 3], **{name: value})
     assert started.returncode == 1
     last = started.stderr.strip().splitlines()[-1]
     assert last.startswith("django.core.exceptions.ImproperlyConfigured: " + name)

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from django.contrib.auth.models import Group
+
 from webhooks_app.engine import rotation
+from webhooks_app.models import AuditEntry
 from webhooks_app.roles import make_roles
 
-from .terminal import Console, count
+from .terminal import BY, Console, count
 
 
 def add_verbs(verbs: Any) -> None:
@@ -31,8 +34,10 @@ def add_verbs(verbs: Any) -> None:
 
 
 def create_roles(console: Console, options: dict[str, Any]) -> int:
-    for name in make_roles(again=options["again"]):
-        console.line(name)
+    made = make_roles(again=options["again"])
+    for group in Group.objects.filter(name__in=made).order_by("id"):
+        AuditEntry.objects.note(BY, "Given the permissions of its role.", group)
+        console.line(group.name)
     return 0
 
 
@@ -47,6 +52,8 @@ def rotate_keys(console: Console, options: dict[str, Any]) -> int:
             for row in step.unreadable:
                 console.note(f"No key decrypts {row}.")
             done(f"{step.column}: {looked_at:,} looked at, {rotated:,} under an older key")
+    if rotated and not dry_run:
+        AuditEntry.objects.note(BY, f"Encrypted {count(rotated, 'secret')} anew.", None)
     if options["json"]:
         numbers = {"lookedAt": looked_at, "rotated": rotated, "unreadable": unreadable}
         console.json({"dryRun": dry_run, **numbers})

@@ -98,6 +98,9 @@ def purge(console: Console, options: dict[str, Any]) -> int:
     older_than = options["older_than"] or timedelta(days=conf.retention_days())
     numbers = queue.purge(older_than, dry_run=options["dry_run"])
     numbers |= upkeep.purge_records(dry_run=options["dry_run"])
+    gone = ", ".join(f"{what} {number:,}" for what, number in numbers.items() if number)
+    if gone and not options["dry_run"]:
+        AuditEntry.objects.note(BY, f"Purged: {gone}.", None)
     if options["json"]:
         console.json({"dryRun": options["dry_run"], **numbers})
         return 0

@@ -27,7 +27,8 @@ class Actor(str):
 
 class AuditEntryManager(models.Manager["AuditEntry"]):
     def note(self, by: str, action: str, target: Any, account: Account | None = None) -> None:
-        """One line: `by` did `action` (words, never a value) to `target`, a row of ours or a user.
+        """One line: `by` did `action` (words, never a value) to `target`, a row of ours, a user or
+        a group; None is the installation as a whole.
 
         Without a name nobody in particular did it, and nothing is noted.
         """
@@ -46,9 +47,9 @@ class AuditEntryManager(models.Manager["AuditEntry"]):
             by=by[:150],
             door=getattr(by, "door", AuditEntry.Door.PYTHON),
             action=action[:255],
-            kind=target._meta.model_name,
-            target=str(target.pk)[:64],
-            name=str(target)[:255],
+            kind=target._meta.model_name if target else "installation",
+            target=str(target.pk)[:64] if target else "",
+            name=str(target)[:255] if target else "",
             account_id=account_id,
         )
 
