@@ -201,7 +201,9 @@ def test_list_actions_do_what_they_say(operator, webhook):
     assert webhook.stopped == ""
     assert webhook.verification_due_at
     data = {"action": "cancel_", "_selected_action": webhook.deliveries.get().pk}
-    operator.post(url("delivery"), data)
+    assert "Cancel 1 delivery?" in operator.post(url("delivery"), data).content.decode()
+    assert webhook.deliveries.get().state == "pending"
+    operator.post(url("delivery"), data | {"confirmed": "1"})
     assert webhook.deliveries.get().state == "cancelled"
 
 

@@ -152,6 +152,10 @@ class TestNumbers:
         assert "3 calls in flight" in says
         assert "Paused. · mira" in says
 
+    def test_without_a_script_times_are_said_to_be_utc(self, viewer, orders):
+        for place in (HOME, url("webhook"), url("webhook", orders.pk, "change")):
+            assert "Times are UTC." in text_of(viewer.get(place))
+
     def test_a_nonsense_span_is_the_day(self, viewer):
         assert "last 24 hours" in text_of(viewer.get(HOME, {"span": "\0x"}))
 

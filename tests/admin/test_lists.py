@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from tests.admin.conftest import REFUSED
 from tests.admin.pages import page, text_of, url
+from tests.admin.test_home import links
 from tests.factories import (
     AccountFactory,
     AttemptFactory,
@@ -90,6 +91,61 @@ class TestLists:
         DeliveryFactory(webhook=WebhookFactory(account=webhook.account, stopped="paused"))
         assert "1 shown" in text_of(viewer.get(url("delivery") + "?state=due"))
         assert "3 shown" in text_of(viewer.get(url("delivery") + "?state=pending"))
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            {"type": "order.created"},
+            {"webhook": "Orders"},
+            {"status": "500"},
+            {"status": "5xx"},
+            {"kind": "http_500"},
+            {"account": "acme"},
+            {"q": "4711"},
+        ],
+    )
+    def test_errors_are_filtered_by_each_word(self, viewer, webhook, words):
+        other = WebhookFactory(name="Other")
+        delivery = DeliveryFactory(webhook=other, type="order.paid")
+        AttemptFactory(webhook=other, delivery=delivery, kind="timeout", message="late")
+        AttemptFactory(webhook=other, kind="http_404", status=404, message="nothing there")
+        place = url("webhookerror")
+        assert "3 shown" in text_of(viewer.get(place))
+        text = text_of(viewer.get(place, words))
+        assert "1 shown" in text
+        assert "Request failed with status code 500" in text
+        for name in words.keys() & {"status", "type", "webhook"}:
+            for nonsense in ("\0", "x", "6xx"):
+                assert "Nothing here matches" in text_of(viewer.get(place, {name: nonsense}))
+
+    def test_a_kind_of_errors_leads_to_its_deliveries_where_they_are_sent_again(
+        self, operator, webhook
+    ):
+        AttemptFactory(webhook=webhook, kind="timeout", message="late")
+        assert "to send them again" not in text_of(operator.get(url("webhookerror")))
+        words = {"kind": "http_500", "webhook": webhook.pk, "created": "7d", "status": "500"}
+        text = text_of(operator.get(url("webhookerror"), words))
+        place = links(text)["Deliveries that met this error, to send them again"]
+        text = text_of(operator.get(place))
+        assert "1 shown" in text
+        assert "/job/add/?verb=retry&amp;webhook=" in text
+        assert "kind=http_500" in text
+
+    def test_errors_are_followed_like_deliveries(self, viewer, webhook):
+        first = webhook.attempts.get()
+        text = text_of(viewer.get(url("webhookerror"), {"kind": "timeout"}))
+        assert "wh-follow" not in text, "there is no row to follow from"
+        text = text_of(viewer.get(url("webhookerror")))
+        assert f'data-after="{first.pk}"' in text
+        AttemptFactory(webhook=webhook, kind="timeout")
+        AttemptFactory(webhook=webhook, kind="reset")
+        AttemptFactory(webhook=webhook, status=200)
+        for model, count in (("webhookerror", "2"), ("attempt", "3")):
+            answer = viewer.get(url(model, "newer"), {"after": first.pk})
+            assert answer.json() == {"count": count}
+        answer = viewer.get(url("webhookerror", "newer"), {"after": first.pk, "kind": "reset"})
+        assert answer.json() == {"count": "1"}
+        assert viewer.get(url("webhookerror", "newer"), {"after": "x"}).status_code == 400
 
     def test_errors_lists_what_failed_and_attempts_all(self, viewer, webhook):
         AttemptFactory(webhook=webhook, exchange="test", status=200)

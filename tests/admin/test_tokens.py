@@ -47,7 +47,13 @@ def test_a_token_is_revoked_by_its_button_and_from_the_list(manager, account):
     secrets = [AccessToken.issue(account)[1] for _ in range(2)]
     first, second = AccessToken.objects.order_by("pk")
     manager.post(url("accesstoken", first.pk, "revoke"))
-    manager.post(url("accesstoken"), {"action": "revoke_", "_selected_action": second.pk})
+    data = {"action": "revoke_", "_selected_action": second.pk}
+    asked = manager.post(url("accesstoken"), data).content.decode()
+    assert "Revoke 1 access token?" in asked
+    assert "nobody can undo that" in asked
+    assert AccessToken.objects.filter(revoked_at=None).count() == 1, "to be asked revokes nothing"
+    form = forms(manager.post(url("accesstoken"), data)).forms[url("accesstoken")]
+    manager.post(url("accesstoken"), form)
     assert [AccessToken.objects.for_secret(secret) for secret in secrets] == [None, None]
     assert LogEntry.objects.filter(change_message="Revoked.").count() == 2
     assert "Revoked" in manager.get(url("accesstoken", first.pk, "change")).content.decode()

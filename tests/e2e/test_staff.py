@@ -164,6 +164,12 @@ def test_times_are_those_of_the_reader_with_utc_beside(home, orders):
     assert ahead % (24 * 60) == 330
     assert int(utc[1]) in (at.hour, (at.hour - 1) % 24)
     assert "Asia/" in home.inner_text("#times-zone")
+    since = home.locator("[data-l=Since] time").first
+    assert "UTC" not in since.inner_text()
+    home.get_by_role("button", name="Show UTC beside each").click()
+    assert "UTC)" in since.inner_text()
+    home.reload()
+    assert "UTC)" in since.inner_text(), "the choice is remembered"
 
 
 def test_by_the_keyboard_alone(home, orders, receiver):

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,10 +12,24 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Attempt, Delivery, Webhook, WebhookError
+from ..models.selection import STATUS_CLASS
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import icon, moment, visible
-from .console import AccountFilter, Before, Chips, Choice, Created, Moment, Quiet, ReadOnlyAdmin
+from . import links
+from .console import (
+    FOLLOW_LOOKS,
+    AccountFilter,
+    Before,
+    Chips,
+    Choice,
+    Created,
+    Followed,
+    Moment,
+    Quiet,
+    ReadOnlyAdmin,
+    webhooks_url,
+)
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -27,6 +42,9 @@ def webhook_cell(webhook: Webhook) -> SafeString:
     return format_html(link, page, webhook, sub)
 
 
+# Words of these lists that mean the same in the list of the deliveries.
+SHARED_WORDS = ("kind", "webhook", "account", "type", "created")
+KEPT_WORDS = ("exchange", "created", "kind", "account", "q")
 CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates and charts count
 
 
@@ -57,13 +75,31 @@ class KindFilter(Choice):
 
 
 class WebhookFilter(Quiet):
+    """By id, or by the whole name as it was typed."""
+
     title = parameter_name = "webhook"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
+        value = (self.value() or "").strip()
         if not value:
             return queryset
-        return queryset.filter(webhook=value) if is_id(value) else queryset.none()
+        if is_id(value):
+            return queryset.filter(webhook=value)
+        if "\0" in value:  # PostgreSQL raises on it
+            return queryset.none()
+        return queryset.filter(webhook__in=Webhook.objects.live().filter(name=value).values("pk"))
+
+
+class EventType(Quiet):
+    """Of the delivery that was sent."""
+
+    title, parameter_name = "event type", "type"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = (self.value() or "").strip()
+        if not value:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(delivery__type=value)
 
 
 class Started(Created):
@@ -74,7 +110,7 @@ class Started(Created):
 
 
 class Status(Quiet):
-    """The status of the answer; `none` where there was no answer."""
+    """The status of the answer: 503, 5xx; `none` where there was no answer."""
 
     title = parameter_name = "status"
 
@@ -84,6 +120,9 @@ class Status(Quiet):
             return queryset
         if value == "none":
             return queryset.filter(status__isnull=True)
+        if STATUS_CLASS.match(value):
+            first = int(value[0]) * 100
+            return queryset.filter(status__gte=first, status__lt=first + 100)
         fits = value.isascii() and value.isdecimal() and len(value) == 3
         return queryset.filter(status=value) if fits else queryset.none()
 
@@ -102,17 +141,35 @@ class AccountOfAttempt(AccountFilter):
     field_path = "webhook__account"
 
 
-class ExchangeAdmin(ReadOnlyAdmin):
+class ExchangeAdmin(Followed, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "when_", "webhook_", "exchange_", "answer_"]
     list_filter = [
         *(Exchange, Started, KindFilter, AccountOfAttempt),
-        *(Status, WebhookFilter, Since, Until, Before),
+        *(WebhookFilter, EventType, Status, Since, Until, Before),
     ]
     search_fields = ["request_id"]
     search_help_text = "Search the id of a delivery or webhook, or your reference"
     change_form_template = "admin/webhooks_app/attempt/change_form.html"
+    change_list_template = "admin/webhooks_app/attempt/change_list.html"
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + FOLLOW_LOOKS
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        given = {name: value for name, value in request.GET.items() if value}
+        typed = ("webhook", "type", "status", "since", "until")
+        context = {
+            "typed": {name: given.get(name, "") for name in typed},
+            "kept": [(name, given[name]) for name in KEPT_WORDS if name in given],
+            "webhooks_url": webhooks_url(),
+        }
+        if given.get("kind") in failures.KINDS:
+            words = {name: given[name] for name in SHARED_WORDS if name in given}
+            context["deliveries"] = links.listing("delivery", **words)
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         rows = super().get_queryset(request).select_related("webhook__account", "delivery")

@@ -12,7 +12,15 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import models, transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+    QueryDict,
+)
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -64,6 +72,10 @@ def named(request: HttpRequest) -> str:
     return Actor(request.user.get_username(), AuditEntry.Door.ADMIN)
 
 
+def plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+
+
 class OnePage(Paginator):
     """Looks one row past the page instead of counting the table."""
 
@@ -105,6 +117,13 @@ class Moment(Quiet):
         return queryset.filter(**{self.lookup: moment}) if moment else queryset.none()
 
 
+def is_place(model: Any, text: str) -> bool:
+    """Whether a text can be the id of a row."""
+    if isinstance(model._meta.pk, models.AutoField):
+        return text.isascii() and text.isdecimal() and len(text) < 19
+    return is_id(text)
+
+
 class Before(admin.SimpleListFilter):
     """The place in a list: rows older than this id. A page costs the same wherever it stands."""
 
@@ -118,8 +137,7 @@ class Before(admin.SimpleListFilter):
         place = self.value()
         if not place:
             return queryset
-        whole = isinstance(queryset.model._meta.pk, models.AutoField)
-        fits = place.isdecimal() and len(place) < 19 if whole else is_id(place)
+        fits = is_place(queryset.model, place)
         return queryset.filter(pk__lt=place) if fits else queryset.none()
 
 
@@ -215,6 +233,11 @@ def autocomplete_url() -> str:
     return reverse("admin:autocomplete") + query
 
 
+def webhooks_url() -> str:
+    query = "?app_label=webhooks_app&model_name=delivery&field_name=webhook"
+    return reverse("admin:autocomplete") + query
+
+
 class AccountInput(forms.TextInput):
     """An account by its name: works without JavaScript, and among 100,000 of them."""
 
@@ -245,6 +268,10 @@ SCRIPTS: list[Any] = [
     forms.Script(f"webhooks_app/{name}.js", defer=True) for name in ("console", "times", "headers")
 ]
 LOOKS = forms.Media(css={"all": STYLES}, js=SCRIPTS)
+
+
+_SCRIPTS: Any = [forms.Script("webhooks_app/deliveries.js", defer=True)]
+FOLLOW_LOOKS = forms.Media(css={"all": ["webhooks_app/deliveries.css"]}, js=_SCRIPTS)
 
 
 class ConsoleAdmin(ModelAdmin):
@@ -341,6 +368,27 @@ class ConsoleAdmin(ModelAdmin):
     def to_page(self, row: models.Model, query: str = "") -> HttpResponseRedirect:
         return HttpResponseRedirect(url_of(self, "change", row.pk) + query)
 
+    def asked_first(
+        self, request: HttpRequest, rows: Any, verb: str, noun: str, words: str
+    ) -> HttpResponse | None:
+        """The page that says what an action would do to these rows; None once it was confirmed."""
+        if "confirmed" in request.POST:
+            return None
+        count = len(rows)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": f"{verb} {count:,} {noun if count == 1 else plural(noun)}?",
+            "verb": verb,
+            "words": words,
+            "rows": rows,
+            "action": request.POST["action"],
+            "back": request.get_full_path(),
+            "list_title": self.list_title,
+        }
+        return TemplateResponse(request, "admin/webhooks_app/confirm.html", context)
+
     def few(self, request: HttpRequest, queryset: Any, limit: int = COUNT_LIMIT) -> list[Any]:
         """The chosen rows; none, and a message, when there are more than one request may handle."""
         rows = list(queryset[: limit + 1])
@@ -349,6 +397,38 @@ class ConsoleAdmin(ModelAdmin):
             self.message_user(request, words, messages.ERROR)
             return []
         return rows
+
+
+class Followed(ConsoleAdmin):
+    """A list that says how many are new while somebody reads it, and never moves a row."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        wide = request.GET.copy()
+        wide.pop("before", None)
+        context = {
+            "newer": f"newer/?{wide.urlencode()}",
+            "first_page": "before" not in request.GET,
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern]:
+        newer = self.admin_site.admin_view(self.newer)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_newer"
+        return [path("newer/", newer, name=name), *super().get_urls()]
+
+    def newer(self, request: HttpRequest) -> HttpResponse:
+        """How many match that are newer than `?after=<id>`; the list asks while it is followed."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request.GET = query = request.GET.copy()  # type: ignore[assignment]
+        after = query.pop("after", [""])[0]
+        if not is_place(self.model, after):
+            return JsonResponse({"error": "after must be an id"}, status=400)
+        rows = self.get_changelist_instance(request).get_queryset(request).filter(pk__gt=after)
+        count = rows.order_by()[: COUNT_LIMIT + 1].count()
+        response = JsonResponse({"count": bounded(count)})
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

@@ -5,10 +5,9 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -21,18 +20,19 @@ from ..rules.ids import is_id
 from ..templatetags.webhooks_console import badge, moment, visible
 from .attempts import KindFilter, webhook_cell
 from .console import (
-    COUNT_LIMIT,
+    FOLLOW_LOOKS,
     SPANS,
     Before,
     Chips,
     Created,
+    Followed,
     Quiet,
     ReadOnlyAdmin,
     autocomplete_url,
-    bounded,
     named,
+    webhooks_url,
 )
-from .jobs import DELIVERY_LOOKS, add_url, open_jobs, stamp, words_of
+from .jobs import add_url, open_jobs, stamp, words_of
 from .searching import PAYLOADS_READ, search_of
 from .states import DELIVERY_STATES, delivery_state
 
@@ -143,7 +143,7 @@ class Rows(ChangeList):
             row.last_attempt = last.get(row.pk)
 
 
-class DeliveryList(ReadOnlyAdmin):
+class DeliveryList(Followed, ReadOnlyAdmin):
     """The half of DeliveryAdmin that is the list."""
 
     list_title = "Deliveries"
@@ -173,7 +173,7 @@ class DeliveryList(ReadOnlyAdmin):
 
     @property
     def media(self) -> forms.Media:
-        return super().media + DELIVERY_LOOKS
+        return super().media + FOLLOW_LOOKS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         rows = super().get_queryset(request)
@@ -207,15 +207,12 @@ class DeliveryList(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         search, operate = search_of(request), self.has_operate_permission(request)
         words = self.selected(request)
-        wide = request.GET.copy()
-        wide.pop("before", None)
         context = {
             "search": search,
             "payloads_read": PAYLOADS_READ,
             "jobs": open_jobs(),
             "may_operate": operate,
-            "webhooks_url": reverse("admin:autocomplete")
-            + "?app_label=webhooks_app&model_name=delivery&field_name=webhook",
+            "webhooks_url": webhooks_url(),
             "accounts_url": autocomplete_url(),
             "typed": {
                 name: request.GET.get(name, "")
@@ -226,8 +223,6 @@ class DeliveryList(ReadOnlyAdmin):
                 for name, value in request.GET.items()
                 if name in ("state", "created", "kind", "q", "reference", "failed_since")
             ],
-            "newer": f"newer/?{wide.urlencode()}",
-            "first_page": "before" not in request.GET,
         }
         if operate and search.by != "id" and "job" not in request.GET:
             context["all_retry"], context["all_cancel"] = (
@@ -235,24 +230,6 @@ class DeliveryList(ReadOnlyAdmin):
                 add_url("cancel", words),
             )
         return super().changelist_view(request, {**context, **(extra_context or {})})
-
-    def get_urls(self) -> list[URLPattern]:
-        newer = self.admin_site.admin_view(self.newer)
-        return [path("newer/", newer, name="webhooks_app_delivery_newer"), *super().get_urls()]
-
-    def newer(self, request: HttpRequest) -> HttpResponse:
-        """How many match that are newer than `?after=<id>`; the list asks while it is followed."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        request.GET = query = request.GET.copy()  # type: ignore[assignment]
-        after = query.pop("after", [""])[0]
-        if not is_id(after):
-            return JsonResponse({"error": "after must be an id"}, status=400)
-        rows = self.get_changelist_instance(request).get_queryset(request).filter(pk__gt=after)
-        count = rows.order_by()[: COUNT_LIMIT + 1].count()
-        response = JsonResponse({"count": bounded(count)})
-        response["Cache-Control"] = "no-store"
-        return response
 
     # --- cells ----------------------------------------------------------------------------------
 
@@ -316,7 +293,12 @@ class DeliveryList(ReadOnlyAdmin):
         if request.POST.get("select_across") == "1":
             return HttpResponseRedirect(add_url(verb, self.selected(request)))
         done = refused = 0
-        for delivery in self.few(request, queryset, VERBS_AT_ONCE):
+        rows = self.few(request, queryset, VERBS_AT_ONCE)
+        ask = "Those that wait are given up and not sent; a cancelled one can be sent again later."
+        asks = rows and verb == "cancel"
+        if asks and (page := self.asked_first(request, rows, "Cancel", "delivery", ask)):
+            return page
+        for delivery in rows:
             try:
                 self.do(request, delivery, verb)
                 done += 1

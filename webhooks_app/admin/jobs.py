@@ -22,7 +22,7 @@ from ..models.job import PACE, PACE_LIMIT
 from ..models.selection import CONDITIONS, STATES, read_moment
 from ..rules import failures
 from ..templatetags.webhooks_console import badge, duration, moment, short_moment
-from .console import COUNT_LIMIT, SPANS, Before, ReadOnlyAdmin, named, url_of
+from .console import COUNT_LIMIT, FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
 from .states import DELIVERY_STATES, State
 
 JOB_STATES = {
@@ -31,8 +31,6 @@ JOB_STATES = {
     "stopped": State("stopped", "Stopped", "off", "idle"),
     "done": State("done", "Done", "ok", "ok"),
 }
-_SCRIPTS: Any = [forms.Script("webhooks_app/deliveries.js", defer=True)]
-DELIVERY_LOOKS = forms.Media(css={"all": ["webhooks_app/deliveries.css"]}, js=_SCRIPTS)
 VERBS = {"retry": "Send again", "cancel": "Cancel"}
 REPLAYED = {"": "at any time", "7d": "in 7 days", "24h": "in 24 hours", "1h": "in the last hour"}
 MOMENTS = ("since", "until", "failed_since")
@@ -187,7 +185,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     @property
     def media(self) -> forms.Media:
-        return super().media + DELIVERY_LOOKS
+        return super().media + FOLLOW_LOOKS
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Rows

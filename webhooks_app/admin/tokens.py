@@ -93,15 +93,17 @@ class AccessTokenAdmin(ConsoleAdmin):
     actions = ["revoke_"]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ["account", "name", "scope", "expires_at"]
-        return [*fields, "hint", "created_", "used_", "revoked_"] if obj else fields
+        fields = ["account", "name", "scope"]
+        if obj is None:
+            return [*fields, "expires_at"]
+        return [*fields, "expires_", "hint", "created_", "used_", "revoked_"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {**only_account(), **super().get_changeform_initial_data(request)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """A token that exists is never made wider or longer: it can be renamed and revoked."""
-        fixed = ["account", "scope", "expires_at", "hint", "created_", "used_", "revoked_"]
+        fixed = ["account", "scope", "expires_", "hint", "created_", "used_", "revoked_"]
         return fixed if obj else []
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -135,7 +137,7 @@ class AccessTokenAdmin(ConsoleAdmin):
 
     @admin.display(description="Expires")
     def expires_(self, token: AccessToken) -> Any:
-        return day(token.expires_at, "never")
+        return moment(token.expires_at) or quiet("never")
 
     @admin.display(description="Last used")
     def used_(self, token: AccessToken) -> Any:
@@ -150,13 +152,17 @@ class AccessTokenAdmin(ConsoleAdmin):
         return moment(token.revoked_at) or quiet("no")
 
     @admin.action(description="Revoke", permissions=["revoke"])
-    def revoke_(self, request: HttpRequest, queryset: Any) -> None:
+    def revoke_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         rows = [token for token in self.few(request, queryset) if not token.revoked_at]
+        ask = "They are refused from then on; nobody can undo that."
+        if rows and (page := self.asked_first(request, rows, "Revoke", "access token", ask)):
+            return page
         for token in rows:
             actions.revoke_token(token, by=named(request))
             self.log_change(request, token, "Revoked.")
         words = f"Revoked: {len(rows):,}." if rows else "Nothing was revoked."
         self.message_user(request, words, messages.SUCCESS if rows else messages.WARNING)
+        return None
 
     # --- made and shown once --------------------------------------------------------------------
 
@@ -231,7 +237,3 @@ class AccessTokenAdmin(ConsoleAdmin):
 
 def quiet(word: str) -> SafeString:
     return format_html('<span class="wh-quiet">{}</span>', word)
-
-
-def day(moment: Any, otherwise: str) -> Any:
-    return moment.strftime("%Y-%m-%d %H:%M") if moment else quiet(otherwise)

@@ -29,10 +29,12 @@
       const at = new Date(time.dateTime);
       if (!at.getTimezoneOffset() || !forms[time.dataset.form]) continue;
       time.textContent = forms[time.dataset.form](at);
-      if (!time.closest(".wh-utc")) continue;
+      if (time.closest("[aria-hidden]")) continue;
       const beside = document.createElement("small");
-      beside.className = "wh-quiet";
-      beside.textContent = ` (${at.toISOString().slice(11, 19)} UTC)`;
+      beside.className = "wh-beside-utc";
+      const [day, clocks] = at.toISOString().split("T");
+      const other = at.getUTCDate() !== at.getDate();
+      beside.textContent = ` (${other ? `${day} ` : ""}${clocks.slice(0, 8)} UTC)`;
       time.append(beside);
     }
   };
@@ -40,10 +42,23 @@
   local(document);
   document.addEventListener("webhooks:shown", (event) => local(event.target));
   const note = document.getElementById("times-zone");
-  if (note) {
-    note.hidden = false;
-    note.textContent = new Date().getTimezoneOffset()
-      ? `Times are those of ${zone}; UTC shows when you point at one.`
-      : "Times are UTC.";
+  if (note && new Date().getTimezoneOffset()) {
+    const root = document.documentElement;
+    const button = document.createElement("button");
+    const show = (on) => {
+      root.toggleAttribute("data-utc", on);
+      button.setAttribute("aria-pressed", String(on));
+    };
+    button.type = "button";
+    button.className = "wh-mini-link";
+    button.textContent = "Show UTC beside each";
+    button.addEventListener("click", () => {
+      const on = !root.hasAttribute("data-utc");
+      localStorage.setItem("webhooks-utc", on ? "1" : "");
+      show(on);
+    });
+    note.textContent = `Times are those of ${zone}. `;
+    note.append(button);
+    show(localStorage.getItem("webhooks-utc") === "1");
   }
 }
