@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.test import Client
 
 READER = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}  # five and a half hours before UTC
 SHOTS = Path(__file__).parent / "shots"
@@ -73,6 +75,21 @@ def page(chromium):
 def note_trouble(page, message):
     if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
         page.troubles.append(message.text)
+
+
+@pytest.fixture
+def sign_in(page, live_server):
+    """Be somebody from the next page on, without the form."""
+
+    def sign_in(user):
+        client = Client()
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        value = client.cookies[settings.SESSION_COOKIE_NAME].value
+        cookie = {"name": settings.SESSION_COOKIE_NAME, "value": value, "url": live_server.url}
+        page.context.add_cookies([cookie])
+        return client
+
+    return sign_in
 
 
 @pytest.fixture

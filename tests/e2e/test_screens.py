@@ -1,37 +1,79 @@
-"""Every screen, in light, dark and on a phone: for everybody, within the policy, never sideways."""
+"""Every screen, in light, dark and at any width: for everybody, within the policy, never sideways.
+
+The screens are those of the URLconf: one that is added is looked at by itself, and an address that
+shows no page has to be named here.
+"""
+
+import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.template.loader import render_to_string
+from django.urls import get_resolver
 
-from tests.e2e.world import PASSWORD, World
+from tests.e2e.world import World
+from tests.factories import UserFactory
+from tests.security.test_roles import patterns
+from webhooks_app.admin.console import ConsoleAdmin
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
-WIDTHS = (320, 768, 1023, 1024, 1920)
+WIDTHS = (320, 390, 768, 1023, 1024, 1280, 1920)
+NO_PAGE = {
+    "files": r"favicon.ico|readme|schema|.*/jsi18n/",
+    "JSON for a script": r".*/autocomplete/|.*/newer/",
+    "for machines": r"healthz|readyz|metrics",
+    "a part of a page": r".*/progress/",
+    "forms only": (
+        r"admin/logout/|admin/.*/(verify|test|pause|enable|close-breaker|clear-error|reveal|resume|"
+        r"stop|pace|retry|cancel|revoke)/"
+    ),
+    "made or deleted by nobody": (
+        r"admin/.*/(attempt|webhookerror|auditentry|delivery)/add/|"
+        r"admin/.*/(attempt|webhookerror|auditentry|delivery|job|accesstoken|account)/[^/]+/delete/"
+    ),
+    "leads on": r"admin/login/|admin/r/.*|admin/\w+/\w+/[^/]+/|(webhooks|deliveries)/(.*/)?",
+    "nothing there": r".*\(.*",
+}
+MAIN = ("home", "webhooks", "webhook", "deliveries", "delivery", "error", "replay", "token-add")
 
 
 @pytest.fixture
-def world(transactional_db):
+def world(transactional_db, monkeypatch):
+    monkeypatch.setattr(ConsoleAdmin, "list_per_page", 6)  # a row is like the next
     return World()
 
 
-@pytest.fixture
-def console(live_server, page, world):
-    """The page, logged in."""
-    page.goto(f"{live_server.url}/admin/")
-    page.fill("#id_username", "mira")
-    page.fill("#id_password", PASSWORD)
-    page.click("input[type=submit]")
-    page.wait_for_selector("#user-tools")
-    return page
+def addresses(world):
+    """Every address of the site, with the ids of the world in it."""
+    idents = world.idents()
+    for path in sorted(set(patterns(get_resolver()))):
+        before = re.search(r"(\w+)/<[^>]+>", path)
+        name = "restore" if path.endswith("/restore/") else before and before[1]
+        ident = idents.get(name or "", "1")
+        yield re.sub(r"<[^>]+>", ident, path.replace("^", "").replace("$", ""))
+
+
+def pages(world, client):
+    """The addresses that show a page, and those that do not."""
+    found, others = [], []
+    for path in addresses(world):
+        if re.match("(webhooks|deliveries).*/$", path):  # the same with a slash
+            continue
+        path = path.replace("(?P<app_label>webhooks_app|auth)", "webhooks_app")
+        answer = client.get(f"/{path}", HTTP_ACCEPT="text/html") if "(" not in path else None
+        page = answer and answer.status_code in (200, 405) and b"</html>" in answer.content
+        (found if page else others).append(path)
+    return found, others
 
 
 def problems(page, *rules):
     """What axe-core calls serious or worse, with the elements."""
     options = {"resultTypes": ["violations"], "preload": False}
+    others = {"exclude": [[".help-tooltip"], ["#swagger-ui"]]}  # Django's and Swagger's own
     if rules:
         options["runOnly"] = {"type": "rule", "values": list(rules)}
-    found = Axe().run(page, options=options).response["violations"]
+    found = Axe().run(page, context=others, options=options).response["violations"]
     return [
         (found["id"], node["html"][:160])
         for found in found
@@ -40,51 +82,148 @@ def problems(page, *rules):
     ]
 
 
-def sideways(page):
-    """The widths at which something scrolls sideways, with what sticks out."""
-    bad = []
+def flaws(page, thorough=False):
+    """What is wrong with the page as it stands, in every mode."""
+    for opened in page.locator("details.wh-details > summary").all():
+        opened.click()
+    found = {"light": problems(page)}
+    page.emulate_media(color_scheme="dark")
+    found["dark"] = problems(page, *(() if thorough else ("color-contrast",)))
+    if thorough:
+        page.set_viewport_size({"width": 390, "height": 844})
+        found["dark, phone"] = problems(page)
+    page.emulate_media(color_scheme="light")
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         if page.evaluate("document.documentElement.scrollWidth") > width:
-            bad.append(width)
-    return bad
+            found[f"{width} px wide"] = "scrolls sideways"
+    page.set_viewport_size({"width": 1280, "height": 900})
+    found["policy and scripts"] = [words for words in page.troubles if "405" not in words]
+    page.troubles.clear()
+    return {mode: what for mode, what in found.items() if what}
 
 
-MAIN = ("home", "webhooks", "webhook", "deliveries", "delivery", "errors", "replay", "token-add")
+def listed(found):
+    return "\n".join(
+        f"{screen}, {mode}: {what}"
+        for screen, modes in found.items()
+        for mode, what in modes.items()
+    )
 
 
-@pytest.mark.parametrize(
-    "names", [MAIN, pytest.param((), marks=pytest.mark.prove)], ids=["main", "all"]
-)
-def test_every_screen_is_for_everybody_within_the_policy_and_never_sideways(
-    console, live_server, world, names
+@pytest.mark.once
+def test_every_address_shows_a_page_that_is_looked_at_or_is_known_to_show_none(world, client):
+    client.force_login(world.mira)
+    found, others = pages(world, client)
+    known = "|".join(NO_PAGE.values())
+    assert [path for path in others if not re.fullmatch(known, path)] == []
+    assert len(found) > 40
+
+
+@pytest.mark.browser
+def test_the_main_screens_are_for_everybody_within_the_policy_and_never_sideways(
+    page, sign_in, live_server, world
 ):
+    sign_in(world.mira)
     found = {}
-    for name, place in world.screens().items():
-        if names and name not in names:
-            continue
-        response = console.goto(live_server.url + place)
-        assert response.status == 200, name
-        for opened in console.locator("details.wh-details > summary").all():
-            opened.click()
-        found[name, "light"] = problems(console)
-        console.emulate_media(color_scheme="dark")
-        found[name, "dark"] = problems(console, "color-contrast")
-        console.emulate_media(color_scheme="light")
-        console.set_viewport_size({"width": 390, "height": 844})
-        found[name, "phone"] = problems(console)
-        found[name, "sideways"] = sideways(console)
-    bad = [f"{screen}, {mode}: {what}" for (screen, mode), what in found.items() if what]
-    assert not bad, "\n".join(bad)
-    assert console.troubles == []
+    for name in MAIN:
+        assert page.goto(live_server.url + world.screens()[name]).status == 200, name
+        found[name] = flaws(page)
+    assert not listed(found), listed(found)
 
 
-def test_small_targets_are_big_enough_for_a_finger(console, live_server, world):
-    console.set_viewport_size({"width": 390, "height": 844})
-    small = {}
-    for name in ("home", "webhooks", "webhook"):
-        console.goto(live_server.url + world.screens()[name])
-        buttons = console.locator(".wh button:visible, .wh .wh-btn:visible, .wh-chips a:visible")
-        boxes = [(button.inner_text(), button.bounding_box()) for button in buttons.all()]
-        small[name] = [words for words, box in boxes if box["height"] < 43]
-    assert small == {"home": [], "webhooks": [], "webhook": []}
+@pytest.mark.browser
+@pytest.mark.prove
+def test_all_screens_are_for_everybody_within_the_policy_and_never_sideways(
+    page, sign_in, live_server, world
+):
+    client = sign_in(world.mira)
+    places = {path: f"/{path}" for path in pages(world, client)[0]} | world.screens()
+    found = {}
+    for name, place in places.items():
+        page.goto(live_server.url + place)
+        found[name] = flaws(page, thorough=True)
+    assert not listed(found), listed(found)
+
+
+@pytest.mark.browser
+@pytest.mark.prove
+def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, world, settings):
+    """A page by name, and how one comes there; the address by itself would not show it."""
+    settings.AXES_FAILURE_LIMIT = 2
+    site, admin, found = live_server.url, f"{live_server.url}/admin", {}
+    screens = {name: site + place for name, place in world.screens().items()}
+
+    def press(words):
+        with page.expect_navigation():
+            page.get_by_role("button", name=words, exact=True).first.click()
+
+    def fill(**fields):
+        for name, value in fields.items():
+            page.fill(f"#id_{name}", value)
+
+    def judge(name):
+        found[name] = flaws(page, thorough=True)
+
+    page.goto(f"{admin}/")
+    judge("log-in")
+    for name in ("log-in refused", "locked out"):
+        fill(username="mira", password="wrong")
+        press("Log in")
+        judge(name)
+    sign_in(world.mira)
+
+    page.goto(screens["webhook"])
+    press("Reveal")
+    judge("secret revealed")
+    page.goto(screens["webhook"])
+    fill(url="nonsense")
+    press("Save")
+    judge("webhook refused")
+    page.goto(screens["webhook-delete"])
+    press("Delete it")
+    judge("deleted, with undo")
+    page.goto(screens["token-add"])
+    fill(account="northwind", name="shop")
+    press("Save")
+    judge("token created")
+    page.goto(f"{admin}/webhooks_app/delivery/?state=retrying")
+    page.check("#action-toggle")
+    page.select_option("select[name=action]", index=2)
+    press("Go")
+    judge("several cancelled")
+    page.goto(screens["replay"])
+    press("Send again" if page.get_by_role("button", name="Replay").count() == 0 else "Replay 0")
+    judge("job started")
+    page.context.clear_cookies()
+    page.goto(f"{admin}/")
+    sign_in(UserFactory())
+    page.goto(f"{admin}/")
+    judge("nothing to see")
+    sign_in(world.mira)
+    page.goto(f"{admin}/password_change/done/")
+    page.evaluate("document.querySelector('#logout-form').submit()")
+    page.wait_for_load_state()
+    judge("logged out")
+    assert not listed(found), listed(found)
+
+
+@pytest.mark.browser
+@pytest.mark.prove
+def test_so_are_pages_of_errors_and_pages_without_anything(
+    page, sign_in, live_server, transactional_db, client
+):
+    boss = UserFactory(is_superuser=True)
+    sign_in(boss)
+    lists = ("webhook", "delivery", "webhookerror", "attempt", "job", "account", "accesstoken")
+    found = {}
+    for place in ("", *(f"webhooks_app/{name}/" for name in (*lists, "auditentry"))):
+        page.goto(f"{live_server.url}/admin/{place}")
+        found[place] = flaws(page, thorough=True)
+    for template in ("400", "403", "403_csrf", "404", "500"):
+        page.goto(f"{live_server.url}/admin/")
+        page.set_content(render_to_string(f"{template}.html"))
+        found[template] = flaws(page, thorough=True)
+    page.goto(f"{live_server.url}/admin/nothing/is/here")
+    assert "To the console" in page.inner_text("main")
+    assert not listed(found), listed(found)

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, timedelta
 
 import pytest
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from tests.e2e.world import PASSWORD
@@ -17,11 +18,13 @@ from tests.factories import (
     WorkerFactory,
 )
 from tests.receivers import Answer, Receiver
-from webhooks_app.models import Job, Webhook
+from webhooks_app.models import AccessToken, Job, Webhook, Worker
+from webhooks_app.roles import make_roles
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("loopback")]
 
 HEADERS = [("X-Tenant", "acme"), ("X-Api-Key", "key-4711"), ("X-Trace", "on")]
+TOKEN = "what! is = this?"
 
 
 @pytest.fixture
@@ -52,19 +55,33 @@ def orders(transactional_db, receiver):
     for _ in range(2):
         delivery = DeliveryFactory(webhook=webhook, state="failed", finished_at=now, tries=8)
         AttemptFactory(webhook=webhook, delivery=delivery, kind="http_500", status=500)
+    body = b'{"text": "Order for Ada"}'
+    found = {"type": "order.created", "reference": "order 4711", "payload": body}
+    DeliveryFactory(webhook=webhook, state="delivered", finished_at=now, **found)
     return webhook
 
 
 @pytest.fixture
-def home(live_server, page, orders):
-    """The home page, logged in."""
-    UserFactory(username="mira", is_superuser=True)
-    page.goto(f"{live_server.url}/admin/")
-    page.fill("#id_username", "mira")
-    page.fill("#id_password", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#verdict")
+def mira(page, sign_in, transactional_db):
+    """The browser of a superuser who is logged in."""
+    sign_in(UserFactory(username="mira", is_superuser=True))
     return page
+
+
+@pytest.fixture
+def home(live_server, mira, orders):
+    mira.goto(f"{live_server.url}/admin/")
+    return mira
+
+
+def press(page, name):
+    """Press a button and wait for the page that answers."""
+    with page.expect_navigation():
+        page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def page_of(live_server, webhook):
+    return f"{live_server.url}/admin/webhooks_app/webhook/{webhook.pk}/change/"
 
 
 def shown(page):
@@ -93,6 +110,9 @@ def test_from_the_home_page_to_the_reason_a_test_and_a_replay(home, orders, rece
 
     assert "Failing since" in page.inner_text("#verdict")
     assert "Send the owner the answer" in page.inner_text("#board")
+    page.click("#see-call")
+    assert "Server error (5xx)" in page.inner_text("#content")
+    page.go_back()
     kept = page.locator("#id_name")
     kept.fill("typed and not saved yet")
     receiver.answer = Answer(status=200, body={"responses": []}, delay=0.5)
@@ -109,16 +129,17 @@ def test_from_the_home_page_to_the_reason_a_test_and_a_replay(home, orders, rece
 
     page.click("#do-replay")
     assert "2 deliveries" in page.inner_text("#content")
-    page.get_by_role("button", name="Send").first.click()
-    page.wait_for_selector(".messagelist")
+    page.get_by_role("link", name="in 24 hours").click()
+    press(page, "Replay 2")
     job = Job.objects.get()
     assert (job.verb, job.expected) == ("retry", 2)
+    assert set(job.selection) == {"webhook", "failed_since"}
     assert page.troubles == []
 
 
 def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     page = home
-    page.goto(f"{live_server.url}/admin/webhooks_app/webhook/{orders.pk}/change/")
+    page.goto(page_of(live_server, orders))
     page.click("#ask-pause summary")
     page.fill("#note", "shop closed for the move")
     page.get_by_role("button", name="Pause now").click()
@@ -136,9 +157,29 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     assert page.troubles == []
 
 
-def test_headers_are_dragged_into_another_order(home, live_server, orders):
-    page = home
-    page.goto(f"{live_server.url}/admin/webhooks_app/webhook/{orders.pk}/change/")
+def test_a_webhook_is_added_verified_and_its_headers_put_in_order(mira, live_server):
+    page = mira
+    AccountFactory(name="acme")
+    with Receiver(challenge=True, token=TOKEN) as receiver:
+        page.goto(f"{live_server.url}/admin/webhooks_app/webhook/add/")
+        page.fill("#id_name", "Orders")
+        page.fill("#id_url", receiver.url)
+        page.fill("#id_new_token", TOKEN)
+        for number, (name, value) in enumerate(HEADERS):
+            page.fill(f"#id_headers-{number}-name", name)
+            page.fill(f"#id_headers-{number}-new_value", value)
+        press(page, "Save")
+        assert "The worker verifies it now" in page.inner_text(".messagelist")
+        assert "Not verified" in page.inner_text("#verdict")
+        press(page, "Verify")
+        [asked] = receiver.wait(1)
+    assert asked.query["token"] == [TOKEN]
+    sent = {name.lower(): value for name, value in asked.headers}
+    assert {name: sent[name.lower()] for name, _ in HEADERS} == dict(HEADERS)
+    webhook = Webhook.objects.get()
+    assert webhook.verified
+    assert not [secret for secret in (TOKEN, "key-4711") if secret in page.content()]
+
     grips, rows = page.locator("tr.has_original .wh-grip"), page.locator("tr.has_original")
     grips.nth(2).scroll_into_view_if_needed()
     start, goal = grips.nth(2).bounding_box(), rows.nth(0).bounding_box()
@@ -148,11 +189,95 @@ def test_headers_are_dragged_into_another_order(home, live_server, orders):
     page.mouse.move(start["x"] + 5, goal["y"] + 8, steps=3)
     page.mouse.up()
     assert page.inner_text("#headers-status") == "X-Trace is now 1 of 4"
-    page.get_by_role("button", name="Save and continue editing").click()
-    page.wait_for_selector(".messagelist")
-    saved = [(header.name, header.value) for header in Webhook.objects.get().headers.all()]
-    assert saved == [HEADERS[2], HEADERS[0], HEADERS[1]]
+    rows.nth(1).locator("input[name$=new_value]").fill("other")
+    rows.nth(2).locator("input[name$=DELETE]").check()
+    press(page, "Save")
+    assert "Saved: headers." in page.inner_text(".messagelist")
+    saved = [(header.name, header.value) for header in webhook.headers.all()]
+    assert saved == [HEADERS[2], ("X-Tenant", "other")]
     assert page.troubles == []
+
+
+def test_a_webhook_that_cannot_be_is_refused_beside_the_field(mira, live_server):
+    AccountFactory(name="acme")
+    mira.goto(f"{live_server.url}/admin/webhooks_app/webhook/add/")
+    mira.fill("#id_name", "Orders")
+    mira.fill("#id_url", "http://10.0.0.1/")
+    mira.fill("#id_headers-0-name", "Host")
+    mira.fill("#id_headers-0-new_value", "other")
+    press(mira, "Save")
+    assert mira.locator(".form-row.field-url .errorlist, .field-url .errorlist").count()
+    assert mira.locator(".errorlist").count() >= 2
+    assert not Webhook.objects.exists()
+
+
+def test_a_token_is_replaced_and_a_secret_is_revealed_with_a_note_in_the_log(
+    home, live_server, orders
+):
+    page = home
+    page.click("text=Orders to ERP")
+    page.get_by_role("link", name="Settings", exact=True).click()
+    page.fill("#id_new_token", TOKEN)
+    press(page, "Save")
+    assert "Saved: token. The worker verifies it now" in page.inner_text(".messagelist")
+    assert TOKEN not in page.content()
+    press(page, "Reveal")
+    assert page.input_value("#secret") == TOKEN
+    page.goto(f"{live_server.url}/admin/webhooks_app/webhook/{orders.pk}/history/")
+    assert "Revealed the token." in page.inner_text("#content")
+    assert TOKEN not in page.content()
+    assert page.troubles == []
+
+
+def test_a_deleted_webhook_is_brought_back(home, live_server, orders):
+    page = home
+    page.goto(page_of(live_server, orders))
+    page.get_by_role("link", name="Delete", exact=True).click()
+    assert "it can be brought back" in page.inner_text("#content")
+    press(page, "Delete it")
+    page.get_by_role("link", name="Undo…").first.click()
+    press(page, "Bring it back")
+    assert "Not verified" in page.inner_text("#board") or "Paused" in page.inner_text("#board")
+    assert Webhook.objects.live().get() == orders
+
+
+def test_an_access_token_is_shown_once_copied_and_revoked(mira, live_server):
+    page = mira
+    AccountFactory(name="acme")
+    page.goto(f"{live_server.url}/admin/webhooks_app/accesstoken/add/")
+    page.fill("#id_name", "shop")
+    press(page, "Save")
+    page.get_by_role("button", name="Copy", exact=True).first.click()
+    page.wait_for_function("document.querySelector('#copied').textContent")
+    secret = page.evaluate("navigator.clipboard.readText()")
+    assert AccessToken.objects.for_secret(secret)
+    page.get_by_role("link", name="I have stored it").click()
+    page.get_by_role("link", name="shop").click()
+    assert secret not in page.content()
+    page.click("summary:has-text('Revoke…')")
+    press(page, "Revoke now")
+    assert "It is refused from now on." in page.inner_text(".messagelist")
+    assert AccessToken.objects.get().revoked_at
+    assert page.troubles == []
+
+
+def test_a_viewer_sees_why_and_no_button(page, sign_in, live_server, orders):
+    make_roles("default")
+    viewer = UserFactory()
+    viewer.groups.add(Group.objects.get(name="Webhooks viewer"))
+    sign_in(viewer)
+    page.goto(page_of(live_server, orders))
+    assert "Send the owner the answer" in page.inner_text("#board")
+    assert "You may look only" in page.inner_text("#board")
+    assert page.locator("#content button:visible:not([data-copy]):not(#times-zone *)").count() == 0
+    assert page.locator("#content input[type=submit]").count() == 0
+
+
+def test_every_page_says_that_no_worker_is_alive(home, live_server):
+    Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=5))
+    for place in ("", "webhooks_app/webhook/", "webhooks_app/accesstoken/add/", "auth/user/"):
+        home.goto(f"{live_server.url}/admin/{place}")
+        assert "No worker is alive since" in home.inner_text("[role=alert]"), place
 
 
 def test_times_are_those_of_the_reader_with_utc_beside(home, orders):
@@ -172,19 +297,30 @@ def test_times_are_those_of_the_reader_with_utc_beside(home, orders):
     assert "UTC)" in since.inner_text(), "the choice is remembered"
 
 
-def test_by_the_keyboard_alone(home, orders, receiver):
-    """From the home page to the failing webhook, a test, a header moved, and saved."""
-    page, press = home, home.keyboard.press
+def test_by_the_keyboard_alone(page, live_server, orders, receiver):
+    """Log in, see why, test, move a header, save, pause with a reason, resume, replay, find."""
+    UserFactory(username="mira", is_superuser=True)
+    press, write = page.keyboard.press, page.keyboard.type
     receiver.answer = {"responses": []}
-    tab_to(page, "Skip to main content")
-    press("Enter")
-    tab_to(page, "Orders to ERP", most=15)
-    press("Enter")
-    page.wait_for_selector("#board")
 
-    tab_to(page, "Skip to main content")
-    press("Enter")
-    tab_to(page, "Send test", most=6)
+    def enter():
+        with page.expect_navigation():
+            press("Enter")
+
+    def to_main(words, most=20):
+        tab_to(page, "Skip to main content")
+        press("Enter")
+        tab_to(page, words, most)
+
+    page.goto(f"{live_server.url}/admin/")
+    write("mira")
+    press("Tab")
+    write(PASSWORD)
+    enter()
+    to_main("Orders to ERP")
+    enter()
+
+    to_main("Send test")
     press("Enter")
     page.wait_for_selector("#answer")
     assert "HTTP 200" in page.inner_text("#answer")
@@ -194,7 +330,43 @@ def test_by_the_keyboard_alone(home, orders, receiver):
     assert page.inner_text("#headers-status") == "X-Api-Key is now 1 of 4"
     assert page.evaluate("document.activeElement.ariaLabel") == "Move X-Api-Key down"
     press("Shift+Tab")  # to the number in the row: Enter in a field saves the form
-    press("Enter")
-    page.wait_for_selector(".messagelist")
+    enter()
     assert Webhook.objects.get().headers.all()[0].name == "X-Api-Key"
+
+    to_main("Pause…")
+    press("Enter")
+    press("Tab")
+    write("owner told")
+    enter()
+    assert "“owner told”" in page.inner_text("#verdict")
+    to_main("Resume")
+    enter()
+    to_main("Replay 2 failed…")
+    enter()
+    to_main("in the last hour")
+    enter()
+    to_main("Replay 2")
+    enter()
+    assert "Started: Replay" in page.inner_text(".messagelist")
+
+    tab_to(page, "Deliveries")
+    enter()
+    for _ in range(60):
+        press("Tab")
+        if page.evaluate("document.activeElement.id") == "searchbar":
+            break
+    write("order 4711")
+    enter()
+    tab_to(page, "Skip to the list")
+    press("Enter")
+    tab_to(page, "order.created", most=30)
+    enter()
+    assert "Order for Ada" in page.inner_text("#request-body")
+    assert page.troubles == []
+
+
+def test_the_home_page_leads_to_the_console(page, live_server, transactional_db):
+    page.goto(live_server.url)
+    page.click("#content >> text=Console")
+    assert page.url.startswith(f"{live_server.url}/admin/")
     assert page.troubles == []

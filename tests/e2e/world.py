@@ -4,6 +4,7 @@ import random
 from datetime import timedelta
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils import timezone
 
@@ -15,7 +16,8 @@ from tests.factories import (
     WebhookFactory,
     WorkerFactory,
 )
-from webhooks_app.models import AccessToken, AuditEntry
+from webhooks_app import actions
+from webhooks_app.models import AccessToken, AuditEntry, Job
 from webhooks_app.models.audit import Actor
 
 PASSWORD = "secret-of-the-tests"
@@ -47,6 +49,7 @@ class World:
         self.working()
         self.quiet()
         self.history()
+        self.finished()
 
     def webhook(self, name, account, host, **more):
         url = f"https://{host}/hooks/v2"
@@ -184,7 +187,9 @@ class World:
             )
         for webhook in (self.crm, self.tickets, self.stock, self.returns, self.paused):
             due = self.now + timedelta(minutes=4)
-            DeliveryFactory.create_batch(3, webhook=webhook, type="sync", tries=1, due_at=due)
+            error = webhook.health.last_error_message
+            rows = {"webhook": webhook, "type": "sync", "tries": 1, "due_at": due}
+            DeliveryFactory.create_batch(3, **rows, last_error=error)
         self.delivery = DeliveryFactory(
             webhook=self.orders,
             type="order.created",
@@ -247,6 +252,31 @@ class World:
             (self.tickets, "Created."),
         ):
             AuditEntry.objects.note(mira, words, webhook)
+
+    def finished(self) -> None:
+        """A job at its half, one that is done, and a webhook that somebody deleted."""
+        words = {"webhook": self.orders.pk, "state": "failed"}
+        done, self.job = (actions.create_job("retry", words, by="mira") for _ in range(2))
+        Job.objects.filter(pk=done.pk).update(state="done", done=12, finished_at=self.now)
+        Job.objects.filter(pk=self.job.pk).update(done=5, skipped=1)
+        self.deleted = self.webhook("Summer campaign", "northwind", "summer.northwind.example")
+        actions.delete_webhook(self.deleted, by="mira")
+
+    def newer(self, count: int) -> None:
+        """As many deliveries after all others."""
+        DeliveryFactory.create_batch(count, webhook=self.crm, type="contact.merged")
+
+    def idents(self) -> dict[str, str]:
+        """What stands for the id in an address, by the part before it."""
+        delivery, token = self.delivery.pk, self.token.pk
+        return {
+            **{"webhook": self.orders.pk, "webhooks": self.orders.pk, "restore": self.deleted.pk},
+            **{"delivery": delivery, "deliveries": delivery, "job": self.job.pk},
+            **{"attempt": str(self.attempt.pk), "webhookerror": str(self.attempt.pk)},
+            **{"account": str(self.accounts["shop-prod"].pk), "accesstoken": str(token)},
+            **{"auditentry": str(AuditEntry.objects.first().pk)},
+            **{"user": str(self.mira.pk), "group": str(Group.objects.first().pk)},
+        }
 
     def screens(self) -> dict[str, str]:
         """The name of each screen and where it is."""

@@ -1,0 +1,268 @@
+"""`python -m tests.e2e.tasks`: what five tasks take in the console and in a stock Django admin.
+
+A script does each task in a real browser as a person would who knows what to look for: from the
+home page, logged in, with the mouse and the sight of what the pages say. What a person needs is
+added at a fixed pace to what the pages take; nothing waits for it.
+"""
+
+import copy
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.screenshots import site
+from tests.plugin import test_environment
+
+CLICK, KEY, PAGE = 1.5, 0.3, 4.0  # seconds: find and press; a character; understand a new page
+X = "Orders to ERP"
+
+
+@dataclass
+class Person:
+    """Somebody at a browser, with what it costs them so far."""
+
+    page: Any
+    clicks: int = 0
+    fields: int = 0
+    keys: int = 0
+    pages: int = 0
+    waited: float = 0.0
+
+    def opens(self, address: str) -> None:
+        """Where the task starts."""
+        self._timed(lambda: self.page.goto(address))
+        self.pages += 1
+
+    def clicks_on(self, target: Any, leads_on: bool = True) -> None:
+        self.clicks += 1
+        if not leads_on:
+            self._timed(target.click)
+            return
+        with self.page.expect_navigation():
+            self._timed(target.click)
+        self.pages += 1
+
+    def types(self, target: Any, text: str, enter: bool = False) -> None:
+        """Into a field that a click chooses first."""
+        self.clicks += 1
+        self.fields += 1
+        self.keys += len(text) + enter
+        target.fill(text)
+        if enter:
+            with self.page.expect_navigation():
+                self._timed(lambda: target.press("Enter"))
+            self.pages += 1
+
+    def link(self, words: str, within: str = "#content", **more: Any) -> Any:
+        return self.page.locator(within).get_by_role("link", name=words, **more).first
+
+    def button(self, words: str) -> Any:
+        return self.page.get_by_role("button", name=words, exact=True).first
+
+    def sees(self, words: str) -> bool:
+        return words in self.page.locator("body").inner_text()
+
+    def _timed(self, act: Callable[[], Any]) -> None:
+        start = time.perf_counter()
+        act()
+        self.waited += time.perf_counter() - start
+
+    @property
+    def seconds(self) -> float:
+        return self.clicks * CLICK + self.keys * KEY + self.pages * PAGE + self.waited
+
+    def __str__(self) -> str:
+        fields = f" + {self.fields} field{'s' if self.fields > 1 else ''}" if self.fields else ""
+        clicks = self.clicks - self.fields
+        return f"{clicks} click{'' if clicks == 1 else 's'}{fields}, {self.seconds:.0f} s"
+
+
+def must(held: bool, what: str) -> None:
+    if not held:
+        sys.exit(f"the task did not come to its end: {what}")
+
+
+# --- in the console ---------------------------------------------------------------------------
+
+
+def why(person: Person) -> None:
+    person.clicks_on(person.link(X))
+    must(person.sees("Failing since") and person.sees("What to do:"), "reason and cure")
+
+
+def replay(person: Person) -> None:
+    person.clicks_on(person.link(X))
+    person.clicks_on(person.page.locator("#do-replay"))
+    person.clicks_on(person.link("in 24 hours"))
+    person.clicks_on(person.button("Replay 12"))
+    must(person.sees("Started: Replay"), "the job")
+
+
+def token(person: Person) -> None:
+    person.clicks_on(person.link(X))
+    person.clicks_on(person.link("Settings", exact=True), leads_on=False)
+    person.types(person.page.locator("#id_new_token"), "Hk2-rT9_wq5z")
+    person.clicks_on(person.button("Save"))
+    must(person.sees("Saved: token. The worker verifies it now"), "the message")
+
+
+def order(person: Person) -> None:
+    person.clicks_on(person.link("Deliveries", within="#nav-sidebar"))
+    person.types(person.page.locator("#searchbar"), "order 4711", enter=True)
+    person.clicks_on(person.link("order.created"))
+    must(person.sees('"order": 4711'), "the payload")
+
+
+def stop(person: Person) -> None:
+    person.clicks_on(person.link(X))
+    person.clicks_on(person.page.locator("#ask-pause summary"), leads_on=False)
+    person.types(person.page.locator("#note"), "owner told")
+    person.clicks_on(person.button("Pause now"))
+    must(person.sees("Paused by mira"), "the state")
+
+
+# --- in the stock admin -----------------------------------------------------------------------
+
+
+def stock_why(person: Person) -> None:
+    """The state of a webhook is a row of another list, under the id that its page's address has."""
+    person.clicks_on(person.page.locator("#content .model-webhook th a"))
+    person.clicks_on(person.link(X))
+    ident = person.page.url.split("/")[-3]
+    person.clicks_on(person.page.locator("#nav-sidebar .model-webhookhealth th a"))
+    person.clicks_on(person.link(ident))
+    must("ECONNREFUSED" in person.page.locator("#content").inner_html(), "the message")
+
+
+def stock_rows(person: Person) -> list[str]:
+    person.clicks_on(person.page.locator("#content .model-delivery th a"))
+    return [
+        link.get_attribute("href") for link in person.page.locator("#result_list tbody th a").all()
+    ]
+
+
+def stock_open(person: Person, address: str) -> None:
+    person.clicks_on(person.page.locator(f'a[href="{address}"]'))
+
+
+def stock_replay(person: Person) -> None:
+    """Lists say ids only: each delivery is opened to see whether it failed, and for whom."""
+    form = person.page.locator
+    for address in stock_rows(person):
+        stock_open(person, address)
+        chosen = form("#id_webhook option:checked").inner_text()
+        if chosen == X and form("#id_state").input_value() == "failed":
+            form("#id_state").select_option("pending")
+            person.clicks += 2
+            for field in ("#id_finished_at_0", "#id_finished_at_1"):
+                person.types(form(field), "")
+                person.keys += 2  # all of it, gone
+            person.types(form("#id_tries"), "0")
+            for field in (".field-due_at .datetimeshortcuts a",):
+                for shortcut in form(field).get_by_text("Today").all():
+                    person.clicks_on(shortcut, leads_on=False)
+                for shortcut in form(field).get_by_text("Now").all():
+                    person.clicks_on(shortcut, leads_on=False)
+            person.clicks_on(person.button("Save"))
+        else:
+            person.clicks_on(person.link("Deliveries", within=".breadcrumbs"))
+
+
+def stock_token(person: Person) -> None:
+    person.clicks_on(person.page.locator("#content .model-webhook th a"))
+    person.clicks_on(person.link(X))
+    person.types(person.page.locator("#id_token"), "Hk2-rT9_wq5z")
+    person.clicks_on(person.button("Save"))
+    must(person.sees("was changed successfully"), "the message")
+
+
+def stock_order(person: Person) -> None:
+    for address in stock_rows(person):
+        stock_open(person, address)
+        if person.page.locator("#id_reference").input_value() == "order 4711":
+            return
+        person.clicks_on(person.link("Deliveries", within=".breadcrumbs"))
+    must(False, "no delivery has it")
+
+
+TASKS: tuple[tuple[str, Any, Any, str], ...] = (
+    (
+        "find why X fails",
+        why,
+        stock_why,
+        "the recorded message, of whichever call; neither reason nor cure",
+    ),
+    (
+        "replay last night's failures of X",
+        replay,
+        stock_replay,
+        "57 deliveries of the last page opened one by one, 12 of them edited by hand; with "
+        "thousands not possible",
+    ),
+    (
+        "replace its token",
+        token,
+        stock_token,
+        "the old token is shown in clear and logged by nobody; the new one is not verified",
+    ),
+    (
+        "find the delivery that contained order 4711",
+        order,
+        stock_order,
+        "opened one by one until it comes, here as the 21st; the payload itself is not shown",
+    ),
+    (
+        "stop calling a broken receiver",
+        stop,
+        None,
+        "no field for it; deleting the webhook takes its history along",
+    ),
+)
+
+
+def measured(page: Any, address: str, task: Any) -> Person:
+    person = Person(page)
+    person.opens(f"{address}/admin/")
+    task(person)
+    return person
+
+
+def main() -> None:
+    test_environment("sqlite")
+    from tests.e2e.conftest import chromium_of_the_system
+
+    with site() as (address, world), chromium_of_the_system() as browser:
+        if browser is None:
+            sys.exit("no Chromium found")
+        from django.conf import settings
+        from django.test import override_settings
+
+        from tests.e2e.stock import FOLDER
+        from tests.e2e.world import PASSWORD
+
+        world.newer(20)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(20_000)
+        page.goto(f"{address}/admin/")
+        page.fill("#id_username", "mira")
+        page.fill("#id_password", PASSWORD)
+        page.press("#id_password", "Enter")
+        page.wait_for_selector("#user-tools")
+        ours, theirs = {}, {}
+        for name, task, _, _ in TASKS:
+            ours[name] = str(measured(page, address, task))
+        stock = copy.deepcopy(settings.TEMPLATES)
+        stock[0] |= {"DIRS": [FOLDER], "APP_DIRS": False}
+        with override_settings(TEMPLATES=stock, ROOT_URLCONF="tests.e2e.stock"):
+            for name, _, task, _ in TASKS:
+                theirs[name] = str(measured(page, address, task)) if task else "not possible"
+    print("| task | in the console | in a stock admin | what the stock admin lacks |")
+    print("| --- | --- | --- | --- |")
+    for name, _, _, lacks in TASKS:
+        print(f"| {name} | {ours[name]} | {theirs[name]} | {lacks} |")
+
+
+if __name__ == "__main__":
+    main()
