@@ -9,6 +9,7 @@ BODY_LIMIT = 1024 * 1024  # bytes
 # anything can answer it.
 QUERY_LIMIT = 1000  # parameters; Django's DATA_UPLOAD_MAX_NUMBER_FIELDS
 TOO_MANY = "The query has too many parameters."
+BROKEN = "The body cannot be read to its end."
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -51,8 +52,9 @@ class BodyLimit:
             await send(message)
 
         await self.application(scope, counted, watched)
-        if size > BODY_LIMIT and not started:
-            await _answer(send, 413)
+        if not started:
+            # Without an answer of ours the server says 500 to a client that broke its body off.
+            await (_answer(send, 413) if size > BODY_LIMIT else _answer(send, 400, BROKEN))
 
 
 class QueryLimit:

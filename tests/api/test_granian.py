@@ -135,3 +135,17 @@ def test_an_endless_chunked_body_is_cut_off(site):
             pass
         assert sent < 64 * LIMIT
         assert b" 413 " in line.recv(4096)
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\n\r\n", b"-1\r\n\r\n", b"f" * 18 + b"\r\nx\r\n0\r\n\r\n"])
+def test_a_body_whose_chunks_are_none_is_400_in_the_envelope(site, chunk):
+    port, secret = site
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.sendall(
+            b"POST /webhooks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer " + secret.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        line.sendall(chunk)
+        head, _, body = line.makefile("rb").read().partition(b"\r\n\r\n")
+    assert b" 400 " in head.split(b"\r\n")[0]
+    assert json.loads(body)["status"]["code"] == 400

@@ -20,7 +20,7 @@ from webhooks_app.models import Attempt, Delivery, Webhook
 
 pytestmark = pytest.mark.slow
 
-SHORT = 0.6  # seconds that those get who would take for ever
+SHORT = 1.5  # seconds that those get who would take for ever; enough to connect among so many
 LATE = 0.5  # seconds by which a verdict may be late
 
 
@@ -63,7 +63,7 @@ def every_trick_ended_in_time_as_its_kind(history):
     for trick in EVIL:
         if trick.kind.endswith("timeout"):
             attempt = attempts[trick.name]
-            assert attempt.message == "timeout of 600ms exceeded"
+            assert attempt.message == "timeout of 1500ms exceeded"
             assert abs(attempt.duration_ms / 1000 - SHORT) <= LATE, trick.name
     good = history.filter(webhook__name="good")
     assert [(attempt.kind, attempt.status) for attempt in good] == [("", 200)] * 50

@@ -48,6 +48,7 @@ def rows(account):
     )
     token, _ = AccessToken.issue(account)
     AuditEntry.objects.note("somebody", "Created.", webhook)
+    job = actions.create_job("retry", {"webhook": webhook.pk, "state": "failed"})
     found = {
         "webhook": webhook,
         "delivery": delivery,
@@ -55,6 +56,7 @@ def rows(account):
         "webhookerror": attempt,
         "accesstoken": token,
         "account": account,
+        "job": job,
         "auditentry": AuditEntry.objects.get(),
     }
     return {model: str(row.pk) for model, row in found.items()}
@@ -128,6 +130,20 @@ def test_a_viewer_posts_to_every_address_of_the_admin_and_nothing_changes(roles,
         assert everything() == before, path
 
 
+def test_the_walks_meet_a_row_of_every_screen(rows):
+    assert {model._meta.model_name for model, _ in console_admins()} == set(rows)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_a_deleted_webhook_is_brought_back_by_whoever_may_delete(roles, rows, role):
+    actions.delete_webhook(Webhook.objects.get(pk=rows["webhook"]))
+    path, client = f"/admin/webhooks_app/webhook/{rows['webhook']}/restore/", member_of(role)
+    before = everything()
+    assert (client.get(path).status_code, client.post(path).status_code) == (403, 403)
+    assert everything() == before
+
+
 @pytest.mark.once
 def test_a_viewer_finds_no_button_that_does_anything(roles, rows):
     viewer = member_of("viewer")
@@ -187,7 +203,7 @@ def test_reading_changes_nothing(roles, rows):
     before = everything()
     for path in admin_paths(rows):
         if "logout" not in path:
-            query = {"after": rows["delivery"]} if path.endswith("/newer/") else {}
+            query = {"after": rows[path.split("/")[3]]} if path.endswith("/newer/") else {}
             assert boss.get(path, query).status_code in (200, 302, 403, 404, 405), path
     assert everything() == before
 
@@ -223,6 +239,7 @@ def test_each_role_may_do_its_part(roles, rows, role):
     revealed = client.post(f"{page}/reveal/", {"secret": "token"})
     assert (revealed.status_code == 200) == may["reveal"]
     assert (SECRETS["token"] in revealed.content.decode()) == may["reveal"]
+    assert not may["reveal"] or "no-store" in revealed["Cache-Control"]
     assert client.user.has_perm("webhooks_app.change_webhook") == may["change"]
     assert (client.get("/admin/webhooks_app/webhook/add/").status_code == 200) == may["change"]
     assert not client.user.has_perm("auth.change_user")
