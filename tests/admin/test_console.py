@@ -193,6 +193,8 @@ def test_list_actions_do_what_they_say(operator, webhook):
         return operator.post(url("webhook"), {"action": name, "_selected_action": webhook.pk})
 
     run("disable_")
+    said = operator.get(url("webhook")).content.decode()
+    assert f'Paused: <a href="{url("webhook")}?state=paused">1 webhook</a>' in said
     webhook.refresh_from_db()
     assert webhook.stopped == "paused"
     run("enable_")

@@ -52,6 +52,13 @@ class TestLists:
         assert "Failing 1<" in text, "the chip says how many there are"
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?state=failing"))
 
+    def test_says_since_when_it_is_unsteady(self, viewer, account):
+        ago = timezone.now() - timedelta(minutes=37, seconds=9)
+        for health in ({"unsteady_since": ago}, {"failures_in_row": 2, "failing_since": ago}):
+            WebhookFactory(account=account, health=health)
+        text = text_of(viewer.get(url("webhook"), {"state": "unsteady"}))
+        assert text.count("for 37 min") == 2
+
     def test_goes_on_by_the_place_not_by_number(self, viewer, account):
         made = [WebhookFactory(account=account).pk for _ in range(60)]
         first = text_of(viewer.get(url("webhook")))
@@ -122,10 +129,10 @@ class TestLists:
         self, operator, webhook
     ):
         AttemptFactory(webhook=webhook, kind="timeout", message="late")
-        assert "to send them again" not in text_of(operator.get(url("webhookerror")))
+        assert "Send their deliveries" not in text_of(operator.get(url("webhookerror")))
         words = {"kind": "http_500", "webhook": webhook.pk, "created": "7d", "status": "500"}
         text = text_of(operator.get(url("webhookerror"), words))
-        place = links(text)["Deliveries that met this error, to send them again"]
+        place = links(text)["Send their deliveries again…"]
         text = text_of(operator.get(place))
         assert "1 shown" in text
         assert "/job/add/?verb=retry&amp;webhook=" in text

@@ -223,6 +223,7 @@ class WebhookList(ConsoleAdmin):
             "breaker": health.failing_since,
             "paused": webhook.stopped_at,
             "disabled": webhook.stopped_at,
+            "unsteady": health.unsteady_since or health.failing_since,
         }.get(state.key)
         words = f"for {ago(since)}" if since else ""
         if state.key == "unverified" and webhook.verification == "waiting":
@@ -235,12 +236,13 @@ class WebhookList(ConsoleAdmin):
         host = host_of(webhook.url)
         if webhook.deleted_at:
             undo = reverse("admin:webhooks_app_webhook_restore", args=[webhook.pk])
-            link = format_html('<a class="wh-row" href="{}">Undo…</a>', undo)
             return format_html(
-                '<bdi class="wh-clamp">{}</bdi><span class="wh-sub">{}{}</span>',
+                '<bdi class="wh-clamp">{}</bdi><span class="wh-sub">{}</span>{}',
                 webhook,
                 webhook.account.name,
-                format_html(" · {}", link) if webhook.may_restore else "",
+                format_html('<a class="wh-btn wh-btn-s" href="{}">Undo…</a>', undo)
+                if webhook.may_restore
+                else "",
             )
         return format_html(
             '<a class="wh-name wh-row wh-clamp" href="{}"><bdi>{}</bdi></a>'
@@ -334,7 +336,11 @@ class WebhookList(ConsoleAdmin):
             actions.pause(webhook, by=named(request))
             self.log_change(request, webhook, DONE["pause"][0])
         if rows:
-            words = f"Paused: {counted(rows)}. Their deliveries are kept and wait."
+            words = format_html(
+                'Paused: <a href="{}">{}</a>. Their deliveries are kept and wait.',
+                links.listing("webhook", state="paused"),
+                counted(rows),
+            )
             self.message_user(request, words, messages.SUCCESS)
 
 
