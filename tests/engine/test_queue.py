@@ -125,6 +125,46 @@ def test_cancel_takes_pending_only(before):
 
 
 @pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
+@pytest.mark.parametrize(
+    "cancel",
+    [
+        lambda delivery: queue.cancel_many([delivery.pk], "by hand"),
+        lambda delivery: queue.cancel_all(delivery.webhook_id, "webhook deleted"),
+    ],
+    ids=["of many", "of a deleted webhook"],
+)
+def test_cancel_of_several_takes_pending_only(before, cancel):
+    delivery = delivery_in(before)
+    assert cancel(delivery) == (before == "pending")
+    delivery.refresh_from_db()
+    assert delivery.state == ("cancelled" if before == "pending" else before)
+    assert delivery.finished_at is not None
+
+
+@pytest.mark.parametrize("delivered_too", [False, True])
+@pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
+def test_retry_of_several_leaves_what_is_delivered_unless_told_otherwise(before, delivered_too):
+    delivery = delivery_in(before, due_at=timezone.now() + timedelta(days=1))
+    moves = before != "delivered" or delivered_too
+    assert queue.retry_all([delivery.pk], by="mira", delivered_too=delivered_too) == moves
+    delivery.refresh_from_db()
+    again = moves and before != "pending"
+    assert (delivery.state, delivery.tries) == ("pending" if moves else before, 0 if again else 2)
+    assert (delivery.due_at <= timezone.now()) == moves
+    assert (delivery.finished_at is None) == moves
+
+
+@pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
+def test_a_worker_sees_and_claims_pending_only(before):
+    connection, now = connections["default"], timezone.now()
+    delivery = delivery_in(before, due_at=now - timedelta(seconds=1))
+    wanted = [delivery.webhook_id] if before == "pending" else []
+    claimed = queue.claim(connection, [queue.Want(delivery.webhook_id, 9, None)], now)
+    assert [row.webhook_id for row in claimed] == wanted
+    assert queue.waiting(connection, now) == wanted
+
+
+@pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
 def test_purge_removes_what_ended_long_ago_and_never_what_is_pending(before):
     ended = None if before == "pending" else LONG_AGO
     delivery = delivery_in(before, finished_at=ended, due_at=LONG_AGO, created_at=LONG_AGO)
@@ -257,5 +297,6 @@ def test_discovery_names_each_webhook_with_something_due():
         DeliveryFactory(webhook=old, due_at=now - timedelta(hours=1))
         DeliveryFactory(webhook=later, due_at=now + timedelta(hours=1))
     delivery_in("delivered", due_at=now)
-    assert queue.newly_due(connection, now - timedelta(seconds=1), now) == [new.pk]
+    second = timedelta(seconds=1)
+    assert queue.look(connection, now - second, now, queue.Seen(now - second))[0] == [new.pk]
     assert sorted(queue.waiting(connection, now)) == sorted([new.pk, old.pk])

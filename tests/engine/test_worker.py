@@ -72,7 +72,7 @@ def test_a_failure_is_noted_and_tried_again_by_the_schedule(drain, settings):
 
 
 class Faulty:
-    """A resolver with a bug, or out of file descriptors, for its first questions."""
+    """A resolver with a bug, or out of file descriptors, for so many questions."""
 
     def __init__(self, error, times):
         self.error, self.times = error, times
@@ -91,7 +91,7 @@ def test_a_fault_of_our_own_leaves_the_delivery_due_and_the_receivers_history_al
     with Receiver() as receiver:
         webhook = WebhookFactory(url=f"http://hook.example.com:{receiver.port}/")
         delivery = actions.deliver(webhook, {})
-        drain(sender=Sender(Faulty(error, times=1)))
+        drain(sender=Sender(Faulty(error, times=99)))
         delivery.refresh_from_db()
         assert (delivery.state, delivery.tries, delivery.last_error) == ("pending", 0, "")
         assert delivery.due_at <= timezone.now()

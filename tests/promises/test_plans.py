@@ -53,8 +53,10 @@ def hot(grown):
     def claim(after):
         return queue.claim(on, [queue.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
 
+    seen = queue.look(on, now - a_few, now, queue.Seen(now - a_few))[1]
     return {
-        "newly due": (lambda: queue.newly_due(on, now - a_few, now), {DUE, PENDING}),
+        "look": (lambda: queue.look(on, now - a_few, now, queue.Seen(now - a_few)), {DUE, PENDING}),
+        "look again": (lambda: queue.look(on, now - a_few, now, seen), {DUE, PENDING}),
         "claim from the start": (lambda: claim(None), {PENDING}),
         "claim from a place": (lambda: claim(place), {PENDING}),
         "unrecorded": (

@@ -56,7 +56,7 @@ class Turn:
     """What the worker asks of the desk."""
 
     wants: Sequence[queue.Want] = ()
-    want: Callable[[str, Any, float], queue.Want | None] | None = None  # of a webhook just found
+    want: Callable[..., queue.Want | None] | None = None  # `Lanes.want`, for what is just found
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
@@ -74,7 +74,8 @@ class Answer:
     owned: frozenset[int] = frozenset()
     marked: list[str] = field(default_factory=list)
     back_to: Any = None
-    found: set[str] = field(default_factory=set)  # of the marked: claimed already
+    found: set[str] = field(default_factory=set)  # of the marked: claimed already,
+    fresh: set[str] = field(default_factory=set)  # and of these nothing else was to be read
     claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
@@ -99,7 +100,7 @@ class Desk:
         self._connection = own_connection(alias)
         self._ownership = ownership.of(self._connection)
         self._owned: frozenset[int] = frozenset()
-        self._since: datetime | None = None
+        self._seen: queue.Seen | None = None
         self._due_at: dict[str, float] = {}
         self._clock: tuple[datetime, float] | None = None  # the database's, and monotonic seconds
         self._data_version = -1
@@ -133,9 +134,10 @@ class Desk:
         if self._once:
             # What becomes due after the start is left for another time.
             now = self._horizon = self._horizon or now
+        seen = self._seen
         self._discover(answer, turn.look or self._changed(), now)
-        if wants := [*turn.wants, *self._found(answer, turn)]:
-            self._claim(answer, wants, now)
+        if wants := [*turn.wants, *self._found(answer, turn, seen)]:
+            self._claim(answer, wants, now, seen)
         if turn.held:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
@@ -170,45 +172,54 @@ class Desk:
         return changed
 
     def _discover(self, answer: Answer, look: bool, now: datetime) -> None:
-        if self._since is None or self._is_time("scan", SCAN_EVERY):
+        if self._seen is None or self._is_time("scan", SCAN_EVERY):
             started = time.monotonic()
+            self._seen = queue.Seen(now)
             answer.marked = self._ours(queue.waiting(self._connection, now))
             answer.scanned = answer.looked = True
             # A scan of very many webhooks must not eat the day.
             cost = time.monotonic() - started
             self._due_at["scan"] = time.monotonic() + max(SCAN_EVERY, 50 * cost)
         elif look or self._is_time("look", LOOK_EVERY):
-            back_to = self._since - OVERLAP
-            answer.marked = self._ours(queue.newly_due(self._connection, back_to, now))
+            back_to = self._seen.until - OVERLAP
+            marked, self._seen = queue.look(self._connection, back_to, now, self._seen)
+            answer.marked = self._ours(marked)
             answer.back_to = _as_read(self._connection, back_to)
             answer.looked = True
         if answer.looked:
-            self._since = now
             self._due_at["look"] = time.monotonic() + LOOK_EVERY
 
     def _ours(self, webhook_ids: list[str]) -> list[str]:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
 
-    def _found(self, answer: Answer, turn: Turn) -> list[queue.Want]:
+    def _found(self, answer: Answer, turn: Turn, seen: queue.Seen | None) -> list[queue.Want]:
         """What just became due is claimed in the same turn."""
-        if turn.want is None or answer.back_to is None:
+        if turn.want is None or seen is None or answer.back_to is None:
             return []
         asked = {want.webhook_id for want in turn.wants}
         now = time.monotonic()
-        found = [
-            turn.want(ident, answer.back_to, now)
-            for ident in answer.marked[:FOUND_MOST]
-            if ident not in asked
-        ]
-        answer.found = {want.webhook_id for want in found if want is not None}
-        return [want for want in found if want is not None]
+        found = []
+        for ident in answer.marked[:FOUND_MOST]:
+            if ident in asked:
+                continue
+            want = turn.want(ident, answer.back_to, now, fresh=bool(seen.horizon))
+            if want is not None:
+                found.append(want)
+                (answer.fresh if want.fresh else answer.found).add(ident)
+        return found
 
-    def _claim(self, answer: Answer, asked: Sequence[queue.Want], now: datetime) -> None:
+    def _claim(
+        self,
+        answer: Answer,
+        asked: Sequence[queue.Want],
+        now: datetime,
+        seen: queue.Seen | None,
+    ) -> None:
         wants = [want for want in asked if slot_of(want.webhook_id) in self._owned]
         if not wants:
             return
         by_webhook: dict[str, list[queue.Claimed]] = {want.webhook_id: [] for want in wants}
-        for row in queue.claim(self._connection, wants, now):
+        for row in queue.claim(self._connection, wants, now, seen):
             by_webhook[row.webhook_id].append(row)
         changed, silent = [], []
         for want in wants:
@@ -330,7 +341,7 @@ class Desk:
         """The database went away: drop the connection and everything that hung on it."""
         self._ownership.forget()
         self._owned = frozenset()
-        self._since = None
+        self._seen = None
         self._due_at.clear()
         self._data_version = -1
         try:

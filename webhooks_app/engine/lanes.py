@@ -164,14 +164,17 @@ class Lanes:
         """Whether `wants` would find something."""
         return any(lane.has_room(now) and lane.slot in self.owned for lane in self._more.values())
 
-    def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
+    def want(self, webhook_id: str, back_to: Any, now: float, *, fresh: bool) -> Want | None:
         """What to claim at once for a webhook in which something was found that became due after
-        `back_to`. Changes nothing: the desk asks from its own thread."""
+        `back_to`. `fresh`: what the last look saw need not be read again, where all of it is known.
+        Changes nothing: the desk asks from its own thread."""
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return Want(webhook_id, 2 * CAP_AT_FIRST, None)
         if lane.held or not lane.has_room(now):
             return None
+        if fresh and webhook_id not in self._more:
+            return Want(webhook_id, lane.room, (back_to, ""), lane.version, fresh=True)
         after = lane.place
         if after is not None and after[0] > back_to:
             after = (back_to, "")
@@ -188,8 +191,10 @@ class Lanes:
             return
         room = lane.room
         all_read = len(claimed) < want.room
-        # Past what is known there is nothing known.
-        lane.rereads = bool(claimed) and claimed[-1].id in lane.known
+        unread = lane.webhook_id in self._more
+        if not want.fresh:
+            # Past what is known there is nothing known.
+            lane.rereads = bool(claimed) and claimed[-1].id in lane.known
         for row in claimed:
             if row.id not in lane.known:
                 if room == 0:
@@ -199,9 +204,14 @@ class Lanes:
                 lane.known.add(row.id)
                 lane.buffer.append(row)
                 self.buffered += 1
-            lane.place = row.place
-        if all_read:
-            self._more.pop(lane.webhook_id, None)
+            if not want.fresh or not (unread or (lane.place and row.place < lane.place)):
+                lane.place = row.place
+        if not want.fresh:
+            if all_read:
+                self._more.pop(lane.webhook_id, None)
+        elif not all_read:
+            assert want.after is not None
+            self.mark([lane.webhook_id], want.after[0])
         self._stand(lane)
 
     def hold(self, webhook_id: str) -> None:

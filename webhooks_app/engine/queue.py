@@ -8,9 +8,10 @@ State × verb (– changes nothing):
 | retry  | due now                      | pending        | pending        | pending        |
 | replay | –                            | –              | pending        | –              |
 | cancel | cancelled                    | –              | –              | –              |
+| delete | cancelled                    | –              | –              | –              |
 | purge  | – (held too long: cancelled) | removed        | removed        | removed        |
 
-(retry and replay of what has ended start again with tries 0.)
+(retry and replay of what has ended start again with tries 0; delete is the webhook's.)
 
 Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row. A claim
 writes nothing: a webhook has one owner at a time (see `ownership`), and the try number in the
@@ -254,6 +255,19 @@ class Want:
     room: int
     after: Place | None
     version: int = 0  # of the webhook as the lane knows it
+    fresh: bool = False  # all but what the last look did not see is known
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look saw: everything due up to `until`, of the transactions before `horizon`.
+
+    `horizon` is PostgreSQL's: the oldest transaction that ran while the look was taken. SQLite has
+    none, and nothing there is known to be fresh.
+    """
+
+    until: datetime
+    horizon: str = ""
 
 
 @dataclass(slots=True)
@@ -286,21 +300,38 @@ def moment(connection: BaseDatabaseWrapper, value: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(value)
 
 
-def newly_due(connection: BaseDatabaseWrapper, since: datetime, now: datetime) -> list[str]:
-    """Webhooks with a pending delivery that became due after `since`, up to `now`."""
+def look(
+    connection: BaseDatabaseWrapper, back_to: datetime, now: datetime, seen: Seen
+) -> tuple[list[str], Seen]:
+    """Webhooks with a pending delivery that became due after `back_to`, up to `now`, as far as the
+    last look did not see it; and what this one saw."""
+    parameters = [moment(connection, back_to), moment(connection, now)]
+    found = (
+        f"SELECT DISTINCT webhook_id FROM {_D} p "
+        "WHERE state = 'pending' AND finished_at IS NULL AND due_at > %s AND due_at <= %s"
+    )
     with connection.cursor() as cursor:
+        if connection.vendor != "postgresql":
+            cursor.execute(found, parameters)
+            return [row[0] for row in cursor.fetchall()], Seen(now)
+        if seen.horizon:
+            found = f"{found} AND ({_FRESH})"
+            parameters += [seen.until, seen.horizon]
         cursor.execute(
-            f"SELECT DISTINCT webhook_id FROM {_D} "
-            "WHERE state = 'pending' AND finished_at IS NULL AND due_at > %s AND due_at <= %s",
-            [moment(connection, since), moment(connection, now)],
+            f"SELECT ARRAY({found}), pg_snapshot_xmin(pg_current_snapshot())::text", parameters
         )
-        return [row[0] for row in cursor.fetchall()]
+        ids, horizon = cursor.fetchone()
+        return ids, Seen(now, horizon)
+
+
+# Due since the last look, or written by a transaction that was not over when it was taken.
+_FRESH = "p.due_at > %s OR age(p.xmin) <= age(%s::xid8::xid)"
 
 
 def waiting(connection: BaseDatabaseWrapper, now: datetime) -> list[str]:
     """All webhooks with a pending delivery that is due: a loose index scan, a few µs a webhook.
 
-    Catches what `newly_due` cannot see: late commits and clocks that went backwards.
+    Catches what `look` cannot see: late commits and clocks that went backwards.
     """
     following = (
         f"SELECT d.webhook_id FROM {_D} d WHERE d.state = 'pending' AND d.webhook_id > w.id "
@@ -332,13 +363,16 @@ def _callable_sql() -> str:
     return f"{verified}h.stopped = '' AND h.deleted_at IS NULL"
 
 
-def claim(connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime) -> list[Claimed]:
+def claim(
+    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime, seen: Seen | None = None
+) -> list[Claimed]:
     """Due deliveries of callable webhooks, by due time, from each webhook's own place on.
 
-    Writes nothing; only the owner of these webhooks may call it.
+    Of the wants that are `fresh` only what `seen` did not see. Writes nothing; only the owner of
+    these webhooks may call it.
     """
     if connection.vendor == "postgresql":
-        return _claim_at_once(connection, wants, now)
+        return _claim_at_once(connection, wants, now, seen)
     return _claim_one_by_one(connection, wants, now)
 
 
@@ -346,19 +380,23 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _claim_at_once(
-    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime
+    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime, seen: Seen | None
 ) -> list[Claimed]:
+    fresh, parameters = "", []
+    if seen is not None and seen.horizon and any(want.fresh for want in wants):
+        fresh = f"AND (NOT w.fresh OR {_FRESH})"
+        parameters = [seen.until, seen.horizon]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT {_CLAIMED}, d.due_at
-            FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[])
-                   AS w(id, room, after_due, after_id)
+            FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bool[])
+                   AS w(id, room, after_due, after_id, fresh)
             JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
             CROSS JOIN LATERAL (
               SELECT * FROM {_D} p
               WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
-                AND (p.due_at, p.id) > (w.after_due, w.after_id)
+                AND (p.due_at, p.id) > (w.after_due, w.after_id) {fresh}
               ORDER BY p.due_at, p.id LIMIT w.room
             ) d""",
             [
@@ -366,7 +404,9 @@ def _claim_at_once(
                 [want.room for want in wants],
                 [want.after[0] if want.after else _BEGINNING for want in wants],
                 [want.after[1] if want.after else "" for want in wants],
+                [want.fresh for want in wants],
                 now,
+                *parameters,
             ],
         )
         return [_claimed(row) for row in cursor.fetchall()]

@@ -215,7 +215,7 @@ class Worker:
                     empty_looks += 1
                     if empty_looks == 2:
                         return
-            await self._rest()
+            await self._rest(found=bool(answer.marked))
 
     def _turn(self) -> Turn:
         now = time.monotonic()
@@ -223,6 +223,9 @@ class Worker:
         # Not before this read begins: one under way while they were written still saw them due.
         for item in self._written:
             lanes.recorded(item.attempt.webhook_id, item.attempt.request_id)
+            if item.due_at is not None and item.due_at <= self._now():
+                # Due again since before it was written: no look finds it any more.
+                lanes.mark([item.attempt.webhook_id], None)
         self._written.clear()
         self._breakers_written.clear()
         turn = Turn(look=now < self._look_until, in_flight=self.in_flight, sent=self.sent)
@@ -259,7 +262,8 @@ class Worker:
             if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
         # After the fills: a row that was found behind a place must be read by the next claim.
-        marked = [ident for ident in answer.marked if ident not in answer.found]
+        read = answer.found | answer.fresh
+        marked = [ident for ident in answer.marked if ident not in read]
         lanes.mark(marked, None if answer.scanned else answer.back_to)
         if answer.scanned:
             lanes.prune()
@@ -282,12 +286,11 @@ class Worker:
         unwritten = self._results or self._being_written or self._written
         return bool(self._tasks or unwritten or self._lanes.buffered or answer.claimed_anything)
 
-    async def _rest(self) -> None:
+    async def _rest(self, *, found: bool) -> None:
         """Until there is something to do: room to fill, an announcement."""
         now = time.monotonic()
-        if self._lanes.buffered < BUFFER_LOW and self._lanes.hungry(now):
-            await asyncio.sleep(0)
-            return
+        if self._lanes.buffered < BUFFER_LOW and (found or self._lanes.hungry(now)):
+            return  # the database is asked while what was found is sent
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.002 if now < self._look_until else 0.02):
