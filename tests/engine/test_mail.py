@@ -67,6 +67,16 @@ def subjects():
     return found
 
 
+def test_a_name_that_turns_or_commands_is_shown_in_a_letter(webhook):
+    type(webhook).objects.update(name="safe\u202egpj\x1b[2J")
+    call(webhook, REFUSED, 5)
+    mail.turn()
+    for letter in box.outbox:
+        assert letter.subject == "Webhook safe\\u202egpj\\u001b[2J is failing"
+        assert not {"\u202e", "\x1b"} & set(letter.body)
+    assert box.outbox
+
+
 class TestChanges:
     def test_the_life_of_a_failing_webhook_is_told_once_each(self, webhook):
         now = timezone.now()

@@ -30,6 +30,7 @@ from ..models.delivery import advice_on
 from ..models.health import CERTIFICATE_SOON
 from ..models.webhook import FAILING_AFTER
 from ..rules import failures
+from ..rules.unseen import shown
 from ..rules.validators import parse_url
 from .history import FAILING_STOPS_AFTER
 
@@ -177,7 +178,7 @@ def _note_certificate(row: WebhookHealth, now: datetime) -> None:
 def _write(row: WebhookHealth, subject: str, sentences: list[str], now: datetime) -> None:
     """One letter to the staff, with a link to the console, one to the account's contact."""
     webhook = row.webhook
-    name = " ".join(str(webhook).split())
+    name = shown(" ".join(str(webhook).split()))
     facts = [f"Webhook: {name}", f"Account: {webhook.account.name}", f"Host: {_host(webhook)}"]
     link = conf.console_url()
     page = [f"{link}webhooks_app/webhook/{webhook.pk}/change/"] if link else []
@@ -207,7 +208,7 @@ def _host(webhook: Webhook) -> str:
 
 def _reason(row: WebhookHealth) -> Iterator[str]:
     if row.last_error_kind:
-        yield f"The last error: {' '.join(row.last_error_message.split())[:300]}"
+        yield f"The last error: {shown(' '.join(row.last_error_message.split())[:300])}"
         yield failures.why(row.last_error_kind)
         yield f"What to do: {advice_on(row.last_error_kind)}"
 
