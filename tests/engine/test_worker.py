@@ -4,13 +4,13 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import loop
+from webhooks_app.engine import loop, queue
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
@@ -69,6 +69,21 @@ def test_a_failure_is_noted_and_tried_again_by_the_schedule(drain, settings):
     assert WebhookError.objects.count() == 3
     webhook.health.refresh_from_db()
     assert webhook.health.failures_in_row == 3
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 100_000])
+def test_a_large_payload_is_read_when_it_is_sent(drain, more):
+    with Receiver(Each(503, 200)) as receiver:
+        webhook = WebhookFactory(url=receiver.url)
+        delivery = actions.deliver(webhook, {"text": "x" * (queue.CARRIED_MOST - 11 + more)})
+        connection = connections["default"]
+        (claimed,) = queue.claim(connection, [queue.Want(webhook.pk, 1, None)], timezone.now())
+        assert (claimed.body is None) == (more > 0)
+        drain()
+        Delivery.objects.update(due_at=timezone.now())
+        drain()
+    assert len(bytes(delivery.payload)) == queue.CARRIED_MOST + more
+    assert [request.body for request in receiver.requests] == [bytes(delivery.payload)] * 2
 
 
 class Faulty:

@@ -314,6 +314,10 @@ class Desk:
                 log.error("webhook %s cannot be verified: %s", ident, error)
         return found
 
+    def payload(self, delivery_id: str) -> bytes:
+        """What a claim left behind because it is large."""
+        return queue.payload(self._connection, delivery_id)
+
     def _heartbeat(self, turn: Turn) -> None:
         if self._connection.vendor == "postgresql":
             with self._connection.cursor() as cursor:

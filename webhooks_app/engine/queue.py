@@ -277,7 +277,7 @@ class Claimed:
     id: str
     webhook_id: str
     tries: int
-    body: bytes
+    body: bytes | None  # None: more than CARRIED_MOST, see `payload`
     retry_schedule: str
     requested_by: str
     place: Place
@@ -355,7 +355,14 @@ def waiting(connection: BaseDatabaseWrapper, now: datetime) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-_CLAIMED = "h.version, d.id, d.webhook_id, d.tries, d.payload, d.retry_schedule, d.requested_by"
+# Bytes of a payload that a claim brings along; of what waits in memory there may be thousands.
+CARRIED_MOST = 16_384
+
+_CLAIMED = (
+    "h.version, d.id, d.webhook_id, d.tries, "
+    f"CASE WHEN length(d.payload) <= {CARRIED_MOST} THEN d.payload END, "
+    "d.retry_schedule, d.requested_by"
+)
 
 
 def _callable_sql() -> str:
@@ -382,7 +389,8 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 def _claim_at_once(
     connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime, seen: Seen | None
 ) -> list[Claimed]:
-    fresh, parameters = "", []
+    fresh = ""
+    parameters: list[Any] = []
     if seen is not None and seen.horizon and any(want.fresh for want in wants):
         fresh = f"AND (NOT w.fresh OR {_FRESH})"
         parameters = [seen.until, seen.horizon]
@@ -437,11 +445,17 @@ def _claimed(row: Sequence[Any]) -> Claimed:
         id=row[1],
         webhook_id=row[2],
         tries=row[3],
-        body=bytes(row[4]),
+        body=None if row[4] is None else bytes(row[4]),
         retry_schedule=row[5],
         requested_by=row[6],
         place=(row[7], row[1]),
     )
+
+
+def payload(connection: BaseDatabaseWrapper, delivery_id: str) -> bytes:
+    """Of a claimed delivery that is sent now. Raises DoesNotExist when it was removed meanwhile."""
+    rows_ = Delivery.objects.using(connection.alias).filter(pk=delivery_id)
+    return bytes(rows_.values_list("payload", flat=True).get())
 
 
 _FINISH_COLUMNS = (

@@ -402,8 +402,13 @@ class Worker:
         started = self._now()
         if lane.head is None:
             return Outcome(started_at=started, failure=lane.failure)
+        body = row.body
+        if body is None:
+            assert self._desk is not None
+            body = await self._read(self._desk.payload, row.id)
+            started = self._now()
         now = started.timestamp()
-        request = message.post(lane.head, request_id=row.id, now=now, body=row.body)
+        request = message.post(lane.head, request_id=row.id, now=now, body=body)
         outcome = await self._sender.send(request, timeout=lane.timeout)
         outcome.started_at = started
         self.sent += 1
