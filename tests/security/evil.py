@@ -499,7 +499,7 @@ row(
     "headers_latin_1",
     "http_500",
     "Bytes that are no UTF-8 in the headers.",
-    b"HTTP/1.1 500 N\xf6\r\nX: \xff\xfe\x80\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 500 N\xf6\r\nServer: \xff\xfe\x80 \xe2\x80\xae\xc2\x9b\r\nContent-Length: 0\r\n\r\n",
 )
 row(
     "retry_after_absurd",
