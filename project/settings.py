@@ -195,6 +195,8 @@ SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 # --- log-ins: failed ones are counted in the database, by address
 
+LOGIN_REDIRECT_URL = "admin:index"  # after a log-in with no address to go on to, or a foreign one
+
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",

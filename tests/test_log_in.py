@@ -52,6 +52,16 @@ def test_a_client_that_wants_no_page_gets_the_envelope(client, mira):
     assert last.json()["status"]["code"] == 429
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "///x"],
+)
+def test_a_log_in_leads_to_no_foreign_address(client, mira, foreign):
+    form = {"username": "mira", "password": PASSWORD, "next": foreign}
+    answer = client.post("/admin/login/", form, query_params={"next": foreign})
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+
+
 def test_no_password_is_kept_of_a_failure(client, mira):
     log_in(client, "a-password-mistyped")
     assert AccessAttempt.objects.count() == 1
