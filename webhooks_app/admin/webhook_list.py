@@ -214,8 +214,8 @@ class WebhookList(ConsoleAdmin):
     def health_(self, webhook: Webhook) -> SafeString:
         if webhook.deleted_at:
             until = webhook.deleted_at + timedelta(days=conf.retention_days())
-            words = format_html("{}, kept until {}", moment(webhook.deleted_at), moment(until))
-            return format_html('{}<span class="wh-sub">{}</span>', badge(DELETED), words)
+            kept = format_html("{}, kept until {}", moment(webhook.deleted_at), moment(until))
+            return format_html('{}<span class="wh-sub">{}</span>', badge(DELETED), kept)
         now = timezone.now()
         state, health = webhook_state(webhook, now), health_of(webhook)
         since = {
@@ -232,7 +232,7 @@ class WebhookList(ConsoleAdmin):
         return format_html('{}<span class="wh-sub">{}</span>', badge(state), words)
 
     @admin.display(description="Webhook")
-    def webhook_(self, webhook: Webhook) -> SafeString:
+    def webhook_(self, webhook: Any) -> SafeString:
         host = host_of(webhook.url)
         if webhook.deleted_at:
             undo = reverse("admin:webhooks_app_webhook_restore", args=[webhook.pk])
