@@ -1,16 +1,14 @@
-"""The console in a real Chromium, the system's own. Screenshots go to tests/e2e/shots/."""
+"""The console in a real Chromium, the system's own."""
 
 import os
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.test import Client
 
 READER = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}  # five and a half hours before UTC
-SHOTS = Path(__file__).parent / "shots"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -90,10 +88,3 @@ def sign_in(page, live_server):
         return client
 
     return sign_in
-
-
-@pytest.fixture
-def shot(page):
-    """Take a picture of the whole page."""
-    SHOTS.mkdir(exist_ok=True)
-    return lambda name: page.screenshot(path=SHOTS / f"{name}.png", full_page=True)

@@ -198,14 +198,13 @@ TASKS: tuple[tuple[str, Any, Any, str], ...] = (
         "replay last night's failures of X",
         replay,
         stock_replay,
-        "57 deliveries of the last page opened one by one, 12 of them edited by hand; with "
-        "thousands not possible",
+        "all 78 deliveries are opened one by one, 12 edited by hand; with thousands not possible",
     ),
     (
         "replace its token",
         token,
         stock_token,
-        "the old token is shown in clear and logged by nobody; the new one is not verified",
+        "the old token stands there in clear; the new one is never verified",
     ),
     (
         "find the delivery that contained order 4711",

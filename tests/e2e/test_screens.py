@@ -98,7 +98,7 @@ def flaws(page, thorough=False):
         if page.evaluate("document.documentElement.scrollWidth") > width:
             found[f"{width} px wide"] = "scrolls sideways"
     page.set_viewport_size({"width": 1280, "height": 900})
-    found["policy and scripts"] = [words for words in page.troubles if "405" not in words]
+    found["policy and scripts"] = [words for words in page.troubles if "status of 4" not in words]
     page.troubles.clear()
     return {mode: what for mode, what in found.items() if what}
 
@@ -180,6 +180,9 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     fill(url="nonsense")
     press("Save")
     judge("webhook refused")
+    page.goto(screens["replay"])
+    press("Replay 12")
+    judge("job started")
     page.goto(screens["webhook-delete"])
     press("Delete it")
     judge("deleted, with undo")
@@ -192,9 +195,6 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     page.select_option("select[name=action]", index=2)
     press("Go")
     judge("several cancelled")
-    page.goto(screens["replay"])
-    press("Send again" if page.get_by_role("button", name="Replay").count() == 0 else "Replay 0")
-    judge("job started")
     page.context.clear_cookies()
     page.goto(f"{admin}/")
     sign_in(UserFactory())
