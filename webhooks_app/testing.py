@@ -118,7 +118,8 @@ def _send(receiver: FakeReceiver) -> int:
         webhook = Webhook.objects.get(pk=row.webhook_id)
         try:
             head = message.head(webhook)
-            request = message.post(head, request_id=row.id, now=now.timestamp(), body=row.body)
+            body = queue.payload(connection, row.id) if row.body is None else row.body
+            request = message.post(head, request_id=row.id, now=now.timestamp(), body=body)
             outcome = _result(receiver.send(request, timeout=webhook.exchange_timeout))
         except message.Unsendable as error:
             outcome = Outcome(started_at=now, failure=error.failure)
