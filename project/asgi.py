@@ -1,8 +1,10 @@
 import os
 
-from django.core.asgi import get_asgi_application
-
-from .limits import BodyLimit
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-application = BodyLimit(get_asgi_application())
+django.setup(set_prefix=False)
+
+from .serving import Site  # noqa: E402  (it needs Django set up)
+
+application = Site()

@@ -1,7 +1,7 @@
 """Limits of the site that are kept before Django sees a request."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
 BODY_LIMIT = 1024 * 1024  # bytes
@@ -11,50 +11,27 @@ QUERY_LIMIT = 1000  # parameters; Django's DATA_UPLOAD_MAX_NUMBER_FIELDS
 TOO_MANY = "The query has too many parameters."
 BROKEN = "The body cannot be read to its end."
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+
+class Refused(Exception):
+    """A request that Django shall not see, and the answer to it in the envelope."""
+
+    def __init__(self, status: int, message: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = _envelope(status, message)
+        self.headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"connection", b"close"),
+        ]
 
 
-class BodyLimit:
-    """ASGI wrapper: a body past 1 MiB, chunked or not, is answered 413 and not read on; a query
-    with too many parameters 400."""
-
-    def __init__(self, application: Any) -> None:
-        self.application = application
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.application(scope, receive, send)
-            return
-        if scope["query_string"].count(b"&") >= QUERY_LIMIT:
-            await _answer(send, 400, TOO_MANY)
-            return
-        if _declared(scope) > BODY_LIMIT:
-            await _answer(send, 413)
-            return
-        size = 0
-        started = False
-
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            if message["type"] == "http.request":
-                size += len(message.get("body", b""))
-                if size > BODY_LIMIT:
-                    # Django drops what it has spooled and leaves without an answer.
-                    return {"type": "http.disconnect"}
-            return message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        await self.application(scope, counted, watched)
-        if not started:
-            # Without an answer of ours the server says 500 to a client that broke its body off.
-            await (_answer(send, 413) if size > BODY_LIMIT else _answer(send, 400, BROKEN))
+def check_head(scope: Mapping[str, Any]) -> None:
+    """Judge an ASGI request by its head alone. Raises Refused."""
+    if scope["query_string"].count(b"&") >= QUERY_LIMIT:
+        raise Refused(400, TOO_MANY)
+    if _declared(scope) > BODY_LIMIT:
+        raise Refused(413)
 
 
 class QueryLimit:
@@ -79,7 +56,7 @@ def _envelope(status: int, message: str) -> bytes:
     return json.dumps(envelope(status, message or TOO_LARGE)).encode()
 
 
-def _declared(scope: Message) -> int:
+def _declared(scope: Mapping[str, Any]) -> int:
     for name, value in scope["headers"]:
         if name.lower() == b"content-length":
             try:
@@ -87,14 +64,3 @@ def _declared(scope: Message) -> int:
             except ValueError:
                 return 0
     return 0
-
-
-async def _answer(send: Send, status: int, message: str = "") -> None:
-    body = _envelope(status, message)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -66,7 +66,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "project.static_files.StaticFiles",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -104,10 +104,9 @@ if _database["ENGINE"].endswith("sqlite3"):
     _options.setdefault("transaction_mode", "IMMEDIATE")
     _options.setdefault("timeout", 20)
     _options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
-elif _database["ENGINE"].endswith("postgresql"):
-    # Without a pool a burst of requests runs into max_connections.
-    _database["CONN_MAX_AGE"] = 0
-    _options.setdefault("pool", {"min_size": 1, "max_size": 8, "timeout": 20})
+# A connection stays with one of the few turns of `project/serving.py`, not with a thread.
+_database["CONN_MAX_AGE"] = None
+_database["CONN_HEALTH_CHECKS"] = _database["ENGINE"].endswith("postgresql")
 
 # What limits count in. In the memory of a process the counts are its own: several web processes
 # want a shared one.

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from . import conf
 from .engine import calls, queue
+from .engine.history import Entry, storable
 from .models import (
     AccessToken,
     Account,
@@ -29,7 +30,9 @@ from .models import (
     Webhook,
     WebhookHealth,
 )
+from .models.health import with_health
 from .models.job import PACE, PACE_LIMIT
+from .models.prepared import Prepared
 from .models.selection import select
 from .rules import strictjson, validators
 from .rules.failures import Failure
@@ -589,8 +592,8 @@ def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> 
     Never retried. Raises Invalid, NotCallable, Busy, ExchangeFailed.
     """
     _outside_transactions()
-    attempt, answer = _call(calls.Interaction(_fresh(webhook), _checked(interaction)), by)
-    return _answer(attempt, answer)
+    entry, answer = _call(calls.Interaction(_fresh(webhook), _checked(interaction)), by)
+    return _answer(entry, answer)
 
 
 async def ainteract(
@@ -606,18 +609,18 @@ def verify(webhook: Webhook, *, by: str = "") -> Attempt:
     """Send the verification challenge now; the outcome is kept when URL and token are still so."""
     _outside_transactions()
     calls.limit_rate("verify", webhook.pk, TooSoon)
-    attempt, _ = _call(calls.Verification(_fresh(webhook, any_state=True)), by)
+    entry, _ = _call(calls.Verification(_fresh(webhook, any_state=True)), by)
     AuditEntry.objects.note(by, "Sent a verification.", webhook)
-    return attempt
+    return calls.recorded(entry)
 
 
 def test(webhook: Webhook, *, by: str = "") -> Attempt:  # noqa: PT028
     """Send a sample interaction now, past pause, breaker and missing verification."""
     _outside_transactions()
     calls.limit_rate("test", webhook.pk, TooSoon)
-    attempt, _ = _call(calls.Test(_fresh(webhook, any_state=True)), by)
+    entry, _ = _call(calls.Test(_fresh(webhook, any_state=True)), by)
     AuditEntry.objects.note(by, "Sent a test.", webhook)
-    return attempt
+    return calls.recorded(entry)
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest's
@@ -630,11 +633,17 @@ def _outside_transactions() -> None:
         raise RuntimeError("calls that go out must not be made inside transaction.atomic")
 
 
+_ROW = Prepared(Webhook, lambda ident: Webhook.objects.filter(pk=ident))
+
+
 def _fresh(webhook: Webhook, *, any_state: bool = False) -> Webhook:
     """The row as it is now, callable; what the caller holds may be old."""
-    row = Webhook.objects.select_related("health").get(pk=webhook.pk)
+    row = _ROW.first(webhook.pk)
+    if row is None:
+        raise Webhook.DoesNotExist
     if row.deleted_at is not None:
         raise NotCallable("deleted")
+    with_health(row)
     now = timezone.now()
     reason = "" if any_state else queue.hold_reason(row, now)
     if reason == "breaker":
@@ -654,7 +663,7 @@ def _checked(interaction: Any) -> dict[str, Any]:
     return interaction
 
 
-def _call(call: "calls.Call", by: str) -> tuple[Attempt, Any]:
+def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
     try:
         return calls.make(call, by=by)
     except calls.NoSlot as reason:
@@ -663,9 +672,10 @@ def _call(call: "calls.Call", by: str) -> tuple[Attempt, Any]:
         raise Busy("The call failed inside this application; try again.") from reason
 
 
-def _answer(attempt: Attempt, answer: Any) -> dict[str, Any]:
-    if attempt.kind:
-        raise ExchangeFailed(Failure(attempt.kind, attempt.message), attempt.started_at)
+def _answer(entry: Entry, answer: Any) -> dict[str, Any]:
+    if (failure := entry.failure) is not None:
+        recorded = Failure(failure.kind, storable(failure.message))
+        raise ExchangeFailed(recorded, entry.outcome.started_at)
     result: dict[str, Any] = answer
     return result
 

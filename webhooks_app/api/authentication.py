@@ -17,6 +17,8 @@ from rest_framework.request import Request
 
 from ..models import AccessToken, Account, Actor, AuditEntry, Delivery, Webhook
 from ..models.delivery import DeliveryQuerySet
+from ..models.health import with_health
+from ..models.prepared import Prepared
 from ..models.webhook import WebhookQuerySet
 from . import throttling
 from .errors import Problem, invalid
@@ -28,6 +30,14 @@ MANAGE = frozenset({"manage"})
 READ = frozenset({"manage", "read"})
 SEND = frozenset({"manage", "send"})
 HISTORY = frozenset({"manage", "read", "send"})
+
+SECRETS = ("token", "auth_password")  # columns of a webhook
+_WEBHOOK = Prepared(Webhook, lambda account, ident: _owned(account, ident))
+_WITHOUT_SECRETS = Prepared(Webhook, lambda account, ident: _owned(account, ident).defer(*SECRETS))
+
+
+def _owned(account_id: int, ident: str) -> WebhookQuerySet:
+    return Webhook.objects.for_account(account_id).filter(pk=ident)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,11 @@ class Caller:
 
     def webhooks(self) -> WebhookQuerySet:
         raise NotImplementedError
+
+    def webhook(self, ident: str, *, secrets: bool) -> Webhook | None:
+        """One of its webhooks, with its health; without `secrets` they are left in the database."""
+        rows = self.webhooks().select_related("health")
+        return (rows if secrets else rows.defer(*SECRETS)).filter(pk=ident).first()
 
     def deliveries(self) -> DeliveryQuerySet:
         raise NotImplementedError
@@ -71,10 +86,14 @@ class TokenCaller(Caller):
     token: AccessToken
 
     def webhooks(self) -> WebhookQuerySet:
-        return Webhook.objects.for_account(self.token.account)
+        return Webhook.objects.for_account(self.token.account_id)
+
+    def webhook(self, ident: str, *, secrets: bool) -> Webhook | None:
+        found = (_WEBHOOK if secrets else _WITHOUT_SECRETS).first(self.token.account_id, ident)
+        return found and with_health(found)
 
     def deliveries(self) -> DeliveryQuerySet:
-        return Delivery.objects.for_account(self.token.account)
+        return Delivery.objects.for_account(self.token.account_id)
 
     @property
     def key(self) -> str:

@@ -1,6 +1,7 @@
 """The base of all our views: every policy is set here, nothing is read from the host's settings."""
 
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, ClassVar
 
 from django.db import connections, router, transaction
@@ -19,6 +20,12 @@ from ..roles import VERBS
 from ..rules.ids import is_id, timestamp
 from . import body, errors, rendering, schema, throttling
 from .authentication import MANAGE, BearerAuthentication, Caller, Need, SessionAuthentication
+
+
+@cache
+def _shown(shape: type[Serializer], masked: bool) -> Serializer:
+    # Making one costs more than using it; showing something changes nothing in it.
+    return shape(context={"masked": masked})
 
 
 class Allowed(BasePermission):
@@ -51,6 +58,7 @@ class ApiViewSet(ViewSet):
 
     needs: ClassVar[dict[str, Need]] = {}
     target: ClassVar[str] = "webhook"
+    secrets: ClassVar[bool] = True  # whether those of the webhook are read with it
     title = "Webhooks"
     example: ClassVar[Any] = {}  # what the browsable API's form starts from
 
@@ -101,7 +109,7 @@ class ApiViewSet(ViewSet):
                 raise errors.Problem(404, errors.NOT_FOUND)
             self.delivery = delivery
         else:
-            webhook = self.webhooks().filter(pk=ident).first()
+            webhook = self.caller.webhook(ident, secrets=self.secrets)
             if webhook is None:
                 raise errors.Problem(404, errors.NOT_FOUND)
             self.webhook = webhook
@@ -146,7 +154,7 @@ class ApiViewSet(ViewSet):
         return dict(serializer.validated_data)
 
     def show(self, shape: type[Serializer], instance: Any) -> dict[str, Any]:
-        return dict(shape(instance, context={"masked": self.caller.masked}).data)
+        return dict(_shown(shape, self.caller.masked).to_representation(instance))
 
     def done(self, ident: str) -> Response:
         """The documented envelope."""

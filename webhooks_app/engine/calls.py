@@ -4,7 +4,9 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -112,8 +114,8 @@ class Verification:
         row.save(update_fields=["verified_at", "verification_due_at"])
 
 
-def make(call: Call, *, by: str = "") -> tuple[Attempt, Any]:
-    """Make a call from a synchronous caller; returns its record and the judged answer.
+def make(call: Call, *, by: str = "") -> tuple[history.Entry, Any]:
+    """Make a call from a synchronous caller; returns what was recorded and the judged answer.
 
     Raises NoSlot when all slots of the process are taken (nothing was sent then), OurFault when
     the fault is our own; nothing is recorded in either case.
@@ -121,12 +123,12 @@ def make(call: Call, *, by: str = "") -> tuple[Attempt, Any]:
     prepared = prepare(call)
     if not isinstance(prepared, Outcome):
         request, seconds = prepared, call.webhook.exchange_timeout
-        _release_connections()
 
         async def work(sender: Sender) -> Outcome:
             return await sender.send(request, timeout=seconds)
 
-        prepared = loop.shared().run(work)
+        with meanwhile.get()():
+            prepared = loop.shared().run(work)
     return finish(call, prepared, by=by)
 
 
@@ -138,7 +140,7 @@ def prepare(call: Call) -> Request | Outcome:
         return Outcome(started_at=datetime.now(UTC), failure=error.failure)
 
 
-def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[Attempt, Any]:
+def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry, Any]:
     """Judge and record an outcome, and change what it changes, in one transaction.
 
     Raises OurFault.
@@ -159,17 +161,29 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[Attempt, Any]
     with transaction.atomic(using=alias):
         call.conclude(failure, outcome)
         history.record(connections[alias], [entry])
-    records = Attempt.objects.using(alias).filter(
-        webhook=call.webhook.pk, request_id=call.request_id
-    )
-    return records.order_by("-id")[0], answer
+    return entry, answer
 
 
-def _release_connections() -> None:
-    """No database connection is held while a receiver takes its time."""
+def recorded(entry: history.Entry) -> Attempt:
+    """The row of what `make` has recorded."""
+    rows = Attempt.objects.using(router.db_for_write(Attempt))
+    rows = rows.filter(webhook=entry.webhook_id, request_id=entry.request_id)
+    return rows.order_by("-id")[0]
+
+
+@contextmanager
+def _without_connections() -> Iterator[None]:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+    yield
+
+
+# No database connection is held while a receiver takes its time. A server that has a better use for
+# them than to close them sets its own way.
+meanwhile: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
+    "meanwhile", default=_without_connections
+)
 
 
 def limit_rate(which: str, webhook_id: str, error: Callable[[], Exception]) -> None:

@@ -12,6 +12,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from .prepared import Prepared
+
 FAILURES_COUNTED = timedelta(minutes=15)  # for which wrong tokens of an address count
 TOKEN_PREFIX = "whk_"  # noqa: S105  (a prefix that secret scanners can look for)
 
@@ -56,8 +58,8 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
         )
 
     def for_secret(self, secret: str) -> "AccessToken | None":
-        """The usable token with this secret, with its account; one indexed query."""
-        return self.usable().select_related("account").filter(digest=digest(secret)).first()
+        """The usable token with this secret; one indexed query."""
+        return _BY_DIGEST.first(digest(secret))
 
 
 def digest(secret: str) -> str:
@@ -126,6 +128,11 @@ class AccessToken(models.Model):
         """False when it was revoked already."""
         rows = type(self).objects.filter(pk=self.pk, revoked_at__isnull=True)
         return bool(rows.update(revoked_at=Now()))
+
+
+_BY_DIGEST = Prepared(
+    AccessToken, lambda digest: AccessToken.objects.usable().filter(digest=digest)
+)
 
 
 class FailedAuthenticationQuerySet(models.QuerySet["FailedAuthentication"]):

@@ -21,7 +21,7 @@ def schedule_delays(text: str) -> tuple[float, ...]:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def for_account(self, account: Account) -> Self:
+    def for_account(self, account: Account | int) -> Self:
         return self.filter(webhook__account=account, webhook__deleted_at__isnull=True)
 
     def pending(self) -> Self:

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Sum
 from django.utils import timezone
 
+from .prepared import Prepared
 from .webhook import FAILING_AFTER, Webhook
 
 WORKER_SILENT_AFTER = timedelta(seconds=30)
@@ -116,6 +117,17 @@ def percentile(histogram: Sequence[int], share: float) -> int | None:
         if total and reached >= share * total:
             return bound
     return None
+
+
+_OF_WEBHOOK = Prepared(WebhookHealth, lambda ident: WebhookHealth.objects.filter(webhook=ident))
+
+
+def with_health(webhook: Webhook) -> Webhook:
+    """The webhook itself, with its health as it is now."""
+    health = _OF_WEBHOOK.first(webhook.pk)
+    if health is not None:
+        health.webhook = webhook
+    return webhook
 
 
 class HourlyCountQuerySet(models.QuerySet["HourlyCount"]):

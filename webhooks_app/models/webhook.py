@@ -26,7 +26,8 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         """Not deleted."""
         return self.filter(deleted_at__isnull=True)
 
-    def for_account(self, account: Account) -> Self:
+    def for_account(self, account: Account | int) -> Self:
+        """Those of an account, or of the account with this key."""
         return self.live().filter(account=account)
 
     def failing(self) -> Self:

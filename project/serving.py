@@ -1,0 +1,175 @@
+"""The site as an ASGI application: Django's synchronous side, on threads that stay.
+
+Django's own handler makes a thread, and in it new database connections, for every request and
+changes threads several times within it, which costs more than all of a request of the API. Here a
+body is read by the event loop (so a slow client holds no thread), then one thread does the rest.
+"""
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from queue import LifoQueue
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.base import BaseHandler
+from django.core.signals import request_started
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.urls import set_script_prefix
+
+from webhooks_app import conf
+from webhooks_app.engine import calls
+
+from . import limits
+
+TURNS = 6  # requests that run at once, and so connections to each database
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Turns:
+    """So many requests run at once, each with the database connections of its turn.
+
+    More threads than that would only take the interpreter from each other. Who waits for a receiver
+    leaves its turn to others meanwhile.
+    """
+
+    def __init__(self, count: int) -> None:
+        # The last one first: what is used at all is warm.
+        self._free: LifoQueue[dict[str, BaseDatabaseWrapper]] = LifoQueue()
+        self._count = count
+        for _ in range(count):
+            self._free.put({})
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        self._take()
+        token = calls.meanwhile.set(self._left)
+        try:
+            yield
+        finally:
+            calls.meanwhile.reset(token)
+            self._give()
+
+    @contextmanager
+    def _left(self) -> Iterator[None]:
+        self._give()
+        try:
+            yield
+        finally:
+            self._take()
+
+    def _take(self) -> None:
+        for alias, connection in self._free.get().items():
+            connections[alias] = connection
+
+    def _give(self) -> None:
+        turn = {}
+        for connection in connections.all(initialized_only=True):
+            if not connection.allow_thread_sharing:
+                connection.inc_thread_sharing()
+            turn[connection.alias] = connection
+            del connections[connection.alias]
+        self._free.put(turn)
+
+    def close(self) -> None:
+        """Close the connections of all turns; waits for requests that are under way."""
+        turns = [self._free.get() for _ in range(self._count)]
+        for turn in turns:
+            for connection in turn.values():
+                connection.close()
+            self._free.put({})
+
+
+class Site(ASGIHandler):
+    """A body past 1 MiB, chunked or not, is answered 413 and not read on; a query with too many
+    parameters 400."""
+
+    def __init__(self) -> None:
+        BaseHandler.__init__(self)
+        self.load_middleware()  # the synchronous one
+        self.turns = Turns(TURNS)
+        # Whoever waits for a receiver keeps a thread; the others are for requests that run.
+        self._threads = ThreadPoolExecutor(conf.concurrency() + 2 * TURNS, "request")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        try:
+            limits.check_head(scope)
+            body = await _read(receive)
+        except limits.Refused as refusal:
+            await _send(send, refusal.status, refusal.headers, refusal.body)
+            return
+        status, headers, content = await self._in_thread(self._respond, scope, body)
+        if isinstance(content, bytes):
+            await _send(send, status, headers, content)
+        else:
+            await self._stream(send, status, headers, content)
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        # In a context of its own: nothing that a request sets is seen by the next one.
+        run = copy_context().run
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, run, work, *arguments)
+
+    def _respond(self, scope: Scope, body: bytes) -> tuple[int, Headers, Any]:
+        """Status, headers, and the content: bytes, or the response itself when it streams."""
+        with self.turns.taken():
+            set_script_prefix(get_script_prefix(scope))
+            request_started.send(sender=type(self), scope=scope)
+            request, refused = self.create_request(scope, io.BytesIO(body))
+            response: Any = refused if request is None else self.get_response(request)
+            headers = _headers(response)
+            if response.streaming:
+                return response.status_code, headers, response
+            response.close()
+            return response.status_code, headers, response.content
+
+    async def _stream(self, send: Send, status: int, headers: Headers, response: Any) -> None:
+        """Files: what is streamed has no turn, and so no business with the database."""
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            parts = iter(response)
+            while (part := await self._in_thread(next, parts, None)) is not None:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            await self._in_thread(response.close)
+
+
+async def _read(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            # Without an answer of ours the server says 500 to a client that broke its body off.
+            raise limits.Refused(400, limits.BROKEN)
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limits.BODY_LIMIT:
+            raise limits.Refused(413)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _headers(response: Any) -> Headers:
+    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    for cookie in response.cookies.values():
+        headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
+    return headers
+
+
+async def _send(send: Send, status: int, headers: Headers, content: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
