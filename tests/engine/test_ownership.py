@@ -24,7 +24,7 @@ def join():
 
     def join():
         settings = copy.deepcopy(connections["default"].settings_dict)
-        settings["OPTIONS"].pop("pool")
+        settings["OPTIONS"].pop("pool", None)
         session = type(connections["default"])(settings, "default")
         sessions.append(session)
         return AdvisoryLocks(session)
