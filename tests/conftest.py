@@ -1,4 +1,5 @@
 import pytest
+from django.core.cache import cache
 from django.db import connections
 
 from tests.factories import AccountFactory
@@ -12,6 +13,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, t
     if connection.vendor == "sqlite":
         file = tmp_path_factory.mktemp("database") / "test.sqlite3"
         connection.settings_dict["TEST"]["NAME"] = str(file)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """What one test left in the cache is none of the next one's business."""
+    cache.clear()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from django.utils import timezone
 from tests.admin.conftest import NOW, log_in
 from tests.admin.pages import forms, page, text_of, url
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
-from webhooks_app.admin import searching
+from webhooks_app.admin import console, pages
 from webhooks_app.admin.requests import sent
 from webhooks_app.models import Delivery, Job
 from webhooks_app.rules.ids import first_id, new_id
@@ -96,17 +96,32 @@ class TestSearch:
     def test_only_so_many_payloads_are_read_and_the_list_says_so(
         self, viewer, webhook, monkeypatch
     ):
-        monkeypatch.setattr(searching, "PAYLOADS_READ", 5)
+        monkeypatch.setattr(pages, "PAYLOADS_READ", 5)
         start = timezone.now() - timedelta(minutes=10)
         ids = [new_id(start.timestamp() + n) for n in range(8)]
         for number, pk in enumerate(ids):
             DeliveryFactory(id=pk, webhook=webhook, payload=f'{{"n": "n-{number}"}}'.encode())
         Delivery.objects.exclude(pk__in=ids).delete()
         text = text_of(viewer.get(url("delivery"), {"q": "n-1"}))
-        assert "payloads were searched, the newest" in text
+        assert "Only the newest 5 of this list were looked at" in text
         assert f"before={ids[3]}" in text
         assert shown(viewer, q="n-1") == []
         assert shown(viewer, q="n-1", before=ids[3]) == [ids[1]]
+
+    def test_filters_without_an_index_say_how_far_they_looked(self, viewer, webhook, monkeypatch):
+        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 5)
+        start = timezone.now() - timedelta(minutes=10)
+        ids = [new_id(start.timestamp() + n) for n in range(8)]
+        for number, pk in enumerate(ids):
+            DeliveryFactory(id=pk, webhook=webhook, last_status=503 if number == 1 else 200)
+        Delivery.objects.exclude(pk__in=ids).delete()
+        text = text_of(viewer.get(url("delivery"), {"status": "503"}))
+        assert "Only the newest 5 of this list were looked at" in text
+        assert shown(viewer, status="503", before=ids[3]) == [ids[1]]
+        # A page that is full needs no such words, and of eight rows all are looked at.
+        assert "were looked at" not in text_of(viewer.get(url("delivery"), {"state": "pending"}))
+        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 9)
+        assert shown(viewer, status="503") == [ids[1]]
 
 
 class TestFollowing:

@@ -8,9 +8,11 @@ from django.utils import timezone
 from tests.admin.conftest import NOW
 from tests.admin.pages import forms, page, text_of, url
 from tests.factories import AttemptFactory, DeliveryFactory
+from webhooks_app import actions
 from webhooks_app.admin import jobs as screen
 from webhooks_app.engine import jobs
 from webhooks_app.models import Delivery, Job
+from webhooks_app.models.in_time import TooSlow
 
 ADD = url("job", "add")
 
@@ -70,6 +72,16 @@ class TestCreating:
         assert viewer.get(ADD).status_code == 403
         assert viewer.post(ADD, {"confirm": "1"}).status_code == 403
         assert not Job.objects.exists()
+
+    def test_what_cannot_be_counted_in_time_is_said_in_words(self, operator, webhook, monkeypatch):
+        def slow(*args, **kwargs):
+            raise TooSlow
+
+        monkeypatch.setattr(actions, "in_time", slow)
+        text = text_of(operator.get(ADD, {"webhook": webhook.pk}))
+        assert "As many as there are: they could not be counted in time" in text
+        job, _ = start(operator, webhook=webhook.pk)
+        assert (job.expected, job.first) == (None, Delivery.objects.earliest("pk").pk)
 
 
 class TestWatching:

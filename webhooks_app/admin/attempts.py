@@ -18,6 +18,7 @@ from ..rules.ids import is_id
 from ..templatetags.webhooks_console import icon, moment, visible
 from . import links
 from .console import (
+    COUNT_LIMIT,
     FOLLOW_LOOKS,
     AccountFilter,
     Before,
@@ -30,6 +31,7 @@ from .console import (
     ReadOnlyAdmin,
     webhooks_url,
 )
+from .pages import ERRORS_SIEVED
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -48,8 +50,15 @@ KEPT_WORDS = ("exchange", "created", "kind", "account", "q")
 CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates and charts count
 
 
+def webhooks_named(name: str) -> list[str]:
+    """The ids of the webhooks of a name; names are no keys, and without an index."""
+    named = Webhook.objects.live().filter(name=name).order_by().values_list("pk", flat=True)
+    return list(named[:COUNT_LIMIT])
+
+
 class Exchange(Chips):
     title, parameter_name = "exchange", "exchange"
+    sieves = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chips = [(value, str(label).capitalize()) for value, label in Attempt.Exchange.choices]
@@ -71,7 +80,8 @@ class KindFilter(Choice):
         return [(key, kind.title) for key, kind in failures.KINDS.items()]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(kind=self.value()) if self.value() else queryset
+        kind = self.value()
+        return queryset.filter(kind=kind).exclude(kind="") if kind else queryset
 
 
 class WebhookFilter(Quiet):
@@ -87,13 +97,14 @@ class WebhookFilter(Quiet):
             return queryset.filter(webhook=value)
         if "\0" in value:  # PostgreSQL raises on it
             return queryset.none()
-        return queryset.filter(webhook__in=Webhook.objects.live().filter(name=value).values("pk"))
+        return queryset.filter(webhook__in=webhooks_named(value))
 
 
 class EventType(Quiet):
     """Of the delivery that was sent."""
 
     title, parameter_name = "event type", "type"
+    sieves = True
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = (self.value() or "").strip()
@@ -104,6 +115,7 @@ class EventType(Quiet):
 
 class Started(Created):
     title = "started"
+    begins = True
 
     def since(self, queryset: Any, moment: datetime) -> Any:
         return queryset.filter(started_at__gte=moment)
@@ -113,6 +125,7 @@ class Status(Quiet):
     """The status of the answer: 503, 5xx; `none` where there was no answer."""
 
     title = parameter_name = "status"
+    sieves = True
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = self.value()
@@ -131,20 +144,25 @@ class Since(Moment):
     """The numbers and charts of other pages lead here."""
 
     title, parameter_name, lookup = "since", "since", "started_at__gte"
+    begins = True
 
 
 class Until(Moment):
     title, parameter_name, lookup = "until", "until", "started_at__lt"
+    ends = True
 
 
 class AccountOfAttempt(AccountFilter):
     field_path = "webhook__account"
+    sieves = True
 
 
 class ExchangeAdmin(Followed, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "when_", "webhook_", "exchange_", "answer_"]
+    moment_field = "started_at"
+    sieved = ERRORS_SIEVED
     list_filter = [
         *(Exchange, Started, KindFilter, AccountOfAttempt),
         *(WebhookFilter, EventType, Status, Since, Until, Before),
@@ -184,9 +202,10 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
         if not is_id(term):
             if "\0" in term:
                 return queryset.none(), False
-            named = Delivery.objects.filter(reference=term, reference__gt="")
+            named = Delivery.objects.with_reference(term)
             return queryset.filter(delivery__in=named.order_by().values("pk")), False
-        return queryset.filter(delivery=term) | queryset.filter(webhook=term), False
+        of_delivery = queryset.filter(delivery=term, delivery__isnull=False)
+        return (of_delivery if of_delivery.exists() else queryset.filter(webhook=term)), False
 
     @admin.display(description="Outcome")
     def outcome_(self, attempt: Attempt) -> SafeString:

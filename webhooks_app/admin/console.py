@@ -30,6 +30,7 @@ from django.views.decorators.http import require_POST
 from ..models import Account, Actor, AuditEntry, Webhook
 from ..roles import may
 from ..rules.ids import first_id, is_id
+from .pages import SIEVED, Page
 
 COUNT_LIMIT = 1000  # nothing is counted further
 
@@ -80,9 +81,13 @@ class OnePage(Paginator):
     """Looks one row past the page instead of counting the table."""
 
     @cached_property
-    def count(self) -> int:
+    def keys(self) -> list[Any]:
         rows: Any = self.object_list
-        return len(rows[: self.per_page + 1].values_list("pk", flat=True))
+        return list(rows[: self.per_page + 1].values_list("pk", flat=True))
+
+    @cached_property
+    def count(self) -> int:
+        return len(self.keys)
 
 
 class Quiet(admin.SimpleListFilter):
@@ -291,8 +296,17 @@ class ConsoleAdmin(ModelAdmin):
     actions_selection_counter = True
     ordering = ["-pk"]
     list_filter: ClassVar[Any] = []
+    moment_field = "created_at"  # when a row was made
+    sieved = SIEVED
     list_title = ""
     empty_words = ("Nothing here yet", "")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
+        return Page
+
+    def reads_payloads(self, request: HttpRequest) -> bool:
+        """Whether the list looks into payloads."""
+        return False
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """No bulk delete: the stock one reads everything that hangs on the rows."""
@@ -424,9 +438,13 @@ class Followed(ConsoleAdmin):
         after = query.pop("after", [""])[0]
         if not is_place(self.model, after):
             return JsonResponse({"error": "after must be an id"}, status=400)
-        rows = self.get_changelist_instance(request).get_queryset(request).filter(pk__gt=after)
+        changes: Any = self.get_changelist_instance(request)
+        rows = changes.get_queryset(request).filter(pk__gt=after)
         count = rows.order_by()[: COUNT_LIMIT + 1].count()
-        response = JsonResponse({"count": bounded(count)})
+        words = bounded(count)
+        if changes.edge is not None and changes.model._meta.pk.to_python(after) < changes.edge:
+            words = f"{count:,}+"  # between the two nothing was looked at
+        response = JsonResponse({"count": words})
         response["Cache-Control"] = "no-store"
         return response
 

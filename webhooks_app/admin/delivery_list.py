@@ -4,8 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -18,7 +17,7 @@ from ..models.selection import condition
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import badge, moment, visible
-from .attempts import KindFilter, webhook_cell
+from .attempts import KindFilter, webhook_cell, webhooks_named
 from .console import (
     FOLLOW_LOOKS,
     SPANS,
@@ -33,7 +32,8 @@ from .console import (
     webhooks_url,
 )
 from .jobs import add_url, open_jobs, stamp, words_of
-from .searching import PAYLOADS_READ, search_of
+from .pages import Page
+from .searching import search_of
 from .states import DELIVERY_STATES, delivery_state
 
 VERBS_AT_ONCE = 100
@@ -52,8 +52,17 @@ class Word(Quiet):
             return queryset.none()
 
 
-def word(name: str, title: str) -> type[Word]:
-    return type(f"{name.title()}Word", (Word,), {"parameter_name": name, "title": title})
+def word(name: str, title: str, **more: Any) -> type[Word]:
+    return type(f"{name.title()}Word", (Word,), {"parameter_name": name, "title": title, **more})
+
+
+class TypeWord(Word):
+    title, parameter_name = "event type", "type"
+
+    @property
+    def sieves(self) -> bool:
+        """Those of one webhook have an index."""
+        return not self.request.GET.get("webhook")
 
 
 class WebhookWord(Word):
@@ -65,8 +74,7 @@ class WebhookWord(Word):
         value = (self.value() or "").strip()
         if not value or is_id(value) or "\0" in value:
             return super().queryset(request, queryset)
-        of_name = Webhook.objects.live().filter(name=value).values("pk")
-        return queryset.filter(webhook__in=of_name)
+        return queryset.filter(webhook__in=webhooks_named(value))
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """The chip says the name."""
@@ -103,9 +111,14 @@ class StateFilter(Chips):
 class MetFilter(KindFilter):
     """Deliveries that met an error of this kind at one of their tries."""
 
+    sieves = True
+
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         kind = self.value()
-        return queryset.filter(condition("kind", kind, timezone.now())) if kind else queryset
+        if not kind:
+            return queryset
+        tries = Attempt.objects.filter(delivery=OuterRef("pk"), delivery__isnull=False, kind=kind)
+        return queryset.filter(Exists(tries))
 
 
 class Made(Created):
@@ -121,6 +134,7 @@ class OfJob(Quiet):
     """The deliveries that a job changed."""
 
     title = parameter_name = "job"
+    sieves = True
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = self.value()
@@ -130,12 +144,12 @@ class OfJob(Quiet):
         return queryset.filter(job.touched()) if job else queryset.none()
 
 
-class Rows(ChangeList):
+class Rows(Page):
     """One page, each delivery with how its last attempt went: one more query for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows = self.result_list = list(self.result_list)
+        rows: Any = self.result_list
         attempts = Attempt.objects.filter(delivery__in=[row.pk for row in rows]).order_by("pk")
         attempts = attempts.only("delivery_id", "kind", "status", "duration_ms")
         last = {attempt.delivery_id: attempt for attempt in attempts} if rows else {}
@@ -154,11 +168,11 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         Made,
         MetFilter,
         WebhookWord,
-        word("account", "account"),
-        word("type", "event type"),
+        word("account", "account", sieves=True),
+        TypeWord,
         word("reference", "reference"),
-        word("status", "status"),
-        word("payload", "payload holds"),
+        word("status", "status", sieves=True),
+        word("payload", "payload holds", sieves=True),
         word("failed_since", "gave up since"),
         word("since", "since"),
         word("until", "until"),
@@ -180,8 +194,11 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         rows = rows.select_related("webhook__account", "webhook__health")
         return rows.defer("payload", "webhook__token", "webhook__auth_password")
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
         return Rows
+
+    def reads_payloads(self, request: HttpRequest) -> bool:
+        return bool(request.GET.get("payload")) or search_of(request).by == "payload"
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -193,7 +210,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         words, search = words_of(request.GET), search_of(request)
         webhook = words.get("webhook", "")
         if webhook and not is_id(webhook) and "\0" not in webhook:  # PostgreSQL raises on it
-            found = Webhook.objects.live().filter(name=webhook).values_list("pk", flat=True)[:2]
+            found = webhooks_named(webhook)
             words["webhook"] = found[0] if len(found) == 1 else webhook
         if search.by in ("reference", "payload"):
             words[search.by] = search.term
@@ -209,7 +226,6 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         words = self.selected(request)
         context = {
             "search": search,
-            "payloads_read": PAYLOADS_READ,
             "jobs": open_jobs(),
             "may_operate": operate,
             "webhooks_url": webhooks_url(),
@@ -224,7 +240,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
                 if name in ("state", "created", "kind", "q", "reference", "failed_since")
             ],
         }
-        if operate and search.by != "id" and "job" not in request.GET:
+        if operate and search.by not in ("id", "webhook") and "job" not in request.GET:
             context["all_retry"], context["all_cancel"] = (
                 add_url("retry", words),
                 add_url("cancel", words),

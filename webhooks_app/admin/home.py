@@ -17,7 +17,6 @@ from django.utils.safestring import SafeString
 from ..models import (
     AuditEntry,
     Delivery,
-    HourlyCount,
     Webhook,
     WebhookError,
     WebhookHealth,
@@ -28,7 +27,7 @@ from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from . import links
 from .attempts import CALLS
-from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
+from .charts import DAY, SPANS, Chart, Span, chart, hours_of_all, rate, span_of
 from .console import LOOKS, BoundedCount, bounded, bounded_counts
 from .states import (
     WEBHOOK_STATES,
@@ -125,7 +124,7 @@ class Home:
     def _hours(self) -> list[Mapping[str, Any]]:
         """Counts of all webhooks, hour by hour; with the day before where it is compared."""
         earlier = self.span.step * self.span.steps if self.span is DAY else timedelta(0)
-        return list(HourlyCount.objects.since(self.start - earlier).totals_by("hour"))
+        return hours_of_all(self.start - earlier, self.now)
 
     @cached_property
     def counts(self) -> dict[str, int]:

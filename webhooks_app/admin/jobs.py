@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
@@ -23,6 +22,7 @@ from ..models.selection import CONDITIONS, STATES, read_moment
 from ..rules import failures
 from ..templatetags.webhooks_console import badge, duration, moment, short_moment
 from .console import COUNT_LIMIT, FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
+from .pages import Page
 from .states import DELIVERY_STATES, State
 
 JOB_STATES = {
@@ -164,12 +164,12 @@ class JobView:
         self.finished = job.finished_at and moment(job.finished_at)
 
 
-class Rows(ChangeList):
+class Rows(Page):
     """One page, with the names of all webhooks that its jobs speak of."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows = self.result_list = list(self.result_list)
+        rows: Any = self.result_list
         names = names_of(*(row.selection for row in rows))
         for row in rows:
             row.view = JobView(row, names)
@@ -187,7 +187,7 @@ class JobAdmin(ReadOnlyAdmin):
     def media(self) -> forms.Media:
         return super().media + FOLLOW_LOOKS
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
         return Rows
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -1,45 +1,36 @@
 """What a search in the list of deliveries means: an id, the owner's reference, or a text in the
-payload. The first two are looked up everywhere; payloads are read, so many and no more."""
+payload. The first two are looked up everywhere; of payloads so many are read (see `pages`)."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
 
 from ..models import Delivery
 from ..models.selection import payload_holds
-from ..rules.ids import id_time, is_id
-
-PAYLOADS_READ = 5_000
+from ..rules.ids import is_id
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Search:
     term: str
-    by: str  # "", id, reference or payload
-    edge: str = ""  # the oldest delivery whose payload was read, when there are older ones
+    by: str  # "", id, webhook, reference or payload
 
     @property
     def everywhere(self) -> bool:
-        return self.by in ("id", "reference")
-
-    @property
-    def back_to(self) -> datetime | None:
-        return id_time(self.edge) if self.edge else None
+        return self.by not in ("", "payload")
 
     def rows(self, rows: Any) -> Any:
         """Of some deliveries those that are meant."""
-        if self.by == "id":
-            return rows.filter(pk=self.term) | rows.filter(webhook=self.term)
-        if self.by == "reference":
-            return rows.filter(reference=self.term, reference__gt="")
-        if self.by == "payload":
-            newest = rows.order_by("-pk").values_list("pk", flat=True)
-            self.edge = newest[PAYLOADS_READ - 1 : PAYLOADS_READ].first() or ""
-            if self.edge:
-                rows = rows.filter(pk__gte=self.edge)
-            return rows.filter(payload_holds(self.term))
+        match self.by:
+            case "id":
+                return rows.filter(pk=self.term)
+            case "webhook":
+                return rows.filter(webhook=self.term)
+            case "reference":
+                return rows.with_reference(self.term)
+            case "payload":
+                return rows.filter(payload_holds(self.term))
         return rows
 
 
@@ -55,7 +46,7 @@ def _judged(term: str) -> Search:
     if not term or "\0" in term:
         return Search("", "")
     if is_id(term):
-        return Search(term, "id")
-    if Delivery.objects.filter(reference=term, reference__gt="").order_by().exists():
+        return Search(term, "id" if Delivery.objects.filter(pk=term).exists() else "webhook")
+    if Delivery.objects.with_reference(term).order_by().exists():
         return Search(term, "reference")
     return Search(term, "payload")

