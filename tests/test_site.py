@@ -39,3 +39,18 @@ def test_an_error_of_a_page_stands_on_standard_error_without_what_was_sent():
     assert "Traceback" in told.stderr
     assert "RuntimeError: the page broke" in told.stderr
     assert "planted" not in told.stderr
+
+
+FOREIGN = """
+import django; django.setup()
+from django.test import Client
+print(Client().get("/admin/", headers={"host": "evil.example"}).status_code)
+"""
+
+
+def test_a_foreign_host_is_refused_without_a_traceback():
+    told = subprocess.run(
+        [sys.executable, "-c", FOREIGN], capture_output=True, text=True, timeout=60
+    )
+    assert told.stdout.strip() == "400"
+    assert "Traceback" not in told.stderr
