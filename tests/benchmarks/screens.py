@@ -370,7 +370,7 @@ def measure(rounds):
                 )
                 case["queries"] = max(case["queries"], len(statements))
                 slowest = max(statements, default=(0, ""))
-                case["slowest"] = [round(slowest[0] * 1e3, 1), slowest[1][:20000]]
+                case["slowest"] = [round(slowest[0] * 1e3, 1), slowest[1][:200]]
                 if number:
                     case["ms"].append(round(seconds * 1e3, 2))
     return {"screens": found, "unvisited": unvisited(everything)}

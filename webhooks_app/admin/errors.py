@@ -13,7 +13,7 @@ from . import links
 from .states import health_of
 
 LOOKED_BACK = timedelta(days=30)
-READ_AT_MOST = 10_000
+READ_AT_MOST = 5_000
 SHOWN = 10
 
 
@@ -32,7 +32,7 @@ class Group:
 
 
 def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
-    """What failed in the last 30 days; of very many the newest 10,000 are counted."""
+    """What failed in the last 30 days; of very many the newest READ_AT_MOST are counted."""
     since, health = now - LOOKED_BACK, health_of(webhook)
     failed = WebhookError.objects.filter(webhook=webhook, started_at__gte=since)
     newest = failed.order_by("-pk").values("pk")[:READ_AT_MOST]

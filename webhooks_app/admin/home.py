@@ -32,6 +32,7 @@ from .console import LOOKS, BoundedCount, bounded, bounded_counts
 from .states import (
     WEBHOOK_STATES,
     State,
+    among,
     deliveries_that_are,
     health_of,
     webhook_state,
@@ -228,7 +229,7 @@ class Home:
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
         rows = (
             Webhook.objects.live()
-            .filter(wanted)
+            .filter(among(keys, self.now), wanted)
             .select_related("account", "health")
             .defer("token", "auth_password")
             .annotate(

@@ -4,10 +4,9 @@ Precedence of a webhook: disabled, paused, not verified, breaker, failing, unste
 no calls yet.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -100,26 +99,32 @@ def _conditions(now: datetime) -> list[tuple[str, Q]]:
     return conditions
 
 
-def _among(key: str, now: datetime) -> Q:
-    """For the states that few webhooks are in: those few, by an index that holds no others."""
+def _few(key: str, now: datetime) -> list[QuerySet[Any]]:
+    """For a state that few webhooks are in: more than those, by indexes that hold few others."""
     health, webhooks = WebhookHealth.objects.order_by(), Webhook.objects.order_by()
     match key:
         case "paused" | "disabled":
-            few: list[QuerySet[Any]] = [webhooks.exclude(stopped="")]
+            return [webhooks.exclude(stopped="")]
         case "unverified":
-            few = [webhooks.filter(verified_at__isnull=True)]
+            return [webhooks.filter(verified_at__isnull=True)]
         case "breaker":
-            few = [health.filter(breaker_until__isnull=False, breaker_until__gt=now)]
+            return [health.filter(breaker_until__isnull=False, breaker_until__gt=now)]
         case "failing":
-            few = [health.filter(failures_in_row__gte=FAILING_AFTER)]
+            return [health.filter(failures_in_row__gte=FAILING_AFTER)]
         case "unsteady":
-            few = [
-                health.filter(failures_in_row__gte=1),
-                health.filter(unsteady_since__isnull=False),
-            ]
-        case _:
-            return Q()
-    return reduce(or_, (Q(pk__in=rows.values("pk")) for rows in few))
+            unsteady = health.filter(unsteady_since__isnull=False)
+            return [health.filter(failures_in_row__gte=1), unsteady]
+    return []
+
+
+def among(keys: Iterable[str], now: datetime) -> Q:
+    """What the webhooks in some states have in common, where few are in them: an index each, so
+    that nobody reads all webhooks to find them. The states themselves are to be asked for too."""
+    few = [_few(key, now) for key in keys]
+    sets = [rows.values("pk") for part in few for rows in part]
+    if not all(few) or not sets:
+        return Q()
+    return Q(pk__in=sets[0].union(*sets[1:]) if sets[1:] else sets[0])
 
 
 def webhooks_that_are(key: str, now: datetime) -> Q:
@@ -127,7 +132,7 @@ def webhooks_that_are(key: str, now: datetime) -> Q:
     higher = Q()
     for name, condition in _conditions(now):
         if name == key:
-            return _among(key, now) & condition & higher
+            return among([key], now) & condition & higher
         higher &= ~condition
     return Q(pk__in=[])
 
