@@ -99,6 +99,7 @@ def test_several_processes_are_kept_running_and_stop_together(site):
     assert all(gone(pid) for pid in pids)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments", [[], ["deliver", "--processes", "many"], ["deliver", "--concurrency", "0"]]
 )

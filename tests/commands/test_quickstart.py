@@ -78,12 +78,13 @@ class Quickstart:
         return {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in listed.split()}
 
 
-@pytest.fixture
-def quickstart(tmp_path):
+@pytest.fixture(scope="module")
+def quickstart():
+    """Starts one in a folder."""
     started = []
 
-    def start(port=None):
-        one = Quickstart(tmp_path, port or free_ports())
+    def start(folder, port=None):
+        one = Quickstart(folder, port or free_ports())
         started.append(one)
         return one
 
@@ -92,6 +93,19 @@ def quickstart(tmp_path):
         if one.process.poll() is None:
             one.stop()
         one.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("quickstart")
+
+
+@pytest.fixture(scope="module")
+def demo(quickstart, home):
+    """One that runs, in the folder `home`."""
+    demo = quickstart(home)
+    demo.curl = demo.read_until("curl ")
+    return demo
 
 
 def refused(folder, *arguments, **environment):
@@ -108,29 +122,16 @@ def refused(folder, *arguments, **environment):
     return ended.stderr
 
 
-def test_the_printed_curl_works_and_a_second_start_keeps_everything(quickstart, tmp_path):
-    first = quickstart()
-    curl = first.read_until("curl ")
+def test_the_printed_curl_works(demo):
+    answer = subprocess.run(shlex.split(demo.curl), capture_output=True, text=True, timeout=20)
 
-    answer = subprocess.run(shlex.split(curl), capture_output=True, text=True, timeout=20)
     assert json.loads(answer.stdout) == {
         "responses": [{"type": "text", "delay": 0, "message": "Hello Ada!"}],
         "attributes": {"greeted": "yes"},
     }
-    assert first.stop(signal.SIGINT) == 0
-
-    began = time.monotonic()
-    second = quickstart(first.port)
-    assert second.read_until("curl ") == curl
-    assert time.monotonic() - began < 15
-    for name in ("Password", "Token"):
-        assert second.word(name) == first.word(name)
-    assert second.stop() == 0
 
 
-def test_one_delivery_arrives_another_shows_its_error(quickstart):
-    demo = quickstart()
-    demo.read_until("curl ")
+def test_one_delivery_arrives_another_shows_its_error(demo):
     list_them = [
         *("curl", "-sS", f"http://127.0.0.1:{demo.port}/webhooks"),
         *("-H", f"Authorization: Bearer {demo.word('Token')}"),
@@ -151,10 +152,8 @@ def test_one_delivery_arrives_another_shows_its_error(quickstart):
     assert errors["Switched off"].startswith("connect ECONNREFUSED 127.0.0.1:")
 
 
-def test_secrets_are_kept_where_only_the_owner_reads(quickstart, tmp_path):
-    quickstart().read_until("curl ")
-
-    kept = [tmp_path / ".env", tmp_path / ".run" / "quickstart.json"]
+def test_secrets_are_kept_where_only_the_owner_reads(demo, home):
+    kept = [home / ".env", home / ".run" / "quickstart.json"]
     assert [oct(path.stat().st_mode & 0o777) for path in kept] == ["0o600", "0o600"]
     assert re.findall(r"^\w+", kept[0].read_text(), re.M) == [
         "SECRET_KEY",
@@ -162,22 +161,36 @@ def test_secrets_are_kept_where_only_the_owner_reads(quickstart, tmp_path):
     ]
 
 
+def test_a_second_one_with_the_same_database_is_refused(demo, home):
+    assert "running already" in refused(home, "--port", str(free_ports()))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_no_process_is_left_and_a_death_is_reported(quickstart):
-    demo = quickstart()
-    demo.read_until("curl ")
-    children = demo.children()
+def test_a_death_is_reported_no_process_is_left_and_a_second_start_keeps_everything(
+    quickstart, tmp_path
+):
+    first = quickstart(tmp_path)
+    curl = first.read_until("curl ")
+    children = first.children()
     assert len(children) == 3
     [worker] = [pid for pid, command in children.items() if "deliver" in command]
 
     os.kill(worker, signal.SIGKILL)
 
-    said = demo.read_until("SIGKILL")
+    said = first.read_until("SIGKILL")
     assert said.startswith("worker was ended by SIGKILL; starting it again")
-    demo.read_until("ready")
-    children |= demo.children()
-    assert demo.stop() == 0
+    first.read_until("ready")
+    children |= first.children()
+    assert first.stop(signal.SIGINT) == 0
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+    began = time.monotonic()
+    second = quickstart(tmp_path, first.port)
+    assert second.read_until("curl ") == curl
+    assert time.monotonic() - began < 15
+    for name in ("Password", "Token"):
+        assert second.word(name) == first.word(name)
+    assert second.stop(signal.SIGTERM) == 0
 
 
 def test_a_port_in_use_is_a_clear_message(tmp_path):
@@ -189,12 +202,6 @@ def test_a_port_in_use_is_a_clear_message(tmp_path):
         said = refused(tmp_path, "--port", str(port))
 
     assert f"Port {port} of 127.0.0.1 cannot be used (address already in use)" in said
-
-
-def test_a_second_one_with_the_same_database_is_refused(quickstart, tmp_path):
-    quickstart().read_until("curl ")
-
-    assert "running already" in refused(tmp_path, "--port", str(free_ports()))
 
 
 def test_postgresql_is_refused_without_a_look_at_it(tmp_path):

@@ -76,7 +76,7 @@ def longest_silence(calls, began, ended):
 
 
 def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_once(crew):
-    slow = 4.0
+    slow = 2.0
     with Sink() as sink:
         hooks = crew.webhooks(16, sink)
         sink.delay = lambda call: slow if call.path == "/0" else 0.02
