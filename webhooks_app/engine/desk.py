@@ -74,8 +74,7 @@ class Answer:
     owned: frozenset[int] = frozenset()
     marked: list[str] = field(default_factory=list)
     back_to: Any = None
-    found: set[str] = field(default_factory=set)  # of the marked: claimed already,
-    fresh: set[str] = field(default_factory=set)  # and of these nothing else was to be read
+    found: set[str] = field(default_factory=set)  # of the marked: claimed already, but not `fresh`
     claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
@@ -205,7 +204,7 @@ class Desk:
             want = turn.want(ident, answer.back_to, now, fresh=bool(seen.horizon))
             if want is not None:
                 found.append(want)
-                (answer.fresh if want.fresh else answer.found).add(ident)
+        answer.found = {want.webhook_id for want in found if not want.fresh}
         return found
 
     def _claim(

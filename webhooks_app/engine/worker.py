@@ -262,7 +262,8 @@ class Worker:
             if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
         # After the fills: a row that was found behind a place must be read by the next claim.
-        read = answer.found | answer.fresh
+        # Of what is fresh nothing else was to be read.
+        read = answer.found | {want.webhook_id for want, _ in answer.claimed if want.fresh}
         marked = [ident for ident in answer.marked if ident not in read]
         lanes.mark(marked, None if answer.scanned else answer.back_to)
         if answer.scanned:
