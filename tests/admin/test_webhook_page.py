@@ -134,6 +134,27 @@ class TestNumbers:
         for place, count in counted.items():
             assert shown(operator, place) == count, place
 
+    def test_messages_that_differ_in_numbers_and_addresses_are_one_group(self, operator, account):
+        webhook = WebhookFactory(account=account)
+        refused = ["10.1.2.3:8443", "10.1.2.4:8443", "10.1.2.4:443"]
+        messages = [f"connect ECONNREFUSED {address}" for address in refused]
+        for message in [*messages, "connect ECONNREFUSED through the proxy"]:
+            AttemptFactory(webhook=webhook, kind="refused", message=message)
+        AttemptFactory(webhook=webhook, kind="reset", message="socket hang up after 12 bytes")
+        module = text_of(operator.get(page(webhook))).split('id="last-errors"')[1]
+        counted = {
+            re.search(r"wh-clip\">([^<]*)<", row)[1]: unescape(
+                re.search(r'href="([^"]+)">\d+<span', row)[1]
+            )
+            for row in module.split("</section>")[0].split("<tr>")[2:]
+        }
+        assert {words: shown(operator, place) for words, place in counted.items()} == {
+            "connect ECONNREFUSED …": 3,
+            "connect ECONNREFUSED through the proxy": 1,
+            "socket hang up after 12 bytes": 1,
+        }
+        assert shown(operator, f"{url('webhookerror')}?message=…a…a") == 0
+
     def test_replay_leads_to_an_estimate_of_just_those(self, operator, viewer, webhook):
         text = text_of(operator.get(page(webhook)))
         assert "Replay 2 failed…" in text

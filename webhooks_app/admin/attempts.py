@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from ..models import Attempt, Delivery, Webhook, WebhookError
 from ..models.selection import STATUS_CLASS
 from ..rules import failures
+from ..rules.alike import pattern
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import icon, moment, visible
 from . import links
@@ -46,7 +47,7 @@ def webhook_cell(webhook: Webhook) -> SafeString:
 
 # Words of these lists that mean the same in the list of the deliveries.
 SHARED_WORDS = ("kind", "webhook", "account", "type", "created")
-KEPT_WORDS = ("exchange", "created", "kind", "account", "q")
+KEPT_WORDS = ("exchange", "created", "kind", "account", "message", "q")
 CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates and charts count
 
 
@@ -149,6 +150,22 @@ class Status(Quiet):
         return queryset.filter(status=value) if fits else queryset.none()
 
 
+class Message(Quiet):
+    """Those whose messages are alike: numbers and addresses are blanks (`rules.alike`)."""
+
+    title = parameter_name = "message"
+    sieves = True
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        try:
+            return queryset.filter(message__regex=pattern(value))
+        except ValueError:
+            return queryset.none()
+
+
 class Since(Moment):
     """The numbers and charts of other pages lead here."""
 
@@ -174,7 +191,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
     sieved = ERRORS_SIEVED
     list_filter = [
         *(Exchange, Started, KindFilter, AccountOfAttempt),
-        *(WebhookFilter, EventType, Status, Since, Until, Before),
+        *(WebhookFilter, EventType, Status, Message, Since, Until, Before),
     ]
     search_fields = ["request_id"]
     search_help_text = "Search the id of a delivery or webhook, or your reference"

@@ -1,5 +1,6 @@
 """The errors of a webhook, grouped: four lines say what a hundred rows repeat."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from django.urls import reverse
 
 from ..models import Webhook, WebhookError
 from ..rules import failures
+from ..rules.alike import blanked
 from . import links
 from .states import health_of
 
@@ -17,60 +19,74 @@ READ_AT_MOST = 5_000
 SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Group:
-    """Failures of one kind and status."""
+    """Failures of one kind and status whose messages differ in numbers and addresses at most."""
 
-    title: str
-    message: str
+    kind: str
+    status: int | None
+    message: str  # with blanks where they differ
     count: int
     first: datetime
     last: datetime
-    goes_on: bool  # the last call failed this way
-    link: str
-    page: str  # of the last one
+    last_id: int
+    goes_on: bool = False  # the last call failed this way
+    link: str = ""
+
+    @property
+    def title(self) -> str:
+        return failures.title(self.kind) or self.kind
+
+    @property
+    def page(self) -> str:
+        """Of the last one."""
+        return reverse("admin:webhooks_app_webhookerror_change", args=[self.last_id])
+
+    def add(self, other: "Group") -> None:
+        self.message = self.message if self.message == other.message else blanked(self.message)
+        self.count += other.count
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.last_id = max(self.last_id, other.last_id)
 
 
 def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
     """What failed in the last 30 days; of very many the newest READ_AT_MOST are counted."""
     since, health = now - LOOKED_BACK, health_of(webhook)
     failed = WebhookError.objects.filter(webhook=webhook, started_at__gte=since)
-    newest = failed.order_by("-pk").values("pk")[:READ_AT_MOST]
-    rows = (
-        WebhookError.objects.filter(pk__in=newest)
-        .order_by()
-        .values("kind", "status")
-        .annotate(
-            count=Count("pk"),
-            first=Min("started_at"),
-            last=Max("started_at"),
-            last_id=Max("pk"),
-            message=Max("message"),
+    groups = _grouped(failed.order_by("-pk").values("pk")[:READ_AT_MOST])
+    sorts = Counter((group.kind, group.status) for group in groups)
+    for place, group in enumerate(groups):
+        failing = bool(health.failures_in_row) and place == 0
+        group.goes_on = failing and group.kind == health.last_error_kind
+        group.link = links.listing(
+            "webhookerror",
+            webhook=webhook.pk,
+            kind=group.kind,
+            status="none" if group.status is None else group.status,
+            message=blanked(group.message) if sorts[group.kind, group.status] > 1 else "",
+            since=since,
         )
-        .order_by("-last")
-    )
-    groups = [
-        Group(
-            failures.title(row["kind"]) or row["kind"],
-            row["message"],
-            row["count"],
-            row["first"],
-            row["last"],
-            bool(health.failures_in_row) and place == 0 and row["kind"] == health.last_error_kind,
-            links.listing(
-                "webhookerror",
-                webhook=webhook.pk,
-                kind=row["kind"],
-                status="none" if row["status"] is None else row["status"],
-                since=since,
-            ),
-            reverse("admin:webhooks_app_webhookerror_change", args=[row["last_id"]]),
-        )
-        for place, row in enumerate(rows)
-    ]
-    total = sum(group.count for group in groups)
     return {
         "error_groups": groups[:SHOWN],
-        "errors_cut": total >= READ_AT_MOST,
+        "errors_cut": sum(group.count for group in groups) >= READ_AT_MOST,
         "errors_more": len(groups) > SHOWN,
     }
+
+
+def _grouped(ids: Any) -> list[Group]:
+    """The last that happened first."""
+    rows = (
+        WebhookError.objects.filter(pk__in=ids)
+        .order_by()
+        .values_list("kind", "status", "message")
+        .annotate(Count("pk"), Min("started_at"), Max("started_at"), Max("pk"))
+    )
+    groups: dict[Any, Group] = {}
+    for row in rows:
+        group = Group(*row)
+        key = (group.kind, group.status, blanked(group.message))
+        if key in groups:
+            groups[key].add(group)
+        else:
+            groups[key] = group
+    return sorted(groups.values(), key=lambda group: group.last, reverse=True)
