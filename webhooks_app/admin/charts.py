@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,9 +16,6 @@ from django.utils.safestring import SafeString
 from ..models import HourlyCount
 from ..models.health import hour_of
 
-HOUR = timedelta(hours=1)
-SETTLED = timedelta(hours=6)
-KEPT = 3600  # seconds
 UP = 0.68  # the part of the height that stands above the line
 
 
@@ -127,29 +123,6 @@ def charts_of(webhook_ids: list[str], span: Span, now: datetime) -> dict[str, Ch
     for row in rows.values("webhook_id", "hour", "delivered", "failed"):
         by_webhook[row["webhook_id"]].append(row)
     return {ident: chart(span, now, counts) for ident, counts in by_webhook.items()}
-
-
-def hours_of_all(start: datetime, now: datetime) -> list[Mapping[str, Any]]:
-    """The counts of all webhooks together, hour by hour from a moment on.
-
-    Hours that ended SETTLED ago are summed once and kept for KEPT seconds: their counts change
-    only where a database was out of reach for so long, or was counted anew.
-    """
-    first, settled = hour_of(start), hour_of(now - SETTLED)
-    old = [first + HOUR * place for place in range((settled - first) // HOUR)]
-    kept = cache.get_many([_key(hour) for hour in old])
-    missing = [hour for hour in old if _key(hour) not in kept]
-    since = missing[0] if missing else max(first, settled)
-    counted: Any = HourlyCount.objects.since(since).totals_by("hour")
-    rows = {row["hour"]: row for row in counted}
-    if missing:
-        cache.set_many({_key(hour): rows.get(hour, {}) for hour in missing}, KEPT)
-    before = (kept[_key(hour)] for hour in old if hour not in rows and _key(hour) in kept)
-    return [*filter(None, before), *rows.values()]
-
-
-def _key(hour: datetime) -> str:
-    return f"webhooks:hour:{hour.astimezone(UTC):%Y%m%d%H}"
 
 
 def rate(delivered: int, failed: int) -> str:

@@ -22,12 +22,18 @@ from ..models import (
     WebhookHealth,
     Worker,
 )
-from ..models.health import CERTIFICATE_SOON, LATENCY_COLUMNS, WORKER_SILENT_AFTER, percentile
+from ..models.health import (
+    CERTIFICATE_SOON,
+    LATENCY_COLUMNS,
+    WORKER_SILENT_AFTER,
+    percentile,
+    totals_since,
+)
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from . import links
 from .attempts import CALLS
-from .charts import DAY, SPANS, Chart, Span, chart, hours_of_all, rate, span_of
+from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from .console import LOOKS, BoundedCount, bounded, bounded_counts
 from .states import (
     WEBHOOK_STATES,
@@ -35,6 +41,7 @@ from .states import (
     among,
     deliveries_that_are,
     health_of,
+    to_be_counted,
     webhook_state,
     webhooks_that_are,
 )
@@ -122,25 +129,28 @@ class Home:
     # --- what is read ---------------------------------------------------------------------------
 
     @cached_property
-    def _hours(self) -> list[Mapping[str, Any]]:
+    def _hours(self) -> list[dict[str, Any]]:
         """Counts of all webhooks, hour by hour; with the day before where it is compared."""
         earlier = self.span.step * self.span.steps if self.span is DAY else timedelta(0)
-        return hours_of_all(self.start - earlier, self.now)
+        return totals_since(self.start - earlier, self.now)
 
     @cached_property
-    def counts(self) -> dict[str, int]:
-        """How many webhooks and deliveries are in the states that matter; 1,001 is "more"."""
-        live = Webhook.objects.live()
+    def counts(self) -> dict[str, Any]:
+        """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
+        since when the oldest delivery is due."""
         states = ("failing", "breaker", "unverified", "unsteady", "working")
-        by_state = {key: live.filter(webhooks_that_are(key, self.now)) for key in states}
         due = Delivery.objects.filter(deliveries_that_are("due", self.now))
-        later = Delivery.objects.filter(deliveries_that_are("retrying", self.now))
-        return bounded_counts(any=live, **by_state, due=due, retrying=later)
+        return bounded_counts(
+            any=Webhook.objects.live(),
+            **{key: to_be_counted(key, self.now) for key in states},
+            due=due,
+            due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
+            retrying=Delivery.objects.filter(deliveries_that_are("retrying", self.now)),
+        )
 
-    @cached_property
+    @property
     def oldest_due(self) -> datetime | None:
-        due = Delivery.objects.filter(deliveries_that_are("due", self.now))
-        return due.order_by("due_at").values_list("due_at", flat=True).first()
+        return self.counts["due_since"] or None
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -218,7 +228,10 @@ class Home:
     @cached_property
     def attention(self) -> list[Trouble]:
         """Failing first, then the breaker's, then the unverified; the longest first."""
-        keys = [key for key in ATTENTION if self.counts[key]]
+        keys: list[str] = []
+        for key in ATTENTION:  # no more of them than fill the table
+            if self.counts[key] and sum(self.counts[key] for key in keys) < ATTENTION_SHOWN:
+                keys.append(key)
         if not keys:
             return []
         wanted, rank = Q(), []
@@ -229,17 +242,21 @@ class Home:
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
         rows = (
             Webhook.objects.live()
-            .filter(among(keys, self.now), wanted)
+            .filter(wanted)
             .select_related("account", "health")
             .defer("token", "auth_password")
             .annotate(
-                rank=Case(*rank, output_field=IntegerField()),
                 waiting=BoundedCount.of(pending),
                 next_due=Subquery(pending.order_by("due_at").values("due_at")[:1]),
             )
-            .order_by("rank", "health__failing_since", "pk")[:ATTENTION_SHOWN]
         )
-        return [self._trouble(row) for row in rows]
+        if keys == ["failing"]:  # by the index of those
+            rows = rows.order_by("health__failing_since")
+        else:
+            ranked = rows.filter(among(keys, self.now))
+            ranked = ranked.annotate(rank=Case(*rank, output_field=IntegerField()))
+            rows = ranked.order_by("rank", "health__failing_since", "pk")
+        return [self._trouble(row) for row in rows[:ATTENTION_SHOWN]]
 
     def _trouble(self, webhook: Any) -> Trouble:
         health, state = health_of(webhook), webhook_state(webhook, self.now)

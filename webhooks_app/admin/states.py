@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
@@ -88,15 +88,26 @@ def _conditions(now: datetime) -> list[tuple[str, Q]]:
         ("paused", Q(stopped=Webhook.Stopped.PAUSED)),
         ("disabled", Q(stopped__in=[Webhook.Stopped.GONE, Webhook.Stopped.FAILING])),
         ("unverified", Q(verified_at__isnull=True)),
-        ("breaker", Q(health__breaker_until__isnull=False, health__breaker_until__gt=now)),
-        ("failing", Q(health__failures_in_row__gte=FAILING_AFTER)),
-        ("unsteady", Q(health__failures_in_row__gte=1) | Q(health__unsteady_since__isnull=False)),
+        *_by_health(now, "health__"),
         ("working", Q(health__last_success_at__isnull=False)),
         ("idle", Q()),
     ]
     if not conf.verification_required():
         conditions = [pair for pair in conditions if pair[0] != "unverified"]
     return conditions
+
+
+def _by_health(now: datetime, to_health: str = "") -> list[tuple[str, Q]]:
+    """Those of these states that the health alone tells, in the same order."""
+
+    def that(**lookups: Any) -> Q:
+        return Q(**{f"{to_health}{lookup}": value for lookup, value in lookups.items()})
+
+    return [
+        ("breaker", that(breaker_until__isnull=False, breaker_until__gt=now)),
+        ("failing", that(failures_in_row__gte=FAILING_AFTER)),
+        ("unsteady", that(failures_in_row__gte=1) | that(unsteady_since__isnull=False)),
+    ]
 
 
 def _few(key: str, now: datetime) -> list[QuerySet[Any]]:
@@ -135,6 +146,21 @@ def webhooks_that_are(key: str, now: datetime) -> Q:
             return among([key], now) & condition & higher
         higher &= ~condition
     return Q(pk__in=[])
+
+
+def to_be_counted(key: str, now: datetime) -> QuerySet[Any]:
+    """The live webhooks in a state, a row each: of a state that the health tells its row, because
+    joined with the webhooks PostgreSQL would read all of those."""
+    rows: QuerySet[Any] = WebhookHealth.objects.filter(among([key], now))
+    for name, condition in _by_health(now):
+        if name == key:
+            own = Webhook.objects.filter(pk=OuterRef("pk"))
+            others = [own.exclude(stopped=""), own.filter(deleted_at__isnull=False)]
+            if conf.verification_required():
+                others.append(own.filter(verified_at__isnull=True))
+            return rows.filter(condition, *(~Exists(other) for other in others))
+        rows = rows.exclude(condition)
+    return Webhook.objects.live().filter(webhooks_that_are(key, now))
 
 
 def delivery_state(delivery: Delivery, now: datetime) -> State:

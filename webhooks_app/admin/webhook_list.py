@@ -37,7 +37,14 @@ from .console import (
     named,
 )
 from .home import certificate_ends_soon, newest_failures, workers
-from .states import WEBHOOK_STATES, State, health_of, webhook_state, webhooks_that_are
+from .states import (
+    WEBHOOK_STATES,
+    State,
+    health_of,
+    to_be_counted,
+    webhook_state,
+    webhooks_that_are,
+)
 
 DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "disabled")
@@ -68,9 +75,9 @@ class HealthFilter(Chips):
 
     def choices(self, changelist: Any) -> Any:
         """With how many there are of each, where that is worth a look."""
-        now, live = timezone.now(), Webhook.objects.live()
+        now = timezone.now()
         counts = bounded_counts(
-            **{key: live.filter(webhooks_that_are(key, now)) for key in RARE},
+            **{key: to_be_counted(key, now) for key in RARE},
             **{DELETED.key: Webhook.objects.filter(deleted_at__isnull=False)},
         )
         keys = ["", *(key for key, _ in self.lookup_choices)]

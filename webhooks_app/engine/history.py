@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from ..models import Attempt, HourlyCount, Webhook, WebhookHealth
+from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS, hour_of
 from ..rules import echoes
 from ..rules.failures import Failure
@@ -69,7 +69,7 @@ _COUNTS_ROW = (
     *((name, "int") for name in COUNT_COLUMNS),
 )
 _NO_COUNTS = (0,) * len(COUNT_COLUMNS)
-_DELIVERED, _FAILED, _FIRST_LATENCY = 2, 3, 4  # places in such a row
+_HOUR, _DELIVERED, _FAILED, _FIRST_LATENCY = 1, 2, 3, 4  # places in such a row
 _LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
 # Verifications and tests are noted, but say nothing about how a webhook does.
 COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
@@ -189,6 +189,7 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
     rows.execute(connection, _health_update(), _HEALTH_COLUMNS, _health_rows(attempts))
     if counts := _count_rows(attempts):
         rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
+        _forget_totals(connection, counts)
     _stop_hopeless(connection, {row.webhook_id for row in attempts if row.kind})
 
 
@@ -284,6 +285,13 @@ def _counts_upsert() -> str:
         INSERT INTO {table} ({names}) SELECT {names}
         FROM {{rows}} WHERE true
         ON CONFLICT (webhook_id, hour) DO UPDATE SET {sums}"""
+
+
+def _forget_totals(connection: BaseDatabaseWrapper, counts: Sequence[Sequence[Any]]) -> None:
+    """Hours that are over may have been summed already; they are summed again (see `totals`)."""
+    now = hour_of(datetime.now(UTC))
+    if over := {row[_HOUR] for row in counts if row[_HOUR] < now}:
+        HourlyTotal.objects.using(connection.alias).filter(hour__in=over).delete()
 
 
 def _stop_hopeless(connection: BaseDatabaseWrapper, failed: set[str]) -> None:

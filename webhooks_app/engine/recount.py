@@ -12,12 +12,11 @@ from django.db.models import Count, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from .. import conf
-from ..models import Attempt, HourlyCount, WebhookHealth
-from ..models.health import LATENCY_COLUMNS, hour_of
+from ..models import Attempt, HourlyCount, HourlyTotal, WebhookHealth
+from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
 from .history import COUNTING
 
 _WEBHOOKS_AT_ONCE = 200
-_HOUR = timedelta(hours=1)
 
 
 def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
@@ -31,7 +30,7 @@ def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
     hour = _next_hour(hour_of(kept if since is None else max(since, kept)))
     while hour is not None:
         yield "hours", count_hour(hour)
-        hour = _next_hour(hour + _HOUR)
+        hour = _next_hour(hour + HOUR)
     last = ""
     while found := _next_webhooks(last):
         yield "webhooks", follow_health(found)
@@ -53,7 +52,7 @@ def count_hour(hour: datetime) -> int:
     """Count one hour anew; returns how many webhooks had an attempt in it."""
     alias = router.db_for_write(HourlyCount)
     attempts = Attempt.objects.using(alias).filter(
-        started_at__gte=hour, started_at__lt=hour + _HOUR, exchange__in=COUNTING
+        started_at__gte=hour, started_at__lt=hour + HOUR, exchange__in=COUNTING
     )
     with transaction.atomic(using=alias):
         if connections[alias].vendor == "postgresql":
@@ -62,6 +61,7 @@ def count_hour(hour: datetime) -> int:
                 table = HourlyCount._meta.db_table
                 cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
         HourlyCount.objects.using(alias).filter(hour=hour).delete()
+        HourlyTotal.objects.using(alias).filter(hour=hour).delete()
         counted = attempts.order_by().values("webhook_id").annotate(**_counts())
         rows = [HourlyCount(hour=hour, **row) for row in counted.iterator()]
         HourlyCount.objects.using(alias).bulk_create(rows, batch_size=1000)

@@ -1,5 +1,5 @@
-"""What a worker does beside sending: steps of jobs, notices, who is unsteady, the purge. In a
-thread and on a connection of its own, so that no delivery waits for it."""
+"""What a worker does beside sending: steps of jobs, notices, who is unsteady, totals of the hours
+that are over, the purge. In a thread and on a connection of its own, so that no delivery waits."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..models import AuditEntry, Job
-from . import jobs, mail, queue, steadiness
+from . import jobs, mail, queue, steadiness, totals
 from .session import own_connection
 
 log = logging.getLogger("webhooks")
@@ -58,13 +58,14 @@ class Due:
 
 
 def turn(notices: bool = True, purge: bool = False, judge: bool = False) -> None:
-    """One round: a step of every job, the notices, who is unsteady, the purge."""
+    """One round: a step of every job, the notices, who is unsteady and totals, the purge."""
     try:
         jobs.turn()
         if notices:
             mail.turn()
         if judge:
             steadiness.judge()
+            totals.add_up()
         if purge:
             queue.purge(timedelta(days=conf.retention_days()))
             purge_records()

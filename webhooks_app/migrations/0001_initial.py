@@ -535,6 +535,26 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="HourlyTotal",
+            fields=[
+                ("delivered", models.IntegerField(default=0)),
+                ("failed", models.IntegerField(default=0)),
+                ("ms_50", models.IntegerField(default=0)),
+                ("ms_100", models.IntegerField(default=0)),
+                ("ms_250", models.IntegerField(default=0)),
+                ("ms_500", models.IntegerField(default=0)),
+                ("ms_1000", models.IntegerField(default=0)),
+                ("ms_2500", models.IntegerField(default=0)),
+                ("ms_5000", models.IntegerField(default=0)),
+                ("ms_10000", models.IntegerField(default=0)),
+                ("slower", models.IntegerField(default=0)),
+                ("hour", models.DateTimeField(primary_key=True, serialize=False)),
+            ],
+            options={
+                "ordering": ["hour"],
+            },
+        ),
         migrations.AddField(
             model_name="webhook",
             name="account",

@@ -3,7 +3,7 @@
 from .account import AccessToken, Account, FailedAuthentication
 from .audit import Actor, AuditEntry
 from .delivery import Attempt, Delivery, WebhookError
-from .health import HourlyCount, WebhookHealth, Worker
+from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
 from .notice import Notice
 from .webhook import Header, Webhook
@@ -18,6 +18,7 @@ __all__ = [
     "FailedAuthentication",
     "Header",
     "HourlyCount",
+    "HourlyTotal",
     "Job",
     "Notice",
     "Webhook",

@@ -1,17 +1,17 @@
-"""WebhookHealth (how a webhook does), HourlyCount (what came of its exchanges, hour by hour) and
-Worker (who sends). Written by the engine only."""
+"""WebhookHealth (how a webhook does), HourlyCount (what came of its exchanges, hour by hour),
+HourlyTotal (the same of all webhooks) and Worker (who sends). Written by the engine only."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import Sum
 from django.utils import timezone
 
-from .prepared import Prepared
 from .webhook import FAILING_AFTER, Webhook
 
+HOUR = timedelta(hours=1)
 WORKER_SILENT_AFTER = timedelta(seconds=30)
 # A webhook of which this share of the calls of so long failed is unsteady.
 UNSTEADY_SHARE = 0.01
@@ -127,17 +127,6 @@ def percentile(histogram: Sequence[int], share: float) -> int | None:
     return None
 
 
-_OF_WEBHOOK = Prepared(WebhookHealth, lambda ident: WebhookHealth.objects.filter(webhook=ident))
-
-
-def with_health(webhook: Webhook) -> Webhook:
-    """The webhook itself, with its health as it is now."""
-    health = _OF_WEBHOOK.first(webhook.pk)
-    if health is not None:
-        health.webhook = webhook
-    return webhook
-
-
 class HourlyCountQuerySet(models.QuerySet["HourlyCount"]):
     def since(self, moment: datetime) -> Self:
         """From the hour of a moment on."""
@@ -159,18 +148,9 @@ class HourlyCountQuerySet(models.QuerySet["HourlyCount"]):
         return percentile([totals[name] for name, _ in LATENCY_COLUMNS], share)
 
 
-class HourlyCount(models.Model):
-    """What came of a webhook's deliveries and interactions that began in one hour (of UTC).
+class Counts(models.Model):
+    """COUNT_COLUMNS as columns."""
 
-    Every attempt counts; verifications and tests do not. The histogram is of the attempts that
-    got an answer, whatever its status, by the duration of the whole exchange.
-    """
-
-    pk = models.CompositePrimaryKey("webhook_id", "hour")
-    webhook = models.ForeignKey(
-        Webhook, on_delete=models.CASCADE, related_name="hours", db_index=False
-    )
-    hour = models.DateTimeField()
     delivered = models.IntegerField(default=0)
     failed = models.IntegerField(default=0)
     ms_50 = models.IntegerField(default=0)
@@ -182,6 +162,23 @@ class HourlyCount(models.Model):
     ms_5000 = models.IntegerField(default=0)
     ms_10000 = models.IntegerField(default=0)
     slower = models.IntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class HourlyCount(Counts):
+    """What came of a webhook's deliveries and interactions that began in one hour (of UTC).
+
+    Every attempt counts; verifications and tests do not. The histogram is of the attempts that
+    got an answer, whatever its status, by the duration of the whole exchange.
+    """
+
+    pk = models.CompositePrimaryKey("webhook_id", "hour")
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="hours", db_index=False
+    )
+    hour = models.DateTimeField()
 
     objects = HourlyCountQuerySet.as_manager()
 
@@ -196,6 +193,33 @@ class HourlyCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.webhook_id} {self.hour:%Y-%m-%d %H}h"
+
+
+class HourlyTotal(Counts):
+    """The HourlyCounts of all webhooks together, of an hour that is over (see `engine.totals`).
+
+    An hour without a row has not been summed, or something was counted in it since.
+    """
+
+    hour = models.DateTimeField(primary_key=True)
+
+    class Meta:
+        ordering = ["hour"]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h"
+
+
+def totals_since(start: datetime, now: datetime) -> list[dict[str, Any]]:
+    """The counts of all webhooks together, a dict for each hour in which there were some; from
+    the hour of a moment on. What has not been summed is summed here."""
+    hour, last = hour_of(start), hour_of(now)
+    found: list[Any] = list(HourlyTotal.objects.filter(hour__gte=hour).values())
+    known = {row["hour"] for row in found}
+    hours = (hour + HOUR * place for place in range((last - hour) // HOUR + 1))
+    unknown = [hour for hour in hours if hour not in known]
+    found += HourlyCount.objects.filter(hour__in=unknown).totals_by("hour")
+    return found
 
 
 def hour_of(moment: datetime) -> datetime:
