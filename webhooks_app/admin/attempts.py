@@ -21,7 +21,6 @@ from . import links
 from .console import (
     COUNT_LIMIT,
     FOLLOW_LOOKS,
-    AccountFilter,
     Before,
     Chips,
     Choice,
@@ -30,6 +29,7 @@ from .console import (
     Moment,
     Quiet,
     ReadOnlyAdmin,
+    autocomplete_url,
     webhooks_url,
 )
 from .pages import ERRORS_SIEVED, SIEVED
@@ -47,7 +47,7 @@ def webhook_cell(webhook: Webhook) -> SafeString:
 
 # Words of these lists that mean the same in the list of the deliveries.
 SHARED_WORDS = ("kind", "webhook", "account", "type", "created")
-KEPT_WORDS = ("exchange", "created", "kind", "account", "message", "q")
+TYPED = ("webhook", "account", "type", "status", "since", "until")
 CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates and charts count
 
 
@@ -99,6 +99,23 @@ class WebhookFilter(Quiet):
         if "\0" in value:  # PostgreSQL raises on it
             return queryset.none()
         return queryset.filter(webhook__in=webhooks_named(value))
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The chip says the name."""
+        value = (self.used_parameters.get("webhook") or "").strip()
+        webhook = Webhook.objects.filter(pk=value).only("name").first() if is_id(value) else None
+        return [(value, str(webhook or value))] if value else []
+
+
+def typed_filters(request: HttpRequest) -> dict[str, Any]:
+    """For the form of the filters that are typed: what they hold, and what else stays."""
+    others = (*TYPED, "before", "p", "e")
+    return {
+        "typed": {name: request.GET.get(name, "") for name in TYPED},
+        "kept": [(name, value) for name, value in request.GET.items() if name not in others],
+        "webhooks_url": webhooks_url(),
+        "accounts_url": autocomplete_url(),
+    }
 
 
 class EventType(Quiet):
@@ -178,23 +195,29 @@ class Until(Moment):
     ends = True
 
 
-class AccountOfAttempt(AccountFilter):
-    field_path = "webhook__account"
+class AccountOfAttempt(Quiet):
+    title = parameter_name = "account"
     sieves = True
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = (self.value() or "").strip()
+        if not value:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(webhook__account__name=value)
 
 
 class ExchangeAdmin(Followed, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
-    list_display = ["outcome_", "when_", "webhook_", "exchange_", "answer_"]
+    list_display = ["outcome_", "webhook_", "event_", "answer_"]
     moment_field = "started_at"
     sieved = ERRORS_SIEVED
     list_filter = [
-        *(Exchange, Started, KindFilter, AccountOfAttempt),
-        *(WebhookFilter, EventType, Status, Message, Since, Until, Before),
+        *(Exchange, Started, KindFilter, WebhookFilter, AccountOfAttempt),
+        *(EventType, Status, Message, Since, Until, Before),
     ]
     search_fields = ["request_id"]
-    search_help_text = "Search the id of a delivery or webhook, or your reference"
+    search_help_text = "Search id or your reference"
     change_form_template = "admin/webhooks_app/attempt/change_form.html"
     change_list_template = "admin/webhooks_app/attempt/change_list.html"
 
@@ -204,12 +227,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         given = {name: value for name, value in request.GET.items() if value}
-        typed = ("webhook", "type", "status", "since", "until")
-        context = {
-            "typed": {name: given.get(name, "") for name in typed},
-            "kept": [(name, given[name]) for name in KEPT_WORDS if name in given],
-            "webhooks_url": webhooks_url(),
-        }
+        context = typed_filters(request)
         if given.get("kind") in failures.KINDS:
             words = {name: given[name] for name in SHARED_WORDS if name in given}
             context["deliveries"] = links.listing("delivery", **words)
@@ -236,26 +254,27 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
     @admin.display(description="Outcome")
     def outcome_(self, attempt: Attempt) -> SafeString:
         page = reverse(f"admin:webhooks_app_{self.opts.model_name}_change", args=[attempt.pk])
-        mark = icon("ok", "ok") if attempt.ok else icon("bad", "bad")
         words = f"HTTP {attempt.status}" if attempt.ok else attempt.title or "Failed"
-        return format_html('{} <a class="wh-name wh-row" href="{}">{}</a>', mark, page, words)
-
-    @admin.display(description="When")
-    def when_(self, attempt: Attempt) -> Any:
-        return moment(attempt.started_at)
+        tone = "ok" if attempt.ok else "bad"
+        return format_html(
+            '<span class="wh-outcome">{}<a class="wh-name wh-row" href="{}">{}</a></span>'
+            '<span class="wh-sub">{}</span>',
+            *(icon(tone, tone), page, words, moment(attempt.started_at)),
+        )
 
     @admin.display(description="Webhook")
     def webhook_(self, attempt: Attempt) -> SafeString:
         return webhook_cell(attempt.webhook)
 
-    @admin.display(description="Exchange")
-    def exchange_(self, attempt: Attempt) -> SafeString | str:
-        if not attempt.delivery_id:
-            return str(attempt.get_exchange_display())
-        page = reverse("admin:webhooks_app_delivery_change", args=[attempt.delivery_id])
-        return format_html(
-            '<a class="wh-plain" href="{}">delivery</a>, try {}', page, attempt.number
-        )
+    @admin.display(description="Event")
+    def event_(self, attempt: Attempt) -> SafeString | str:
+        delivery = attempt.delivery
+        if delivery is None:
+            return str(attempt.get_exchange_display()).capitalize()
+        page = reverse("admin:webhooks_app_delivery_change", args=[delivery.pk])
+        words = " · ".join(filter(None, [f"try {attempt.number}", delivery.reference]))
+        link = '<a class="wh-mono wh-plain" href="{}">{}</a><span class="wh-sub">{}</span>'
+        return format_html(link, page, delivery.type or delivery.pk, words)
 
     @admin.display(description="Answer")
     def answer_(self, attempt: Attempt) -> SafeString:

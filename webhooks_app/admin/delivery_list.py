@@ -12,12 +12,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions
-from ..models import Attempt, Delivery, Job, Webhook
+from ..models import Attempt, Delivery, Job
 from ..models.selection import condition
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import badge, moment, visible
-from .attempts import KindFilter, webhook_cell, webhooks_named
+from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
 from .console import (
     FOLLOW_LOOKS,
     SPANS,
@@ -27,9 +27,7 @@ from .console import (
     Followed,
     Quiet,
     ReadOnlyAdmin,
-    autocomplete_url,
     named,
-    webhooks_url,
 )
 from .jobs import add_url, open_jobs, stamp, words_of
 from .pages import Page
@@ -63,24 +61,6 @@ class TypeWord(Word):
     def sieves(self) -> bool:
         """Those of one webhook have an index."""
         return not self.request.GET.get("webhook")
-
-
-class WebhookWord(Word):
-    """By id, or by the whole name as it was typed."""
-
-    title = parameter_name = "webhook"
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = (self.value() or "").strip()
-        if not value or is_id(value) or "\0" in value:
-            return super().queryset(request, queryset)
-        return queryset.filter(webhook__in=webhooks_named(value))
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The chip says the name."""
-        value = (self.used_parameters.get("webhook") or "").strip()
-        webhook = Webhook.objects.filter(pk=value).only("name").first() if is_id(value) else None
-        return [(value, str(webhook or value))] if value else []
 
 
 class StateFilter(Chips):
@@ -167,7 +147,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         StateFilter,
         Made,
         MetFilter,
-        WebhookWord,
+        WebhookFilter,
         word("account", "account", sieves=True),
         TypeWord,
         word("reference", "reference"),
@@ -228,17 +208,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
             "search": search,
             "jobs": open_jobs(),
             "may_operate": operate,
-            "webhooks_url": webhooks_url(),
-            "accounts_url": autocomplete_url(),
-            "typed": {
-                name: request.GET.get(name, "")
-                for name in ("webhook", "account", "type", "status", "since", "until")
-            },
-            "kept": [
-                (name, value)
-                for name, value in request.GET.items()
-                if name in ("state", "created", "kind", "q", "reference", "failed_since")
-            ],
+            **typed_filters(request),
         }
         if operate and search.by not in ("id", "webhook") and "job" not in request.GET:
             context["all_retry"], context["all_cancel"] = (
