@@ -194,7 +194,7 @@ def test_list_actions_do_what_they_say(operator, webhook):
 
     run("disable_")
     said = operator.get(url("webhook")).content.decode()
-    assert f'Paused: <a href="{url("webhook")}?state=paused">1 webhook</a>' in said
+    assert f'Paused: <a href="{page(webhook)}">1 webhook</a>' in said
     webhook.refresh_from_db()
     assert webhook.stopped == "paused"
     run("enable_")

@@ -1,6 +1,8 @@
 """The list of the deliveries: filters, search, verbs; and the page of one."""
 
+import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.utils import timezone
@@ -149,6 +151,19 @@ class TestVerbs:
         assert "state=retrying" in answer["Location"]
         delivery.refresh_from_db()
         assert delivery.requested_by == ""
+
+    def test_what_was_chosen_is_changed_and_the_message_leads_to_it(self, operator, webhook):
+        first, second, _ = (DeliveryFactory(webhook=webhook) for _ in range(3))
+        data = {"action": "retry_", "_selected_action": [first.pk, second.pk]}
+        text = text_of(operator.post(url("delivery"), data, follow=True))
+        place = unescape(re.search(r'Due now: <a href="([^"]+)">2 deliveries</a>', text)[1])
+        found = text_of(operator.get(place))
+        assert "2 shown" in found
+        assert second.pk in found
+        assert "All that match" not in found, "a job knows no ids"
+        data |= {"select_across": "1", "_selected_action": first.pk}
+        text = text_of(operator.post(place, data, follow=True))
+        assert "2 deliveries</a>" in text, "all that match are those two"
 
     def test_the_window_of_the_list_is_the_window_of_the_job(self, operator, delivery):
         text = text_of(operator.get(url("delivery")))

@@ -25,6 +25,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from ..models import Account, Actor, AuditEntry, Delivery, Webhook
@@ -138,6 +140,22 @@ def is_place(model: Any, text: str) -> bool:
     return is_id(text)
 
 
+class Those(Quiet):
+    """Some rows by their ids: a message leads to what it speaks of."""
+
+    title, parameter_name = "chosen", "id"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        ids = self.used_parameters.get("id", "").split(",")
+        return [("", f"{len(ids):,} of them")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if not self.value():
+            return queryset
+        ids = [ident for ident in self.value().split(",") if is_place(queryset.model, ident)]
+        return queryset.filter(pk__in=ids[:COUNT_LIMIT])
+
+
 class Before(admin.SimpleListFilter):
     """The place in a list: rows older than this id. A page costs the same wherever it stands."""
 
@@ -199,7 +217,7 @@ class AccountFilter(admin.SimpleListFilter):
         return queryset.filter(**{f"{self.field_path}__name": name})
 
 
-WITHOUT_TIME = {"webhook", "since"}  # with these a list does not start with the last 24 hours
+WITHOUT_TIME = {"webhook", "since", "id"}  # with these a list does not start with the last 24 hours
 SPANS = {
     "1h": timedelta(hours=1),
     "24h": timedelta(days=1),
@@ -411,6 +429,13 @@ class ConsoleAdmin(ModelAdmin):
             "list_title": self.list_title,
         }
         return TemplateResponse(request, "admin/webhooks_app/confirm.html", context)
+
+    def linked(self, rows: list[Any]) -> SafeString:
+        """ "3 deliveries", with the list of just those; of one its page."""
+        noun = str(self.opts.verbose_name if len(rows) == 1 else self.opts.verbose_name_plural)
+        place = url_of(self, "change", rows[0].pk) if len(rows) == 1 else url_of(self, "changelist")
+        query = "" if len(rows) == 1 else f"?id={','.join(str(row.pk) for row in rows)}"
+        return format_html('<a href="{}{}">{} {}</a>', place, query, f"{len(rows):,}", noun)
 
     def few(self, request: HttpRequest, queryset: Any, limit: int = COUNT_LIMIT) -> list[Any]:
         """The chosen rows; none, and a message, when there are more than one request may handle."""

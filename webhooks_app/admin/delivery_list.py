@@ -27,6 +27,7 @@ from .console import (
     Followed,
     Quiet,
     ReadOnlyAdmin,
+    Those,
     named,
 )
 from .jobs import add_url, open_jobs, stamp, words_of
@@ -157,13 +158,13 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         word("since", "since"),
         word("until", "until"),
         OfJob,
+        Those,
         Before,
     ]
     search_fields = ["id"]
     search_help_text = "Search id, your reference, or a text in the payload"
     change_list_template = "admin/webhooks_app/delivery/change_list.html"
     actions = ["retry_", "cancel_"]
-    everything = True  # the actions also take "all that match", as a job
 
     @property
     def media(self) -> forms.Media:
@@ -201,6 +202,12 @@ class DeliveryList(Followed, ReadOnlyAdmin):
                 words["since"] = stamp(SPANS[span])
         return words
 
+    def tells_all(self, request: HttpRequest) -> bool:
+        """Whether the words of a selection hold just what the list shows, so that a job may take
+        "all that match"."""
+        chosen = {"id", "job"} & {name for name, value in request.GET.items() if value}
+        return not chosen and search_of(request).by not in ("id", "webhook")
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         search, operate = search_of(request), self.has_operate_permission(request)
         words = self.selected(request)
@@ -210,7 +217,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
             "may_operate": operate,
             **typed_filters(request),
         }
-        if operate and search.by not in ("id", "webhook") and "job" not in request.GET:
+        if operate and self.tells_all(request):
             context["all_retry"], context["all_cancel"] = (
                 add_url("retry", words),
                 add_url("cancel", words),
@@ -276,9 +283,10 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         return self._each(request, queryset, "cancel")
 
     def _each(self, request: HttpRequest, queryset: Any, verb: str) -> HttpResponse | None:
-        if request.POST.get("select_across") == "1":
+        if request.POST.get("select_across") == "1" and self.tells_all(request):
             return HttpResponseRedirect(add_url(verb, self.selected(request)))
-        done = refused = 0
+        done: list[Delivery] = []
+        refused = 0
         rows = self.few(request, queryset, VERBS_AT_ONCE)
         ask = "Those that wait are given up and not sent; a cancelled one can be sent again later."
         asks = rows and verb == "cancel"
@@ -287,15 +295,12 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         for delivery in rows:
             try:
                 self.do(request, delivery, verb)
-                done += 1
+                done.append(delivery)
             except actions.ActionError:
                 refused += 1
         if done:
-            many = f"{done:,} deliver{'y' if done == 1 else 'ies'}"
-            words = f"{many} {'is' if done == 1 else 'are'} due now."
-            if verb == "cancel":
-                words = f"{many} cancelled; nothing of it is sent."
-            self.message_user(request, words, messages.SUCCESS)
+            said = "{} cancelled; nothing of it is sent." if verb == "cancel" else "Due now: {}."
+            self.message_user(request, format_html(said, self.linked(done)), messages.SUCCESS)
         if refused:
             reason = "only pending ones can be cancelled" if verb == "cancel" else "deleted webhook"
             self.message_user(request, f"Not changed: {refused:,} ({reason}).", messages.WARNING)

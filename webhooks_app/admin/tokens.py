@@ -23,6 +23,7 @@ from .console import (
     Before,
     Chips,
     ConsoleAdmin,
+    Those,
     account_field,
     named,
     only_account,
@@ -85,7 +86,7 @@ class AccessTokenAdmin(ConsoleAdmin):
     list_title = "Access tokens"
     empty_words = ("No access tokens yet", "A client of the API shows one with every request.")
     list_display = ["state_", "token_", "account_", "scope_", "expires_", "used_"]
-    list_filter = [StateFilter, AccountFilter, Before]
+    list_filter = [StateFilter, AccountFilter, Those, Before]
     list_select_related = ["account"]
     search_fields = ["name", "hint"]
     search_help_text = "Search name or first characters"
@@ -160,8 +161,11 @@ class AccessTokenAdmin(ConsoleAdmin):
         for token in rows:
             actions.revoke_token(token, by=named(request))
             self.log_change(request, token, "Revoked.")
-        words = f"Revoked: {len(rows):,}." if rows else "Nothing was revoked."
-        self.message_user(request, words, messages.SUCCESS if rows else messages.WARNING)
+        if rows:
+            words = format_html("Revoked: {}.", self.linked(rows))
+            self.message_user(request, words, messages.SUCCESS)
+        else:
+            self.message_user(request, "Nothing was revoked.", messages.WARNING)
         return None
 
     # --- made and shown once --------------------------------------------------------------------

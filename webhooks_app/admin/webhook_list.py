@@ -32,6 +32,7 @@ from .console import (
     Chips,
     ConsoleAdmin,
     Quiet,
+    Those,
     bounded,
     bounded_counts,
     named,
@@ -171,7 +172,10 @@ class WebhookList(ConsoleAdmin):
         "on its own scale. In flight: deliveries under way when the workers last said so, which "
         "they do every few seconds."
     )
-    list_filter = [HealthFilter, ErrorFilter, AccountFilter, Certificate, Met, MetSince, Before]
+    list_filter = [
+        *(HealthFilter, ErrorFilter, AccountFilter, Certificate),
+        *(Met, MetSince, Those, Before),
+    ]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"
     actions = ["verify_", "test_", "enable_", "disable_"]
@@ -306,12 +310,15 @@ class WebhookList(ConsoleAdmin):
             actions.request_verification(webhook, by=named(request))
             self.log_change(request, webhook, "Asked for a verification.")
         if rows:
-            words = f"The worker verifies {counted(rows)}; the outcome stands in the column Health."
+            words = format_html(
+                "The worker verifies {}; the outcome stands in the column Health.",
+                self.linked(rows),
+            )
             self.message_user(request, words, messages.SUCCESS)
 
     @admin.action(description="Send test", permissions=["operate"])
     def test_(self, request: HttpRequest, queryset: Any) -> None:
-        good = 0
+        good = []
         rows = self.few(request, queryset, TESTS_AT_ONCE)
         for webhook in rows:
             try:
@@ -320,14 +327,18 @@ class WebhookList(ConsoleAdmin):
                 self.message_user(request, f"{webhook}: {error.message}", messages.ERROR)
                 continue
             self.log_change(request, webhook, DONE["test"][0])
-            good += attempt.ok
-            if not attempt.ok:
-                words = f"{webhook}: {attempt.title or 'failed'}. {attempt.advice}"
-                self.message_user(request, words, messages.ERROR)
-        if good:
-            self.message_user(
-                request, f"{good} of {counted(rows)} answered well.", messages.SUCCESS
+            if attempt.ok:
+                good.append(webhook)
+                continue
+            page = reverse("admin:webhooks_app_attempt_change", args=[attempt.pk])
+            words = format_html(
+                '<bdi>{}</bdi>: <a href="{}">{}</a>. {}',
+                *(webhook, page, attempt.title or "failed", attempt.advice),
             )
+            self.message_user(request, words, messages.ERROR)
+        if good:
+            words = format_html("Answered well: {} of {}.", self.linked(good), f"{len(rows):,}")
+            self.message_user(request, words, messages.SUCCESS)
 
     @admin.action(description="Enable", permissions=["operate"])
     def enable_(self, request: HttpRequest, queryset: Any) -> None:
@@ -336,7 +347,8 @@ class WebhookList(ConsoleAdmin):
             actions.enable(webhook, by=named(request))
             self.log_change(request, webhook, DONE["enable"][0])
         if rows:
-            self.message_user(request, f"Enabled: {counted(rows)}.", messages.SUCCESS)
+            words = format_html("Enabled: {}. What waits goes out.", self.linked(rows))
+            self.message_user(request, words, messages.SUCCESS)
 
     @admin.action(description="Disable (pause)", permissions=["operate"])
     def disable_(self, request: HttpRequest, queryset: Any) -> None:
@@ -345,13 +357,5 @@ class WebhookList(ConsoleAdmin):
             actions.pause(webhook, by=named(request))
             self.log_change(request, webhook, DONE["pause"][0])
         if rows:
-            words = format_html(
-                'Paused: <a href="{}">{}</a>. Their deliveries are kept and wait.',
-                links.listing("webhook", state="paused"),
-                counted(rows),
-            )
+            words = format_html("Paused: {}. Deliveries are kept and wait.", self.linked(rows))
             self.message_user(request, words, messages.SUCCESS)
-
-
-def counted(rows: list[Any]) -> str:
-    return f"{len(rows):,} webhook{'' if len(rows) == 1 else 's'}"
