@@ -1,12 +1,12 @@
 """The buttons that call out, against a real receiver."""
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.db import connections
 
 from tests.admin.pages import page, url
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver
+from webhooks_app.models import AuditEntry
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("loopback")]
 
@@ -34,7 +34,7 @@ def test_verify_calls_now_and_shows_the_answer(operator, webhook, receiver):
     webhook.refresh_from_db()
     assert webhook.verified_at
     assert [request.method for request in receiver.requests] == ["GET"]
-    assert LogEntry.objects.get().change_message == "Sent a verification."
+    assert AuditEntry.objects.get().action == "Sent a verification."
 
 
 def test_a_test_shows_the_answer_escaped(operator, webhook, receiver):

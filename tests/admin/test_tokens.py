@@ -3,7 +3,7 @@ from django.contrib.admin.models import LogEntry
 
 from tests.admin.conftest import VIEW, log_in
 from tests.admin.pages import forms, url
-from webhooks_app.models import AccessToken
+from webhooks_app.models import AccessToken, AuditEntry
 
 ADD = url("accesstoken", "add")
 
@@ -55,7 +55,7 @@ def test_a_token_is_revoked_by_its_button_and_from_the_list(manager, account):
     form = forms(manager.post(url("accesstoken"), data)).forms[url("accesstoken")]
     manager.post(url("accesstoken"), form)
     assert [AccessToken.objects.for_secret(secret) for secret in secrets] == [None, None]
-    assert LogEntry.objects.filter(change_message="Revoked.").count() == 2
+    assert AuditEntry.objects.filter(action="Revoked.").count() == 2
     assert "Revoked" in manager.get(url("accesstoken", first.pk, "change")).content.decode()
 
 

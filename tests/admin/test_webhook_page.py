@@ -199,7 +199,7 @@ class TestUndoOfADelete:
         deleted.refresh_from_db()
         assert (deleted.token, deleted.auth_password, deleted.verified_at) == ("", "", None)
         assert deleted.deliveries.get().state == "cancelled"
-        assert "Brought back. · mira" in plain(text_of(boss.get("/admin/")))
+        assert "Brought back · mira" in plain(text_of(boss.get("/admin/")))
 
     def test_only_what_is_deleted_and_by_who_may_delete(self, boss, operator, orders):
         place = url("webhook", orders.pk, "restore")

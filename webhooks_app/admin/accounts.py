@@ -17,7 +17,7 @@ BELONGINGS = (
     ("Deliveries", "delivery"),
     ("Errors", "webhookerror"),
     ("Access tokens", "accesstoken"),
-    ("Changes", "auditentry"),
+    ("Audit log", "auditentry"),
 )
 
 

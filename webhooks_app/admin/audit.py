@@ -1,4 +1,4 @@
-"""Who changed what, by which door, in one list. Nobody changes it."""
+"""The audit log: who changed what, by which door. Nobody changes it."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -18,7 +18,9 @@ class DoorFilter(Chips):
     title, parameter_name = "door", "door"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, str(label)) for value, label in AuditEntry.Door.choices]
+        return [
+            (value, f"{label[:1].upper()}{label[1:]}") for value, label in AuditEntry.Door.choices
+        ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(door=self.value()) if self.value() else queryset
@@ -48,18 +50,18 @@ class TargetFilter(Quiet):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    list_title = "Who changed what"
+    list_title = "Audit log"
     empty_words = ("Nothing was changed", "What people and programs change is listed here.")
     list_display = ["when_", "who_", "action_", "target_"]
     list_filter = [DoorFilter, When, AccountFilter, TargetFilter, Before]
     list_select_related = ["account"]
     search_fields = ["by"]
     search_help_text = "Search name of the user or token, or an id, as a whole"
-    fields: ClassVar[Any] = ["when_", "by", "door", "action", "target_", "target"]
+    fields: ClassVar[Any] = ["when_", "who_", "did_", "target_", "id_"]
     readonly_fields = fields
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return {"title": f"{obj.by}: {obj.action}", "subtitle": None}
+        return {"title": str(obj), "subtitle": None}
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -84,7 +86,15 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     @admin.display(description="Did")
     def action_(self, entry: AuditEntry) -> SafeString:
         page = reverse("admin:webhooks_app_auditentry_change", args=[entry.pk])
-        return format_html('<a class="wh-name wh-row" href="{}">{}</a>', page, entry.action)
+        return format_html('<a class="wh-name wh-row" href="{}">{}</a>', page, entry.did)
+
+    @admin.display(description="Did")
+    def did_(self, entry: AuditEntry) -> str:
+        return entry.did
+
+    @admin.display(description="Its id")
+    def id_(self, entry: AuditEntry) -> SafeString | str:
+        return format_html('<span class="wh-mono">{}</span>', entry.target) if entry.target else "–"
 
     @admin.display(description="To")
     def target_(self, entry: AuditEntry) -> SafeString:

@@ -35,6 +35,7 @@ from ..rules.ids import first_id, is_id
 from .pages import SIEVED, Page
 
 COUNT_LIMIT = 1000  # nothing is counted further
+HISTORY_SHOWN = 100
 
 
 def bounded(count: int) -> str:
@@ -357,7 +358,9 @@ class ConsoleAdmin(ModelAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        context: dict[str, Any] = {"media": self.media}
+        """What was done to it by any door, as the audit log has it."""
+        done = AuditEntry.objects.filter(kind=self.opts.model_name, target=unquote(object_id))
+        context: dict[str, Any] = {"media": self.media, "done": done[:HISTORY_SHOWN]}
         if request.user.has_perm("webhooks_app.view_auditentry"):
             changes = reverse(f"{self.admin_site.name}:webhooks_app_auditentry_changelist")
             context["changes"] = f"{changes}?target={quote(object_id)}"

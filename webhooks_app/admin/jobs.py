@@ -269,7 +269,6 @@ class JobAdmin(ReadOnlyAdmin):
             self.message_user(request, f"Pace: {problem}", messages.ERROR)
             return self.to_page(job)
         if done:
-            self.log_change(request, job, words)
             self.message_user(request, words, messages.SUCCESS)
         else:
             self.message_user(request, "Nothing was changed: the job is past it.", messages.WARNING)
@@ -338,7 +337,6 @@ class JobAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/webhooks_app/job/create.html", context)
 
     def _created(self, request: HttpRequest, job: Job) -> HttpResponse:
-        self.log_addition(request, job, [{"added": {}}])
         view = JobView(job)
         many = f"{job.expected:,} deliveries" if job.expected is not None else "all that match"
         words = format_html(

@@ -160,7 +160,6 @@ class AccessTokenAdmin(ConsoleAdmin):
             return page
         for token in rows:
             actions.revoke_token(token, by=named(request))
-            self.log_change(request, token, "Revoked.")
         if rows:
             words = format_html("Revoked: {}.", self.linked(rows))
             self.message_user(request, words, messages.SUCCESS)
@@ -233,7 +232,6 @@ class AccessTokenAdmin(ConsoleAdmin):
         if not self.has_revoke_permission(request):
             raise PermissionDenied
         actions.revoke_token(token, by=named(request))
-        self.log_change(request, token, "Revoked.")
         words = "Revoked. It is refused from now on."
         self.message_user(request, words, messages.SUCCESS)
         return self.to_page(token)

@@ -257,7 +257,6 @@ class WebhookAdmin(WebhookList):
             except actions.Conflict as error:
                 self.message_user(request, error.message, messages.ERROR)
                 return HttpResponseRedirect(url_of(self, "changelist"))
-            self.log_change(request, row, "Brought back.")
             words = "It is back, paused. Enter its secrets and headers, verify it, then resume it."
             self.message_user(request, words, messages.SUCCESS)
             return self.to_page(row)
@@ -295,7 +294,6 @@ class WebhookAdmin(WebhookList):
     def operate(self, request: HttpRequest, webhook: Webhook, verb: str) -> HttpResponse:
         if not may(request.user, verb.replace("-", "_")):
             raise PermissionDenied
-        log, words = DONE[verb]
         by, attempt = named(request), None
         try:
             if verb == "verify":
@@ -313,8 +311,7 @@ class WebhookAdmin(WebhookList):
         except actions.ActionError as error:
             self.message_user(request, error.message, messages.ERROR)
             return self.to_page(webhook)
-        self.log_change(request, webhook, log)
-        if words:
+        if words := DONE[verb]:
             self.message_user(request, words, messages.SUCCESS)
         return self.to_page(webhook, f"?attempt={attempt.pk}#answer" if attempt else "")
 
@@ -337,7 +334,6 @@ class WebhookAdmin(WebhookList):
         if not secret:
             self.message_user(request, "There is no such secret any more.", messages.WARNING)
             return self.to_page(webhook)
-        self.log_change(request, webhook, f"Revealed the {label}.")
         AuditEntry.objects.note(named(request), f"Revealed the {label}.", webhook)
         context = {
             **self.admin_site.each_context(request),

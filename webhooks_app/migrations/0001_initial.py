@@ -416,7 +416,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name_plural": "audit entries",
+                "verbose_name_plural": "audit log",
                 "ordering": ["-id"],
                 "default_permissions": ("view",),
                 "indexes": [

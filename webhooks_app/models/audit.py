@@ -81,7 +81,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        verbose_name_plural = "audit entries"
+        verbose_name_plural = "audit log"
         default_permissions = ("view",)
         indexes = [
             models.Index(fields=["at"], name="auditentry_at"),
@@ -91,4 +91,9 @@ class AuditEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.by}: {self.action}"
+        return f"{self.by}: {self.did}"
+
+    @property
+    def did(self) -> str:
+        """The action as the cell of a table, without its full stop."""
+        return self.action.removesuffix(".")
