@@ -23,7 +23,6 @@ from ..models import (
     Worker,
 )
 from ..models.health import (
-    CERTIFICATE_SOON,
     LATENCY_COLUMNS,
     WORKER_SILENT_AFTER,
     percentile,
@@ -311,8 +310,8 @@ class Home:
     def certificates(self) -> list[WebhookHealth]:
         """The health of those whose receiver's certificate ends first, if that is soon; one more
         than is shown says that there are more."""
-        soon = WebhookHealth.objects.filter(certificate_ends_soon(self.now))
-        rows = soon.filter(webhook__deleted_at__isnull=True).select_related("webhook__account")
+        soon = WebhookHealth.objects.live().certificate_ends_soon(self.now)
+        rows = soon.select_related("webhook__account")
         rows = rows.defer("webhook__token", "webhook__auth_password")
         return list(rows.order_by("certificate_ends_at")[: CERTIFICATES_SHOWN + 1])
 
@@ -364,11 +363,6 @@ def newest_failures(since: datetime) -> Any:
     """Ids of the newest calls that failed since a moment, as a subquery."""
     failed = WebhookError.objects.filter(started_at__gte=since, exchange__in=CALLS)
     return failed.order_by("-started_at").values("pk")[:FAILURES_READ]
-
-
-def certificate_ends_soon(now: datetime, to_health: str = "") -> Q:
-    ends = f"{to_health}certificate_ends_at"
-    return Q(**{f"{ends}__isnull": False, f"{ends}__lt": now + CERTIFICATE_SOON})
 
 
 def _page_of(entry: AuditEntry) -> str:

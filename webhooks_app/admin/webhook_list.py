@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions, conf
-from ..models import Delivery, Webhook, WebhookError
+from ..models import Delivery, Webhook, WebhookError, WebhookHealth
 from ..models.selection import read_moment
 from ..roles import may
 from ..rules import failures
@@ -37,7 +37,7 @@ from .console import (
     bounded_counts,
     named,
 )
-from .home import certificate_ends_soon, newest_failures, workers
+from .home import newest_failures, workers
 from .states import (
     WEBHOOK_STATES,
     State,
@@ -106,7 +106,8 @@ class Certificate(Quiet):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() != "soon":
             return queryset
-        return queryset.filter(certificate_ends_soon(timezone.now(), "health__"))
+        soon = WebhookHealth.objects.certificate_ends_soon(timezone.now())
+        return queryset.filter(pk__in=soon.values("pk"))
 
 
 class Met(Quiet):

@@ -27,7 +27,6 @@ from django.utils import timezone
 from .. import conf
 from ..models import Notice, Webhook, WebhookHealth
 from ..models.delivery import advice_on
-from ..models.health import CERTIFICATE_SOON
 from ..models.webhook import FAILING_AFTER
 from ..rules import failures
 from ..rules.unseen import shown
@@ -74,27 +73,29 @@ def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
 # --- what has changed ---------------------------------------------------------------------------
 
 
-def _live() -> "QuerySet[WebhookHealth]":
-    return WebhookHealth.objects.filter(webhook__deleted_at__isnull=True)
-
-
 def _began_to_fail(now: datetime) -> "QuerySet[WebhookHealth]":
-    return _live().filter(told="", failures_in_row__gte=FAILING_AFTER, webhook__stopped="")
+    return WebhookHealth.objects.live().filter(
+        told="", failures_in_row__gte=FAILING_AFTER, webhook__stopped=""
+    )
 
 
 def _will_be_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
     soon = now - FAILING_STOPS_AFTER + WARNED_BEFORE
-    rows = _live().filter(told="failing", failing_since__lt=soon, webhook__stopped="")
+    rows = WebhookHealth.objects.live().filter(
+        told="failing", failing_since__lt=soon, webhook__stopped=""
+    )
     return rows.filter(failures_in_row__gt=0)
 
 
 def _is_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
-    rows = _live().filter(webhook__stopped__in=DISABLED, webhook__stopped_at__gt=now - OLD_NEWS)
+    rows = WebhookHealth.objects.live().filter(
+        webhook__stopped__in=DISABLED, webhook__stopped_at__gt=now - OLD_NEWS
+    )
     return rows.exclude(told="disabled")
 
 
 def _recovered(now: datetime) -> "QuerySet[WebhookHealth]":
-    rows = _live().filter(told__gt="").exclude(webhook__stopped__in=DISABLED)
+    rows = WebhookHealth.objects.live().filter(told__gt="").exclude(webhook__stopped__in=DISABLED)
     return rows.filter(Q(failures_in_row=0) | Q(told="disabled"))
 
 
@@ -143,11 +144,8 @@ CHANGES = (
 
 
 def _certificates(now: datetime) -> "QuerySet[WebhookHealth]":
-    ending = _live().filter(
-        certificate_ends_at__isnull=False,
-        certificate_ends_at__lt=now + CERTIFICATE_SOON,
-        certificate_ends_at__gt=now - OLD_NEWS,
-    )
+    ending = WebhookHealth.objects.live().certificate_ends_soon(now)
+    ending = ending.filter(certificate_ends_at__gt=now - OLD_NEWS)
     return ending.exclude(certificate_told=F("certificate_ends_at"))
 
 

@@ -19,6 +19,16 @@ UNSTEADY_WITHIN = timedelta(hours=24)
 CERTIFICATE_SOON = timedelta(days=14)  # people are told of a certificate that ends within
 
 
+class WebhookHealthQuerySet(models.QuerySet["WebhookHealth"]):
+    def live(self) -> Self:
+        return self.filter(webhook__deleted_at__isnull=True)
+
+    def certificate_ends_soon(self, now: datetime) -> Self:
+        """Or has ended."""
+        soon = now + CERTIFICATE_SOON
+        return self.filter(certificate_ends_at__isnull=False, certificate_ends_at__lt=soon)
+
+
 class WebhookHealth(models.Model):
     """The last noted error and the run of failures; a table of its own, so that saving a form
     of the webhook can never put a counter back."""
@@ -49,6 +59,8 @@ class WebhookHealth(models.Model):
     # When somebody last asked for a call by hand: once a second each.
     verify_asked_at = models.DateTimeField(null=True, blank=True)
     test_asked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = WebhookHealthQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "webhook health"
