@@ -17,7 +17,7 @@ from tests.factories import (
     WorkerFactory,
 )
 from webhooks_app import actions
-from webhooks_app.models import AccessToken, AuditEntry, Job
+from webhooks_app.models import AccessToken, Account, Attempt, AuditEntry, Job, Webhook
 from webhooks_app.models.audit import Actor
 
 PASSWORD = "secret-of-the-tests"
@@ -32,6 +32,7 @@ class World:
     def __init__(self) -> None:
         self.now = timezone.now()
         self.chance = random.Random(4)
+        self.attempts: list[Attempt] = []
         with transaction.atomic():
             self.build()
 
@@ -50,6 +51,17 @@ class World:
         self.quiet()
         self.history()
         self.finished()
+        self.grown()
+
+    def grown(self) -> None:
+        """What was made just now is weeks old, and what staff did is spread over the morning."""
+        weeks = self.ago(60 * 24 * 40)
+        for model in (Account, AccessToken, Webhook):
+            model.objects.update(created_at=weeks)
+        Webhook.objects.update(updated_at=weeks)
+        Webhook.objects.filter(verified_at__isnull=False).update(verified_at=weeks)
+        for place, entry in enumerate(AuditEntry.objects.all()):
+            AuditEntry.objects.filter(pk=entry.pk).update(at=self.ago(2 + 17 * place))
 
     def webhook(self, name, account, host, **more):
         url = f"https://{host}/hooks/v2"
@@ -122,11 +134,13 @@ class World:
             ("Warehouse scanner feed", "acme-logistics"),
             ("متجر الزهور", "blumenladen-koeln"),
         )
+        self.unsteady_ones = []
         for place, (name, account) in enumerate(names):
             message = "Request failed with status code 500"
             health = self.trouble("http_500", message, 11 + 10 * place, 1, 11)
             webhook = self.webhook(name, account, f"in{place}.example.com", health=health)
             self.calls(webhook, 40, lambda hour: self.chance.choice([0, 0, 0, 2]))
+            self.unsteady_ones.append(webhook)
 
     def working(self) -> None:
         names = (
@@ -135,10 +149,14 @@ class World:
             ("Fraud check", "shop-prod"),
             ("Slack notifications", "acme-logistics"),
         )
+        self.working_ones = []
         for place, (name, account) in enumerate(names):
             health = {"last_success_at": self.ago(1), "last_attempt_at": self.ago(1)}
+            if not place:
+                health["certificate_ends_at"] = self.now + timedelta(days=9, hours=4)
             webhook = self.webhook(name, account, f"ok{place}.example.com", health=health)
             self.calls(webhook, 20 + 80 * place)
+            self.working_ones.append(webhook)
 
     def quiet(self) -> None:
         missing = "getaddrinfo ENOTFOUND pos.acme-logistics.example"
@@ -163,37 +181,77 @@ class World:
         )
         self.webhook("test 1", "playground", "example.com")
 
+    def sent(self, webhook, minutes, kind="", message="", status=None, **more):
+        """A delivery of some minutes ago, with its last attempt; without a kind it arrived."""
+        made, tries = self.ago(minutes), more.pop("tries", 1)
+        ended = made + timedelta(seconds=1)
+        state = {} if kind else {"state": "delivered", "finished_at": ended}
+        row = DeliveryFactory(
+            webhook=webhook,
+            created_at=made,
+            tries=tries,
+            last_error=message,
+            last_status=status,
+            **{"due_at": self.now + timedelta(minutes=5), **state, **more},
+        )
+        self.tried(
+            webhook=webhook,
+            delivery=row,
+            number=tries,
+            kind=kind,
+            message=message,
+            status=status,
+            started_at=made if tries == 1 else self.ago(minutes / 8),
+            duration_ms=self.chance.randint(40, 240) if status else 3,
+        )
+        return row
+
+    def tried(self, **more):
+        """An attempt, stored with all others in the order of their time."""
+        self.attempts.append(AttemptFactory.build(**more))
+        return self.attempts[-1]
+
     def history(self) -> None:
-        kind, message = REFUSED
         types = ("order.created", "order.paid", "order.updated.with.a.rather.long.event.type")
+        server_error = ("http_500", "Request failed with status code 500", 500)
         for place in range(12):
-            DeliveryFactory(
-                webhook=self.orders,
-                state="failed",
+            self.sent(
+                self.orders,
+                60 * 26 + place,
+                *server_error,
                 type="order.updated",
                 reference=f"order {4700 + place}",
+                state="failed",
                 tries=8,
                 finished_at=self.ago(60 * 20),
-                last_error="Request failed with status code 500",
-                last_status=500,
             )
+        for place in range(8):
+            self.sent(self.orders, 91 + 7 * place, status=200, type=types[place % 3])
         for place in range(30):
-            DeliveryFactory(
-                webhook=self.orders,
-                type=types[place % 3],
-                tries=1 + place % 3,
-                due_at=self.now + timedelta(minutes=1 + place),
-                last_error=message,
-            )
-        for webhook in (self.crm, self.tickets, self.stock, self.returns, self.paused):
-            due = self.now + timedelta(minutes=4)
-            error = webhook.health.last_error_message
-            rows = {"webhook": webhook, "type": "sync", "tries": 1, "due_at": due}
-            DeliveryFactory.create_batch(3, **rows, last_error=error)
+            due = self.now + timedelta(minutes=1 + place)
+            more = {"type": types[place % 3], "tries": 1 + place % 3, "due_at": due}
+            self.sent(self.orders, 88 - 2.9 * place, *REFUSED, **more)
+        for place, webhook in enumerate((self.crm, self.tickets, self.stock, self.returns)):
+            health = webhook.health
+            status = {"http_502": 503, "v_401": 401}.get(health.last_error_kind)
+            error = (health.last_error_kind, health.last_error_message, status)
+            for number in range(3):
+                self.sent(webhook, 4 + 5 * number + place, *error, type="sync")
+        for number in range(3):
+            made = self.ago(60 * 24 * 19 + number)
+            DeliveryFactory(webhook=self.paused, type="sync", created_at=made, due_at=made)
+        for place, webhook in enumerate(self.unsteady_ones):
+            self.sent(webhook, 11 + 10 * place, *server_error, type="order.cancelled")
+        for place, webhook in enumerate(self.working_ones):
+            for number in range(3):
+                self.sent(webhook, 1 + place + 9 * number, status=200, type="message.created")
+        kind, message = REFUSED
+        made = self.ago(6)
         self.delivery = DeliveryFactory(
             webhook=self.orders,
             type="order.created",
             reference="order 4711",
+            created_at=made,
             tries=2,
             due_at=self.now + timedelta(minutes=4),
             last_error=message,
@@ -201,48 +259,63 @@ class World:
             created_by="shop",
         )
         for number in (1, 2):
-            AttemptFactory(
+            self.tried(
                 webhook=self.orders,
                 delivery=self.delivery,
                 number=number,
                 kind=kind,
                 message=message,
-                started_at=self.ago(6 - number),
+                started_at=made + timedelta(seconds=5 * (number - 1)),
+                duration_ms=2 + 3 * number,
                 dns_ms=2,
                 connect_ms=3 * number,
                 address="93.184.216.34:443",
             )
-        for place in range(58):
-            AttemptFactory(
-                webhook=self.orders, kind=kind, message=message, started_at=self.ago(place)
+        for place in range(28):
+            number = 34 + place % 2
+            self.tried(
+                webhook=self.orders,
+                exchange="interaction",
+                kind=kind,
+                message=f"connect ECONNREFUSED 93.184.216.{number}:443",
+                started_at=self.ago(3 * place + 1),
             )
         for place in range(41):
-            AttemptFactory(
+            self.tried(
                 webhook=self.orders,
+                exchange="interaction",
                 kind="http_500",
                 status=500,
                 message="Request failed with status code 500",
                 started_at=self.ago(60 * 28 + place),
             )
-        self.attempt = AttemptFactory(
+        self.attempt = self.tried(
             webhook=self.orders,
+            exchange="interaction",
             kind="http_502",
             status=502,
             message="Request failed with status code 502",
             answer="<html><head><title>502 Bad Gateway</title></head>",
+            answer_headers="Content-Type: text/html\nServer: nginx",
             dns_ms=3,
             connect_ms=14,
             tls_ms=22,
             wait_ms=410,
             read_ms=2,
             duration_ms=451,
+            address="93.184.216.34:443",
             started_at=self.ago(60 * 24 * 9),
         )
         kind, message = EXPIRED
         for place in range(90):
-            AttemptFactory(
-                webhook=self.crm, kind=kind, message=message, started_at=self.ago(6 * place)
+            self.tried(
+                webhook=self.crm,
+                exchange="interaction",
+                kind=kind,
+                message=message,
+                started_at=self.ago(6 * place),
             )
+        Attempt.objects.bulk_create(sorted(self.attempts, key=lambda made: made.started_at))
         self.token, _ = AccessToken.issue(self.accounts["shop-prod"], name="chat bot")
         mira = Actor("mira", AuditEntry.Door.ADMIN)
         for webhook, words in (
@@ -257,8 +330,14 @@ class World:
         """A job at its half, one that is done, and a webhook that somebody deleted."""
         words = {"webhook": self.orders.pk, "state": "failed"}
         done, self.job = (actions.create_job("retry", words, by="mira") for _ in range(2))
-        Job.objects.filter(pk=done.pk).update(state="done", done=12, finished_at=self.now)
-        Job.objects.filter(pk=self.job.pk).update(done=5, skipped=1)
+        ids = (
+            self.orders.deliveries.filter(state="failed")
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        )
+        end = {"state": "done", "done": 12, "place": ids[11], "finished_at": self.now}
+        Job.objects.filter(pk=done.pk).update(created_at=self.ago(64), **end)
+        Job.objects.filter(pk=self.job.pk).update(done=5, skipped=1, place=ids[5])
         self.deleted = self.webhook("Summer campaign", "northwind", "summer.northwind.example")
         actions.delete_webhook(self.deleted, by="mira")
 

@@ -125,17 +125,39 @@ class OfJob(Quiet):
         return queryset.filter(job.touched()) if job else queryset.none()
 
 
-class Rows(Page):
-    """One page, each delivery with how its last attempt went: one more query for all of them."""
+def with_last_attempts(rows: list[Any]) -> None:
+    """Each delivery with how its last attempt went: one query for all of them."""
+    attempts = Attempt.objects.filter(delivery__in=[row.pk for row in rows]).order_by("pk")
+    attempts = attempts.only("delivery_id", "kind", "status", "duration_ms")
+    last = {attempt.delivery_id: attempt for attempt in attempts} if rows else {}
+    for row in rows:
+        row.last_attempt = last.get(row.pk)
 
+
+def last_answer(delivery: Any, *, short: bool = False) -> SafeString:
+    """How its last attempt went, in a cell; short: without the message where the kind is known."""
+    attempt = delivery.last_attempt
+    if delivery.state != Delivery.State.DELIVERED and delivery.last_error:
+        title = failures.title(attempt.kind) if attempt else ""
+        if short and title:
+            took = f"after {attempt.duration_ms:,} ms"
+            return format_html('{} <span class="wh-quiet wh-nw">{}</span>', title, took)
+        return format_html(
+            '<span class="wh-err"><b>{}</b> <span class="wh-mono">{}</span></span>',
+            title,
+            visible(delivery.last_error[:300]),
+        )
+    if delivery.last_status is None:
+        return format_html('<span class="wh-quiet">{}</span>', "none yet")
+    took = f" in {attempt.duration_ms:,} ms" if attempt else ""
+    return format_html("<span>HTTP {}{}</span>", delivery.last_status, took)
+
+
+class Rows(Page):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows: Any = self.result_list
-        attempts = Attempt.objects.filter(delivery__in=[row.pk for row in rows]).order_by("pk")
-        attempts = attempts.only("delivery_id", "kind", "status", "duration_ms")
-        last = {attempt.delivery_id: attempt for attempt in attempts} if rows else {}
-        for row in rows:
-            row.last_attempt = last.get(row.pk)
+        with_last_attempts(rows)
 
 
 class DeliveryList(Followed, ReadOnlyAdmin):
@@ -251,18 +273,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
 
     @admin.display(description="Last answer")
     def last_(self, delivery: Any) -> SafeString:
-        attempt = delivery.last_attempt
-        if delivery.state != Delivery.State.DELIVERED and delivery.last_error:
-            title = failures.title(attempt.kind) if attempt else ""
-            return format_html(
-                '<span class="wh-err"><b>{}</b> <span class="wh-mono">{}</span></span>',
-                title,
-                visible(delivery.last_error[:300]),
-            )
-        if delivery.last_status is None:
-            return format_html('<span class="wh-quiet">{}</span>', "none yet")
-        took = f" in {attempt.duration_ms:,} ms" if attempt else ""
-        return format_html("<span>HTTP {}{}</span>", delivery.last_status, took)
+        return last_answer(delivery)
 
     @admin.display(description="Next try")
     def next_(self, delivery: Delivery) -> Any:

@@ -225,12 +225,15 @@ class JobAdmin(ReadOnlyAdmin):
     # --- its page -------------------------------------------------------------------------------
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        view = JobView(obj)
+        names = names_of(obj.selection)
+        view = JobView(obj, names)
         return {
             "title": view.what,
             "subtitle": None,
             "page_state": view.state.word,
             "view": view,
+            "which": sentence(obj.selection, names),
+            "listed": listed(obj.selection),
             "may_operate": self.has_operate_permission(request),
             "pace_limit": PACE_LIMIT,
         }

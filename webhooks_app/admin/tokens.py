@@ -1,6 +1,6 @@
 """Access tokens: made here, shown once, revoked; never readable again."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -65,6 +65,7 @@ class TokenForm(forms.ModelForm):
     class Meta:
         model = AccessToken
         fields = ["account", "name", "scope", "expires_at"]
+        help_texts: ClassVar[Any] = {"expires_at": "Empty: it never expires."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

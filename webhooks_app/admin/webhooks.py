@@ -28,6 +28,7 @@ from . import links
 from .board import busy_words, webhook_banner
 from .charts import SPANS, Bar, Chart, charts_of, span_of
 from .console import BoundedCount, bounded, named, only_account, url_of
+from .delivery_list import last_answer, with_last_attempts
 from .errors import errors_of
 from .header_rows import HeaderInline
 from .home import workers
@@ -115,10 +116,13 @@ class WebhookAdmin(WebhookList):
         if operate:
             board["curl"] = self._curl(webhook, now)
         if request.user.has_perm("webhooks_app.view_delivery"):
-            rows = webhook.deliveries.defer("payload")[:7]
+            rows = list(webhook.deliveries.defer("payload")[:7])
             for delivery in rows:
                 delivery.webhook = webhook
-            board["deliveries"] = [(row, delivery_state(row, now)) for row in rows]
+            with_last_attempts(rows)
+            board["deliveries"] = [
+                (row, delivery_state(row, now), last_answer(row, short=True)) for row in rows
+            ]
             board["waiting"] = bounded(webhook.waiting or 0)
             board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
             board["next_due"] = webhook.next_due and max(webhook.next_due, now)
