@@ -224,7 +224,7 @@ def test_a_token_is_replaced_and_a_secret_is_revealed_with_a_note_in_the_log(
     press(page, "Reveal")
     assert page.input_value("#secret") == TOKEN
     page.goto(f"{live_server.url}/admin/webhooks_app/webhook/{orders.pk}/history/")
-    assert "Revealed the token." in page.inner_text("#content")
+    assert "Revealed the token" in page.inner_text("#content")
     assert TOKEN not in page.content()
     assert page.troubles == []
 
@@ -271,6 +271,34 @@ def test_a_viewer_sees_why_and_no_button(page, sign_in, live_server, orders):
     assert "You may look only" in page.inner_text("#board")
     assert page.locator("#content button:visible:not([data-copy]):not(#times-zone *)").count() == 0
     assert page.locator("#content input[type=submit]").count() == 0
+
+
+def test_a_certificate_that_ends_soon_and_the_addresses_the_owner_lets_in(
+    mira, live_server, transactional_db, settings
+):
+    page, now = mira, timezone.now()
+    settings.WEBHOOKS_EGRESS_ADDRESSES = "203.0.113.7"
+    refused = {
+        "failures_in_row": 7,
+        "failing_since": now,
+        "last_error_at": now,
+        "last_error_kind": "connect_timeout",
+        "last_error_message": "timeout of 10000ms exceeded",
+        "certificate_ends_at": now + timedelta(days=9, hours=1),
+    }
+    webhook = WebhookFactory(name="Orders to ERP", health=refused)
+    AttemptFactory(webhook=webhook, kind="connect_timeout")
+    page.goto(f"{live_server.url}/admin/")
+    ends = page.locator("section:has(#certificates)")
+    assert "certificate ends in 9 days" in ends.inner_text()
+    ends.get_by_role("link", name="In the list of the webhooks").click()
+    assert shown(page) == 1
+    page.click("#result_list >> text=Orders to ERP")
+    assert "Ask the owner to renew it" in page.inner_text("#certificate")
+    assert "We call from 203.0.113.7." in page.inner_text(".wh-banner")
+    page.click("#see-call")
+    assert "We call from 203.0.113.7." in page.inner_text("#content")
+    assert page.troubles == []
 
 
 def test_every_page_says_that_no_worker_is_alive(home, live_server):
