@@ -14,15 +14,18 @@ from tests.plugin import test_environment
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
 NAMES = (
-    *("home", "webhooks", "webhook", "deliveries", "delivery", "errors", "error", "replay"),
-    *("tokens", "token-add", "accounts", "audit"),
+    *("home", "webhooks", "webhook", "webhook-paused", "webhook-add", "webhook-delete", "restore"),
+    *("deliveries", "delivery", "attempts", "errors", "error", "replay", "jobs", "job"),
+    *("tokens", "token", "token-add", "accounts", "account", "audit", "history"),
 )
 MODES = {  # colours, width, the most of a page's height that is shown
     "light": ("light", 1280, 1900),
     "dark": ("dark", 1280, 1900),
     "phone": ("light", 390, 2200),
 }
-LIMIT = 150_000  # bytes a picture
+LIMIT = 100_000  # bytes a picture
+COLOURS = 200
+ROWS = 15  # of a list: a row is like the next
 
 
 @contextmanager
@@ -38,7 +41,9 @@ def site():
 
     call_command("migrate", verbosity=0)
     from tests.e2e.world import World
+    from webhooks_app.admin.console import ConsoleAdmin
 
+    ConsoleAdmin.list_per_page = ROWS
     world = World()
     server = LiveServerThread("127.0.0.1", StaticFilesHandler)
     server.start()
@@ -53,7 +58,7 @@ def small(picture: bytes) -> bytes:
     """The same picture with few colours."""
     out = io.BytesIO()
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(200, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
@@ -77,6 +82,7 @@ def main() -> None:
             page.click("input[type=submit]")
             page.wait_for_selector("#user-tools")
             for name in NAMES:
+                page.set_viewport_size({"width": width, "height": 900})
                 page.goto(address + world.screens()[name])
                 tall = min(page.evaluate("document.documentElement.scrollHeight"), height)
                 page.set_viewport_size({"width": width, "height": tall})

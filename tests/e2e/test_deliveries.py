@@ -161,12 +161,15 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     console.wait_for_selector("text=25 of 60 queued again")  # by itself
     console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?created=any")
     assert "25 of 60 queued again" in console.inner_text(".wh-job")
+    console.click(".wh-job h2 a")
     while job.is_open:
         job.refresh_from_db()
         jobs.step(job, timezone.now())
         job.refresh_from_db()
-    console.wait_for_selector("text=60 of 60 queued again")
-    console.click(".wh-job >> text=Show them")
+    console.wait_for_selector("#verdict:has-text('Done')")  # buttons and headline too
+    assert "60 of 60 queued again" in console.inner_text(".wh-job-live")
+    assert console.get_by_role("button", name="Stop").count() == 0
+    console.click("text=Show them")
     assert "50 shown, more below" in console.inner_text(".paginator")
     assert console.troubles == []
 

@@ -12,7 +12,10 @@
         if (!response.ok) continue;
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
         const fresh = page.getElementById(part.id);
-        if (fresh) part.replaceWith(fresh);
+        if (!fresh) continue;
+        part.replaceWith(fresh);
+        /* Its own page has a headline and buttons for what it does; they change when it ends. */
+        if (!fresh.dataset.again && fresh.closest(".wh-banner")) location.reload();
       } catch {
         /* the server is away: the next time */
       }
