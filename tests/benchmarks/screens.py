@@ -117,6 +117,12 @@ def cases():
         *({"webhook": webhook} for webhook in (busy, failing, idle)),
         {"webhook": busy, "kind": "http_500"},
         {"webhook": failing, "status": "500"},
+        *(
+            {"webhook": webhook, "message": words, "since": moment(days=30)}
+            for webhook in (busy, failing)
+            for words in ("connect ECONNREFUSED …", "no such words")
+        ),
+        *({"message": "no such words", "created": span} for span in ("24h", "any")),
         {"webhook": idle, "kind": "gone"},
         {"webhook": busy, "exchange": "calls", "since": moment(hours=23)},
         {"exchange": "calls", "since": moment(days=7)},
@@ -167,6 +173,9 @@ def cases():
             {"state": "failing", "account": big},
             {"state": "working", "kind": "dns", "account": small},
             {"state": "paused", "q": "no such"},
+            {"certificate": "soon"},
+            *({"met": kind, "since": moment(days=1)} for kind in ("dns", "gone")),
+            {"id": ",".join(Webhook.objects.order_by("-pk").values_list("pk", flat=True)[:50])},
         ),
         f"{OURS}webhook_change": {
             **rows("webhook", ("busy", busy), ("failing", failing), ("idle", idle), ("held", held)),
@@ -221,6 +230,7 @@ def cases():
             {"webhook": failing, "failed_since": moment(days=7)},
             {"since": moment(days=20), "until": moment(days=20, hours=-1)},
             {"job": job, "created": "any"},
+            {"id": ",".join(of_busy.values_list("pk", flat=True)[:100])},
             {"created": "any", "before": middle},
             {"state": "failed", "created": "any", "before": middle},
             *({"q": term} for term in (middle, busy, reference.reference)),
