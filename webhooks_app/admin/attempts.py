@@ -134,7 +134,7 @@ class EventType(Quiet):
 def started_since(queryset: Any, moment: datetime) -> Any:
     """Where little began since then it is taken by its index: a walk from the newest id would go
     on through all that is older. What began long ago may be recorded today, so ids say nothing."""
-    rows = Attempt.objects.filter(started_at__gte=moment)
+    rows = queryset.model.objects.filter(started_at__gte=moment)
     if rows.order_by("started_at")[SIEVED : SIEVED + 1].values("pk").exists():
         return queryset.filter(started_at__gte=moment)
     return queryset.filter(pk__in=rows.order_by().values("pk"))
@@ -228,7 +228,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         given = {name: value for name, value in request.GET.items() if value}
         context = typed_filters(request)
-        if given.get("kind") in failures.KINDS:
+        if given.get("kind") in failures.KINDS and "message" not in given:
             words = {name: given[name] for name in SHARED_WORDS if name in given}
             context["deliveries"] = links.listing("delivery", **words)
         return super().changelist_view(request, {**context, **(extra_context or {})})

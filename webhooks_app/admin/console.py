@@ -381,6 +381,9 @@ class ConsoleAdmin(ModelAdmin):
     ) -> Any:
         if obj is not None:
             context.update(self.page_context(request, obj))
+        # One button saves what is there already.
+        context.setdefault("show_save_and_add_another", not change)
+        context["show_save_and_continue"] = False
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:

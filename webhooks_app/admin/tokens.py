@@ -223,7 +223,7 @@ class AccessTokenAdmin(ConsoleAdmin):
         obj: Any = None,
     ) -> Any:
         # The page that shows the secret comes next, whatever was pressed.
-        context.update(show_save_and_add_another=False, show_save_and_continue=obj is not None)
+        context["show_save_and_add_another"] = False
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_urls(self) -> list[URLPattern]:

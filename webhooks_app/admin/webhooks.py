@@ -230,14 +230,6 @@ class WebhookAdmin(WebhookList):
         self.message_user(request, words, messages.SUCCESS)
         return self.to_page(webhook)
 
-    def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, **more: Any
-    ) -> Any:
-        """One button saves what is there already: the page of the webhook comes next anyway."""
-        context["show_save_and_continue"] = False
-        context["show_save_and_add_another"] = "original" not in context
-        return super().render_change_form(request, context, *args, **more)
-
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         actions.delete_webhook(obj, by=named(request))
 
