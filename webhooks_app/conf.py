@@ -177,7 +177,7 @@ SETTINGS: dict[str, Setting] = {
         90, _whole(1, 36_500), "days that jobs are kept after they ended"
     ),
     "WEBHOOKS_AUDIT_RETENTION_DAYS": Setting(
-        730, _whole(1, 36_500), "days that the list of who changed what goes back"
+        730, _whole(1, 36_500), "days that the audit log goes back"
     ),
     "WEBHOOKS_TRUSTED_PROXIES": Setting(
         0, _whole(0, 10), "proxies of our own whose X-Forwarded-For is believed"
@@ -323,7 +323,7 @@ def job_retention_days() -> int:
 
 
 def audit_retention_days() -> int:
-    """Days that the list of who changed what goes back."""
+    """Days that the audit log goes back."""
     return int(_get("WEBHOOKS_AUDIT_RETENTION_DAYS"))
 
 

@@ -77,7 +77,7 @@ def turn(notices: bool = True, purge: bool = False, judge: bool = False) -> None
 
 
 def purge_records(*, dry_run: bool = False, at_once: int = 1000) -> dict[str, int]:
-    """Remove jobs that ended, and lines of who changed what, past their own days of retention.
+    """Remove jobs that ended, and lines of the audit log, past their own days of retention.
 
     Returns how many of each. Deletes `at_once` rows a transaction.
     """
