@@ -49,7 +49,7 @@ def acting(text):
 SCREENS = {
     "": 1,
     "webhook/": 1,
-    "webhook/{webhook}/change/": 3,
+    "webhook/{webhook}/change/": 2,
     "webhook/{webhook}/change/?attempt={attempt}": 5,
     "delivery/": 1,
     "delivery/{delivery}/change/": 4,
