@@ -198,7 +198,7 @@ TASKS: tuple[tuple[str, Any, Any, str], ...] = (
         "replay last night's failures of X",
         replay,
         stock_replay,
-        "all 78 deliveries are opened one by one, 12 edited by hand; with thousands not possible",
+        "all 101 deliveries are opened one by one, 12 edited by hand; with thousands not possible",
     ),
     (
         "replace its token",
@@ -210,7 +210,7 @@ TASKS: tuple[tuple[str, Any, Any, str], ...] = (
         "find the delivery that contained order 4711",
         order,
         stock_order,
-        "opened one by one until it comes, here as the 21st; the payload itself is not shown",
+        "opened one by one until it comes, here as the 29th; the payload itself is not shown",
     ),
     (
         "stop calling a broken receiver",
