@@ -43,6 +43,18 @@ class TestCreating:
             assert "delivered already" not in text
         assert not Job.objects.exists()
 
+    def test_replays_since_a_moment_that_is_typed(self, operator, webhook):
+        old = NOW - timedelta(hours=9)
+        DeliveryFactory(webhook=webhook, state="failed", finished_at=old, tries=8)
+        words = {"webhook": webhook.pk, "verb": "retry", "failed_since": f"{old:%Y-%m-%dT%H:%M}"}
+        text = text_of(operator.get(ADD, words))
+        assert "4 deliveries" in text
+        assert f'name="failed_since" value="{words["failed_since"]}"' in text
+        words["failed_since"] = f"{NOW - timedelta(hours=8):%Y-%m-%d %H:%M}"
+        assert "3 deliveries" in text_of(operator.get(ADD, words))
+        words["failed_since"] = "last night"
+        assert "This selection cannot be used" in text_of(operator.get(ADD, words))
+
     def test_a_confirmed_job_is_stored_and_says_where_to_look(self, operator, webhook):
         job, text = start(operator, webhook=webhook.pk, state="failed", pace="50")
         assert (job.verb, job.pace, job.expected) == ("retry", 50, 3)

@@ -322,6 +322,8 @@ class JobAdmin(ReadOnlyAdmin):
             "verb": verb,
             "label": label_of(verb, words),
             "replays": replays_of(words, query.get("failed_since", "")),
+            "others": [pair for pair in words.items() if pair[0] not in ("state", "failed_since")],
+            "typed_since": words.get("failed_since", ""),
             "words": words,
             "what": sentence(words),
             "count": count,
