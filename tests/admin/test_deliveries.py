@@ -10,7 +10,7 @@ from django.utils import timezone
 from tests.admin.conftest import NOW, log_in
 from tests.admin.pages import forms, page, text_of, url
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
-from webhooks_app.admin import console, pages
+from webhooks_app.admin import console, delivery_list, pages
 from webhooks_app.admin.requests import sent
 from webhooks_app.models import Delivery, Job
 from webhooks_app.rules.ids import first_id, new_id
@@ -124,6 +124,25 @@ class TestSearch:
         assert "were looked at" not in text_of(viewer.get(url("delivery"), {"state": "pending"}))
         monkeypatch.setattr(console.ConsoleAdmin, "sieved", 9)
         assert shown(viewer, status="503") == [ids[1]]
+
+    @pytest.mark.parametrize("of_one", [False, True])
+    def test_where_very_many_wait_the_newest_rows_are_looked_at(
+        self, viewer, webhook, monkeypatch, of_one
+    ):
+        start = timezone.now() - timedelta(minutes=10)
+        ids = [new_id(start.timestamp() + n) for n in range(8)]
+        for number, pk in enumerate(ids):
+            DeliveryFactory(id=pk, webhook=webhook, tries=int(number in (1, 6)))
+        Delivery.objects.exclude(pk__in=ids).delete()
+        words = {"state": "retrying"} | ({"webhook": webhook.pk} if of_one else {})
+        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 5)
+        monkeypatch.setattr(delivery_list, "SIEVED", 8)
+        assert "were looked at" not in text_of(viewer.get(url("delivery"), words))
+        assert shown(viewer, **words) == [ids[6], ids[1]]
+        monkeypatch.setattr(delivery_list, "SIEVED", 7)
+        assert "newest 5 of this list were looked at" in text_of(viewer.get(url("delivery"), words))
+        assert shown(viewer, **words) == [ids[6]]
+        assert shown(viewer, **words, before=ids[3]) == [ids[1]]
 
 
 class TestFollowing:

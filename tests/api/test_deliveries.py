@@ -110,6 +110,23 @@ def test_the_list_is_newest_first_and_pages_follow_the_link(api, webhook, path):
     assert seen == idents[::-1]
 
 
+def test_what_is_pending_is_listed_whole_wherever_it_stands(api, webhook, path):
+    rows = [
+        DeliveryFactory(webhook=webhook) if number % 3 else finished(webhook)
+        for number in range(12)
+    ]
+    # One that is tried again long after newer ones is no newer for that.
+    Delivery.objects.filter(pk=rows[1].pk).update(due_at=timezone.now() + timedelta(days=1))
+    expected = [row.id for row in rows if row.state == "pending"][::-1]
+    for limit in (1, 2, 5, 8, 100):
+        seen, address = [], f"{path}?state=pending&limit={limit}"
+        while address:
+            response = api.get(address)
+            seen += [item["id"] for item in response.json()]
+            address = response.headers.get("Link", "").partition("<")[2].partition(">")[0]
+        assert seen == expected
+
+
 def test_the_list_is_filtered_by_state_type_reference_and_time(api, webhook, path):
     past = timezone.now() - timedelta(days=2)
     old = DeliveryFactory(webhook=webhook, created_at=past, type="a", reference="r-1")

@@ -104,6 +104,8 @@ def lists(grown):
         f"{hook}/deliveries?since={long_ago}&until={then}",
         f"{hook}/deliveries?state=failed&until={long_ago}",
         f"{hook}/deliveries?after={first_id(grown.at(0.3))}",
+        f"{hook}/deliveries?state=pending&after={first_id(grown.at(0.9))}",
+        f"/webhooks/{grown.webhooks[-1].pk}/deliveries?state=pending",
         *(f"{hook}/deliveries?reference={word}" for word in ("order-100", "none")),
         *(f"{hook}/deliveries?type={word}" for word in ("order.created", "none")),
         *(f"{hook}/errors?{words}" for words in ("", "kind=http_500", "kind=refused")),

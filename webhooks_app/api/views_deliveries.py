@@ -63,18 +63,20 @@ class WebhookDeliveriesViewSet(ApiViewSet):
     def list(self, request: Request, id: str) -> Response:
         rows = Delivery.objects.filter(webhook=self.webhook).defer("payload", "idempotency_key")
         rows = rows.made(query.moment(request, "since"), query.moment(request, "until"))
-        if state := query.choice(request, "state", Delivery.State.values):
-            rows = rows.filter(state=state)
         if event_type := query.text(request, "type", 128):
             rows = rows.of_type(event_type)
         if reference := query.text(request, "reference", 255):
             rows = rows.with_reference(reference)
         after = query.after_id(request)
+        limit = query.limit(request) or query.DEFAULT_LIMIT
         if after:
             rows = rows.filter(id__lt=after)
-        return query.page(
-            request, rows.order_by("-id"), query.limit(request), self.item, lambda row: row.id
-        )
+        state = query.choice(request, "state", Delivery.State.values)
+        if state == Delivery.State.PENDING:
+            rows = rows.newest_pending(limit + 1)
+        elif state:
+            rows = rows.filter(state=state)
+        return query.page(request, rows.order_by("-id"), limit, self.item, lambda row: row.id)
 
     @describe(
         "Send a delivery",

@@ -818,16 +818,8 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="webhook",
             index=models.Index(
-                condition=models.Q(("stopped_at__isnull", False)),
-                fields=["stopped_at"],
-                name="webhook_stopped_at",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="webhook",
-            index=models.Index(
                 condition=models.Q(("stopped", ""), _negated=True),
-                fields=["id"],
+                fields=["stopped_at", "id"],
                 name="webhook_stopped",
             ),
         ),
@@ -975,7 +967,7 @@ class Migration(migrations.Migration):
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("state", "failed")),
-                fields=["webhook", "id"],
+                fields=["webhook", "state", "id"],
                 name="delivery_list_failed",
             ),
         ),
@@ -983,7 +975,7 @@ class Migration(migrations.Migration):
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("state", "cancelled")),
-                fields=["webhook", "id"],
+                fields=["webhook", "state", "id"],
                 name="delivery_list_cancelled",
             ),
         ),
@@ -1035,6 +1027,30 @@ class Migration(migrations.Migration):
                 condition=models.Q(("kind", ""), _negated=True),
                 fields=["kind", "id"],
                 name="attempt_kind",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("kind", ""), _negated=True),
+                fields=["webhook", "kind", "id"],
+                name="attempt_failed_kind",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("kind", ""), _negated=True),
+                fields=["id"],
+                name="attempt_failed_id",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("kind", ""), _negated=True),
+                fields=["started_at"],
+                name="attempt_failed_at",
             ),
         ),
         migrations.AddIndex(

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Concat
 from django.utils import timezone
 
 from .. import conf
@@ -34,6 +35,24 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Made from a moment on, and before another: their ids begin with the time."""
         rows = self if since is None else self.filter(pk__gte=first_id(since))
         return rows if until is None else rows.filter(pk__lt=first_id(until))
+
+    def newest_pending(self, most: int) -> Self:
+        """The newest `most` of these that are pending, where these are all of one webhook.
+
+        No index holds them in this order, and the finish of every delivery would write it. So the
+        newest rows are looked at, which is enough where a queue is long; where it is not, what is
+        older and pending is sorted.
+        """
+        newest = list(self.order_by("-pk").values_list("pk", "finished_at")[:most])
+        found = [pk for pk, finished_at in newest if finished_at is None]
+        if len(found) < len(newest) == most:
+            # By what is no column: else the walk would go on, through all that was delivered.
+            # And by the words of the index that begins with the webhook.
+            older = self.filter(state=Delivery.State.PENDING)
+            older = older.annotate(key=Concat("pk", Value("")))
+            older = older.filter(key__lt=newest[-1][0]).order_by("-key")
+            found += older.values_list("pk", flat=True)[: most - len(found)]
+        return self.filter(pk__in=found)
 
     # SQLite takes a partial index only where its condition stands in the query, word by word.
 
@@ -119,11 +138,15 @@ class Delivery(models.Model):
                 fields=["webhook", "type", "id"], condition=~Q(type=""), name="delivery_type"
             ),
             # Of the few states: those of the many are found by walking through `delivery_list`.
+            # `state` is the same in all of it; SQLite, when it knows how many there are of each
+            # webhook, would else prefer the walk.
             models.Index(
-                fields=["webhook", "id"], condition=Q(state="failed"), name="delivery_list_failed"
+                fields=["webhook", "state", "id"],
+                condition=Q(state="failed"),
+                name="delivery_list_failed",
             ),
             models.Index(
-                fields=["webhook", "id"],
+                fields=["webhook", "state", "id"],
                 condition=Q(state="cancelled"),
                 name="delivery_list_cancelled",
             ),
@@ -217,6 +240,12 @@ class Attempt(models.Model):
             ),
             models.Index(fields=["webhook", "id"], condition=~Q(kind=""), name="attempt_failed"),
             models.Index(fields=["kind", "id"], condition=~Q(kind=""), name="attempt_kind"),
+            models.Index(
+                fields=["webhook", "kind", "id"], condition=~Q(kind=""), name="attempt_failed_kind"
+            ),
+            # Failures among millions of successes.
+            models.Index(fields=["id"], condition=~Q(kind=""), name="attempt_failed_id"),
+            models.Index(fields=["started_at"], condition=~Q(kind=""), name="attempt_failed_at"),
             models.Index(fields=["started_at"], name="attempt_started"),
         ]
         constraints = [

@@ -116,13 +116,10 @@ class Webhook(models.Model):
                 condition=Q(deleted_at__isnull=False),
                 name="webhook_deleted",
             ),
-            models.Index(
-                fields=["stopped_at"],
-                condition=Q(stopped_at__isnull=False),
-                name="webhook_stopped_at",
-            ),
             # The few that are not called; no delivery writes them.
-            models.Index(fields=["id"], condition=~Q(stopped=""), name="webhook_stopped"),
+            models.Index(
+                fields=["stopped_at", "id"], condition=~Q(stopped=""), name="webhook_stopped"
+            ),
             models.Index(
                 fields=["id"], condition=Q(verified_at__isnull=True), name="webhook_unverified"
             ),
