@@ -151,9 +151,10 @@ class Those(Quiet):
         return [("", f"{len(ids):,} of them")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if not self.value():
+        value = self.value()
+        if not value:
             return queryset
-        ids = [ident for ident in self.value().split(",") if is_place(queryset.model, ident)]
+        ids = [ident for ident in value.split(",") if is_place(queryset.model, ident)]
         return queryset.filter(pk__in=ids[:COUNT_LIMIT])
 
 
