@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions, conf
-from ..models import Delivery, Webhook, WebhookError, WebhookHealth
+from ..models import Delivery, Webhook, WebhookHealth
 from ..models.selection import read_moment
 from ..roles import may
 from ..rules import failures
@@ -127,8 +127,8 @@ class Met(Quiet):
             since = read_moment(request.GET.get("since", ""))
         except ValueError:
             return queryset.none()
-        met = WebhookError.objects.filter(pk__in=newest_failures(since), kind=kind)
-        return queryset.filter(pk__in=met.order_by().values("webhook"))
+        newest = newest_failures(since).values_list("kind", "webhook_id")
+        return queryset.filter(pk__in={webhook for met, webhook in newest if met == kind})
 
 
 class MetSince(Quiet):
