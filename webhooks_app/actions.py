@@ -30,7 +30,6 @@ from .models import (
     Webhook,
     WebhookHealth,
 )
-from .models.health import with_health
 from .models.in_time import TooSlow, in_time
 from .models.job import PACE, PACE_LIMIT
 from .models.prepared import Prepared
@@ -333,9 +332,9 @@ def deliver(
     """
     delivery = _new_delivery(webhook, payload, type=type, reference=reference, by=by)
     if due_at is not None:
-        delivery.due_at = due_at
+        delivery.due_at = timezone.make_aware(due_at) if timezone.is_naive(due_at) else due_at
     if idempotency_key is None:
-        delivery.save(force_insert=True)
+        queue.store_one(connections[_db()], delivery)
     else:
         delivery = _deliver_once(delivery, idempotency_key)
     queue.announce(_db())
@@ -422,7 +421,7 @@ def _deliver_once(delivery: Delivery, key: str) -> Delivery:
         if first is None:
             try:
                 with transaction.atomic(using=_db()):
-                    delivery.save(force_insert=True)
+                    queue.store_one(connections[_db()], delivery)
                 return delivery
             except IntegrityError:
                 continue
@@ -643,7 +642,7 @@ def _outside_transactions() -> None:
         raise RuntimeError("calls that go out must not be made inside transaction.atomic")
 
 
-_ROW = Prepared(Webhook, lambda ident: Webhook.objects.filter(pk=ident))
+_ROW = Prepared(Webhook, lambda ident: Webhook.objects.filter(pk=ident), beside="health")
 
 
 def _fresh(webhook: Webhook, *, any_state: bool = False) -> Webhook:
@@ -653,7 +652,6 @@ def _fresh(webhook: Webhook, *, any_state: bool = False) -> Webhook:
         raise Webhook.DoesNotExist
     if row.deleted_at is not None:
         raise NotCallable("deleted")
-    with_health(row)
     now = timezone.now()
     reason = "" if any_state else queue.hold_reason(row, now)
     if reason == "breaker":

@@ -167,7 +167,7 @@ def test_lists_cost_the_same_for_any_number(api, webhook, path, django_assert_nu
         AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", message="hang up")
     api.get(path)
     for address in (path, f"/webhooks/{webhook.id}/errors"):
-        with django_assert_num_queries(4):  # token, webhook, its health, rows
+        with django_assert_num_queries(3):  # token, webhook with its health, rows
             assert len(api.get(address).json()) == 6
     with django_assert_num_queries(3):
         assert len(api.get(f"/deliveries/{delivery.id}/attempts").json()) == 1

@@ -382,4 +382,4 @@ def test_the_shown_webhook_costs_a_constant_number_of_queries(api, account):
         with CaptureQueriesContext(connection) as queries:
             api.get(f"/webhooks/{webhook.id}")
         counts.append(len(queries))
-    assert counts[0] == counts[1] == 4
+    assert counts[0] == counts[1] == 3

@@ -17,7 +17,6 @@ from rest_framework.request import Request
 
 from ..models import AccessToken, Account, Actor, AuditEntry, Delivery, Webhook
 from ..models.delivery import DeliveryQuerySet
-from ..models.health import with_health
 from ..models.prepared import Prepared
 from ..models.webhook import WebhookQuerySet
 from . import throttling
@@ -32,12 +31,14 @@ SEND = frozenset({"manage", "send"})
 HISTORY = frozenset({"manage", "read", "send"})
 
 SECRETS = ("token", "auth_password")  # columns of a webhook
-_WEBHOOK = Prepared(Webhook, lambda account, ident: _owned(account, ident))
-_WITHOUT_SECRETS = Prepared(Webhook, lambda account, ident: _owned(account, ident).defer(*SECRETS))
 
 
 def _owned(account_id: int, ident: str) -> WebhookQuerySet:
     return Webhook.objects.for_account(account_id).filter(pk=ident)
+
+
+_WEBHOOK = Prepared(Webhook, _owned, beside="health")
+_WITHOUT_SECRETS = Prepared(Webhook, _owned, beside="health", without=SECRETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,7 @@ class TokenCaller(Caller):
         return Webhook.objects.for_account(self.token.account_id)
 
     def webhook(self, ident: str, *, secrets: bool) -> Webhook | None:
-        found = (_WEBHOOK if secrets else _WITHOUT_SECRETS).first(self.token.account_id, ident)
-        return found and with_health(found)
+        return (_WEBHOOK if secrets else _WITHOUT_SECRETS).first(self.token.account_id, ident)
 
     def deliveries(self) -> DeliveryQuerySet:
         return Delivery.objects.for_account(self.token.account_id)
