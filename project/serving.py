@@ -7,6 +7,8 @@ body is read by the event loop (so a slow client holds no thread), then one thre
 
 import asyncio
 import io
+import re
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,24 +16,53 @@ from contextvars import copy_context
 from queue import LifoQueue
 from typing import Any
 
-from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.core.handlers.exception import convert_exception_to_response
 from django.core.signals import request_started
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.urls import set_script_prefix
+from django.utils.module_loading import import_string
 
 from webhooks_app import conf
 from webhooks_app.engine import calls
 
 from . import limits
 
-TURNS = 6  # requests that run at once, and so connections to each database
+TURNS = 4  # requests that run at once, and so connections to each database
+RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+_API = re.compile(r"/(?:webhooks|deliveries)(?:/|\Z)")
+
+
+class TokenHandler(BaseHandler):
+    """Requests of the API that bring a bearer token pass MIDDLEWARE_FOR_TOKENS only.
+
+    Their token alone judges them, whatever cookies they carry; session, CSRF check and messages
+    would only cost them time. None of those that are left has hooks other than around the view.
+    """
+
+    def __init__(self) -> None:
+        hooks: list[Any] = []
+        self._view_middleware = self._template_response_middleware = hooks
+        self._exception_middleware = hooks
+        chain: Any = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        for path in reversed(settings.MIDDLEWARE_FOR_TOKENS):
+            chain = convert_exception_to_response(import_string(path)(chain))
+        self._middleware_chain = chain
+
+    @staticmethod
+    def serves(request: ASGIRequest) -> bool:
+        # As the API itself knows the scheme: with it there, no session is asked for.
+        scheme = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
+        return scheme.lower() == "bearer" and _API.match(request.path_info) is not None
 
 
 class Turns:
@@ -43,17 +74,18 @@ class Turns:
 
     def __init__(self, count: int) -> None:
         # The last one first: what is used at all is warm.
-        self._free: LifoQueue[dict[str, BaseDatabaseWrapper]] = LifoQueue()
+        self._free: LifoQueue[tuple[float, dict[str, BaseDatabaseWrapper]]] = LifoQueue()
         self._count = count
         for _ in range(count):
-            self._free.put({})
+            self._free.put((0.0, {}))
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        self._take()
+    def taken(self) -> Iterator[bool]:
+        """A turn; true when its connections were used a moment ago."""
+        fresh = self._take()
         token = calls.meanwhile.set(self._left)
         try:
-            yield
+            yield fresh
         finally:
             calls.meanwhile.reset(token)
             self._give()
@@ -66,9 +98,11 @@ class Turns:
         finally:
             self._take()
 
-    def _take(self) -> None:
-        for alias, connection in self._free.get().items():
+    def _take(self) -> bool:
+        given, turn = self._free.get()
+        for alias, connection in turn.items():
             connections[alias] = connection
+        return time.monotonic() - given < RESTED
 
     def _give(self) -> None:
         turn = {}
@@ -77,15 +111,15 @@ class Turns:
                 connection.inc_thread_sharing()
             turn[connection.alias] = connection
             del connections[connection.alias]
-        self._free.put(turn)
+        self._free.put((time.monotonic(), turn))
 
     def close(self) -> None:
         """Close the connections of all turns; waits for requests that are under way."""
         turns = [self._free.get() for _ in range(self._count)]
-        for turn in turns:
+        for _, turn in turns:
             for connection in turn.values():
                 connection.close()
-            self._free.put({})
+            self._free.put((0.0, {}))
 
 
 class Site(ASGIHandler):
@@ -95,6 +129,7 @@ class Site(ASGIHandler):
     def __init__(self) -> None:
         BaseHandler.__init__(self)
         self.load_middleware()  # the synchronous one
+        self._by_token = TokenHandler()
         self.turns = Turns(TURNS)
         # Whoever waits for a receiver keeps a thread; the others are for requests that run.
         self._threads = ThreadPoolExecutor(conf.concurrency() + 2 * TURNS, "request")
@@ -123,11 +158,17 @@ class Site(ASGIHandler):
 
     def _respond(self, scope: Scope, body: bytes) -> tuple[int, Headers, Any]:
         """Status, headers, and the content: bytes, or the response itself when it streams."""
-        with self.turns.taken():
+        with self.turns.taken() as fresh:
             set_script_prefix(get_script_prefix(scope))
             request_started.send(sender=type(self), scope=scope)
+            if fresh:  # else Django asks it whether it lives: a round trip for every request
+                for connection in connections.all(initialized_only=True):
+                    connection.health_check_done = True  # type: ignore[attr-defined]
             request, refused = self.create_request(scope, io.BytesIO(body))
-            response: Any = refused if request is None else self.get_response(request)
+            response: Any = refused
+            if request is not None:
+                handler = self._by_token if TokenHandler.serves(request) else self
+                response = handler.get_response(request)
             headers = _headers(response)
             if response.streaming:
                 return response.status_code, headers, response

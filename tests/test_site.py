@@ -5,6 +5,11 @@ import sys
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.test import RequestFactory
+
+from project.serving import TokenHandler
+from tests.factories import AccountFactory
+from webhooks_app.models import AccessToken
 
 pytestmark = pytest.mark.once
 
@@ -54,3 +59,29 @@ def test_a_foreign_host_is_refused_without_a_traceback():
     )
     assert told.stdout.strip() == "400"
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("host", ["testserver", "evil.example.com"])
+def test_a_request_with_a_token_is_answered_alike_without_what_serves_sessions(db, client, host):
+    secret = AccessToken.issue(AccountFactory())[1]
+    bearer = {"HTTP_AUTHORIZATION": f"Bearer {secret}", "HTTP_HOST": host}
+    through_all = client.get("/webhooks", **bearer)
+    through_few = TokenHandler().get_response(RequestFactory().get("/webhooks", **bearer))
+    assert through_few.status_code == through_all.status_code
+    assert through_few.headers == through_all.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "by_token"),
+    [
+        ("/webhooks", "Bearer x", True),
+        ("/deliveries/1/attempts", "bearer  x", True),
+        ("/webhooks", "Basic x", False),  # of a proxy in front: the session stays what counts
+        ("/webhooks", "", False),
+        ("/admin/", "Bearer x", False),
+        ("/webhooksx", "Bearer x", False),
+    ],
+)
+def test_only_a_bearer_token_for_the_api_goes_past_the_session(path, authorization, by_token):
+    request = RequestFactory().get(path, HTTP_AUTHORIZATION=authorization)
+    assert TokenHandler.serves(request) is by_token
