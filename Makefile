@@ -1,9 +1,13 @@
 # `make` alone prints the menu. Everything is set up in .venv; nothing else is installed by hand.
 PYTHON ?= python3
 PORT ?= 8000
-PROCESSES ?= 2
+# One more than two cores: many tests wait for a timeout or for another process.
+PROCESSES ?= 3
+# Every test process and every process a test starts finds its modules compiled.
+export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
@@ -27,13 +31,16 @@ run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLit
 
 test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node
 	@tests/install-tools.sh
-	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser"
+	$(PYTEST) --db=sqlite -m "not browser"
 	@# Playwright keeps an event loop running in its process; no other test can have one there.
-	$(BIN)/python -m pytest --db=sqlite -m browser
-	$(BIN)/python -m pytest -n $(PROCESSES) --db=postgres -m "not browser and not node and not once"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --db=sqlite -m browser
+	$(PYTEST) --db=postgres -m "not browser and not node and not once"
 
-check: $(VENV)/dev.stamp ## the fast tests: SQLite, no browser (under a minute)
-	$(BIN)/python -m pytest -n $(PROCESSES) --db=sqlite -m "not browser and not node and not slow"
+check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, engine, API, admin on SQLite
+	$(BIN)/ruff check .
+	$(LINT_ENV) $(BIN)/mypy
+	$(PYTEST) --db=sqlite -m "not browser and not node and not slow" \
+	  tests/rules tests/models tests/engine tests/api tests/admin
 
 lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses
 	$(BIN)/ruff check .

@@ -70,6 +70,11 @@ def pytest_configure(config):
 
     PBKDF2PasswordHasher.iterations = 1
 
+    # Each new client of a test builds the middleware anew; static files need not be listed for it.
+    from django.conf import settings
+
+    settings.WHITENOISE_AUTOREFRESH = True
+
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--run-prove"):
