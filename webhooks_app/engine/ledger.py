@@ -13,6 +13,7 @@ import pickle
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from multiprocessing import Pipe
@@ -42,12 +43,19 @@ class Ledger:
         self._connection = own_connection(alias)
 
     def write(
-        self, batch: Sequence[queue.Finished], breakers: Sequence[Breaker], *, in_doubt: bool
-    ) -> None:
+        self,
+        batch: Sequence[queue.Finished],
+        breakers: Sequence[Breaker],
+        *,
+        in_doubt: bool,
+        ahead: bool = False,
+    ) -> int:
         """One transaction for the batch. `in_doubt`: some of it may have been written before.
 
-        Raises DatabaseError when the database is away; the next call connects anew.
+        Returns how many outcomes are written now, in the order in which they were given. Raises
+        DatabaseError when the database is away; the next call connects anew.
         """
+        given = len(batch)
         try:
             if in_doubt and batch:
                 batch = queue.unrecorded(self._connection, batch)
@@ -60,6 +68,7 @@ class Ledger:
         except Exception:
             self.close()
             raise
+        return given
 
     def _finish(self, batch: Sequence[queue.Finished]) -> None:
         try:
@@ -87,6 +96,7 @@ class LedgerProcess:
     def __init__(self, pid: int, pipe: "Connection[Any, Any]") -> None:
         self._pid = pid
         self._pipe = pipe
+        self._unanswered: deque[int] = deque()  # sizes of the batches that were handed over
         self.has_ended = False
 
     @classmethod
@@ -113,19 +123,32 @@ class LedgerProcess:
         return cls(pid, ours)
 
     def write(
-        self, batch: Sequence[queue.Finished], breakers: Sequence[Breaker], *, in_doubt: bool
-    ) -> None:
-        """As Ledger.write. Raises OperationalError, also when the child has ended."""
+        self,
+        batch: Sequence[queue.Finished],
+        breakers: Sequence[Breaker],
+        *,
+        in_doubt: bool,
+        ahead: bool = False,
+    ) -> int:
+        """As Ledger.write. `ahead`: does not wait for this batch, but for those before it, so that
+        the child finds the next one ready. Raises OperationalError, also when the child has ended;
+        then all that was not yet known to be written is in doubt.
+        """
+        written, fault = 0, None
         try:
             # Plain tuples are handed over three times as fast as named ones.
             plain = [(tuple(item.attempt), *item[1:]) for item in batch]
             self._pipe.send_bytes(pickle.dumps((plain, breakers, in_doubt), 5))
-            fault = self._pipe.recv()
+            self._unanswered.append(len(batch))
+            while len(self._unanswered) > (ahead and fault is None):
+                fault = self._pipe.recv() or fault
+                written += self._unanswered.popleft()
         except (EOFError, OSError) as error:
             self.has_ended = True
             raise OperationalError("the process that writes has ended") from error
         if fault is not None:
             raise OperationalError(str(fault))
+        return written
 
     def hang_up(self) -> None:
         os.kill(self._pid, signal.SIGKILL)
@@ -144,19 +167,22 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ledger = Ledger(alias)
+    fault = None
     while True:
         try:
             plain, breakers, in_doubt = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)
-        batch = [queue.Finished(history.Row(*attempt), *rest) for attempt, *rest in plain]
-        fault = None
-        try:
-            ledger.write(batch, breakers, in_doubt=in_doubt)
-        except Exception as error:
-            fault = f"{type(error).__name__}: {error}"
-            if not isinstance(error, OperationalError):
-                log.exception("outcomes cannot be written")
+        # After a fault what was handed over ahead waits until it is given again, in its order.
+        if fault is None or in_doubt:
+            batch = [queue.Finished(history.Row(*attempt), *rest) for attempt, *rest in plain]
+            fault = None
+            try:
+                ledger.write(batch, breakers, in_doubt=in_doubt)
+            except Exception as error:
+                fault = f"{type(error).__name__}: {error}"
+                if not isinstance(error, OperationalError):
+                    log.exception("outcomes cannot be written")
         try:
             pipe.send(fault)
         except OSError:

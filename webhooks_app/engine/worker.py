@@ -105,7 +105,7 @@ class Worker:
         self._results: list[Finished] = []
         self._being_written: list[Finished] = []
         self._written: list[Finished] = []  # known until the next read has begun
-        self._in_doubt = False  # some of the results may have been written
+        self._in_doubt = 0  # so many of the results, the first ones, may have been written
         self._write_due = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}  # changed, not yet written
         self._breakers_written: set[str] = set()  # since the last read began
@@ -312,8 +312,10 @@ class Worker:
             self._write_due.clear()
             if not (self._results or self._breakers):
                 continue
-            self._being_written = self._results[:BATCH_MOST]
-            del self._results[:BATCH_MOST]
+            cut = self._in_doubt or BATCH_MOST
+            batch = self._results[:cut]
+            self._being_written += batch
+            del self._results[:cut]
             if self._results:
                 self._write_due.set()
             breakers = dict(self._breakers)
@@ -321,15 +323,21 @@ class Worker:
                 ledger = self._ledger
                 if ledger is None or ledger.has_ended:
                     ledger = self._ledger = await self._write(Ledger, self._alias)
-                writing = partial(ledger.write, in_doubt=self._in_doubt)
-                written = self._write(writing, self._being_written, list(breakers.values()))
-                await self._patiently(written, ledger.hang_up)
+                writing = partial(
+                    ledger.write,
+                    in_doubt=self._in_doubt > 0,
+                    # Others wait already: the next turn asks how this batch went.
+                    ahead=bool(self._results) and not (breakers or self._in_doubt),
+                )
+                written = self._write(writing, batch, list(breakers.values()))
+                written = await self._patiently(written, ledger.hang_up)
             except Exception as error:
                 # Receivers have answered these already: they are written later, whatever it is.
+                level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
+                # A COMMIT may have come through without its answer.
+                self._in_doubt = max(1, len(self._being_written))
                 self._results = [*self._being_written, *self._results]
                 self._being_written = []
-                level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
-                self._in_doubt = True  # a COMMIT may have come through without its answer
                 log.log(
                     level,
                     "outcomes cannot be written (%s), trying again",
@@ -338,9 +346,9 @@ class Worker:
                 )
                 await asyncio.sleep(WRITE_AGAIN)
                 continue
-            self._in_doubt = False
-            self._written += self._being_written
-            self._being_written = []
+            self._in_doubt = 0
+            self._written += self._being_written[:written]
+            del self._being_written[:written]
             for webhook_id, breaker in breakers.items():
                 if self._breakers[webhook_id] is breaker:
                     del self._breakers[webhook_id]
