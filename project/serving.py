@@ -8,12 +8,14 @@ body is read by the event loop (so a slow client holds no thread), then one thre
 import asyncio
 import io
 import re
+import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from queue import LifoQueue
+from queue import SimpleQueue
 from typing import Any
 
 from django.conf import settings
@@ -65,6 +67,10 @@ class TokenHandler(BaseHandler):
         return scheme.lower() == "bearer" and _API.match(request.path_info) is not None
 
 
+# When it was given back, and its connections.
+Turn = tuple[float, dict[str, BaseDatabaseWrapper]]
+
+
 class Turns:
     """So many requests run at once, each with the database connections of its turn.
 
@@ -73,11 +79,11 @@ class Turns:
     """
 
     def __init__(self, count: int) -> None:
-        # The last one first: what is used at all is warm.
-        self._free: LifoQueue[tuple[float, dict[str, BaseDatabaseWrapper]]] = LifoQueue()
         self._count = count
-        for _ in range(count):
-            self._free.put((0.0, {}))
+        self._lock = threading.Lock()
+        # The last one first: what is used at all is warm.
+        self._free: list[Turn] = [(0.0, {})] * count
+        self._waiting: deque[SimpleQueue[Turn]] = deque()
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
@@ -99,7 +105,7 @@ class Turns:
             self._take()
 
     def _take(self) -> bool:
-        given, turn = self._free.get()
+        given, turn = self._next()
         for alias, connection in turn.items():
             connections[alias] = connection
         return time.monotonic() - given < RESTED
@@ -111,15 +117,33 @@ class Turns:
                 connection.inc_thread_sharing()
             turn[connection.alias] = connection
             del connections[connection.alias]
-        self._free.put((time.monotonic(), turn))
+        self._pass_on((time.monotonic(), turn))
+
+    def _next(self) -> Turn:
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            place: SimpleQueue[Turn] = SimpleQueue()
+            self._waiting.append(place)
+        return place.get()
+
+    def _pass_on(self, turn: Turn) -> None:
+        # To whoever waits longest: else the thread that gives it would take it again for the next
+        # request, before any that waits has woken.
+        with self._lock:
+            if not self._waiting:
+                self._free.append(turn)
+                return
+            place = self._waiting.popleft()
+        place.put(turn)
 
     def close(self) -> None:
         """Close the connections of all turns; waits for requests that are under way."""
-        turns = [self._free.get() for _ in range(self._count)]
+        turns = [self._next() for _ in range(self._count)]
         for _, turn in turns:
             for connection in turn.values():
                 connection.close()
-            self._free.put((0.0, {}))
+            self._pass_on((0.0, {}))
 
 
 class Site(ASGIHandler):
