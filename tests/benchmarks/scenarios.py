@@ -132,7 +132,7 @@ def counts(server, receiver):
             before = receiver.count()
             with stage.workers(1, url, *command):
                 rates[name] = stage.pace(receiver, before, count // 20, count)
-    return rates, {"rate kept": (rates["with"] / rates["without"], "")}
+    return rates, {"rate kept": (rates["with"] / rates["without"], ">= 0.95")}
 
 
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
