@@ -155,6 +155,15 @@ class TestNumbers:
         }
         assert shown(operator, f"{url('webhookerror')}?message=…a…a") == 0
 
+    def test_all_of_it_needs_no_more_than_twelve_queries(
+        self, operator, webhook, django_assert_max_num_queries
+    ):
+        attempt = AttemptFactory(webhook=webhook, kind="refused", message="connect ECONNREFUSED")
+        operator.get(page(webhook))
+        with django_assert_max_num_queries(12):
+            response = operator.get(page(webhook), {"attempt": attempt.pk})
+        assert "The test call as curl" in text_of(response)
+
     def test_replay_leads_to_an_estimate_of_just_those(self, operator, viewer, webhook):
         text = text_of(operator.get(page(webhook)))
         assert "Replay 2 failed…" in text

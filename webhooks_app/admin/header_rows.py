@@ -129,6 +129,11 @@ class HeaderFormSet(BaseInlineFormSet):
                 rows.append(((place, moved_by, index), form))
         return [form for _, form in sorted(rows, key=lambda row: row[0])]
 
+    def get_queryset(self) -> Any:
+        rows = super().get_queryset()
+        self.instance.header_names = [row.name for row in rows]
+        return rows
+
     def pairs(self) -> list[tuple[str, str]]:
         """Names and values to store. Rows that another writer added meanwhile are kept, last."""
         rows = self.instance.headers.all() if self.instance.pk else ()

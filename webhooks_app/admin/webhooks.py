@@ -145,7 +145,9 @@ class WebhookAdmin(WebhookList):
     def _curl(webhook: Any, now: datetime) -> str:
         """The sample call of a test for a shell, every secret masked."""
         body = json.dumps(sample_interaction(), indent=2)
-        names = webhook.headers.order_by("position", "id").values_list("name", flat=True)
+        names = getattr(webhook, "header_names", None)  # where the form has read them already
+        if names is None:
+            names = webhook.headers.order_by("position", "id").values_list("name", flat=True)
         made = sent(
             Delivery(webhook=webhook),
             url=webhook.url,
