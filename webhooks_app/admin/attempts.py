@@ -29,6 +29,7 @@ from .console import (
     Moment,
     Quiet,
     ReadOnlyAdmin,
+    Typed,
     autocomplete_url,
     webhooks_url,
 )
@@ -85,19 +86,14 @@ class KindFilter(Choice):
         return queryset.filter(kind=kind).exclude(kind="") if kind else queryset
 
 
-class WebhookFilter(Quiet):
+class WebhookFilter(Typed):
     """By id, or by the whole name as it was typed."""
 
     title = parameter_name = "webhook"
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = (self.value() or "").strip()
-        if not value:
-            return queryset
+    def chosen(self, queryset: Any, value: str) -> Any:
         if is_id(value):
             return queryset.filter(webhook=value)
-        if "\0" in value:  # PostgreSQL raises on it
-            return queryset.none()
         return queryset.filter(webhook__in=webhooks_named(value))
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -118,17 +114,14 @@ def typed_filters(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-class EventType(Quiet):
+class EventType(Typed):
     """Of the delivery that was sent."""
 
     title, parameter_name = "event type", "type"
     sieves = True
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = (self.value() or "").strip()
-        if not value:
-            return queryset
-        return queryset.none() if "\0" in value else queryset.filter(delivery__type=value)
+    def chosen(self, queryset: Any, value: str) -> Any:
+        return queryset.filter(delivery__type=value)
 
 
 def started_since(queryset: Any, moment: datetime) -> Any:
@@ -195,15 +188,12 @@ class Until(Moment):
     ends = True
 
 
-class AccountOfAttempt(Quiet):
+class AccountOfAttempt(Typed):
     title = parameter_name = "account"
     sieves = True
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = (self.value() or "").strip()
-        if not value:
-            return queryset
-        return queryset.none() if "\0" in value else queryset.filter(webhook__account__name=value)
+    def chosen(self, queryset: Any, value: str) -> Any:
+        return queryset.filter(webhook__account__name=value)
 
 
 class ExchangeAdmin(Followed, ReadOnlyAdmin):

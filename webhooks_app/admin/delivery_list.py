@@ -29,6 +29,7 @@ from .console import (
     Quiet,
     ReadOnlyAdmin,
     Those,
+    Typed,
     named,
 )
 from .jobs import add_url, open_jobs, stamp, words_of
@@ -40,13 +41,10 @@ VERBS_AT_ONCE = 100
 BEHIND_PENDING = ("pending", "due", "waiting", "retrying", "held")
 
 
-class Word(Quiet):
+class Word(Typed):
     """One word of the vocabulary of selections (`models.selection`), shown while it is on."""
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = (self.value() or "").strip()
-        if not value:
-            return queryset
+    def chosen(self, queryset: Any, value: str) -> Any:
         try:
             return queryset.filter(condition(str(self.parameter_name), value, timezone.now()))
         except ValueError:
