@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -71,43 +71,54 @@ class Line(asyncio.Protocol):
         self._loop = loop
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Answer] | None = None
         self._answer: Answer | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # armed until it fires, see `_watch`
+        self._deadline = self._looks_at = 0.0
         self._timeout_ms = 0
         self._fresh = True  # nothing was asked on it yet
         self._early = b""  # what came all the same
+        self._lost_by = failures.hang_up()
 
     # What the sender does with it
 
     def exchange(
-        self, head: bytes, body: bytes, *, seconds: float, timeout_ms: int
+        self, head: bytes, body: bytes, *, until: float, timeout_ms: int
     ) -> asyncio.Future[Answer]:
-        """Send, and wait at most `seconds` for the whole answer. The future never fails."""
-        self.reusable = self._fresh = False
-        self._head_done = self._complete = self._keep = False
+        """Send, and wait for the whole answer at most until then, in `perf_counter` seconds. The
+        future never fails.
+
+        It is written after all else that is ready to run, together with what others send: a write
+        wakes the receiver, and one that is near is woken once for all of them.
+        """
+        self.reusable = False
+        self._deadline, self._timeout_ms = until, timeout_ms
+        self._waiter = waiter = self._loop.create_future()
+        self._loop.call_soon(self._ask, head + body)
+        return waiter
+
+    def _ask(self, request: bytes) -> None:
+        self._head_done = self._complete = self._keep = self._fresh = False
         self._fields = 0
         self._wire = self._head_bytes = self._fields_bytes = self._informational = 0
-        self._timeout_ms = timeout_ms
-        self._answer = Answer(perf_counter())
-        self._waiter = self._loop.create_future()
-        self._timer = self._loop.call_later(max(seconds, 0), self._expire)
-        waiter = self._waiter
+        now = perf_counter()
+        self._answer = Answer(now)
+        if self._timer is None or self._deadline < self._looks_at:
+            self._watch(now)
         if self._transport is not None:
-            # At once: what arrived is read before a later write may fail, and a failed one ends
-            # the transport's reading (a receiver may answer and close without reading a body).
-            self._transport.write(head + body)
+            self._transport.write(request)
         early, self._early = self._early, b""
         if early:
             # Before the first request it can be nothing but the answer (busy, banned), or the
             # greeting of an SSH or mail server.
             self.data_received(early)
-        if self._transport is None:  # it was lost between the handshake and now
+        if (
+            self._transport is None
+        ):  # it was lost between the handshake, or the last answer, and now
             self.eof_received()
-            self._finish(failures.hang_up())
-            del self._parser
-        return waiter
+            self._finish(self._lost_by)
+            self._parser = None
 
     def drop(self) -> None:
         """Close at once, whatever is under way."""
@@ -161,14 +172,16 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if isinstance(exc, ssl.SSLError):
+            self._lost_by = failures.of_tls(exc.reason or "")
         if self._answer is None:
             self._on_lost(self)
-        elif isinstance(exc, ssl.SSLError):
-            self._finish(failures.of_tls(exc.reason or ""))
         else:
-            self._finish(failures.hang_up())
+            self._finish(self._lost_by)
         if not self._fresh:
-            del self._parser  # it holds us, we hold it
+            self._parser = None  # it holds us, we hold it
 
     # What the parser calls; after a complete answer all of it is junk
 
@@ -233,16 +246,29 @@ class Line(asyncio.Protocol):
                     coding = value
         return coding.rpartition(b",")[2].strip().lower() != b"chunked"
 
-    def _expire(self) -> None:
-        self._finish(failures.timeout(self._timeout_ms, connecting=False))
+    def _watch(self, now: float) -> None:
+        """Look at the time at the deadline. One timer goes on through many exchanges: to set and to
+        cancel one for each costs more than all else that is done here."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = self._deadline
+        self._timer = self._loop.call_later(max(self._deadline - now, 0), self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._answer is None:
+            return
+        now = perf_counter()
+        if now < self._deadline:
+            self._watch(now)
+        else:
+            self._finish(failures.timeout(self._timeout_ms, connecting=False))
 
     def _finish(self, failure: Failure | None) -> None:
         answer, waiter, transport = self._answer, self._waiter, self._transport
         if answer is None or waiter is None:
             return
         self._answer = self._waiter = None
-        if self._timer is not None:
-            self._timer.cancel()
         answer.failure = failure
         answer.ended_at = perf_counter()
         # An answer that came before all of the request was written says that it was not read.

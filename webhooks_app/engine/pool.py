@@ -24,9 +24,10 @@ class Pool:
 
     def take(self, origin: Origin) -> Line | None:
         """A line to `origin` that is still good, None when there is none."""
-        while lines := self._origins.get(origin):
-            line = lines[-1]
-            self.forget(line)
+        lines = self._origins.get(origin)
+        while lines:
+            line = lines.pop()
+            del self._idle[line]
             if line.usable and perf_counter() - line.idle_since < IDLE_SECONDS:
                 return line
             line.drop()
@@ -38,26 +39,23 @@ class Pool:
             line.drop()
             return
         line.idle_since = now
-        lines = self._origins.setdefault(line.origin, [])
+        lines = self._origins.get(line.origin)
+        if lines is None:
+            lines = self._origins[line.origin] = []
         if len(lines) >= ORIGIN_LIMIT:
             self._drop(lines[0])
         elif len(self._idle) >= LIMIT:
             self._drop(next(iter(self._idle)))
-        # `_drop` may have removed the list of this origin.
-        self._origins.setdefault(line.origin, lines).append(line)
+        lines.append(line)
         self._idle[line] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
 
     def forget(self, line: Line) -> None:
         """Take `line` out, when it is in."""
-        if line not in self._idle:
-            return
-        del self._idle[line]
-        lines = self._origins[line.origin]
-        lines.remove(line)
-        if not lines:
-            del self._origins[line.origin]
+        if line in self._idle:
+            del self._idle[line]
+            self._origins[line.origin].remove(line)
 
     def clear(self) -> None:
         for line in list(self._idle):
@@ -72,6 +70,8 @@ class Pool:
 
     def _sweep(self) -> None:
         self._timer = None
+        for origin in [origin for origin, lines in self._origins.items() if not lines]:
+            del self._origins[origin]
         now = perf_counter()
         for line in list(self._idle):
             rest = IDLE_SECONDS - (now - line.idle_since)

@@ -135,12 +135,12 @@ class Sender:
             line = self._pool.take((request.scheme, request.host, request.port))
             if line is not None:
                 answer = await line.exchange(
-                    request.head, request.body, seconds=deadline.seconds, timeout_ms=deadline.ms
+                    request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
                 )
             if answer is None or _closed_meanwhile(answer):
                 line = await self._open(request, outcome, deadline)
                 answer = await line.exchange(
-                    request.head, request.body, seconds=deadline.seconds, timeout_ms=deadline.ms
+                    request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
                 )
             assert line is not None
             self._conclude(line, answer, outcome)
