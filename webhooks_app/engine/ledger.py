@@ -175,7 +175,9 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
             os._exit(0)
         # After a fault what was handed over ahead waits until it is given again, in its order.
         if fault is None or in_doubt:
-            batch = [queue.Finished(history.Row(*attempt), *rest) for attempt, *rest in plain]
+            batch = [
+                queue.Finished._make((history.Row._make(attempt), *rest)) for attempt, *rest in plain
+            ]
             fault = None
             try:
                 ledger.write(batch, breakers, in_doubt=in_doubt)
