@@ -606,6 +606,33 @@ def test_a_kept_line_that_times_out_is_not_tried_again(run, loopback):
     assert len(receiver.requests) == 2
 
 
+def test_the_timeout_of_one_exchange_is_none_of_the_next_on_the_line(run, loopback):
+    async def scenario(sender):
+        await sender.send(request(receiver.url), timeout=0.3)
+        return await sender.send(request(receiver.url), timeout=2)
+
+    with Receiver(Each(Answer(200, "ok"), Answer(200, delay=0.6))) as receiver:
+        outcome = run(scenario)
+    assert (failed(outcome), receiver.connections) == ("", 1)
+
+
+def test_a_kept_line_lost_before_the_request_is_written_is_told_as_such():
+    async def main():
+        transport = Mock(is_closing=lambda: False, get_write_buffer_size=lambda: 0)
+        line = Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
+        line.connection_made(transport)
+        first = asked(line)
+        await asyncio.sleep(0)
+        line.data_received(OK)
+        await first
+        second = asked(line)
+        line.connection_lost(None)
+        return await second, transport.write.call_count
+
+    answer, written = asyncio.run(main())
+    assert (answer.failure, answer.first_at, written) == (failures.hang_up(), 0, 1)
+
+
 def test_unasked_bytes_on_an_idle_line_close_it(run, loopback):
     async def scenario(sender):
         first = await sender.send(request(receiver.url), timeout=2)

@@ -195,17 +195,18 @@ class Lanes:
         if not want.fresh:
             # Past what is known there is nothing known.
             lane.rereads = bool(claimed) and claimed[-1].id in lane.known
-        for row in claimed:
-            if row.id not in lane.known:
-                if room == 0:
-                    all_read = False
-                    break
-                room -= 1
-                lane.known.add(row.id)
-                lane.buffer.append(row)
-                self.buffered += 1
-            if not want.fresh or not (unread or (lane.place and row.place < lane.place)):
-                lane.place = row.place
+        new = [row for row in claimed if row.id not in lane.known]
+        if len(new) > room:
+            all_read = False
+            claimed = claimed[: claimed.index(new[room])]
+            del new[room:]
+        lane.known.update([row.id for row in new])
+        lane.buffer.extend(new)
+        self.buffered += len(new)
+        if claimed:
+            place = claimed[-1].place
+            if not want.fresh or not (unread or (lane.place and place < lane.place)):
+                lane.place = place
         if not want.fresh:
             if all_read:
                 self._more.pop(lane.webhook_id, None)

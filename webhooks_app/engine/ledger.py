@@ -176,7 +176,8 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
         # After a fault what was handed over ahead waits until it is given again, in its order.
         if fault is None or in_doubt:
             batch = [
-                queue.Finished._make((history.Row._make(attempt), *rest)) for attempt, *rest in plain
+                queue.Finished._make((history.Row._make(attempt), *rest))
+                for attempt, *rest in plain
             ]
             fault = None
             try:
