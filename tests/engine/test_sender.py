@@ -235,6 +235,23 @@ def test_a_server_that_greets_before_it_is_asked_is_not_http_however_fast(run, l
         connection.close()
 
 
+def new_line():
+    return Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
+
+
+async def kept_line():
+    """A line and its transport, after an exchange."""
+    transport = Mock(is_closing=lambda: False, get_write_buffer_size=lambda: 0)
+    line = new_line()
+    line.connection_made(transport)
+    first = asked(line)
+    await asyncio.sleep(0)
+    line.data_received(OK)
+    assert (await first).status == 200
+    assert line.reusable
+    return line, transport
+
+
 def asked(line):
     until = time.perf_counter() + 1
     return line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", until=until, timeout_ms=1000)
@@ -242,7 +259,7 @@ def asked(line):
 
 def test_a_line_lost_before_the_request_is_a_hang_up_of_the_receiver():
     async def main():
-        line = Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
+        line = new_line()
         line.connection_lost(None)
         return await asked(line)
 
@@ -288,14 +305,7 @@ def test_an_answer_that_does_not_wait_for_the_body_is_read(run, loopback, tls, e
 
 def test_what_comes_between_two_requests_is_never_the_answer_to_the_second():
     async def main():
-        transport = Mock(is_closing=lambda: False, get_write_buffer_size=lambda: 0)
-        line = Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
-        line.connection_made(transport)
-        first = asked(line)
-        await asyncio.sleep(0)
-        line.data_received(OK)
-        assert (await first).status == 200
-        assert line.reusable
+        line, transport = await kept_line()
         line.data_received(OK)
         assert not line.reusable
         transport.abort.assert_called_once()
@@ -618,13 +628,7 @@ def test_the_timeout_of_one_exchange_is_none_of_the_next_on_the_line(run, loopba
 
 def test_a_kept_line_lost_before_the_request_is_written_is_told_as_such():
     async def main():
-        transport = Mock(is_closing=lambda: False, get_write_buffer_size=lambda: 0)
-        line = Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
-        line.connection_made(transport)
-        first = asked(line)
-        await asyncio.sleep(0)
-        line.data_received(OK)
-        await first
+        line, transport = await kept_line()
         second = asked(line)
         line.connection_lost(None)
         return await second, transport.write.call_count

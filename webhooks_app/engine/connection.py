@@ -104,18 +104,16 @@ class Line(asyncio.Protocol):
         self._wire = self._head_bytes = self._fields_bytes = self._informational = 0
         now = perf_counter()
         self._answer = Answer(now)
-        if self._timer is None or self._deadline < self._looks_at:
-            self._watch(now)
         if self._transport is not None:
+            if self._timer is None or self._deadline < self._looks_at:
+                self._watch(now)
             self._transport.write(request)
         early, self._early = self._early, b""
         if early:
             # Before the first request it can be nothing but the answer (busy, banned), or the
             # greeting of an SSH or mail server.
             self.data_received(early)
-        if (
-            self._transport is None
-        ):  # it was lost between the handshake, or the last answer, and now
+        if self._transport is None:  # lost since the handshake, or since the last answer
             self.eof_received()
             self._finish(self._lost_by)
             self._parser = None

@@ -39,9 +39,7 @@ class Pool:
             line.drop()
             return
         line.idle_since = now
-        lines = self._origins.get(line.origin)
-        if lines is None:
-            lines = self._origins[line.origin] = []
+        lines = self._origins.setdefault(line.origin, [])
         if len(lines) >= ORIGIN_LIMIT:
             self._drop(lines[0])
         elif len(self._idle) >= LIMIT:

@@ -454,14 +454,11 @@ def _claim_one_by_one(
           AND (d.due_at, d.id) > (?, ?) AND {_callable_sql()}
         ORDER BY d.due_at, d.id LIMIT ?"""
     until = moment(connection, now)
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        # Past Django's cursor, which would write each of a hundred statements anew.
-        ask = connection.connection.execute
+    with rows.sqlite_execute(connection) as run:
         for want in wants:
             after = want.after or ("", "")
-            rows_ = ask(sql, [want.webhook_id, until, *after, want.room]).fetchall()
-            claimed.extend(map(_claimed, rows_))
+            found = run(sql, [want.webhook_id, until, *after, want.room])
+            claimed.extend(map(_claimed, found.fetchall()))
     return claimed
 
 

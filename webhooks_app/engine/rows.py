@@ -4,7 +4,8 @@ One statement also means one hand-over of the interpreter lock, which keeps the 
 while the database works.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
@@ -32,16 +33,21 @@ def execute(
                 _for_postgresql(sql, columns), [list(column) for column in zip(*rows, strict=True)]
             )
         return
-    connection.ensure_connection()
     start = 0
-    with connection.wrap_database_errors:
+    with sqlite_execute(connection) as run:
         for size in _SIZES:
             while len(rows) - start >= size:
-                # Past Django's cursor: it would look for every `%s` of a statement of 2,000.
-                connection.connection.execute(
-                    _for_sqlite(sql, columns, size), _flat(columns, rows[start : start + size])
-                )
+                run(_for_sqlite(sql, columns, size), _flat(columns, rows[start : start + size]))
                 start += size
+
+
+@contextmanager
+def sqlite_execute(connection: BaseDatabaseWrapper) -> Iterator[Callable[..., Any]]:
+    """SQLite's own `execute`, with `?` for parameters. Django's cursor looks for every `%s`, in a
+    statement of 2,000 of them and anew in each of a hundred small ones. Raises Django's errors."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        yield connection.connection.execute
 
 
 def insert(
