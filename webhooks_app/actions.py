@@ -678,6 +678,8 @@ def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
         raise Busy("Too many calls are under way; try again.") from reason
     except calls.OurFault as reason:
         raise Busy("The call failed inside this application; try again.") from reason
+    except IntegrityError as reason:  # removed while it was called
+        raise NotCallable("deleted") from reason
 
 
 def _answer(entry: Entry, answer: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from webhooks_app.engine import loop, queue
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
-from webhooks_app.models import Attempt, Delivery, WebhookError
+from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -284,3 +284,37 @@ def test_an_outage_after_the_outcome_was_written_does_not_strand_the_delivery(
     assert broken
     assert (delivery.state, delivery.tries) == ("delivered", 2)
     assert delivery.attempts.count() == len(receiver.requests) == 2
+
+
+def removing(rows):
+    """An answer that comes after these rows were removed."""
+
+    def answer(request):
+        if "last" in request.json:
+            rows().delete()
+            connections.close_all()
+        return 200
+
+    return answer
+
+
+@pytest.mark.parametrize("model", [Delivery, Webhook])
+def test_what_is_removed_while_it_is_sent_leaves_nothing_and_stops_nobody(drain, model):
+    with Receiver() as receiver:
+        doomed, other = (WebhookFactory(url=receiver.url) for _ in range(2))
+        removed = actions.deliver(doomed, {"last": "words"})
+        stay = {actions.deliver(other, {"n": n}).pk for n in range(3)}
+        ident = removed.pk if model is Delivery else doomed.pk
+        receiver.answer = removing(lambda: model.objects.filter(pk=ident))
+        drain()
+    assert len(receiver.requests) == 4
+    assert set(Attempt.objects.values_list("delivery", flat=True)) == stay
+    assert set(Delivery.objects.filter(state="delivered").values_list("pk", flat=True)) == stay
+
+
+def test_a_webhook_that_is_removed_while_it_is_called_has_no_history(account, loopback):
+    with Receiver(removing(Webhook.objects.all)) as receiver:
+        webhook = WebhookFactory(account=account, url=receiver.url)
+        with pytest.raises(actions.NotCallable):
+            actions.interact(webhook, {"last": "words"})
+    assert not Attempt.objects.exists()

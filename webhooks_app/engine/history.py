@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
@@ -175,7 +176,10 @@ def _kept_headers(outcome: Outcome) -> str:
 
 
 def record(connection: BaseDatabaseWrapper, entries: Sequence[Entry]) -> None:
-    """Write attempts, health and hourly counts of some exchanges, in the caller's transaction."""
+    """Write attempts, health and hourly counts of some exchanges, in the caller's transaction.
+
+    Raises IntegrityError when a webhook of theirs was removed meanwhile.
+    """
     write(connection, [entry.row() for entry in entries])
 
 
@@ -185,8 +189,11 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
         return
     columns = len(_ATTEMPT_COLUMNS)
     plain = [row[:columns] for row in attempts]
+    health = _health_rows(attempts)
+    # Before the attempts: a webhook cannot be removed beside a change of its health.
+    if rows.execute(connection, _health_update(), _HEALTH_COLUMNS, health) < len(health):
+        raise IntegrityError("a webhook was removed while it was called")
     rows.insert(connection, _table(Attempt), _ATTEMPT_COLUMNS, plain)
-    rows.execute(connection, _health_update(), _HEALTH_COLUMNS, _health_rows(attempts))
     if counts := _count_rows(attempts):
         rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
         _forget_totals(connection, counts)

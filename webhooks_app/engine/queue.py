@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from django.db import connections, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -503,7 +503,8 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
     """New states, attempts and health of a batch, in one transaction.
 
     A delivery that was cancelled meanwhile, or taken over by another worker, keeps its state; the
-    attempt is recorded all the same, because it happened.
+    attempt is recorded all the same, because it happened. Raises IntegrityError when a delivery
+    was removed meanwhile.
     """
     # `finished_at IS NULL` says pending without the words of any partial index: with statistics
     # from an empty queue PostgreSQL would else walk the whole due index for each batch.
@@ -516,10 +517,18 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
         WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
     values = sorted(map(_finish_row, batch), key=itemgetter(0))
     with transaction.atomic(using=connection.alias):
-        rows.execute(connection, sql, _FINISH_COLUMNS, values)
+        if rows.execute(connection, sql, _FINISH_COLUMNS, values) < len(values):
+            _keep_there(connection, {item.attempt.request_id for item in batch})
         history.write(connection, [item.attempt for item in batch])
         for webhook_id in {item.attempt.webhook_id for item in batch if item.gone}:
             stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
+
+
+def _keep_there(connection: BaseDatabaseWrapper, ids: set[str]) -> None:
+    """Lock these deliveries against removal until the transaction ends."""
+    there = Delivery.objects.using(connection.alias).filter(pk__in=ids).order_by("pk")
+    if len(there.select_for_update(no_key=True).values_list("pk")) < len(ids):
+        raise IntegrityError("a delivery was removed while it was sent")
 
 
 def _finish_row(item: Finished) -> tuple[Any, ...]:

@@ -25,20 +25,23 @@ def execute(
     sql: str,
     columns: tuple[Column, ...],
     rows: Sequence[Sequence[Any]],
-) -> None:
-    """Run `sql` for some rows; `{rows}` in it stands for the FROM item, called `r`."""
+) -> int:
+    """Run `sql` for some rows; `{rows}` in it stands for the FROM item, called `r`. Returns how
+    many rows it changed."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
                 _for_postgresql(sql, columns), [list(column) for column in zip(*rows, strict=True)]
             )
-        return
-    start = 0
+            return cursor.rowcount
+    start = changed = 0
     with sqlite_execute(connection) as run:
         for size in _SIZES:
             while len(rows) - start >= size:
-                run(_for_sqlite(sql, columns, size), _flat(columns, rows[start : start + size]))
+                values = _flat(columns, rows[start : start + size])
+                changed += run(_for_sqlite(sql, columns, size), values).rowcount
                 start += size
+    return changed
 
 
 @contextmanager

@@ -445,6 +445,7 @@ class Migration(migrations.Migration):
             name="delivery",
             field=models.ForeignKey(
                 blank=True,
+                db_constraint=False,
                 db_index=False,
                 null=True,
                 on_delete=django.db.models.deletion.CASCADE,
@@ -716,6 +717,7 @@ class Migration(migrations.Migration):
             model_name="attempt",
             name="webhook",
             field=models.ForeignKey(
+                db_constraint=False,
                 db_index=False,
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="attempts",
