@@ -75,6 +75,17 @@ def note_trouble(page, message):
         page.troubles.append(message.text)
 
 
+def follow(target):
+    """Click what leads to another page, and wait until that is loaded: a click alone does not."""
+    with target.page.expect_navigation():
+        target.click()
+
+
+def press(page, name):
+    """Press a button that leads to another page."""
+    follow(page.get_by_role("button", name=name, exact=True).first)
+
+
 @pytest.fixture
 def sign_in(page, live_server):
     """Be somebody from the next page on, without the form."""

@@ -8,7 +8,8 @@ added at a fixed pace to what the pages take; nothing waits for it.
 import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,17 +33,17 @@ class Person:
 
     def opens(self, address: str) -> None:
         """Where the task starts."""
-        self._timed(lambda: self.page.goto(address))
+        with self._timed():
+            self.page.goto(address)
         self.pages += 1
 
     def clicks_on(self, target: Any, leads_on: bool = True) -> None:
         self.clicks += 1
-        if not leads_on:
-            self._timed(target.click)
+        if leads_on:
+            self._goes_on(target.click)
             return
-        with self.page.expect_navigation():
-            self._timed(target.click)
-        self.pages += 1
+        with self._timed():
+            target.click()
 
     def types(self, target: Any, text: str, enter: bool = False) -> None:
         """Into a field that a click chooses first."""
@@ -51,9 +52,7 @@ class Person:
         self.keys += len(text) + enter
         target.fill(text)
         if enter:
-            with self.page.expect_navigation():
-                self._timed(lambda: target.press("Enter"))
-            self.pages += 1
+            self._goes_on(lambda: target.press("Enter"))
 
     def link(self, words: str, within: str = "#content", **more: Any) -> Any:
         return self.page.locator(within).get_by_role("link", name=words, **more).first
@@ -64,9 +63,16 @@ class Person:
     def sees(self, words: str) -> bool:
         return words in self.page.locator("body").inner_text()
 
-    def _timed(self, act: Callable[[], Any]) -> None:
+    def _goes_on(self, act: Callable[[], Any]) -> None:
+        """To another page; a click is over before that is loaded."""
+        with self._timed(), self.page.expect_navigation():
+            act()
+        self.pages += 1
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         start = time.perf_counter()
-        act()
+        yield
         self.waited += time.perf_counter() - start
 
     @property

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from tests.e2e.conftest import follow, press
 from tests.factories import (
     AccountFactory,
     AttemptFactory,
@@ -93,7 +94,7 @@ def test_a_delivery_tells_what_happened_and_is_sent_again_and_cancelled(
 ):
     after = DeliveryFactory(webhook=webhook, last_error="socket hang up", tries=1)
     console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?q=4711")
-    console.click(f"#result_list a[href*='{delivery.pk}']")
+    follow(console.locator(f"#result_list a[href*='{delivery.pk}']"))
     assert console.title().startswith("Retrying: order.cancelled")
     seen = console.inner_text("#content")
     for words in (
@@ -108,21 +109,21 @@ def test_a_delivery_tells_what_happened_and_is_sent_again_and_cancelled(
     assert console.locator("svg.wh-phases").count() == 4
     assert console.locator("rect.wh-ph-end").count() == 2
 
-    console.get_by_role("link", name="Timeout", exact=True).click()
+    follow(console.get_by_role("link", name="Timeout", exact=True))
     assert "Answer to try 2" in console.inner_text("#answer")
-    console.get_by_role("link", name="Raw", exact=True).click()
+    follow(console.get_by_role("link", name="Raw", exact=True))
     assert "\\u00f6rg" in console.inner_text("#request-body")
     console.click("summary:has-text('As curl')")
     assert "--header 'X-Api-Key: ••••••••'" in console.inner_text("#curl")
     assert "hush" not in console.content()
 
-    console.get_by_role("link", name="Next failure ›").click()
+    follow(console.get_by_role("link", name="Next failure ›"))
     assert after.pk in console.url
-    console.get_by_role("link", name="‹ Previous failure").click()
-    console.get_by_role("button", name="Retry now").click()
+    follow(console.get_by_role("link", name="‹ Previous failure"))
+    press(console, "Retry now")
     assert "is due now" in console.inner_text(".messagelist")
     console.click("summary:has-text('Cancel…')")
-    console.get_by_role("button", name="Cancel now").click()
+    press(console, "Cancel now")
     assert "is cancelled and will not be sent" in console.inner_text(".messagelist")
     assert Delivery.objects.get(pk=delivery.pk).state == "cancelled"
     assert console.troubles == []
@@ -141,7 +142,7 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
             last_error="connect ECONNREFUSED 198.51.100.7:443",
         )
     console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?webhook={webhook.pk}")
-    console.get_by_role("link", name="Gave up", exact=True).click()
+    follow(console.get_by_role("link", name="Gave up", exact=True))
     console.click("summary:has-text('More filters')")
     console.fill("#f-webhook", "cancell")
     found = console.locator("#f-webhook + datalist option")
@@ -150,10 +151,10 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     console.check("#action-toggle")
     console.click("text=Select all that match, on every page")
     console.select_option("select[name=action]", label="Send again")
-    console.click("button[name=index]")
+    press(console, "Go")
     assert "60 deliveries" in console.inner_text("#content")
     console.fill("#pace", "25")
-    console.get_by_role("button", name="Replay 60").click()
+    press(console, "Replay 60")
     assert "Started: Replay" in console.inner_text(".messagelist")
 
     job = Job.objects.get()
@@ -161,15 +162,16 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     console.wait_for_selector("text=25 of 60 queued again")  # by itself
     console.goto(f"{live_server.url}/admin/webhooks_app/delivery/?created=any")
     assert "25 of 60 queued again" in console.inner_text(".wh-job")
-    console.click(".wh-job h2 a")
-    while job.is_open:
-        job.refresh_from_db()
-        jobs.step(job, timezone.now())
-        job.refresh_from_db()
-    console.wait_for_selector("#verdict:has-text('Done')")  # buttons and headline too
+    follow(console.locator(".wh-job h2 a"))
+    with console.expect_navigation():  # by itself: buttons and headline too
+        while job.is_open:
+            job.refresh_from_db()
+            jobs.step(job, timezone.now())
+            job.refresh_from_db()
+    assert console.inner_text("#verdict") == "Done"
     assert "60 of 60 queued again" in console.inner_text(".wh-job-live")
     assert console.get_by_role("button", name="Stop").count() == 0
-    console.click("text=Show them")
+    follow(console.get_by_role("link", name="Show them"))
     assert "50 shown, more below" in console.inner_text(".paginator")
     assert console.troubles == []
 
@@ -182,7 +184,7 @@ def test_new_ones_are_announced_and_no_row_moves(console, live_server, delivery,
     DeliveryFactory(webhook=webhook)
     console.wait_for_selector("text=2 new")
     assert console.inner_text("#result_list") == before
-    console.click("#follow-new")
+    follow(console.locator("#follow-new"))
     assert "3 shown" in console.inner_text(".paginator")
     assert console.is_checked("#follow")
     assert console.troubles == []

@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.template.loader import render_to_string
 from django.urls import get_resolver
 
+from tests.e2e.conftest import press
 from tests.e2e.world import World
 from tests.factories import UserFactory
 from tests.security.test_roles import patterns
@@ -155,10 +156,6 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     site, admin, found = live_server.url, f"{live_server.url}/admin", {}
     screens = {name: site + place for name, place in world.screens().items()}
 
-    def press(words):
-        with page.expect_navigation():
-            page.get_by_role("button", name=words, exact=True).first.click()
-
     def fill(**fields):
         for name, value in fields.items():
             page.fill(f"#id_{name}", value)
@@ -170,31 +167,31 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     judge("log-in")
     for name in ("log-in refused", "locked out"):
         fill(username="mira", password="wrong")
-        press("Log in")
+        press(page, "Log in")
         judge(name)
     sign_in(world.mira)
 
     page.goto(screens["webhook"])
-    press("Reveal")
+    press(page, "Reveal")
     judge("secret revealed")
     page.goto(screens["webhook"])
     fill(url="nonsense")
-    press("Save")
+    press(page, "Save")
     judge("webhook refused")
     page.goto(screens["replay"])
-    press("Replay 12")
+    press(page, "Replay 12")
     judge("job started")
     page.goto(screens["webhook-delete"])
-    press("Delete it")
+    press(page, "Delete it")
     judge("deleted, with undo")
     page.goto(screens["token-add"])
     fill(account="northwind", name="shop")
-    press("Save")
+    press(page, "Save")
     judge("token created")
     page.goto(f"{admin}/webhooks_app/delivery/?state=retrying")
     page.check("#action-toggle")
     page.select_option("select[name=action]", index=2)
-    press("Go")
+    press(page, "Go")
     judge("several cancelled")
     page.context.clear_cookies()
     page.goto(f"{admin}/")
@@ -203,8 +200,8 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     judge("nothing to see")
     sign_in(world.mira)
     page.goto(f"{admin}/password_change/done/")
-    page.evaluate("document.querySelector('#logout-form').submit()")
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.evaluate("document.querySelector('#logout-form').submit()")
     judge("logged out")
     assert not listed(found), listed(found)
 

@@ -1,12 +1,14 @@
 """What staff do when a customer writes "your webhook does not arrive"."""
 
 import re
+import threading
 from datetime import UTC, timedelta
 
 import pytest
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from tests.e2e.conftest import follow, press
 from tests.e2e.world import PASSWORD
 from tests.factories import (
     AccountFactory,
@@ -17,7 +19,7 @@ from tests.factories import (
     WebhookFactory,
     WorkerFactory,
 )
-from tests.receivers import Answer, Receiver
+from tests.receivers import Receiver
 from webhooks_app.models import AccessToken, Job, Webhook, Worker
 from webhooks_app.roles import make_roles
 
@@ -74,12 +76,6 @@ def home(live_server, mira, orders):
     return mira
 
 
-def press(page, name):
-    """Press a button and wait for the page that answers."""
-    with page.expect_navigation():
-        page.get_by_role("button", name=name, exact=True).first.click()
-
-
 def page_of(live_server, webhook):
     return f"{live_server.url}/admin/webhooks_app/webhook/{webhook.pk}/change/"
 
@@ -103,22 +99,24 @@ def tab_to(page, words, most=60):
 def test_from_the_home_page_to_the_reason_a_test_and_a_replay(home, orders, receiver):
     page = home
     assert "1 webhook is failing, the first since" in page.inner_text("#verdict")
-    page.click("text=2 failed")
+    follow(page.get_by_role("link", name="2 failed"))
     assert shown(page) == 2
     page.go_back()
-    page.click(".wh-attention a.wh-row")
+    follow(page.locator(".wh-attention a.wh-row"))
 
     assert "Failing since" in page.inner_text("#verdict")
     assert "Send the owner the answer" in page.inner_text("#board")
-    page.click("#see-call")
+    follow(page.locator("#see-call"))
     assert "Server error (5xx)" in page.inner_text("#content")
     page.go_back()
     kept = page.locator("#id_name")
     kept.fill("typed and not saved yet")
-    receiver.answer = Answer(status=200, body={"responses": []}, delay=0.5)
+    looked = threading.Event()
+    receiver.answer = lambda request: looked.wait(9) and {"responses": []}
     page.get_by_role("button", name="Send test").click()
     assert re.match(r"Calling 127\.0\.0\.1:\d+, 10 s at most…", page.inner_text("#busy"))
     assert page.get_by_role("button", name="Send test").is_disabled()
+    looked.set()
 
     page.wait_for_selector("#answer")
     assert "HTTP 200" in page.inner_text("#answer")
@@ -127,9 +125,9 @@ def test_from_the_home_page_to_the_reason_a_test_and_a_replay(home, orders, rece
     assert page.title().startswith("Working: Orders to ERP")
     assert kept.input_value() == "typed and not saved yet", "the form below is left alone"
 
-    page.click("#do-replay")
+    follow(page.locator("#do-replay"))
     assert "2 deliveries" in page.inner_text("#content")
-    page.get_by_role("link", name="in 24 hours").click()
+    follow(page.get_by_role("link", name="in 24 hours"))
     press(page, "Replay 2")
     job = Job.objects.get()
     assert (job.verb, job.expected) == ("retry", 2)
@@ -142,8 +140,8 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     page.goto(page_of(live_server, orders))
     page.click("#ask-pause summary")
     page.fill("#note", "shop closed for the move")
-    page.get_by_role("button", name="Pause now").click()
-    page.wait_for_selector("text=Deliveries are kept and wait.")
+    press(page, "Pause now")
+    assert "Deliveries are kept and wait." in page.inner_text(".messagelist")
     assert "Paused by mira since" in page.inner_text("#verdict")
     assert "“shop closed for the move”" in page.inner_text("#verdict")
     page.get_by_role("button", name="Copy as curl", exact=True).click()
@@ -151,8 +149,8 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     curl = page.evaluate("navigator.clipboard.readText()")
     assert curl.startswith("curl --request POST")
     assert "X-Api-Key: ••••••••" in curl
-    page.get_by_role("button", name="Resume").click()
-    page.wait_for_selector("text=Enabled.")
+    press(page, "Resume")
+    assert "Enabled." in page.inner_text(".messagelist")
     assert not Webhook.objects.get().stopped
     assert page.troubles == []
 
@@ -171,7 +169,8 @@ def test_a_webhook_is_added_verified_and_its_headers_put_in_order(mira, live_ser
         press(page, "Save")
         assert "The worker verifies it now" in page.inner_text(".messagelist")
         assert "Not verified" in page.inner_text("#verdict")
-        press(page, "Verify")
+        page.get_by_role("button", name="Verify", exact=True).click()
+        page.wait_for_selector("#answer")
         [asked] = receiver.wait(1)
     assert asked.query["token"] == [TOKEN]
     sent = {name.lower(): value for name, value in asked.headers}
@@ -215,7 +214,7 @@ def test_a_token_is_replaced_and_a_secret_is_revealed_with_a_note_in_the_log(
     home, live_server, orders
 ):
     page = home
-    page.click("text=Orders to ERP")
+    follow(page.get_by_role("link", name="Orders to ERP"))
     page.get_by_role("link", name="Settings", exact=True).click()
     page.fill("#id_new_token", TOKEN)
     press(page, "Save")
@@ -232,10 +231,10 @@ def test_a_token_is_replaced_and_a_secret_is_revealed_with_a_note_in_the_log(
 def test_a_deleted_webhook_is_brought_back(home, live_server, orders):
     page = home
     page.goto(page_of(live_server, orders))
-    page.get_by_role("link", name="Delete", exact=True).click()
+    follow(page.get_by_role("link", name="Delete", exact=True))
     assert "it can be brought back" in page.inner_text("#content")
     press(page, "Delete it")
-    page.get_by_role("link", name="Undo…").first.click()
+    follow(page.get_by_role("link", name="Undo…").first)
     press(page, "Bring it back")
     assert "Not verified" in page.inner_text("#board") or "Paused" in page.inner_text("#board")
     assert Webhook.objects.live().get() == orders
@@ -251,8 +250,8 @@ def test_an_access_token_is_shown_once_copied_and_revoked(mira, live_server):
     page.wait_for_function("document.querySelector('#copied').textContent")
     secret = page.evaluate("navigator.clipboard.readText()")
     assert AccessToken.objects.for_secret(secret)
-    page.get_by_role("link", name="I have stored it").click()
-    page.get_by_role("link", name="shop").click()
+    follow(page.get_by_role("link", name="I have stored it"))
+    follow(page.get_by_role("link", name="shop"))
     assert secret not in page.content()
     page.click("summary:has-text('Revoke…')")
     press(page, "Revoke now")
@@ -291,12 +290,12 @@ def test_a_certificate_that_ends_soon_and_the_addresses_the_owner_lets_in(
     page.goto(f"{live_server.url}/admin/")
     ends = page.locator("section:has(#certificates)")
     assert "certificate ends in 9 days" in ends.inner_text()
-    ends.get_by_role("link", name="In the list of the webhooks").click()
+    follow(ends.get_by_role("link", name="In the list of the webhooks"))
     assert shown(page) == 1
-    page.click("#result_list >> text=Orders to ERP")
+    follow(page.locator("#result_list").get_by_role("link", name="Orders to ERP"))
     assert "Ask the owner to renew it" in page.inner_text("#certificate")
     assert "We call from 203.0.113.7." in page.inner_text(".wh-banner")
-    page.click("#see-call")
+    follow(page.locator("#see-call"))
     assert "We call from 203.0.113.7." in page.inner_text("#content")
     assert page.troubles == []
 
@@ -396,6 +395,6 @@ def test_by_the_keyboard_alone(page, live_server, orders, receiver):
 
 def test_the_home_page_leads_to_the_console(page, live_server, transactional_db):
     page.goto(live_server.url)
-    page.click("#content >> text=Console")
+    follow(page.locator("#content >> text=Console"))
     assert page.url.startswith(f"{live_server.url}/admin/")
     assert page.troubles == []
