@@ -274,6 +274,19 @@ def test_an_answer_with_nul_and_broken_text_is_storable():
     assert delivery.attempts.get().answer.startswith("\ufffd\ufffd")
 
 
+@pytest.mark.parametrize(
+    "message", ['say "no"', "back\\slash\\", '{"a", NULL}', "NULL", "it's", "two\nlines", "%s ?"]
+)
+def test_an_error_is_kept_as_it_was_said(message):
+    delivery, other = delivery_in("pending"), delivery_in("pending")
+    failure = Failure("http_500", message)
+    finish(*(finished(each, state="failed", failure=failure) for each in (delivery, other)))
+    delivery.refresh_from_db()
+    said = (delivery.last_error, delivery.attempts.get().message)
+    assert said == (message, message)
+    assert delivery.webhook.health.last_error_message == message
+
+
 def test_claim_reads_due_rows_in_order_from_a_place_on():
     connection = connections["default"]
     webhook, now = WebhookFactory(), timezone.now()

@@ -417,30 +417,30 @@ def _claim_at_once(
     if seen is not None and seen.horizon and any(want.fresh for want in wants):
         fresh = f"AND (NOT w.fresh OR {_FRESH})"
         parameters = [seen.until, seen.horizon]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT {_CLAIMED}, d.due_at
-            FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bool[])
-                   AS w(id, room, after_due, after_id, fresh)
-            JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
-            CROSS JOIN LATERAL (
-              SELECT * FROM {_D} p
-              WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
-                AND (p.due_at, p.id) > (w.after_due, w.after_id) {fresh}
-              ORDER BY p.due_at, p.id LIMIT w.room
-            ) d""",
-            [
-                [want.webhook_id for want in wants],
-                [want.room for want in wants],
-                [want.after[0] if want.after else _BEGINNING for want in wants],
-                [want.after[1] if want.after else "" for want in wants],
-                [want.fresh for want in wants],
-                now,
-                *parameters,
-            ],
-        )
-        return [_claimed(row) for row in cursor.fetchall()]
+    found = rows.read(
+        connection,
+        f"""
+        SELECT {_CLAIMED}, d.due_at
+        FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bool[])
+               AS w(id, room, after_due, after_id, fresh)
+        JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
+        CROSS JOIN LATERAL (
+          SELECT * FROM {_D} p
+          WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
+            AND (p.due_at, p.id) > (w.after_due, w.after_id) {fresh}
+          ORDER BY p.due_at, p.id LIMIT w.room
+        ) d""",
+        [
+            [want.webhook_id for want in wants],
+            [want.room for want in wants],
+            [want.after[0] if want.after else _BEGINNING for want in wants],
+            [want.after[1] if want.after else "" for want in wants],
+            [want.fresh for want in wants],
+            now,
+            *parameters,
+        ],
+    )
+    return [_claimed(row) for row in found]
 
 
 def _claim_one_by_one(

@@ -29,10 +29,12 @@ def execute(
     """Run `sql` for some rows; `{rows}` in it stands for the FROM item, called `r`. Returns how
     many rows it changed."""
     if connection.vendor == "postgresql":
+        values = [
+            _array(column) if kind in _PLAIN else list(column)
+            for (_, kind), column in zip(columns, zip(*rows, strict=True), strict=True)
+        ]
         with connection.cursor() as cursor:
-            cursor.execute(
-                _for_postgresql(sql, columns), [list(column) for column in zip(*rows, strict=True)]
-            )
+            cursor.execute(_for_postgresql(sql, columns), values)
             return cursor.rowcount
     start = changed = 0
     with sqlite_execute(connection) as run:
@@ -73,6 +75,35 @@ def insert(
     execute(
         connection, f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows
     )
+
+
+def read(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    """What PostgreSQL answers, in its binary form: as text a payload is twice as long. Raises
+    Django's errors."""
+    import psycopg
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        return cursor.execute(sql, parameters, binary=True).fetchall()
+
+
+# Types of columns whose values `_array` can write.
+_PLAIN = {"text", "int", "timestamptz"}
+
+
+def _array(values: Sequence[Any]) -> str:
+    """An array as PostgreSQL spells it. psycopg looks at each value several times; that was 40 %
+    of the time in which outcomes were written."""
+    spelled = []
+    for value in values:
+        if value is None:
+            spelled.append("NULL")
+        elif isinstance(value, str):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            spelled.append(f'"{escaped}"')
+        else:
+            spelled.append(f'"{value}"')
+    return f"{{{','.join(spelled)}}}"
 
 
 @cache
