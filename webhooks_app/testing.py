@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from django.db import connections, router
 from django.utils import timezone
 
-from .engine import calls, loop, message, queue
+from .engine import calls, loop, message, moments, queue
 from .engine.sender import Outcome, Request, Sender
 from .engine.worker import verdict
 from .models import Delivery, Webhook
@@ -123,7 +123,9 @@ def _send(receiver: FakeReceiver) -> int:
             outcome = _result(receiver.send(request, timeout=webhook.exchange_timeout))
         except message.Unsendable as error:
             outcome = Outcome(started_at=now, failure=error.failure)
-        finished.append(verdict(row, message.without_token(webhook.url), outcome, now, 1.0))
+        finished.append(
+            verdict(row, message.without_token(webhook.url), outcome, moments.of(now), 1.0)
+        )
     if finished:
         queue.finish(connection, finished)
     return len(finished)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import history, queue
+from webhooks_app.engine import history, moments, queue
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Delivery
 from webhooks_app.rules.failures import Failure
@@ -40,8 +40,9 @@ def finished(delivery, *, state="delivered", failure=None, tries=None, gone=Fals
         number=3,
     )
     tries = delivery.tries if tries is None else tries
-    ended = None if state == "pending" else now
-    return queue.Finished(entry.row(), tries, state, now + timedelta(hours=1), ended, gone)
+    due_at = moments.of(now + timedelta(hours=1))
+    ended = None if state == "pending" else moments.of(now)
+    return queue.Finished(entry.row(), tries, state, due_at, ended, gone)
 
 
 def finish(*items):

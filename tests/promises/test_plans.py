@@ -8,7 +8,7 @@ from django.test import Client
 from tests.api.conftest import Api
 from tests.factories import UserFactory
 from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
-from webhooks_app.engine import history, queue
+from webhooks_app.engine import history, moments, queue
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import AccessToken, Delivery
 from webhooks_app.rules.ids import first_id
@@ -86,7 +86,7 @@ def finished(delivery, now):
         None,
         delivery_id=delivery.pk,
     )
-    return queue.Finished(entry.row(), delivery.tries, "delivered", now, now)
+    return queue.Finished(entry.row(), delivery.tries, "delivered", None, moments.of(now))
 
 
 def lists(grown):

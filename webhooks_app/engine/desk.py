@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError
@@ -23,7 +23,7 @@ from ..models import Webhook, WebhookHealth, Worker
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
-from . import calls, message, ownership, queue
+from . import calls, message, moments, ownership, queue
 from .session import hang_up, own_connection
 
 log = logging.getLogger("webhooks")
@@ -101,7 +101,7 @@ class Desk:
         self._owned: frozenset[int] = frozenset()
         self._seen: queue.Seen | None = None
         self._due_at: dict[str, float] = {}
-        self._clock: tuple[datetime, float] | None = None  # the database's, and monotonic seconds
+        self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
         self._unreadable: set[str] = set()  # webhooks whose secrets no key opens
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
@@ -148,10 +148,13 @@ class Desk:
     def now(self) -> datetime:
         """The database's clock: a worker whose own is wrong, or set anew, neither storms nor
         starves."""
+        return moments.at(self.moment())
+
+    def moment(self) -> int:
+        """`now` as in `moments`."""
         if self._clock is None:
-            return datetime.now(UTC)
-        moment, seen_at = self._clock
-        return moment + timedelta(seconds=time.monotonic() - seen_at)
+            return moments.now()
+        return self._clock + time.monotonic_ns() // 1000
 
     def _is_time(self, what: str, every: float) -> bool:
         now = time.monotonic()
@@ -320,9 +323,9 @@ class Desk:
     def _heartbeat(self, turn: Turn) -> None:
         if self._connection.vendor == "postgresql":
             with self._connection.cursor() as cursor:
-                seen_at = time.monotonic()
+                seen_at = time.monotonic_ns() // 1000
                 cursor.execute("SELECT clock_timestamp()")
-                self._clock = cursor.fetchone()[0], seen_at
+                self._clock = moments.of(cursor.fetchone()[0]) - seen_at
         now = self.now()
         workers = Worker.objects.using(self._alias)
         workers.update_or_create(

@@ -16,10 +16,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
-from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS, hour_of
+from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS
 from ..rules import echoes
 from ..rules.failures import Failure
-from . import rows
+from . import moments, rows
 from .sender import Outcome
 
 ANSWER_KEPT = 4096  # bytes of an answer that the history keeps
@@ -37,7 +37,7 @@ _ATTEMPT_COLUMNS = (
     ("request_id", "text"),
     ("number", "int"),
     ("requested_by", "text"),
-    ("started_at", "timestamptz"),
+    ("started_at", "moment"),
     ("duration_ms", "int"),
     ("dns_ms", "int"),
     ("connect_ms", "int"),
@@ -54,19 +54,19 @@ _ATTEMPT_COLUMNS = (
 )
 _HEALTH_COLUMNS = (
     ("id", "text"),
-    ("attempt_at", "timestamptz"),
-    ("success_at", "timestamptz"),
-    ("error_at", "timestamptz"),
+    ("attempt_at", "moment"),
+    ("success_at", "moment"),
+    ("error_at", "moment"),
     ("error_message", "text"),
     ("error_kind", "text"),
     ("starts_anew", "int"),
     ("failures", "int"),
-    ("first_failure_at", "timestamptz"),
-    ("certificate_ends_at", "timestamptz"),
+    ("first_failure_at", "moment"),
+    ("certificate_ends_at", "moment"),
 )
 _COUNTS_ROW = (
     ("webhook_id", "text"),
-    ("hour", "timestamptz"),
+    ("hour", "moment"),
     *((name, "int") for name in COUNT_COLUMNS),
 )
 _NO_COUNTS = (0,) * len(COUNT_COLUMNS)
@@ -85,7 +85,7 @@ class Row(NamedTuple):
     request_id: str
     number: int
     requested_by: str
-    started_at: datetime
+    started_at: int  # this and what follows from it: see `moments`
     duration_ms: int
     dns_ms: int | None
     connect_ms: int | None
@@ -99,11 +99,11 @@ class Row(NamedTuple):
     message: str
     answer: str
     answer_headers: str
-    certificate_ends_at: datetime | None  # no column: it goes to the webhook's health
+    certificate_ends_at: int | None  # no column: it goes to the webhook's health
 
     @property
-    def ended_at(self) -> datetime:
-        return self.started_at + timedelta(milliseconds=self.duration_ms)
+    def ended_at(self) -> int:
+        return self.started_at + 1000 * self.duration_ms
 
 
 @dataclass(slots=True)
@@ -123,18 +123,18 @@ class Entry:
 
     def row(self) -> Row:
         begin = (self.webhook_id, self.delivery_id, self.exchange, self.request_id, self.number)
-        return row(self.outcome, self.failure, self.url, (*begin, self.requested_by))
+        started_at = moments.of(self.outcome.started_at)
+        return row(self.outcome, self.failure, self.url, (*begin, self.requested_by, started_at))
 
 
-Begin = tuple[str, str | None, str, str, int, str]
+Begin = tuple[str, str | None, str, str, int, str, int]
 
 
 def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Row:
-    """`Entry.row`, for whoever makes very many; `begin` is what stands before `started_at`."""
+    """`Entry.row`, for whoever makes very many; `begin` is what stands before `duration_ms`."""
     kind, text = (failure.kind, storable(failure.message)) if failure else ("", "")
     return Row(
         *begin,
-        outcome.started_at,
         outcome.duration_ms,
         outcome.dns_ms,
         outcome.connect_ms,
@@ -148,7 +148,7 @@ def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Ro
         text,
         storable(_kept(outcome)),
         storable(_kept_headers(outcome)) if failure else "",
-        outcome.certificate_ends_at,
+        moments.of(outcome.certificate_ends_at) if outcome.certificate_ends_at else None,
     )
 
 
@@ -217,7 +217,7 @@ def _health_row(webhook_id: str, attempts: Sequence[Row]) -> tuple[Any, ...]:
     first_failure: Row | None = None
     last_error: Row | None = None
     failures = 0
-    certificate_ends_at: datetime | None = None
+    certificate_ends_at: int | None = None
     for row in attempts:
         certificate_ends_at = row.certificate_ends_at or certificate_ends_at
         if row.kind:
@@ -265,15 +265,11 @@ def _health_update() -> str:
 
 def _count_rows(attempts: Sequence[Row]) -> list[list[Any]]:
     """One row a webhook and hour, sorted so that two writers never deadlock."""
-    by_hour: dict[tuple[str, datetime], list[Any]] = {}
-    hour = next_hour = datetime.min.replace(tzinfo=UTC)
+    by_hour: dict[tuple[str, int], list[Any]] = {}
     for attempt in attempts:
         if attempt.exchange not in COUNTING:
             continue
-        if not hour <= attempt.started_at < next_hour:
-            hour = hour_of(attempt.started_at)
-            next_hour = hour + timedelta(hours=1)
-        key = (attempt.webhook_id, hour)
+        key = (attempt.webhook_id, attempt.started_at - attempt.started_at % moments.HOUR)
         row = by_hour.get(key)
         if row is None:
             row = by_hour[key] = [*key, *_NO_COUNTS]
@@ -296,8 +292,8 @@ def _counts_upsert() -> str:
 
 def _forget_totals(connection: BaseDatabaseWrapper, counts: Sequence[Sequence[Any]]) -> None:
     """Hours that are over may have been summed already; they are summed again (see `totals`)."""
-    now = hour_of(datetime.now(UTC))
-    if over := {row[_HOUR] for row in counts if row[_HOUR] < now}:
+    hour = moments.now() // moments.HOUR * moments.HOUR
+    if over := {moments.at(row[_HOUR]) for row in counts if row[_HOUR] < hour}:
         HourlyTotal.objects.using(connection.alias).filter(hour__in=over).delete()
 
 

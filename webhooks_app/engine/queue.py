@@ -32,7 +32,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth
-from . import history, rows
+from . import history, moments, rows
 
 _D = Delivery._meta.db_table
 _W = Webhook._meta.db_table
@@ -313,8 +313,8 @@ class Finished(NamedTuple):
     attempt: history.Row
     tries: int  # before this attempt
     state: str
-    due_at: datetime | None  # None: as it was
-    finished_at: datetime | None
+    due_at: int | None  # None: as it was; moments as in `moments`
+    finished_at: int | None
     gone: bool = False  # the receiver answered 410
 
 
@@ -478,8 +478,8 @@ _FINISH_COLUMNS = (
     ("id", "text"),
     ("tries", "int"),
     ("state", "text"),
-    ("due_at", "timestamptz"),
-    ("finished_at", "timestamptz"),
+    ("due_at", "moment"),
+    ("finished_at", "moment"),
     ("last_status", "int"),
     ("last_error", "text"),
 )
@@ -490,12 +490,14 @@ def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Se
     told whether it came through."""
     ids = [item.attempt.request_id for item in batch]
     started = [item.attempt.started_at for item in batch]
-    there = set(
+    within = moments.at(min(started)), moments.at(max(started))
+    found = (
         Attempt.objects.using(connection.alias)
-        .filter(delivery__in=ids, started_at__gte=min(started), started_at__lte=max(started))
+        .filter(delivery__in=ids, started_at__range=within)
         .order_by()
         .values_list("delivery_id", "started_at")
     )
+    there = {(delivery_id, moments.of(started_at)) for delivery_id, started_at in found}
     return [i for i in batch if (i.attempt.request_id, i.attempt.started_at) not in there]
 
 

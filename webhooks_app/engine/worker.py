@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from .. import conf
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
 from ..rules import failures
-from . import calls, history, message, notices, ownership, queue, upkeep
+from . import calls, history, message, moments, notices, ownership, queue, upkeep
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
 from .ledger import Breaker, Ledger, LedgerProcess
@@ -59,12 +59,14 @@ _DELIVERY, _DELIVERED = Attempt.Exchange.DELIVERY.value, Delivery.State.DELIVERE
 
 
 def verdict(
-    row: Claimed, lane_url: str, outcome: Outcome, now: datetime, jitter: float
+    row: Claimed, lane_url: str, outcome: Outcome, started_at: int, jitter: float
 ) -> Finished:
-    """What becomes of a delivery after an attempt. `jitter` is a factor around 1."""
+    """What becomes of a delivery after an attempt that began then (see `moments`). `jitter` is a
+    factor around 1."""
     failure = outcome.failure
-    begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by)
+    begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, started_at)
     attempt = history.row(outcome, failure, lane_url, begin)
+    now = started_at + 1000 * outcome.duration_ms
     if failure is None:
         return Finished(attempt, row.tries, _DELIVERED, None, now)
     delays = schedule_delays(row.retry_schedule)
@@ -74,7 +76,7 @@ def verdict(
     wait = delays[row.tries] * jitter
     if outcome.status in (429, 503) and outcome.retry_after is not None:
         wait = max(wait, outcome.retry_after)
-    due_at = now + timedelta(seconds=wait)
+    due_at = now + round(wait * moments.SECOND)
     return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
 
 
@@ -393,11 +395,11 @@ class Worker:
         while taken is not None:
             lane, row = taken
             try:
-                outcome = await self._deliver(lane, row)
+                started_at, outcome = await self._deliver(lane, row)
             except Exception:
                 log.exception("delivery %s could not be sent", row.id)
-                outcome = Outcome(started_at=self._now(), failure=failures.internal())
-            self._land_one(lane, row, outcome)
+                started_at, outcome = 0, Outcome(datetime.now(UTC), failure=failures.internal())
+            self._land_one(lane, row, started_at, outcome)
             taken = None
             if self._flying.pop(row.id, None) is None:
                 self._slow.discard(row.id)
@@ -407,23 +409,22 @@ class Worker:
         if not self.in_flight:
             self._write_due.set()
 
-    async def _deliver(self, lane: Lane, row: Claimed) -> Outcome:
-        started = self._now()
-        if lane.head is None:
-            return Outcome(started_at=started, failure=lane.failure)
+    async def _deliver(self, lane: Lane, row: Claimed) -> tuple[int, Outcome]:
+        """When it began by the database's clock, and how it went."""
         body = row.body
-        if body is None:
+        if body is None and lane.head is not None:
             assert self._desk is not None
             body = await self._read(self._desk.payload, row.id)
-            started = self._now()
-        now = started.timestamp()
+        started_at = self._now()
+        if lane.head is None or body is None:
+            return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
+        now = started_at // moments.SECOND
         request = message.post(lane.head, request_id=row.id, now=now, body=body)
         outcome = await self._sender.send(request, timeout=lane.timeout)
-        outcome.started_at = started
         self.sent += 1
-        return outcome
+        return started_at, outcome
 
-    def _land_one(self, lane: Lane, row: Claimed, outcome: Outcome) -> None:
+    def _land_one(self, lane: Lane, row: Claimed, started_at: int, outcome: Outcome) -> None:
         now = time.monotonic()
         failure = outcome.failure
         if outcome.our_fault:
@@ -432,21 +433,20 @@ class Worker:
         away = failure is not None and failure.kind not in _ANSWERED
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
-            until = self._now() + timedelta(seconds=lane.open_until - now)
+            until = moments.at(self._now()) + timedelta(seconds=lane.open_until - now)
             self._breakers[lane.webhook_id] = (lane.webhook_id, until, lane.trips)
         elif event == "closed":
             self._breakers[lane.webhook_id] = (lane.webhook_id, None, 0)
         jitter = random.uniform(1 - JITTER, 1 + JITTER) if failure else 1.0  # noqa: S311
-        ended = outcome.started_at + timedelta(milliseconds=outcome.duration_ms)
-        self._results.append(verdict(row, lane.url, outcome, ended, jitter))
+        self._results.append(verdict(row, lane.url, outcome, started_at, jitter))
         if len(self._results) >= BATCH_MOST:
             self._write_due.set()
         if self._lanes.starves(lane):
             self._wake.set()
 
-    def _now(self) -> datetime:
+    def _now(self) -> int:
         assert self._desk is not None
-        return self._desk.now()
+        return self._desk.moment()
 
     def _verify(self, call: calls.Verification) -> None:
         if call.webhook.pk not in self._verifying and not self._stopping:
