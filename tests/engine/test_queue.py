@@ -292,7 +292,8 @@ def test_claim_reads_due_rows_in_order_from_a_place_on():
     connection = connections["default"]
     webhook, now = WebhookFactory(), timezone.now()
     rows = [
-        DeliveryFactory(webhook=webhook, due_at=now - timedelta(seconds=10 - n)) for n in range(5)
+        DeliveryFactory(webhook=webhook, due_at=now - timedelta(seconds=10 - n), payload=payload)
+        for n, payload in enumerate([b"{}", '"ä€"'.encode(), b"", b"\0\xff\xed\xa0\x80", b"[1]"])
     ]
     DeliveryFactory(webhook=webhook, due_at=now + timedelta(seconds=5))
     DeliveryFactory(webhook=WebhookFactory(stopped="paused"), due_at=now)
@@ -300,7 +301,7 @@ def test_claim_reads_due_rows_in_order_from_a_place_on():
     assert [row.id for row in first] == [rows[0].id, rows[1].id]
     rest = queue.claim(connection, [queue.Want(webhook.pk, 9, first[-1].place)], now)
     assert [row.id for row in rest] == [row.id for row in rows[2:]]
-    assert bytes(rest[0].body) == rows[2].payload
+    assert [bytes(row.body) for row in first + rest] == [row.payload for row in rows]
 
 
 def test_discovery_names_each_webhook_with_something_due():

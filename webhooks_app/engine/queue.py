@@ -18,6 +18,7 @@ writes nothing: a webhook has one owner at a time (see `ownership`), and the try
 WHERE of the finish fences a former owner.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -382,9 +383,8 @@ def waiting(connection: BaseDatabaseWrapper, now: datetime) -> list[str]:
 CARRIED_MOST = 16_384
 
 _CLAIMED = (
-    "h.version, d.id, d.webhook_id, d.tries, "
-    f"CASE WHEN length(d.payload) <= {CARRIED_MOST} THEN d.payload END, "
-    "d.retry_schedule, d.requested_by"
+    "h.version, d.id, d.tries, d.retry_schedule, d.requested_by, "
+    f"CASE WHEN length(d.payload) <= {CARRIED_MOST} THEN d.payload END"
 )
 
 
@@ -420,7 +420,7 @@ def _claim_at_once(
     found = rows.read(
         connection,
         f"""
-        SELECT {_CLAIMED}, d.due_at
+        SELECT {_CLAIMED}, d.due_at, d.webhook_id
         FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bool[])
                AS w(id, room, after_due, after_id, fresh)
         JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
@@ -440,32 +440,41 @@ def _claim_at_once(
             *parameters,
         ],
     )
-    return [_claimed(row) for row in found]
+    return [
+        Claimed(ident, webhook_id, tries, body, schedule, by, (due_at, ident), version)
+        for version, ident, tries, schedule, by, body, due_at, webhook_id in found
+    ]
 
 
 def _claim_one_by_one(
     connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime
 ) -> list[Claimed]:
-    claimed: list[Claimed] = []
-    # `|| ''` keeps due_at the text it is: parsing it and writing it again would cost more.
+    # All of a webhook is one row of the answer: for each row Python gives up its lock, and waits
+    # for it until the event loop pauses. `|| ''` keeps due_at the text it is.
     sql = f"""
-        SELECT {_CLAIMED}, d.due_at || '' FROM {_D} d JOIN {_W} h ON h.id = d.webhook_id
-        WHERE d.state = 'pending' AND d.webhook_id = ? AND d.due_at <= ?
-          AND (d.due_at, d.id) > (?, ?) AND {_callable_sql()}
-        ORDER BY d.due_at, d.id LIMIT ?"""
+        SELECT json_group_array(json_array(
+                 version, id, tries, length(body), retry_schedule, requested_by, due_at || '')),
+               CAST(group_concat(CAST(body AS TEXT), '') AS BLOB)
+        FROM (
+          SELECT {_CLAIMED} AS body, d.due_at FROM {_D} d JOIN {_W} h ON h.id = d.webhook_id
+          WHERE d.state = 'pending' AND d.webhook_id = ? AND d.due_at <= ?
+            AND (d.due_at, d.id) > (?, ?) AND {_callable_sql()}
+          ORDER BY d.due_at, d.id LIMIT ?
+        )"""
     until = moment(connection, now)
+    claimed: list[Claimed] = []
     with rows.sqlite_execute(connection) as run:
         for want in wants:
             after = want.after or ("", "")
-            found = run(sql, [want.webhook_id, until, *after, want.room])
-            claimed.extend(map(_claimed, found.fetchall()))
+            found, bodies = run(sql, [want.webhook_id, until, *after, want.room]).fetchone()
+            begin = 0
+            for version, ident, tries, length, *texts, due_at in json.loads(found):
+                end = begin + (length or 0)
+                body = None if length is None else bodies[begin:end]
+                row = (ident, want.webhook_id, tries, body, *texts, (due_at, ident), version)
+                claimed.append(Claimed(*row))
+                begin = end
     return claimed
-
-
-def _claimed(row: Sequence[Any]) -> Claimed:
-    version, ident, webhook_id, tries, body, retry_schedule, requested_by, due_at = row
-    place = (due_at, ident)
-    return Claimed(ident, webhook_id, tries, body, retry_schedule, requested_by, place, version)
 
 
 def payload(connection: BaseDatabaseWrapper, delivery_id: str) -> bytes:
