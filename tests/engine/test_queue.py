@@ -1,6 +1,7 @@
 """Every verb on every state of a delivery: the table in queue.py's docstring."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from webhooks_app import actions
 from webhooks_app.engine import history, moments, queue
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Delivery
+from webhooks_app.models.webhook import SLOTS, slot_of
 from webhooks_app.rules.failures import Failure
 
 pytestmark = pytest.mark.django_db
@@ -315,3 +317,78 @@ def test_discovery_names_each_webhook_with_something_due():
     second = timedelta(seconds=1)
     assert queue.look(connection, now - second, now, queue.Seen(now - second))[0] == [new.pk]
     assert sorted(queue.waiting(connection, now)) == sorted([new.pk, old.pk])
+
+
+@pytest.fixture
+def arrivals():
+    """What arrived since a second ago, as one look sees it."""
+    connection, now = connections["default"], timezone.now()
+    if connection.vendor != "postgresql":
+        pytest.skip("one statement on PostgreSQL alone")
+    second = timedelta(seconds=1)
+
+    def arrivals(seen=None, slots=range(SLOTS), most=100):
+        seen = seen or queue.Seen(now - second)
+        rows, held, seen = queue.arrivals(connection, now - second, now, seen, set(slots), most)
+        return {row.id for row in rows}, held, seen
+
+    return arrivals
+
+
+def test_what_arrives_is_claimed_by_the_look_that_finds_it(arrivals):
+    now = timezone.now()
+    webhook, held = WebhookFactory(), WebhookFactory(stopped="paused")
+    new, large = (DeliveryFactory(webhook=webhook, payload=b"x" * size) for size in (9, 99_999))
+    DeliveryFactory(webhook=held)
+    DeliveryFactory(webhook=webhook, due_at=now - timedelta(hours=1))
+    DeliveryFactory(webhook=webhook, due_at=now + timedelta(hours=1))
+    delivery_in("delivered")
+    Delivery.objects.filter(due_at__gte=now, due_at__lt=now + timedelta(minutes=1)).update(
+        due_at=now - timedelta(milliseconds=500)
+    )
+    ids, others, seen = arrivals()
+    assert (ids, others) == ({new.pk, large.pk}, {held.pk})
+    assert seen.horizon
+
+
+def test_nothing_arrives_for_slots_of_others_and_too_much_is_said_to_be(arrivals):
+    assert arrivals()[:2] == (set(), set())
+    assert arrivals()[2].horizon
+    one, two = (
+        WebhookFactory(id="5f" + "0" * 18 + "0001"),
+        WebhookFactory(id="5f" + "0" * 18 + "0042"),
+    )
+    moment = timezone.now() - timedelta(milliseconds=500)
+    mine, other = (DeliveryFactory(webhook=each, due_at=moment) for each in (one, two))
+    assert arrivals(slots=[slot_of(one.pk)])[0] == {mine.pk}
+    assert arrivals(slots=[slot_of(two.pk)])[0] == {other.pk}
+    ids, _, seen = arrivals(most=1)
+    assert (len(ids), seen) == (1, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_look_saw_does_not_arrive_again_but_a_late_commit_does(arrivals):
+    moment = timezone.now() - timedelta(milliseconds=500)
+    first = DeliveryFactory(due_at=moment)
+    late = threading.Event(), threading.Event()
+
+    def commits_late():
+        with transaction.atomic():
+            made.append(DeliveryFactory(due_at=moment))
+            late[0].set()
+            late[1].wait(10)
+        connections.close_all()
+
+    made = []
+    thread = threading.Thread(target=commits_late)
+    thread.start()
+    assert late[0].wait(10)
+    ids, _, seen = arrivals()
+    assert ids == {first.pk}
+    late[1].set()
+    thread.join()
+    assert arrivals(seen)[0] >= {made[0].pk}
+    until = time.monotonic() + 20  # other tests of this server may hold transactions open
+    while (again := arrivals(seen))[0]:
+        assert time.monotonic() < until
+        seen = again[2]

@@ -54,7 +54,17 @@ def hot(grown):
         return queue.claim(on, [queue.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
 
     seen = queue.look(on, now - a_few, now, queue.Seen(now - a_few))[1]
-    return {
+    worker = (
+        {}
+        if on.vendor == "sqlite"
+        else {
+            "arrivals": (
+                lambda: queue.arrivals(on, now - a_few, now, seen, set(range(64)), 1000),
+                {DUE, PENDING},
+            ),
+        }
+    )
+    return worker | {
         "look": (lambda: queue.look(on, now - a_few, now, queue.Seen(now - a_few)), {DUE, PENDING}),
         "look again": (lambda: queue.look(on, now - a_few, now, seen), {DUE, PENDING}),
         "claim from the start": (lambda: claim(None), {PENDING}),

@@ -57,6 +57,7 @@ class Turn:
 
     wants: Sequence[queue.Want] = ()
     want: Callable[..., queue.Want | None] | None = None  # `Lanes.want`, for what is just found
+    version: Callable[[str], int] = int  # `Lanes.version`, for the same
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
@@ -74,7 +75,9 @@ class Answer:
     owned: frozenset[int] = frozenset()
     marked: list[str] = field(default_factory=list)
     back_to: Any = None
-    found: set[str] = field(default_factory=set)  # of the marked: claimed already, but not `fresh`
+    found: set[str] = field(default_factory=set)  # of the marked: claimed already
+    # What no earlier look saw, by webhook; PostgreSQL's.
+    arrived: dict[str, list[queue.Claimed]] = field(default_factory=dict)
     claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
@@ -86,7 +89,7 @@ class Answer:
 
     @property
     def claimed_anything(self) -> bool:
-        return any(rows for _, rows in self.claimed)
+        return bool(self.arrived) or any(rows for _, rows in self.claimed)
 
 
 class Desk:
@@ -133,10 +136,9 @@ class Desk:
         if self._once:
             # What becomes due after the start is left for another time.
             now = self._horizon = self._horizon or now
-        seen = self._seen
-        self._discover(answer, turn.look or self._changed(), now)
-        if wants := [*turn.wants, *self._found(answer, turn, seen)]:
-            self._claim(answer, wants, now, seen)
+        self._discover(answer, turn, now)
+        if wants := [*turn.wants, *self._found(answer, turn)]:
+            self._claim(answer, wants, now)
         if turn.held:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
@@ -173,7 +175,8 @@ class Desk:
         self._data_version = version
         return changed
 
-    def _discover(self, answer: Answer, look: bool, now: datetime) -> None:
+    def _discover(self, answer: Answer, turn: Turn, now: datetime) -> None:
+        look = turn.look or self._changed()
         if self._seen is None or self._is_time("scan", SCAN_EVERY):
             started = time.monotonic()
             self._seen = queue.Seen(now)
@@ -184,19 +187,42 @@ class Desk:
             self._due_at["scan"] = time.monotonic() + max(SCAN_EVERY, 50 * cost)
         elif look or self._is_time("look", LOOK_EVERY):
             back_to = self._seen.until - OVERLAP
-            marked, self._seen = queue.look(self._connection, back_to, now, self._seen)
-            answer.marked = self._ours(marked)
             answer.back_to = _as_read(self._connection, back_to)
+            if not self._arrivals(answer, turn, back_to, now, self._seen):
+                marked, self._seen = queue.look(self._connection, back_to, now, self._seen)
+                answer.marked = self._ours(marked)
             answer.looked = True
         if answer.looked:
             self._due_at["look"] = time.monotonic() + LOOK_EVERY
 
+    def _arrivals(
+        self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: queue.Seen
+    ) -> bool:
+        """What just became due, at once. False when there may be more than this."""
+        if turn.want is None or self._connection.vendor != "postgresql":
+            return False
+        arrived, held, new = queue.arrivals(
+            self._connection, back_to, now, seen, self._owned, CLAIM_MOST
+        )
+        for row in arrived:
+            answer.arrived.setdefault(row.webhook_id, []).append(row)
+        answer.loaded = self._load(
+            [
+                ident
+                for ident, rows in answer.arrived.items()
+                if rows[-1].version != turn.version(ident)
+            ]
+        )
+        answer.marked = list(held)
+        self._seen = new or seen
+        return new is not None
+
     def _ours(self, webhook_ids: list[str]) -> list[str]:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
 
-    def _found(self, answer: Answer, turn: Turn, seen: queue.Seen | None) -> list[queue.Want]:
-        """What just became due is claimed in the same turn."""
-        if turn.want is None or seen is None or answer.back_to is None:
+    def _found(self, answer: Answer, turn: Turn) -> list[queue.Want]:
+        """SQLite: what just became due is claimed in the same turn."""
+        if turn.want is None or answer.back_to is None or self._connection.vendor != "sqlite":
             return []
         asked = {want.webhook_id for want in turn.wants}
         now = time.monotonic()
@@ -204,24 +230,18 @@ class Desk:
         for ident in answer.marked[:FOUND_MOST]:
             if ident in asked:
                 continue
-            want = turn.want(ident, answer.back_to, now, fresh=bool(seen.horizon))
+            want = turn.want(ident, answer.back_to, now)
             if want is not None:
                 found.append(want)
-        answer.found = {want.webhook_id for want in found if not want.fresh}
+        answer.found = {want.webhook_id for want in found}
         return found
 
-    def _claim(
-        self,
-        answer: Answer,
-        asked: Sequence[queue.Want],
-        now: datetime,
-        seen: queue.Seen | None,
-    ) -> None:
+    def _claim(self, answer: Answer, asked: Sequence[queue.Want], now: datetime) -> None:
         wants = [want for want in asked if slot_of(want.webhook_id) in self._owned]
         if not wants:
             return
         by_webhook: dict[str, list[queue.Claimed]] = {want.webhook_id: [] for want in wants}
-        for row in queue.claim(self._connection, wants, now, seen):
+        for row in queue.claim(self._connection, wants, now):
             by_webhook[row.webhook_id].append(row)
         changed, silent = [], []
         for want in wants:
@@ -231,7 +251,7 @@ class Desk:
                 changed.append(want.webhook_id)
             elif not rows and want.after is None:
                 silent.append(want.webhook_id)
-        answer.loaded = self._load(changed)
+        answer.loaded |= self._load(changed)
         answer.held = self._held(silent)
 
     def _load(self, webhook_ids: list[str]) -> dict[str, Loaded]:

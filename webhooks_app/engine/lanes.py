@@ -8,6 +8,7 @@ coordination, because a webhook has one owner.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from ..models.webhook import slot_of
@@ -128,19 +129,31 @@ class Lanes:
         """These webhooks have something due. `back_to` is the due time from which to read again
         (None: from the beginning)."""
         for webhook_id in webhook_ids:
-            lane = self._lanes.get(webhook_id)
-            if lane is None:
-                slot = slot_of(webhook_id)
-                if slot not in self.owned:
-                    continue
-                lane = self._lanes[webhook_id] = Lane(webhook_id, slot)
-            elif lane.held:
+            lane = self._met(webhook_id)
+            if lane is None or lane.held:
                 continue
             if back_to is None:
                 lane.place, lane.rereads = None, True
             elif lane.place is not None and lane.place[0] > back_to:
                 lane.place, lane.rereads = (back_to, ""), True
             self._more[webhook_id] = lane
+
+    def _met(self, webhook_id: str) -> Lane | None:
+        """A webhook's lane, made now if need be. None: the webhook is not ours."""
+        lane = self._lanes.get(webhook_id)
+        if lane is None and (slot := slot_of(webhook_id)) in self.owned:
+            lane = self._lanes[webhook_id] = Lane(webhook_id, slot)
+        return lane
+
+    def meet(self, webhook_ids: Iterable[str]) -> None:
+        """There is something of these webhooks."""
+        for webhook_id in webhook_ids:
+            self._met(webhook_id)
+
+    def version(self, webhook_id: str) -> int:
+        """Of the webhook as loaded. Changes nothing: the desk asks from its own thread."""
+        lane = self._lanes.get(webhook_id)
+        return lane.version if lane else 0
 
     def wants(self, now: float, most: int) -> list[Want]:
         """What to claim: lanes that may send and have room, `most` rows in all."""
@@ -164,17 +177,14 @@ class Lanes:
         """Whether `wants` would find something."""
         return any(lane.has_room(now) and lane.slot in self.owned for lane in self._more.values())
 
-    def want(self, webhook_id: str, back_to: Any, now: float, *, fresh: bool) -> Want | None:
+    def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
         """What to claim at once for a webhook in which something was found that became due after
-        `back_to`. `fresh`: what the last look saw need not be read again, where all of it is known.
-        Changes nothing: the desk asks from its own thread."""
+        `back_to`. Changes nothing: the desk asks from its own thread."""
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return Want(webhook_id, 2 * CAP_AT_FIRST, None)
         if lane.held or not lane.has_room(now):
             return None
-        if fresh and webhook_id not in self._more:
-            return Want(webhook_id, lane.room, (back_to, ""), lane.version, fresh=True)
         after = lane.place
         if after is not None and after[0] > back_to:
             after = (back_to, "")
@@ -191,28 +201,38 @@ class Lanes:
             return
         room = lane.room
         all_read = len(claimed) < want.room
-        unread = lane.webhook_id in self._more
-        if not want.fresh:
-            # Past what is known there is nothing known.
-            lane.rereads = bool(claimed) and claimed[-1].id in lane.known
+        # Past what is known there is nothing known.
+        lane.rereads = bool(claimed) and claimed[-1].id in lane.known
         new = [row for row in claimed if row.id not in lane.known]
         if len(new) > room:
             all_read = False
             claimed = claimed[: claimed.index(new[room])]
             del new[room:]
+        if claimed:
+            lane.place = claimed[-1].place
+        if all_read:
+            self._more.pop(lane.webhook_id, None)
+        self._put(lane, new)
+
+    def arrive(self, webhook_id: str, rows: list[Claimed], back_to: Any, now: float) -> None:
+        """Rows of a webhook that became due after `back_to`, and that no look saw before: with
+        them all of it is known, unless there was more before."""
+        lane = self._lanes.get(webhook_id)
+        if lane is None or lane.held:
+            return
+        new = [row for row in rows if row.id not in lane.known]
+        if webhook_id in self._more or len(new) > lane.room or lane.open_until > now:
+            self.mark([webhook_id], back_to)
+            return
+        new.sort(key=attrgetter("place"))
+        if new and (lane.place is None or lane.place < new[-1].place):
+            lane.place = new[-1].place
+        self._put(lane, new)
+
+    def _put(self, lane: Lane, new: Sequence[Claimed]) -> None:
         lane.known.update([row.id for row in new])
         lane.buffer.extend(new)
         self.buffered += len(new)
-        if claimed:
-            place = claimed[-1].place
-            if not want.fresh or not (unread or (lane.place and place < lane.place)):
-                lane.place = place
-        if not want.fresh:
-            if all_read:
-                self._more.pop(lane.webhook_id, None)
-        elif not all_read:
-            assert want.after is not None
-            self.mark([lane.webhook_id], want.after[0])
         self._stand(lane)
 
     def hold(self, webhook_id: str) -> None:

@@ -20,7 +20,7 @@ WHERE of the finish fences a former owner.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -33,6 +33,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth
+from ..models.webhook import SLOTS
 from . import history, moments, rows
 
 _D = Delivery._meta.db_table
@@ -279,15 +280,13 @@ class Want:
     room: int
     after: Place | None
     version: int = 0  # of the webhook as the lane knows it
-    fresh: bool = False  # all but what the last look did not see is known
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a look saw: everything due up to `until`, of the transactions before `horizon`.
 
-    `horizon` is PostgreSQL's: the oldest transaction that ran while the look was taken. SQLite has
-    none, and nothing there is known to be fresh.
+    `horizon` is PostgreSQL's: the oldest transaction that ran while the look was taken.
     """
 
     until: datetime
@@ -393,16 +392,57 @@ def _callable_sql() -> str:
     return f"{verified}h.stopped = '' AND h.deleted_at IS NULL"
 
 
-def claim(
-    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime, seen: Seen | None = None
-) -> list[Claimed]:
+def arrivals(
+    connection: BaseDatabaseWrapper,
+    back_to: datetime,
+    now: datetime,
+    seen: Seen,
+    slots: Collection[int],
+    most: int,
+) -> tuple[list[Claimed], set[str], Seen | None]:
+    """PostgreSQL: `look` and the claim of what it finds in one statement, of these slots only.
+
+    Returns the deliveries of callable webhooks, the webhooks of the others, and what was seen: None
+    when there were `most`, and may be more.
+    """
+    conditions = [
+        "p.state = 'pending' AND p.finished_at IS NULL",
+        "p.due_at > %s AND p.due_at <= %s",
+    ]
+    parameters: list[Any] = [back_to, now]
+    if seen.horizon:
+        conditions.append(f"({_FRESH})")
+        parameters += [seen.until, seen.horizon]
+    if len(slots) < SLOTS:
+        conditions.append(f"('x' || right(p.webhook_id, 4))::bit(16)::int %% {SLOTS} = ANY(%s)")
+        parameters.append(list(slots))
+    found = rows.read(
+        connection,
+        f"""
+        SELECT s.horizon, {_callable_sql()}, {_CLAIMED}, d.due_at, d.webhook_id
+        FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon) s
+        LEFT JOIN LATERAL (
+          SELECT * FROM {_D} p WHERE {" AND ".join(conditions)} ORDER BY p.due_at LIMIT %s
+        ) d ON true
+        LEFT JOIN {_W} h ON h.id = d.webhook_id""",
+        [*parameters, most],
+    )
+    claimed, held = [], set()
+    for _, is_callable, *row in found:
+        if is_callable:
+            claimed.append(_claimed(*row))
+        elif row[-1] is not None:
+            held.add(row[-1])
+    return claimed, held, Seen(now, found[0][0]) if len(found) < most else None
+
+
+def claim(connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime) -> list[Claimed]:
     """Due deliveries of callable webhooks, by due time, from each webhook's own place on.
 
-    Of the wants that are `fresh` only what `seen` did not see. Writes nothing; only the owner of
-    these webhooks may call it.
+    Writes nothing; only the owner of these webhooks may call it.
     """
     if connection.vendor == "postgresql":
-        return _claim_at_once(connection, wants, now, seen)
+        return _claim_at_once(connection, wants, now)
     return _claim_one_by_one(connection, wants, now)
 
 
@@ -410,24 +450,19 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _claim_at_once(
-    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime, seen: Seen | None
+    connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime
 ) -> list[Claimed]:
-    fresh = ""
-    parameters: list[Any] = []
-    if seen is not None and seen.horizon and any(want.fresh for want in wants):
-        fresh = f"AND (NOT w.fresh OR {_FRESH})"
-        parameters = [seen.until, seen.horizon]
     found = rows.read(
         connection,
         f"""
         SELECT {_CLAIMED}, d.due_at, d.webhook_id
-        FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bool[])
-               AS w(id, room, after_due, after_id, fresh)
+        FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[])
+               AS w(id, room, after_due, after_id)
         JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
         CROSS JOIN LATERAL (
           SELECT * FROM {_D} p
           WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
-            AND (p.due_at, p.id) > (w.after_due, w.after_id) {fresh}
+            AND (p.due_at, p.id) > (w.after_due, w.after_id)
           ORDER BY p.due_at, p.id LIMIT w.room
         ) d""",
         [
@@ -435,15 +470,23 @@ def _claim_at_once(
             [want.room for want in wants],
             [want.after[0] if want.after else _BEGINNING for want in wants],
             [want.after[1] if want.after else "" for want in wants],
-            [want.fresh for want in wants],
             now,
-            *parameters,
         ],
     )
-    return [
-        Claimed(ident, webhook_id, tries, body, schedule, by, (due_at, ident), version)
-        for version, ident, tries, schedule, by, body, due_at, webhook_id in found
-    ]
+    return [_claimed(*row) for row in found]
+
+
+def _claimed(
+    version: int,
+    ident: str,
+    tries: int,
+    schedule: str,
+    by: str,
+    body: bytes | None,
+    due_at: datetime,
+    webhook_id: str,
+) -> Claimed:
+    return Claimed(ident, webhook_id, tries, body, schedule, by, (due_at, ident), version)
 
 
 def _claim_one_by_one(

@@ -217,7 +217,7 @@ class Worker:
                     empty_looks += 1
                     if empty_looks == 2:
                         return
-            await self._rest(found=bool(answer.marked))
+            await self._rest(found=bool(answer.marked or answer.arrived))
 
     def _turn(self) -> Turn:
         now = time.monotonic()
@@ -234,7 +234,7 @@ class Worker:
         turn.in_flight_of = lanes.in_flight_of
         if lanes.buffered < BUFFER_LOW:
             turn.wants = lanes.wants(now, CLAIM_MOST)
-            turn.want = lanes.want
+            turn.want, turn.version = lanes.want, lanes.version
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
             turn.busy = lanes.busy()
@@ -243,10 +243,11 @@ class Worker:
         return turn
 
     def _apply(self, answer: Answer) -> None:
-        lanes = self._lanes
+        lanes, now = self._lanes, time.monotonic()
         lanes.own(answer.owned)
         if answer.found:
             lanes.mark(answer.found, answer.back_to)
+        lanes.meet(answer.arrived)
         for webhook_id, loaded in answer.loaded.items():
             if lane := lanes.get(webhook_id):
                 self._load(lane, loaded)
@@ -264,10 +265,14 @@ class Worker:
             if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
         # After the fills: a row that was found behind a place must be read by the next claim.
-        # Of what is fresh nothing else was to be read.
-        read = answer.found | {want.webhook_id for want, _ in answer.claimed if want.fresh}
-        marked = [ident for ident in answer.marked if ident not in read]
+        marked = [ident for ident in answer.marked if ident not in answer.found]
         lanes.mark(marked, None if answer.scanned else answer.back_to)
+        for webhook_id, rows in answer.arrived.items():
+            lane = lanes.get(webhook_id)
+            if lane is not None and lane.version == 0:
+                lanes.hold(webhook_id)
+            else:
+                lanes.arrive(webhook_id, rows, answer.back_to, now)
         if answer.scanned:
             lanes.prune()
         for verification in answer.verifications:
