@@ -217,7 +217,7 @@ class Worker:
                     empty_looks += 1
                     if empty_looks == 2:
                         return
-            await self._rest(found=bool(answer.marked or answer.arrived))
+            await self._rest()
 
     def _turn(self) -> Turn:
         now = time.monotonic()
@@ -294,14 +294,14 @@ class Worker:
         unwritten = self._results or self._being_written or self._written
         return bool(self._tasks or unwritten or self._lanes.buffered or answer.claimed_anything)
 
-    async def _rest(self, *, found: bool) -> None:
+    async def _rest(self) -> None:
         """Until there is something to do: room to fill, an announcement."""
         now = time.monotonic()
-        if self._lanes.buffered < BUFFER_LOW and (found or self._lanes.hungry(now)):
+        if self._lanes.buffered < BUFFER_LOW and self._lanes.hungry(now):
             return  # the database is asked while what was found is sent
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.002 if now < self._look_until else 0.02):
+            async with asyncio.timeout(0.001 if now < self._look_until else 0.02):
                 await self._wake.wait()
 
     # --- the ledger ---------------------------------------------------------------------------
