@@ -17,7 +17,7 @@ from pathlib import Path
 from . import candidates, rivals, sink, stage
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
-COUNT = int(os.environ.get("COUNT", "20000"))
+COUNT = int(os.environ.get("COUNT", "60000"))
 ONLY = [name.strip() for name in os.environ.get("ONLY", "").split(";") if name.strip()]
 SECONDS = float(os.environ.get("SECONDS", "5"))
 RESULTS = Path(os.environ.get("RESULTS", Path(__file__).parent / "results" / "latest.json"))

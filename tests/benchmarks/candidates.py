@@ -87,7 +87,7 @@ def enqueue(server):
     """Deliveries stored a second: by the REST API, by `deliver`, by `deliver_many`."""
 
     def run(sink, count):
-        count = max(100, count // 10)
+        count = max(100, count // 30)
         with server.database() as url:
             rates = stage.part("enqueue", sink.url(), count, database=url)
         with server.database() as url:

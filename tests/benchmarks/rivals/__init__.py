@@ -67,7 +67,7 @@ def rivals(server):
             "django_webhook_project",
             ["-m", "celery", "-A", "worker", "worker", "-c", "2"],
             "django_webhook_webhookevent WHERE status <> 'SUCCESS'",
-            share=0.05,
+            share=0.015,
         ),
         "tuned Celery task (2 × 20 threads)": rival(
             server,
@@ -87,7 +87,7 @@ def rivals(server):
             ],
             "orders_delivery WHERE state <> 'delivered'",
             workers=2,
-            share=0.2,
+            share=0.06,
         ),
         "django-outbound-webhooks (2 relays)": rival(
             server,
@@ -95,7 +95,7 @@ def rivals(server):
             ["-m", "django", "deliver_events"],
             "django_domain_events_deliveryrecord WHERE status <> 'succeeded'",
             workers=2,
-            share=0.05,
+            share=0.015,
             celery=False,
         ),
     }
