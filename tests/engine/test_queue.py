@@ -306,6 +306,12 @@ def test_claim_reads_due_rows_in_order_from_a_place_on():
     assert [bytes(row.body) for row in first + rest] == [row.payload for row in rows]
 
 
+def test_what_is_due_since_before_1970_is_claimed():
+    delivery, now = DeliveryFactory(due_at=datetime(1969, 12, 31, tzinfo=UTC)), timezone.now()
+    wants = [queue.Want(delivery.webhook_id, 9, None)]
+    assert [row.id for row in queue.claim(connections["default"], wants, now)] == [delivery.pk]
+
+
 def test_discovery_names_each_webhook_with_something_due():
     connection, now = connections["default"], timezone.now()
     new, old, later = WebhookFactory(), WebhookFactory(), WebhookFactory()

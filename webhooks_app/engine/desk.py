@@ -56,8 +56,9 @@ class Turn:
     """What the worker asks of the desk."""
 
     wants: Sequence[queue.Want] = ()
-    want: Callable[..., queue.Want | None] | None = None  # `Lanes.want`, for what is just found
-    version: Callable[[str], int] = int  # `Lanes.version`, for the same
+    room: bool = False  # what is just found is claimed, too, by these two of `Lanes`
+    want: Callable[..., queue.Want | None] = lambda *_: None
+    version: Callable[[str], int | None] = lambda _: None
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
@@ -198,31 +199,34 @@ class Desk:
     def _arrivals(
         self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: queue.Seen
     ) -> bool:
-        """What just became due, at once. False when there may be more than this."""
-        if turn.want is None or self._connection.vendor != "postgresql":
+        """What just became due, at once. False when it cannot be had so: on SQLite, without room,
+        or when it is very much."""
+        if not turn.room or self._connection.vendor != "postgresql":
             return False
-        arrived, held, new = queue.arrivals(
+        arrived, not_callable, new = queue.arrivals(
             self._connection, back_to, now, seen, self._owned, CLAIM_MOST
         )
+        if new is None:
+            return False
+        changed = set()
         for row in arrived:
+            version = turn.version(row.webhook_id)
+            if version is None:
+                continue  # held; all of it is read when it is free again
             answer.arrived.setdefault(row.webhook_id, []).append(row)
-        answer.loaded = self._load(
-            [
-                ident
-                for ident, rows in answer.arrived.items()
-                if rows[-1].version != turn.version(ident)
-            ]
-        )
-        answer.marked = list(held)
-        self._seen = new or seen
-        return new is not None
+            if version != row.version:
+                changed.add(row.webhook_id)
+        answer.loaded = self._load(list(changed))
+        answer.marked = list(not_callable)
+        self._seen = new
+        return True
 
     def _ours(self, webhook_ids: list[str]) -> list[str]:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
 
     def _found(self, answer: Answer, turn: Turn) -> list[queue.Want]:
         """SQLite: what just became due is claimed in the same turn."""
-        if turn.want is None or answer.back_to is None or self._connection.vendor != "sqlite":
+        if not turn.room or answer.back_to is None or self._connection.vendor != "sqlite":
             return []
         asked = {want.webhook_id for want in turn.wants}
         now = time.monotonic()

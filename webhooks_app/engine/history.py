@@ -190,7 +190,7 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
     columns = len(_ATTEMPT_COLUMNS)
     plain = [row[:columns] for row in attempts]
     health = _health_rows(attempts)
-    # Before the attempts: a webhook cannot be removed beside a change of its health.
+    # Before the attempts: purge removes no webhook beside a change of its health.
     if rows.execute(connection, _health_update(), _HEALTH_COLUMNS, health) < len(health):
         raise IntegrityError("a webhook was removed while it was called")
     rows.insert(connection, _table(Attempt), _ATTEMPT_COLUMNS, plain)

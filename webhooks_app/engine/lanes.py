@@ -150,10 +150,13 @@ class Lanes:
         for webhook_id in webhook_ids:
             self._met(webhook_id)
 
-    def version(self, webhook_id: str) -> int:
-        """Of the webhook as loaded. Changes nothing: the desk asks from its own thread."""
+    def version(self, webhook_id: str) -> int | None:
+        """Of the webhook as loaded, 0 when it is not; None when it is held. Changes nothing: the
+        desk asks from its own thread."""
         lane = self._lanes.get(webhook_id)
-        return lane.version if lane else 0
+        if lane is None:
+            return 0
+        return None if lane.held else lane.version
 
     def wants(self, now: float, most: int) -> list[Want]:
         """What to claim: lanes that may send and have room, `most` rows in all."""
@@ -178,8 +181,8 @@ class Lanes:
         return any(lane.has_room(now) and lane.slot in self.owned for lane in self._more.values())
 
     def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
-        """What to claim at once for a webhook in which something was found that became due after
-        `back_to`. Changes nothing: the desk asks from its own thread."""
+        """SQLite: what to claim at once for a webhook in which something was found that became due
+        after `back_to`. Changes nothing: the desk asks from its own thread."""
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return Want(webhook_id, 2 * CAP_AT_FIRST, None)
@@ -199,6 +202,10 @@ class Lanes:
         lane = self._lanes.get(want.webhook_id)
         if lane is None or lane.slot not in self.owned:
             return
+        if lane.place != want.after:
+            # Emptied while the claim was under way: it must be read from there again.
+            self._more[lane.webhook_id] = lane
+            return
         room = lane.room
         all_read = len(claimed) < want.room
         # Past what is known there is nothing known.
@@ -215,8 +222,8 @@ class Lanes:
         self._put(lane, new)
 
     def arrive(self, webhook_id: str, rows: list[Claimed], back_to: Any, now: float) -> None:
-        """Rows of a webhook that became due after `back_to`, and that no look saw before: with
-        them all of it is known, unless there was more before."""
+        """Rows of a webhook that became due after `back_to`, all that no look saw before among
+        them: with them all of it is known, unless there was more before."""
         lane = self._lanes.get(webhook_id)
         if lane is None or lane.held:
             return

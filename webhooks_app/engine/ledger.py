@@ -30,6 +30,9 @@ log = logging.getLogger("webhooks")
 
 ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 
+# One row's own fault, which comes again however often it is tried.
+_UNWRITABLE = (IntegrityError, DataError, ValueError, OverflowError)
+
 Breaker = tuple[str, datetime | None, int]  # webhook, open until (None: closed), trips
 
 
@@ -73,12 +76,12 @@ class Ledger:
     def _finish(self, batch: Sequence[queue.Finished]) -> None:
         try:
             queue.finish(self._connection, batch)
-        except (IntegrityError, DataError):
+        except _UNWRITABLE:
             # One row that cannot be written (its webhook was removed) must not stop the others.
             for item in batch:
                 try:
                     queue.finish(self._connection, [item])
-                except (IntegrityError, DataError) as error:
+                except _UNWRITABLE as error:
                     log.error("attempt of %s is not recorded: %s", item.attempt.request_id, error)
 
     def hang_up(self) -> None:

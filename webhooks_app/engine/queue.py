@@ -446,7 +446,7 @@ def claim(connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime)
     return _claim_one_by_one(connection, wants, now)
 
 
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 def _claim_at_once(
@@ -644,8 +644,11 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
     while (hour := hours.order_by("hour").values_list("hour", flat=True).first()) is not None:
         removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
     for webhook in Webhook.objects.filter(deleted_at__lt=before).only("pk"):
-        if not webhook.deliveries.exists() and not webhook.attempts.exists():
-            webhook.delete()
+        with transaction.atomic(using=router.db_for_write(Webhook)):
+            # Whoever records an exchange holds the health of its webhook.
+            list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
+            if not webhook.deliveries.exists() and not webhook.attempts.exists():
+                webhook.delete()
     return removed
 
 

@@ -234,7 +234,7 @@ class Worker:
         turn.in_flight_of = lanes.in_flight_of
         if lanes.buffered < BUFFER_LOW:
             turn.wants = lanes.wants(now, CLAIM_MOST)
-            turn.want, turn.version = lanes.want, lanes.version
+            turn.room, turn.want, turn.version = True, lanes.want, lanes.version
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
             turn.busy = lanes.busy()
@@ -421,7 +421,7 @@ class Worker:
             assert self._desk is not None
             body = await self._read(self._desk.payload, row.id)
         started_at = self._now()
-        if lane.head is None or body is None:
+        if lane.head is None or body is None:  # it may have changed while the body was read
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
         now = started_at // moments.SECOND
         request = message.post(lane.head, request_id=row.id, now=now, body=body)
@@ -481,7 +481,7 @@ class Worker:
         failed = 0
         while self._desk is not None and (self._tasks or self._unwritten or self._written):
             turn = self._turn()
-            turn.wants, turn.want = (), None
+            turn.wants, turn.room = (), False
             turn.leaving, turn.busy = True, self._lanes.busy()
             try:
                 await self._patiently(self._read(self._desk.turn, turn), self._desk.hang_up)

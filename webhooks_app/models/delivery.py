@@ -195,7 +195,8 @@ class Attempt(models.Model):
         TEST = "test", "test"
 
     # No constraints in the database: to look both up for each row would be a quarter of what a
-    # delivery costs PostgreSQL. The engine alone writes attempts, and holds what they belong to.
+    # delivery costs PostgreSQL. The engine alone writes attempts, sees that what they belong to is
+    # there, and alone removes that, by purge.
     webhook = models.ForeignKey(
         Webhook,
         on_delete=models.CASCADE,

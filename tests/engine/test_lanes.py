@@ -1,0 +1,79 @@
+"""What a worker keeps of each webhook, where two threads come between each other."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from webhooks_app.engine.lanes import Lanes
+from webhooks_app.engine.queue import Claimed
+from webhooks_app.models.webhook import SLOTS
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+WEBHOOK = "5f" + "0" * 22
+
+
+def row(number):
+    ident = f"{number:024x}"
+    place = (NOON + timedelta(seconds=number), ident)
+    return Claimed(ident, WEBHOOK, 0, b"{}", "", "", place, 1)
+
+
+@pytest.fixture
+def lanes():
+    """One lane that was read up to its fifth delivery."""
+    lanes = Lanes()
+    lanes.own(frozenset(range(SLOTS)))
+    lanes.mark([WEBHOOK], None)
+    (want,) = lanes.wants(0, 1000)
+    lanes.fill(want, [row(number) for number in range(5)])
+    lanes.get(WEBHOOK).version = 1
+    return lanes
+
+
+def sent(lanes, now=9.0):
+    """Numbers of what is sent now, in that order."""
+    taken = iter(lambda: lanes.take(now), None)
+    return [int(claimed.id, 16) for _, claimed in taken]
+
+
+def test_a_lane_that_is_emptied_while_it_is_claimed_for_is_read_again_in_order(lanes):
+    lane, first = lanes.take(0)
+    lanes.mark([WEBHOOK], row(4).place[0])
+    (want,) = lanes.wants(0, 1000)
+    lanes.our_fault(lane, first.id, 0)  # in the event loop, before the desk answers
+    lanes.fill(want, [row(4), row(5)])
+    (want,) = lanes.wants(9, 1000)
+    lanes.fill(want, [row(number) for number in range(6)])
+    assert sent(lanes) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_arrives_follows_what_is_known(lanes):
+    lanes.arrive(WEBHOOK, [row(6), row(4), row(5)], row(3).place[0], 0)
+    assert sent(lanes) == list(range(7))
+    assert not lanes.hungry(9)
+
+
+def test_what_arrives_before_all_is_known_is_claimed_in_its_turn(lanes):
+    lanes.mark([WEBHOOK], row(4).place[0])
+    lanes.arrive(WEBHOOK, [row(7)], row(6).place[0], 0)
+    (want,) = lanes.wants(0, 1000)
+    lanes.fill(want, [row(number) for number in range(4, 8)])
+    assert sent(lanes) == list(range(8))
+
+
+def test_more_than_there_is_room_for_is_claimed_later(lanes):
+    many = [row(number) for number in range(5, 40)]
+    lanes.arrive(WEBHOOK, many, row(4).place[0], 0)
+    assert sent(lanes) == [0, 1, 2, 3, 4]
+    (want,) = lanes.wants(9, 1000)
+    assert want.after <= many[0].place
+
+
+def test_nothing_is_kept_of_what_arrives_for_a_held_webhook(lanes):
+    lanes.hold(WEBHOOK)
+    assert lanes.version(WEBHOOK) is None
+    lanes.arrive(WEBHOOK, [row(5)], row(4).place[0], 0)
+    assert sent(lanes) == []
+    lanes.free(WEBHOOK)
+    (want,) = lanes.wants(9, 1000)
+    assert want.after is None
