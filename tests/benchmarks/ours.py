@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, Account, Attempt, Delivery, Webhook, WebhookHealth
-from webhooks_app.rules.ids import new_id
+from webhooks_app.rules.ids import first_id, new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
 
@@ -94,29 +94,32 @@ def multiply(urls, finished, pending, number=WEBHOOKS):
     made = webhooks(urls, int(number))
     attempt = Attempt.objects.get(delivery=model)
     first = timezone.now() - timedelta(days=1)
-    for state, count, year in (("delivered", int(finished), "5f"), ("pending", int(pending), "60")):
+    # Ids that tell the same time as the rows: else the hourly purge would walk through all of them.
+    days = first_id(first)[:8], first_id(first + timedelta(hours=1))[:8]
+    counts = (("delivered", int(finished), days[0]), ("pending", int(pending), days[1]))
+    for state, count, day in counts:
         delivery = Delivery.objects.get(pk=model.pk)
         delivery.state, delivery.created_at, delivery.due_at = state, first, first
         if state == "pending":
             delivery.tries, delivery.finished_at, delivery.last_status = 0, None, None
-        _copy(delivery, count, made, id=f"{year}{{}}")
+        _copy(delivery, count, made, id=day)
         if state == "delivered":
-            _copy(attempt, count, made, request_id=f"{year}{{}}", delivery=f"{year}{{}}")
+            _copy(attempt, count, made, request_id=day, delivery=day)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
 
 
 def _copy(row, count, made, **idents):
-    """Insert copies of a row: webhooks in turn, idents with the number of the copy."""
-    number = "lpad(to_hex(i), 22, '0')"
+    """Insert copies of a row: webhooks in turn, idents with the number of the copy behind them."""
+    number = "lpad(to_hex(i), 16, '0')"
     if connection.vendor == "sqlite":
-        number = "printf('%%022x', i)"
+        number = "printf('%%016x', i)"
     turns = " ".join(f"WHEN {n} THEN '{webhook.pk}'" for n, webhook in enumerate(made))
     columns, values, parameters = [], [], []
     for field in row._meta.local_concrete_fields:
         if field.name in idents:
-            values.append(f"'{idents[field.name].format('')}' || {number}")
+            values.append(f"'{idents[field.name]}' || {number}")
         elif field.name == "webhook":
             values.append(f"CASE i %% {len(made)} {turns} END")
         elif field.primary_key:
