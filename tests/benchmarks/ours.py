@@ -95,16 +95,16 @@ def multiply(urls, finished, pending, number=WEBHOOKS):
     attempt = Attempt.objects.get(delivery=model)
     first = timezone.now() - timedelta(days=1)
     # Ids that tell the same time as the rows: else the hourly purge would walk through all of them.
-    days = first_id(first)[:8], first_id(first + timedelta(hours=1))[:8]
-    counts = (("delivered", int(finished), days[0]), ("pending", int(pending), days[1]))
-    for state, count, day in counts:
+    later = first + timedelta(hours=1)
+    for state, count, made_at in (("delivered", finished, first), ("pending", pending, later)):
+        count, begin = int(count), first_id(made_at)[:8]
         delivery = Delivery.objects.get(pk=model.pk)
         delivery.state, delivery.created_at, delivery.due_at = state, first, first
         if state == "pending":
             delivery.tries, delivery.finished_at, delivery.last_status = 0, None, None
-        _copy(delivery, count, made, id=day)
+        _copy(delivery, count, made, id=begin)
         if state == "delivered":
-            _copy(attempt, count, made, request_id=day, delivery=day)
+            _copy(attempt, count, made, request_id=begin, delivery=begin)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")

@@ -11,6 +11,7 @@ from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
 from webhooks_app.engine import history, moments, queue
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import AccessToken, Delivery
+from webhooks_app.models.webhook import SLOTS
 from webhooks_app.rules.ids import first_id
 
 PENDING, DUE = "delivery_pending_webhook", "delivery_pending_due"
@@ -54,16 +55,13 @@ def hot(grown):
         return queue.claim(on, [queue.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
 
     seen = queue.look(on, now - a_few, now, queue.Seen(now - a_few))[1]
-    worker = (
-        {}
-        if on.vendor == "sqlite"
-        else {
-            "arrivals": (
-                lambda: queue.arrivals(on, now - a_few, now, seen, set(range(64)), 1000),
-                {DUE, PENDING},
-            ),
-        }
-    )
+    slots = set(range(SLOTS))
+    worker = {}
+    if on.vendor == "postgresql":
+        worker["arrivals"] = (
+            lambda: queue.arrivals(on, now - a_few, now, seen, slots, 1000),
+            {DUE, PENDING},
+        )
     return worker | {
         "look": (lambda: queue.look(on, now - a_few, now, queue.Seen(now - a_few)), {DUE, PENDING}),
         "look again": (lambda: queue.look(on, now - a_few, now, seen), {DUE, PENDING}),

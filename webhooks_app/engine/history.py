@@ -269,7 +269,7 @@ def _count_rows(attempts: Sequence[Row]) -> list[list[Any]]:
     for attempt in attempts:
         if attempt.exchange not in COUNTING:
             continue
-        key = (attempt.webhook_id, attempt.started_at - attempt.started_at % moments.HOUR)
+        key = (attempt.webhook_id, moments.hour_of(attempt.started_at))
         row = by_hour.get(key)
         if row is None:
             row = by_hour[key] = [*key, *_NO_COUNTS]
@@ -292,7 +292,7 @@ def _counts_upsert() -> str:
 
 def _forget_totals(connection: BaseDatabaseWrapper, counts: Sequence[Sequence[Any]]) -> None:
     """Hours that are over may have been summed already; they are summed again (see `totals`)."""
-    hour = moments.now() // moments.HOUR * moments.HOUR
+    hour = moments.hour_of(moments.now())
     if over := {moments.at(row[_HOUR]) for row in counts if row[_HOUR] < hour}:
         HourlyTotal.objects.using(connection.alias).filter(hour__in=over).delete()
 

@@ -27,6 +27,11 @@ def at(moment: int) -> datetime:
     return _EPOCH + moment * _MICROSECOND
 
 
+def hour_of(moment: int) -> int:
+    """The beginning of its hour."""
+    return moment - moment % HOUR
+
+
 def text(moment: int) -> str:
     """As Django's SQLite backend writes a moment; with `+00` behind it, PostgreSQL takes it too."""
     second, rest = divmod(moment, SECOND)

@@ -483,7 +483,7 @@ def _claimed(
     schedule: str,
     by: str,
     body: bytes | None,
-    due_at: datetime,
+    due_at: Any,  # as the database gave it
     webhook_id: str,
 ) -> Claimed:
     return Claimed(ident, webhook_id, tries, body, schedule, by, (due_at, ident), version)
@@ -496,7 +496,7 @@ def _claim_one_by_one(
     # for it until the event loop pauses. `|| ''` keeps due_at the text it is.
     sql = f"""
         SELECT json_group_array(json_array(
-                 version, id, tries, length(body), retry_schedule, requested_by, due_at || '')),
+                 version, id, tries, retry_schedule, requested_by, length(body), due_at || '')),
                CAST(group_concat(CAST(body AS TEXT), '') AS BLOB)
         FROM (
           SELECT {_CLAIMED} AS body, d.due_at FROM {_D} d JOIN {_W} h ON h.id = d.webhook_id
@@ -511,11 +511,11 @@ def _claim_one_by_one(
             after = want.after or ("", "")
             found, bodies = run(sql, [want.webhook_id, until, *after, want.room]).fetchone()
             begin = 0
-            for version, ident, tries, length, *texts, due_at in json.loads(found):
+            for version, ident, tries, schedule, by, length, due_at in json.loads(found):
                 end = begin + (length or 0)
                 body = None if length is None else bodies[begin:end]
-                row = (ident, want.webhook_id, tries, body, *texts, (due_at, ident), version)
-                claimed.append(Claimed(*row))
+                row = (version, ident, tries, schedule, by, body, due_at, want.webhook_id)
+                claimed.append(_claimed(*row))
                 begin = end
     return claimed
 

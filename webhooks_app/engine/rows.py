@@ -75,7 +75,7 @@ def insert(
             for row in rows:
                 values = list(row)
                 for place in places:
-                    values[place] = f"{moments.text(row[place])}+00"
+                    values[place] = _zoned(row[place])
                 copy.write_row(values)
         return
     execute(
@@ -97,6 +97,11 @@ def read(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -
         return found
 
 
+def _zoned(moment: int) -> str:
+    """As PostgreSQL takes it in any session, whatever its time zone."""
+    return f"{moments.text(moment)}+00"
+
+
 def _array(kind: str, values: Sequence[Any]) -> Any:
     """An array as PostgreSQL spells it. psycopg looks at each value several times; that was 40 %
     of the time in which outcomes were written."""
@@ -107,7 +112,7 @@ def _array(kind: str, values: Sequence[Any]) -> Any:
         if value is None:
             spelled.append("NULL")
         elif kind == "moment":
-            spelled.append(f'"{moments.text(value)}+00"')
+            spelled.append(f'"{_zoned(value)}"')
         elif kind == "text":
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             spelled.append(f'"{escaped}"')

@@ -66,7 +66,7 @@ def verdict(
     failure = outcome.failure
     begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, started_at)
     attempt = history.row(outcome, failure, lane_url, begin)
-    now = started_at + 1000 * outcome.duration_ms
+    now = attempt.ended_at
     if failure is None:
         return Finished(attempt, row.tries, _DELIVERED, None, now)
     delays = schedule_delays(row.retry_schedule)
