@@ -558,7 +558,16 @@ def tls(
     name: str, kind: str, why: str, context: Callable[[], ssl.SSLContext], play: Any = None
 ) -> None:
     def wrapped(connection: socket.socket) -> None:
-        with context().wrap_socket(connection, server_side=True) as secure:
+        with context().wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        ) as secure:
+            try:
+                secure.do_handshake()
+            except ssl.SSLError:
+                # Closing with something unread is a reset, and that may overtake the alert.
+                while socket.socket.recv(secure, 65_536):
+                    pass
+                return
             if play is not None:
                 play(secure)
                 return
