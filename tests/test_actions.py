@@ -111,6 +111,17 @@ def test_a_delivery_rolls_back_with_its_caller(webhook):
     assert not Delivery.objects.exists()
 
 
+def test_a_delivery_is_stored_with_the_defaults_of_the_model(webhook):
+    (made,) = actions.deliver_many([(webhook, {"a": 1})], by="Ann")
+    made.refresh_from_db()
+    by_name = Delivery(webhook=webhook, payload=b'{"a":1}', created_by="Ann")
+    own = {"id", "due_at", "created_at", "retry_schedule"}
+    for field in Delivery._meta.concrete_fields:
+        if field.name not in own:
+            assert getattr(made, field.attname) == getattr(by_name, field.attname), field.name
+    assert made.due_at == made.created_at <= timezone.now()
+
+
 def test_deliver_many_is_a_few_statements(webhook, django_assert_max_num_queries):
     with django_assert_max_num_queries(12):
         deliveries = actions.deliver_many([(webhook, {"n": n}) for n in range(2000)])

@@ -367,16 +367,14 @@ def _new_delivery(
         raise Invalid(details)
     if webhook.deleted_at is not None:
         raise NotCallable("deleted")
-    delivery = Delivery(
-        webhook_id=webhook.pk,
-        payload=encode(payload),
+    return Delivery.new(
+        webhook.pk,
+        encode(payload),
         type=type,
         reference=reference,
         retry_schedule=queue.schedule_text(conf.retry_schedule()),
         created_by=by[:150],
     )
-    delivery.replayed = False
-    return delivery
 
 
 def _text_problem(text: object, limit: int) -> str:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ HOLD_REASONS = {
 }
 
 
-def schedule_text(delays: Sequence[float]) -> str:
+@lru_cache(maxsize=16)
+def schedule_text(delays: tuple[float, ...]) -> str:
     """A retry schedule as a delivery keeps it."""
     return ",".join(f"{delay:g}" for delay in delays)
 
@@ -76,12 +78,12 @@ _STORE_COLUMNS = (
     ("reference", "text"),
     ("payload", "bytea"),
     ("retry_schedule", "text"),
-    ("due_at", "timestamptz"),
-    ("created_at", "timestamptz"),
+    ("due_at", "moment"),
+    ("created_at", "moment"),
     ("created_by", "text"),
     ("state", "text"),
     ("reason", "text"),
-    ("tries", "int"),
+    ("tries", "int2"),
     ("last_error", "text"),
     ("requested_by", "text"),
     ("idempotency_key", "text"),
@@ -95,8 +97,8 @@ _STORE_ONE = (
 def store_one(connection: BaseDatabaseWrapper, delivery: Delivery) -> None:
     """Insert a new delivery. `save` would put the same SQL together each time, which costs more
     than running it. Raises IntegrityError where its idempotency key is taken."""
-    values = _stored(delivery)
-    values[6:8] = moment(connection, delivery.due_at), moment(connection, delivery.created_at)
+    due_at, created_at = delivery.due_at, delivery.created_at
+    values = _stored(delivery, moment(connection, due_at), moment(connection, created_at))
     with connection.cursor() as cursor:
         cursor.execute(_STORE_ONE, values)
     delivery._state.adding = False
@@ -107,14 +109,17 @@ def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> No
     """Insert new deliveries, thousands in a statement, in the caller's transaction."""
     with transaction.atomic(using=connection.alias):
         for start in range(0, len(deliveries), _STORE_AT_ONCE):
-            batch = [_stored(delivery) for delivery in deliveries[start : start + _STORE_AT_ONCE]]
+            batch = [
+                _stored(delivery, moments.of(delivery.due_at), moments.of(delivery.created_at))
+                for delivery in deliveries[start : start + _STORE_AT_ONCE]
+            ]
             rows.insert(connection, _D, _STORE_COLUMNS, batch)
     for delivery in deliveries:
         delivery._state.adding = False
         delivery._state.db = connection.alias
 
 
-def _stored(delivery: Delivery) -> list[Any]:
+def _stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
     """The values of _STORE_COLUMNS."""
     return [
         delivery.id,
@@ -123,8 +128,8 @@ def _stored(delivery: Delivery) -> list[Any]:
         delivery.reference,
         bytes(delivery.payload),
         delivery.retry_schedule,
-        delivery.due_at,
-        delivery.created_at,
+        due_at,
+        created_at,
         delivery.created_by,
         *("pending", "", 0, "", ""),
         delivery.idempotency_key,
@@ -528,11 +533,11 @@ def payload(connection: BaseDatabaseWrapper, delivery_id: str) -> bytes:
 
 _FINISH_COLUMNS = (
     ("id", "text"),
-    ("tries", "int"),
+    ("tries", "int2"),
     ("state", "text"),
     ("due_at", "moment"),
     ("finished_at", "moment"),
-    ("last_status", "int"),
+    ("last_status", "int2"),
     ("last_error", "text"),
 )
 

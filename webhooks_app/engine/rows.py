@@ -14,8 +14,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import moments
 
-# Name and PostgreSQL type; or `moment`, whose values are as in `moments`.
+# Name and PostgreSQL type, as pg_type calls it; or `moment`, whose values are as in `moments`.
 Column = tuple[str, str]
+
+_MILLENNIUM = 946_684_800 * moments.SECOND  # PostgreSQL counts moments from 2000 on
 
 _COPIED_FROM = 10  # rows; fewer are not worth the round trips of a COPY
 # SQLite: few sizes of statements, so that each is prepared once and found again.
@@ -63,19 +65,22 @@ def insert(
     columns: tuple[Column, ...],
     rows: Sequence[Sequence[Any]],
 ) -> None:
-    """New rows of a table. COPY on PostgreSQL: half the work of an INSERT, on both sides."""
+    """New rows of a table. COPY on PostgreSQL: half the work of an INSERT, on both sides. No moment
+    among them may be None."""
     names = ", ".join(name for name, _ in columns)
     if connection.vendor == "postgresql" and len(rows) >= _COPIED_FROM:
+        kinds = ["int8" if kind == "moment" else kind for _, kind in columns]
+        places = [place for place, (_, kind) in enumerate(columns) if kind == "moment"]
         with (
             connection.cursor() as cursor,
             connection.wrap_database_errors,
-            cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy,
+            cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
         ):
-            places = [place for place, (_, kind) in enumerate(columns) if kind == "moment"]
+            copy.set_types(kinds)
             for row in rows:
                 values = list(row)
                 for place in places:
-                    values[place] = _zoned(row[place])
+                    values[place] -= _MILLENNIUM
                 copy.write_row(values)
         return
     execute(
@@ -139,14 +144,7 @@ def _for_sqlite(sql: str, columns: tuple[Column, ...], size: int) -> str:
 def _flat(columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]) -> list[Any]:
     values = list(chain.from_iterable(rows))
     for place, (_, kind) in enumerate(columns):
-        if spell := _SPELLED.get(kind):
+        if kind == "moment":
             every = slice(place, None, len(columns))
-            values[every] = [None if value is None else spell(value) for value in values[every]]
+            values[every] = [None if at is None else moments.text(at) for at in values[every]]
     return values
-
-
-# How SQLite keeps a moment, of either kind.
-_SPELLED: dict[str, Callable[[Any], str]] = {
-    "moment": moments.text,
-    "timestamptz": lambda moment: moments.text(moments.of(moment)),
-}

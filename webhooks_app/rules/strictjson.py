@@ -30,6 +30,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+# Made once: `json.loads` makes one for each call that has such hooks.
+_DECODERS = {
+    unique: json.JSONDecoder(
+        parse_constant=_constant,
+        parse_float=_float,
+        object_pairs_hook=_unique if unique else None,
+    )
+    for unique in (True, False)
+}
+
+
 def _too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
@@ -58,7 +69,7 @@ def check_text(text: str) -> None:
     """Raises ValueError for text that no database and no UTF-8 can hold."""
     if "\0" in text:
         raise ValueError("a text holds a NUL character")
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise ValueError("a text holds half a surrogate pair")
 
 
@@ -73,15 +84,12 @@ def loads(data: bytes, *, unique: bool = True) -> Any:
         text = bytes(data).decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark (BOM)")
     if _too_deep(text):
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
-        value = json.loads(
-            text,
-            parse_constant=_constant,
-            parse_float=_float,
-            object_pairs_hook=_unique if unique else None,
-        )
+        value = _DECODERS[unique].decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
