@@ -111,7 +111,7 @@ def _verify(receiver: FakeReceiver) -> None:
 def _send(receiver: FakeReceiver) -> int:
     connection = connections[router.db_for_write(Delivery)]
     now = timezone.now()
-    wants = [queue.Want(ident, 100, None) for ident in queue.waiting(connection, now)]
+    wants = [queue.Want(ident, 100, None) for ident in queue.waiting(connection, now)[0]]
     claimed = queue.claim(connection, wants, now) if wants else []
     finished = []
     for row in claimed:

@@ -164,7 +164,7 @@ def test_a_worker_sees_and_claims_pending_only(before):
     wanted = [delivery.webhook_id] if before == "pending" else []
     claimed = queue.claim(connection, [queue.Want(delivery.webhook_id, 9, None)], now)
     assert [row.webhook_id for row in claimed] == wanted
-    assert queue.waiting(connection, now) == wanted
+    assert queue.waiting(connection, now) == (wanted, None)
 
 
 @pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
@@ -322,7 +322,19 @@ def test_discovery_names_each_webhook_with_something_due():
     delivery_in("delivered", due_at=now)
     second = timedelta(seconds=1)
     assert queue.look(connection, now - second, now, queue.Seen(now - second))[0] == [new.pk]
-    assert sorted(queue.waiting(connection, now)) == sorted([new.pk, old.pk])
+    assert queue.waiting(connection, now) == (sorted([new.pk, old.pk]), None)
+
+
+def test_a_scan_goes_on_where_it_stopped():
+    connection, now = connections["default"], timezone.now()
+    due = sorted(DeliveryFactory(due_at=now).webhook_id for _ in range(5))
+    DeliveryFactory(due_at=now + timedelta(hours=1))
+    found, after = [], ""
+    while after is not None:
+        step, after = queue.waiting(connection, now, after, 2)
+        assert len(step) <= 2
+        found += step
+    assert found == due
 
 
 @pytest.fixture

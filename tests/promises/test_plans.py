@@ -164,7 +164,7 @@ def test_nothing_reads_more_than_it_needs(rows, webhooks, known):
         if watch.whole or watch.cost > most:
             problems[name] = (watch.cost, watch.indexes, watch.whole)
     # A look at every webhook: some pages for each, however long its queue.
-    watch = look(lambda: queue.waiting(connections["default"], history_.now))
+    watch = look(lambda: queue.waiting(connections["default"], history_.now)[0])
     if watch.whole or watch.cost > budget * webhooks / 25:
         problems["waiting"] = (watch.cost, watch.indexes, watch.whole)
     assert problems == {}

@@ -30,6 +30,7 @@ log = logging.getLogger("webhooks")
 
 LOOK_EVERY = 0.1  # seconds, all of these
 SCAN_EVERY = 5.0
+SCAN_STEP = 0.005  # of a scan in one turn, about: what is due meanwhile must not wait for it
 HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
@@ -74,7 +75,8 @@ class Answer:
     """What the desk found."""
 
     owned: frozenset[int] = frozenset()
-    marked: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)  # found by a scan
+    marked: list[str] = field(default_factory=list)  # found by a look that went back to then
     back_to: Any = None
     found: set[str] = field(default_factory=set)  # of the marked: claimed already
     # What no earlier look saw, by webhook; PostgreSQL's.
@@ -86,7 +88,7 @@ class Answer:
     closed: list[str] = field(default_factory=list)  # breakers that people closed
     verifications: list[calls.Verification] = field(default_factory=list)
     looked: bool = False
-    scanned: bool = False
+    scanned: bool = False  # a scan is through
 
     @property
     def claimed_anything(self) -> bool:
@@ -103,7 +105,10 @@ class Desk:
         self._connection = own_connection(alias)
         self._ownership = ownership.of(self._connection)
         self._owned: frozenset[int] = frozenset()
-        self._seen: queue.Seen | None = None
+        self._seen: queue.Seen | None = None  # None: nothing yet, all that is due must be found
+        self._scanned: str | None = None  # up to this webhook, while a scan is under way
+        self._scan_most = 10  # webhooks in one turn
+        self._scan_cost = 0.0
         self._due_at: dict[str, float] = {}
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
@@ -125,7 +130,7 @@ class Desk:
         elif turn.busy is not None:
             owned = self._ownership.refresh(turn.busy)
             if owned - self._owned:
-                self._due_at["scan"] = 0.0
+                self._seen = None
                 self._due_at["verifications"] = 0.0
             self._owned = owned
         answer.owned = self._owned
@@ -178,14 +183,12 @@ class Desk:
 
     def _discover(self, answer: Answer, turn: Turn, now: datetime) -> None:
         look = turn.look or self._changed()
-        if self._seen is None or self._is_time("scan", SCAN_EVERY):
-            started = time.monotonic()
+        if self._seen is None:
             self._seen = queue.Seen(now)
-            answer.marked = self._ours(queue.waiting(self._connection, now))
+            found, self._scanned = queue.waiting(self._connection, now)
+            answer.waiting = self._ours(found)
             answer.scanned = answer.looked = True
-            # A scan of very many webhooks must not eat the day.
-            cost = time.monotonic() - started
-            self._due_at["scan"] = time.monotonic() + max(SCAN_EVERY, 50 * cost)
+            self._due_at["scan"] = time.monotonic() + SCAN_EVERY
         elif look or self._is_time("look", LOOK_EVERY):
             back_to = self._seen.until - OVERLAP
             answer.back_to = _as_read(self._connection, back_to)
@@ -195,6 +198,28 @@ class Desk:
             answer.looked = True
         if answer.looked:
             self._due_at["look"] = time.monotonic() + LOOK_EVERY
+        if self._scanned is not None or time.monotonic() >= self._due_at["scan"]:
+            self._scan(answer, now)
+
+    def _scan(self, answer: Answer, now: datetime) -> None:
+        """A step of the scan; how long it takes depends on how much was delivered since the last
+        one, so its size follows the time that the step before took."""
+        started = time.monotonic()
+        found, self._scanned = queue.waiting(
+            self._connection, now, self._scanned or "", self._scan_most
+        )
+        answer.waiting = self._ours(found)
+        cost = time.monotonic() - started
+        self._scan_cost += cost
+        if cost > SCAN_STEP:
+            self._scan_most = max(1, self._scan_most // 2)
+        elif self._scanned is not None and cost < SCAN_STEP / 2:
+            self._scan_most *= 2
+        if self._scanned is None:
+            answer.scanned = True
+            # A scan of very many webhooks must not eat the day.
+            self._due_at["scan"] = time.monotonic() + max(SCAN_EVERY, 50 * self._scan_cost)
+            self._scan_cost = 0.0
 
     def _arrivals(
         self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: queue.Seen
@@ -371,7 +396,7 @@ class Desk:
         """The database went away: drop the connection and everything that hung on it."""
         self._ownership.forget()
         self._owned = frozenset()
-        self._seen = None
+        self._seen = self._scanned = None
         self._due_at.clear()
         self._data_version = -1
         try:

@@ -266,13 +266,14 @@ class Worker:
                 lanes.close_breaker(webhook_id)
         # After the fills: a row that was found behind a place must be read by the next claim.
         marked = [ident for ident in answer.marked if ident not in answer.found]
-        lanes.mark(marked, None if answer.scanned else answer.back_to)
+        lanes.mark(marked, answer.back_to)
         for webhook_id, rows in answer.arrived.items():
             lane = lanes.get(webhook_id)
             if lane is not None and lane.version == 0:
                 lanes.hold(webhook_id)
             else:
                 lanes.arrive(webhook_id, rows, answer.back_to, now)
+        lanes.mark(answer.waiting, None)
         if answer.scanned:
             lanes.prune()
         for verification in answer.verifications:
