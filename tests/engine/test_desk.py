@@ -6,8 +6,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from tests.factories import DeliveryFactory
+from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app.engine import desk as desks
+from webhooks_app.engine import queue
 from webhooks_app.engine.desk import Desk, Turn
 
 
@@ -36,3 +37,25 @@ def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
         assert steps < 100
     assert found == due
     assert steps > 1
+
+
+def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
+    """Held, it is asked for often; else its queue would wait for a scan when it is back."""
+    webhook = WebhookFactory()
+    for _ in range(3):
+        DeliveryFactory(webhook=webhook)
+
+    def claim(after):
+        want = queue.Want(webhook.pk, 2, after)
+        answer = desk.turn(Turn(busy=frozenset(), wants=[want]))
+        ((_, rows),) = answer.claimed
+        return rows, answer.held
+
+    rows, held = claim(None)
+    assert (len(rows), held) == (2, [])
+    queue.stop(webhook.pk, "paused")
+    assert claim(rows[-1].place) == ([], [webhook.pk])
+    queue.start(webhook.pk)
+    rows, held = claim(rows[-1].place)
+    assert (len(rows), held) == (1, [])
+    assert claim(rows[-1].place) == ([], [])

@@ -25,7 +25,7 @@ def lanes():
     lanes.own(frozenset(range(SLOTS)))
     lanes.mark([WEBHOOK], None)
     (want,) = lanes.wants(0, 1000)
-    lanes.fill(want, [row(number) for number in range(5)])
+    lanes.fill(want, [row(number) for number in range(5)], 9)
     lanes.get(WEBHOOK).version = 1
     return lanes
 
@@ -41,9 +41,9 @@ def test_a_lane_that_is_emptied_while_it_is_claimed_for_is_read_again_in_order(l
     lanes.mark([WEBHOOK], row(4).place[0])
     (want,) = lanes.wants(0, 1000)
     lanes.our_fault(lane, first.id, 0)  # in the event loop, before the desk answers
-    lanes.fill(want, [row(4), row(5)])
+    lanes.fill(want, [row(4), row(5)], 9)
     (want,) = lanes.wants(9, 1000)
-    lanes.fill(want, [row(number) for number in range(6)])
+    lanes.fill(want, [row(number) for number in range(6)], 9)
     assert sent(lanes) == [0, 1, 2, 3, 4, 5]
 
 
@@ -57,7 +57,7 @@ def test_what_arrives_before_all_is_known_is_claimed_in_its_turn(lanes):
     lanes.mark([WEBHOOK], row(4).place[0])
     lanes.arrive(WEBHOOK, [row(7)], row(6).place[0], 0)
     (want,) = lanes.wants(0, 1000)
-    lanes.fill(want, [row(number) for number in range(4, 8)])
+    lanes.fill(want, [row(number) for number in range(4, 8)], 9)
     assert sent(lanes) == list(range(8))
 
 
@@ -77,3 +77,18 @@ def test_nothing_is_kept_of_what_arrives_for_a_held_webhook(lanes):
     lanes.free(WEBHOOK)
     (want,) = lanes.wants(9, 1000)
     assert want.after is None
+
+
+def test_nothing_waits_in_memory_for_an_open_breaker(lanes):
+    sent(lanes)
+    for _ in range(5):
+        lanes.landed(lanes.get(WEBHOOK), ok=True, away=False, now=9)
+    lanes.mark([WEBHOOK], row(4).place[0])
+    (want,) = lanes.wants(9, 1000)
+    lanes.open_breaker(lanes.get(WEBHOOK), 39.0, 1)
+    lanes.fill(want, [row(4), row(5)], 9)
+    assert lanes.buffered == 0
+    assert not lanes.hungry(9)
+    (want,) = lanes.wants(40, 1000)
+    lanes.fill(want, [row(4), row(5)], 40)
+    assert sent(lanes, 40.0) == [5]

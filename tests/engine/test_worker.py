@@ -14,7 +14,7 @@ from webhooks_app.engine import loop, queue
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
-from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError
+from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError, WebhookHealth
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -236,6 +236,20 @@ def test_once_leaves_what_becomes_due_later(drain, settings):
         drain()
         delivery.refresh_from_db()
     assert (delivery.state, delivery.tries) == ("failed", 5)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_whoever_drains_the_queue_does_not_wait_for_an_open_breaker(drain, once):
+    with Receiver(200) as receiver:
+        webhook = WebhookFactory(url=receiver.url)
+        delivery = actions.deliver(webhook, {})
+        until = timezone.now() + timedelta(minutes=10)
+        WebhookHealth.objects.filter(pk=webhook.pk).update(breaker_until=until, breaker_trips=1)
+        assert drain(once=once) == 0
+        actions.close_breaker(webhook)
+        assert drain(once=once) == 1
+    delivery.refresh_from_db()
+    assert delivery.state == "delivered"
 
 
 def test_secrets_that_a_receiver_sends_back_are_masked_before_they_are_stored(drain):

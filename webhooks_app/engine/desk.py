@@ -278,7 +278,7 @@ class Desk:
             answer.claimed.append((want, rows))
             if rows and rows[-1].version != want.version:
                 changed.append(want.webhook_id)
-            elif not rows and want.after is None:
+            elif not rows:
                 silent.append(want.webhook_id)
         answer.loaded |= self._load(changed)
         answer.held = self._held(silent)

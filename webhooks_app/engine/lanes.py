@@ -197,13 +197,14 @@ class Lanes:
         """Whether nothing is left to send of what the database may hold more of."""
         return not lane.buffer and lane.webhook_id in self._more
 
-    def fill(self, want: Want, claimed: Sequence[Claimed]) -> None:
+    def fill(self, want: Want, claimed: Sequence[Claimed], now: float) -> None:
         """Put what a claim found into its lane."""
         lane = self._lanes.get(want.webhook_id)
         if lane is None or lane.slot not in self.owned:
             return
-        if lane.place != want.after:
-            # Emptied while the claim was under way: it must be read from there again.
+        if lane.place != want.after or lane.open_until > now:
+            # Emptied while the claim was under way: it must be read from there again. Or its
+            # breaker is open, and nothing may wait for that here, where it would look like work.
             self._more[lane.webhook_id] = lane
             return
         room = lane.room

@@ -256,7 +256,7 @@ class Worker:
             if claimed and lane is not None and lane.version == 0:
                 lanes.hold(want.webhook_id)  # its secrets cannot be read; the desk has said so
             else:
-                lanes.fill(want, claimed)
+                lanes.fill(want, claimed, now)
         for webhook_id in answer.held:
             lanes.hold(webhook_id)
         for webhook_id in answer.freed:
