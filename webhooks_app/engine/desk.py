@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
 
 from .. import conf
 from ..fields import WrongKey
@@ -30,7 +31,8 @@ log = logging.getLogger("webhooks")
 
 LOOK_EVERY = 0.1  # seconds, all of these
 SCAN_EVERY = 5.0
-SCAN_STEP = 0.005  # of a scan in one turn, about: what is due meanwhile must not wait for it
+SCAN_LATEST = 60.0
+SCAN_FIRST = 10  # webhooks in the first step of a scan; each step takes a quarter more
 HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
@@ -76,8 +78,8 @@ class Answer:
 
     owned: frozenset[int] = frozenset()
     waiting: list[str] = field(default_factory=list)  # found by a scan
-    marked: list[str] = field(default_factory=list)  # found by a look that went back to then
-    back_to: Any = None
+    marked: list[str] = field(default_factory=list)  # found by a look
+    back_to: Any = None  # the due time from which that look read
     found: set[str] = field(default_factory=set)  # of the marked: claimed already
     # What no earlier look saw, by webhook; PostgreSQL's.
     arrived: dict[str, list[queue.Claimed]] = field(default_factory=dict)
@@ -107,8 +109,8 @@ class Desk:
         self._owned: frozenset[int] = frozenset()
         self._seen: queue.Seen | None = None  # None: nothing yet, all that is due must be found
         self._scanned: str | None = None  # up to this webhook, while a scan is under way
-        self._scan_most = 10  # webhooks in one turn
-        self._scan_cost = 0.0
+        self._scan_most = 0  # webhooks in its next step
+        self._scan_cost = 0.0  # seconds so far
         self._due_at: dict[str, float] = {}
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
@@ -130,6 +132,7 @@ class Desk:
         elif turn.busy is not None:
             owned = self._ownership.refresh(turn.busy)
             if owned - self._owned:
+                # What waits there is wanted now: a scan in one go.
                 self._seen = None
                 self._due_at["verifications"] = 0.0
             self._owned = owned
@@ -202,24 +205,22 @@ class Desk:
             self._scan(answer, now)
 
     def _scan(self, answer: Answer, now: datetime) -> None:
-        """A step of the scan; how long it takes depends on how much was delivered since the last
-        one, so its size follows the time that the step before took."""
+        """A step of the scan, in steps so that what is due meanwhile does not wait for all of it,
+        and growing ones so that it ends soon, however many webhooks there are."""
         started = time.monotonic()
+        if self._scanned is None:
+            self._scan_most, self._scan_cost = SCAN_FIRST, 0.0
         found, self._scanned = queue.waiting(
             self._connection, now, self._scanned or "", self._scan_most
         )
-        answer.waiting = self._ours(found)
-        cost = time.monotonic() - started
-        self._scan_cost += cost
-        if cost > SCAN_STEP:
-            self._scan_most = max(1, self._scan_most // 2)
-        elif self._scanned is not None and cost < SCAN_STEP / 2:
-            self._scan_most *= 2
+        answer.waiting += self._ours(found)
+        self._scan_most += self._scan_most // 4
+        self._scan_cost += time.monotonic() - started
         if self._scanned is None:
             answer.scanned = True
             # A scan of very many webhooks must not eat the day.
-            self._due_at["scan"] = time.monotonic() + max(SCAN_EVERY, 50 * self._scan_cost)
-            self._scan_cost = 0.0
+            pause = min(max(SCAN_EVERY, 50 * self._scan_cost), SCAN_LATEST)
+            self._due_at["scan"] = time.monotonic() + pause
 
     def _arrivals(
         self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: queue.Seen
@@ -337,7 +338,9 @@ class Desk:
     def _freed(self, webhook_ids: Sequence[str]) -> list[str]:
         idents = [ident for ident in webhook_ids if ident not in self._unreadable]
         freed = Webhook.objects.using(self._alias).filter(pk__in=idents)
-        return list(freed.filter(pk__in=queue.callable_webhooks()).values_list("pk", flat=True))
+        # A deleted one is asked for once more: what is left of it is cancelled then.
+        freed = freed.filter(Q(pk__in=queue.callable_webhooks()) | Q(deleted_at__isnull=False))
+        return list(freed.values_list("pk", flat=True))
 
     def _closed(self, webhook_ids: Sequence[str]) -> list[str]:
         if not webhook_ids:

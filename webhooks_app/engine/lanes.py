@@ -203,8 +203,8 @@ class Lanes:
         if lane is None or lane.slot not in self.owned:
             return
         if lane.place != want.after or lane.open_until > now:
-            # Emptied while the claim was under way: it must be read from there again. Or its
-            # breaker is open, and nothing may wait for that here, where it would look like work.
+            # Emptied while the claim was under way: it must be read from there again. Or it rests,
+            # and nothing may wait for that here, where it would look like work.
             self._more[lane.webhook_id] = lane
             return
         room = lane.room

@@ -362,8 +362,9 @@ def waiting(
     """Webhooks with a pending delivery that is due, of the first `most` behind `after` that have
     something pending; and the last of these, None when there are no more.
 
-    A loose index scan, a few µs a webhook; on PostgreSQL a µs for each delivery that was delivered
-    since the last one. Catches what `look` cannot see: late commits and clocks that went backwards.
+    A loose index scan: a few µs a webhook; on PostgreSQL also a µs for each delivery that ended
+    since the scan before, because its index entry is still there. Catches what `look` cannot see:
+    late commits and clocks that went backwards.
     """
     following = (
         f"SELECT d.webhook_id FROM {_D} d WHERE d.state = 'pending' AND d.webhook_id > {{}} "

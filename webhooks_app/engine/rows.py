@@ -65,8 +65,8 @@ def insert(
     columns: tuple[Column, ...],
     rows: Sequence[Sequence[Any]],
 ) -> None:
-    """New rows of a table. COPY on PostgreSQL: half the work of an INSERT, on both sides. No moment
-    among them may be None."""
+    """New rows of a table. COPY on PostgreSQL: half the work of an INSERT, on both sides; no moment
+    may be None there, and a number too large for its column is cut off instead of refused."""
     names = ", ".join(name for name, _ in columns)
     if connection.vendor == "postgresql" and len(rows) >= _COPIED_FROM:
         kinds = ["int8" if kind == "moment" else kind for _, kind in columns]

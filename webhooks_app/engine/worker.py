@@ -293,7 +293,8 @@ class Worker:
 
     def _is_busy(self, answer: Answer) -> bool:
         unwritten = self._results or self._being_written or self._written
-        return bool(self._tasks or unwritten or self._lanes.buffered or answer.claimed_anything)
+        found = answer.waiting or answer.claimed_anything
+        return bool(self._tasks or unwritten or self._lanes.buffered or found)
 
     async def _rest(self) -> None:
         """Until there is something to do: room to fill, an announcement."""
