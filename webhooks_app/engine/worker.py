@@ -42,7 +42,7 @@ UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is 
 # session, and with it the locks.
 SILENCE_MOST = ownership.IDLE_MOST / 2
 TURN_MOST = 30.0  # seconds for one turn; then its connection is broken and made again
-SLOW_AFTER = 0.2  # seconds after which a call gives its place to others,
+SLOW_AFTER = 0.1  # seconds after which a call gives its place to others,
 SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slow
 LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
