@@ -102,11 +102,6 @@ def read(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -
         return found
 
 
-def _zoned(moment: int) -> str:
-    """As PostgreSQL takes it in any session, whatever its time zone."""
-    return f"{moments.text(moment)}+00"
-
-
 def _array(kind: str, values: Sequence[Any]) -> Any:
     """An array as PostgreSQL spells it. psycopg looks at each value several times; that was 40 %
     of the time in which outcomes were written."""
@@ -117,7 +112,7 @@ def _array(kind: str, values: Sequence[Any]) -> Any:
         if value is None:
             spelled.append("NULL")
         elif kind == "moment":
-            spelled.append(f'"{_zoned(value)}"')
+            spelled.append(f'"{moments.text(value)}+00"')  # whatever the session's time zone
         elif kind == "text":
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             spelled.append(f'"{escaped}"')
