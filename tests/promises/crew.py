@@ -168,6 +168,10 @@ class Crew:
     def pending(self):
         return self.value("SELECT count(*) FROM webhooks_app_delivery WHERE state = 'pending'")
 
+    def pending_ids(self):
+        rows = self.rows("SELECT id FROM webhooks_app_delivery WHERE state = 'pending'")
+        return {ident for (ident,) in rows}
+
     def drained(self, seconds=60):
         return until(lambda: not self.pending(), seconds, "nothing pending")
 

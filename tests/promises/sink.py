@@ -16,8 +16,6 @@ import psutil
 
 from webhooks_app.engine.loop import new_event_loop
 
-# An outcome waits for its batch and the batch for the disk: so old it may be and not yet written.
-WRITTEN_WITHIN = 0.25  # seconds
 _ANSWER = b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -132,11 +130,6 @@ class Halt:
     def __init__(self, sink, at, lines):
         self._sink, self.at, self.lines = sink, at, lines
         self._sent = [c for c in list(sink.calls) if c.line in lines and c.began > at - 1]
-
-    @property
-    def in_flight(self) -> set[str]:
-        """What had no answer yet, or one that may not have been written yet."""
-        return {call.ident for call in self._sent if call.ended > self.at - WRITTEN_WITHIN}
 
     def takeovers(self) -> list[float]:
         """Seconds until another sent for each webhook that it had sent for (inf: not yet)."""
