@@ -16,6 +16,7 @@ from webhooks_app.engine.desk import Desk, Turn
 @pytest.fixture
 def desk(transactional_db, monkeypatch):
     monkeypatch.setattr(desks, "SCAN_EVERY", 0.0)
+    monkeypatch.setattr(desks, "SCAN_LATEST", 0.0)
     shared = connections["default"]
     desk = Desk("default")
     desk.turn(Turn(busy=frozenset()))

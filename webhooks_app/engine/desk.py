@@ -186,12 +186,11 @@ class Desk:
 
     def _discover(self, answer: Answer, turn: Turn, now: datetime) -> None:
         look = turn.look or self._changed()
+        whole = self._seen is None
         if self._seen is None:
             self._seen = queue.Seen(now)
-            found, self._scanned = queue.waiting(self._connection, now)
-            answer.waiting = self._ours(found)
-            answer.scanned = answer.looked = True
-            self._due_at["scan"] = time.monotonic() + SCAN_EVERY
+            self._scanned = None
+            answer.looked = True
         elif look or self._is_time("look", LOOK_EVERY):
             back_to = self._seen.until - OVERLAP
             answer.back_to = _as_read(self._connection, back_to)
@@ -201,15 +200,15 @@ class Desk:
             answer.looked = True
         if answer.looked:
             self._due_at["look"] = time.monotonic() + LOOK_EVERY
-        if self._scanned is not None or time.monotonic() >= self._due_at["scan"]:
-            self._scan(answer, now)
+        if whole or self._scanned is not None or time.monotonic() >= self._due_at["scan"]:
+            self._scan(answer, now, queue.ALL if whole else SCAN_FIRST)
 
-    def _scan(self, answer: Answer, now: datetime) -> None:
+    def _scan(self, answer: Answer, now: datetime, first: int) -> None:
         """A step of the scan, in steps so that what is due meanwhile does not wait for all of it,
         and growing ones so that it ends soon, however many webhooks there are."""
         started = time.monotonic()
         if self._scanned is None:
-            self._scan_most, self._scan_cost = SCAN_FIRST, 0.0
+            self._scan_most, self._scan_cost = first, 0.0
         found, self._scanned = queue.waiting(
             self._connection, now, self._scanned or "", self._scan_most
         )

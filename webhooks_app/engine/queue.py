@@ -356,8 +356,11 @@ def look(
 _FRESH = "p.due_at > %s OR age(p.xmin) <= age(%s::xid8::xid)"
 
 
+ALL = 2**31 - 1
+
+
 def waiting(
-    connection: BaseDatabaseWrapper, now: datetime, after: str = "", most: int = 2**31 - 1
+    connection: BaseDatabaseWrapper, now: datetime, after: str = "", most: int = ALL
 ) -> tuple[list[str], str | None]:
     """Webhooks with a pending delivery that is due, of the first `most` behind `after` that have
     something pending; and the last of these, None when there are no more.
