@@ -1,6 +1,7 @@
 """The worker and its queue against real receivers, on the database of the run."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -145,6 +146,18 @@ def test_410_stops_the_webhook_and_the_delivery(drain):
     webhook.refresh_from_db()
     assert delivery.state == "failed"
     assert webhook.stopped == "gone"
+
+
+@pytest.mark.parametrize("cap", [1, 5])
+def test_after_a_410_nothing_more_is_sent(drain, cap):
+    with Receiver(410) as receiver:
+        webhook = WebhookFactory(url=receiver.url, max_in_flight=cap)
+        actions.deliver_many([(webhook, {"n": n}) for n in range(60)])
+        drain()
+        assert len(receiver.requests) <= cap
+    states = list(Delivery.objects.values_list("state", flat=True))
+    assert states.count("failed") == len(receiver.requests)
+    assert states.count("pending") == 60 - len(receiver.requests)
 
 
 def test_retry_after_is_honoured(drain):
@@ -324,6 +337,49 @@ def test_what_is_removed_while_it_is_sent_leaves_nothing_and_stops_nobody(drain,
     assert len(receiver.requests) == 4
     assert set(Attempt.objects.values_list("delivery", flat=True)) == stay
     assert set(Delivery.objects.filter(state="delivered").values_list("pk", flat=True)) == stay
+
+
+# What people do while the first of five deliveries of a webhook with cap 1 is under way, the second
+# and third being in the worker's memory; and how many are sent after that.
+WHILE_IT_WAITS = {
+    "cancel": (lambda webhook, waiting: [actions.cancel(d) for d in waiting], 0),
+    "cancel one": (lambda webhook, waiting: actions.cancel(waiting[0]), 3),
+    "pause": (lambda webhook, waiting: actions.pause(webhook), 0),
+    "delete": (lambda webhook, waiting: actions.delete_webhook(webhook), 0),
+    "unverified": (lambda webhook, waiting: unverify(webhook), 0),
+    "another header": (lambda webhook, waiting: set_header(webhook, "new"), 4),
+}
+
+
+def unverify(webhook):
+    Webhook.objects.filter(pk=webhook.pk).update(verified_at=None)
+
+
+def set_header(webhook, value):
+    actions.update_webhook(webhook, headers=[("X-Key", value)])
+
+
+@pytest.mark.parametrize("what", WHILE_IT_WAITS)
+def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what):
+    decide, sent = WHILE_IT_WAITS[what]
+
+    def answer(request):
+        if len(receiver.requests) == 1:
+            decide(Webhook.objects.get(pk=webhook.pk), deliveries[1:])
+            connections.close_all()
+            time.sleep(1.5)
+        return 200
+
+    with Receiver(answer) as receiver:
+        webhook = WebhookFactory(url=receiver.url, headers=[("X-Key", "old")], max_in_flight=1)
+        deliveries = actions.deliver_many([(webhook, {"n": n}) for n in range(5)])
+        drain()
+        after = receiver.requests[1:]
+    assert len(after) == sent
+    if what == "another header":
+        assert {request.header("X-Key") for request in after} == {"new"}
+    if what == "cancel one":
+        assert deliveries[1].pk not in {request.header("webhook-id") for request in after}
 
 
 def test_a_webhook_that_is_removed_while_it_is_called_has_no_history(account, loopback):

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,6 +66,8 @@ class Turn:
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
     held: Sequence[str] = ()  # webhooks that may be callable again
+    # What waits in memory since a while: by webhook its version and the ids.
+    waiting: Mapping[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
     open_breakers: Sequence[str] = ()  # breakers that people may have closed
     in_flight: int = 0
     in_flight_of: Callable[[], dict[str, int]] = dict  # by webhook, asked at a heartbeat
@@ -87,6 +89,8 @@ class Answer:
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
     freed: list[str] = field(default_factory=list)
+    # Of what waits in memory: ids, by webhook, that are not pending any more.
+    ended: dict[str, set[str]] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)  # breakers that people closed
     verifications: list[calls.Verification] = field(default_factory=list)
     looked: bool = False
@@ -148,6 +152,8 @@ class Desk:
         self._discover(answer, turn, now)
         if wants := [*turn.wants, *self._found(answer, turn)]:
             self._claim(answer, wants, now)
+        if turn.waiting:
+            self._look_after(answer, turn.waiting)
         if turn.held:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
@@ -281,7 +287,26 @@ class Desk:
             elif not rows:
                 silent.append(want.webhook_id)
         answer.loaded |= self._load(changed)
-        answer.held = self._held(silent)
+        answer.held += self._held(silent)
+
+    def _look_after(self, answer: Answer, waiting: Mapping[str, tuple[int, Sequence[str]]]) -> None:
+        """What was claimed a while ago may have been cancelled since; its webhook may have been
+        paused, deleted or sent elsewhere."""
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=list(waiting))
+        versions = dict(webhooks.values_list("pk", "version"))
+        may_be_called = set(
+            webhooks.filter(pk__in=queue.callable_webhooks()).values_list("pk", flat=True)
+        )
+        answer.held += [ident for ident in versions if ident not in may_be_called]
+        changed = [ident for ident in may_be_called if versions[ident] != waiting[ident][0]]
+        loaded = self._load(changed)
+        answer.loaded |= loaded
+        answer.held += [ident for ident in changed if ident not in loaded]  # cannot be read
+        ids = [ident for webhook in may_be_called for ident in waiting[webhook][1]]
+        pending = queue.pending_of(self._connection, ids)
+        for webhook in may_be_called:
+            if ended := set(waiting[webhook][1]) - pending:
+                answer.ended[webhook] = ended
 
     def _load(self, webhook_ids: list[str]) -> dict[str, Loaded]:
         if not webhook_ids:

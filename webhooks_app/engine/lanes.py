@@ -6,7 +6,7 @@ coordination, because a webhook has one owner.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -43,6 +43,7 @@ class Lane:
     failure: Failure | None = None  # why there is no head
     timeout: float = 10.0
     url: str = ""
+    filled_at: float = 0.0  # monotonic seconds
     failures: int = 0
     trips: int = 0
     open_until: float = 0.0  # monotonic seconds
@@ -200,7 +201,7 @@ class Lanes:
     def fill(self, want: Want, claimed: Sequence[Claimed], now: float) -> None:
         """Put what a claim found into its lane."""
         lane = self._lanes.get(want.webhook_id)
-        if lane is None or lane.slot not in self.owned:
+        if lane is None or lane.held or lane.slot not in self.owned:
             return
         if lane.place != want.after or lane.open_until > now:
             # Emptied while the claim was under way: it must be read from there again. Or it rests,
@@ -220,7 +221,7 @@ class Lanes:
             lane.place = claimed[-1].place
         if all_read:
             self._more.pop(lane.webhook_id, None)
-        self._put(lane, new)
+        self._put(lane, new, now)
 
     def arrive(self, webhook_id: str, rows: list[Claimed], back_to: Any, now: float) -> None:
         """Rows of a webhook that became due after `back_to`, all that no look saw before among
@@ -235,13 +236,31 @@ class Lanes:
         new.sort(key=attrgetter("place"))
         if new and (lane.place is None or lane.place < new[-1].place):
             lane.place = new[-1].place
-        self._put(lane, new)
+        self._put(lane, new, now)
 
-    def _put(self, lane: Lane, new: Sequence[Claimed]) -> None:
+    def _put(self, lane: Lane, new: Sequence[Claimed], now: float) -> None:
+        lane.filled_at = now
         lane.known.update([row.id for row in new])
         lane.buffer.extend(new)
         self.buffered += len(new)
         self._stand(lane)
+
+    def waiting(self, since: float) -> dict[str, tuple[int, list[str]]]:
+        """What has waited here since then at least, by webhook: its version as loaded, and ids."""
+        return {
+            lane.webhook_id: (lane.version, [row.id for row in lane.buffer])
+            for lane in self._lanes.values()
+            if lane.buffer and lane.filled_at <= since
+        }
+
+    def forget(self, webhook_id: str, ids: Collection[str]) -> None:
+        """These are not to be sent any more, unless they are under way already."""
+        if lane := self._lanes.get(webhook_id):
+            gone = [row for row in lane.buffer if row.id in ids]
+            for row in gone:
+                lane.buffer.remove(row)
+                lane.known.discard(row.id)
+            self.buffered -= len(gone)
 
     def hold(self, webhook_id: str) -> None:
         """The webhook may not be called."""

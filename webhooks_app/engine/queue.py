@@ -541,6 +541,12 @@ def payload(connection: BaseDatabaseWrapper, delivery_id: str) -> bytes:
     return bytes(rows_.values_list("payload", flat=True).get())
 
 
+def pending_of(connection: BaseDatabaseWrapper, ids: Sequence[str]) -> set[str]:
+    """Which of these deliveries are still to be sent."""
+    rows_ = Delivery.objects.using(connection.alias).filter(_OPEN, pk__in=ids)
+    return set(rows_.values_list("pk", flat=True)) if ids else set()
+
+
 _FINISH_COLUMNS = (
     ("id", "text"),
     ("tries", "int2"),

@@ -111,6 +111,7 @@ class Worker:
         self._write_due = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}  # changed, not yet written
         self._breakers_written: set[str] = set()  # since the last read began
+        self._gone: set[str] = set()  # webhooks that answered 410, which is not yet written
         self._ownership_due = 0.0
         self._flying: dict[str, float] = {}  # ids and since when, in that order; those with a place
         self._slow: set[str] = set()  # gave their place away
@@ -225,6 +226,8 @@ class Worker:
         # Not before this read begins: one under way while they were written still saw them due.
         for item in self._written:
             lanes.recorded(item.attempt.webhook_id, item.attempt.request_id)
+            if item.gone:
+                self._gone.discard(item.attempt.webhook_id)
             if item.due_at is not None and item.due_at <= self._now():
                 # Due again since before it was written: no look finds it any more.
                 lanes.mark([item.attempt.webhook_id], None)
@@ -238,7 +241,8 @@ class Worker:
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
             turn.busy = lanes.busy()
-            turn.held = lanes.held
+            turn.held = [ident for ident in lanes.held if ident not in self._gone]
+            turn.waiting = lanes.waiting(now - OWNERSHIP_EVERY)
             turn.open_breakers = [ident for ident in lanes.open if ident not in self._breakers]
         return turn
 
@@ -260,7 +264,10 @@ class Worker:
         for webhook_id in answer.held:
             lanes.hold(webhook_id)
         for webhook_id in answer.freed:
-            lanes.free(webhook_id)
+            if webhook_id not in self._gone:
+                lanes.free(webhook_id)
+        for webhook_id, ids in answer.ended.items():
+            lanes.forget(webhook_id, ids)
         for webhook_id in answer.closed:
             if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
@@ -445,7 +452,12 @@ class Worker:
         elif event == "closed":
             self._breakers[lane.webhook_id] = (lane.webhook_id, None, 0)
         jitter = random.uniform(1 - JITTER, 1 + JITTER) if failure else 1.0  # noqa: S311
-        self._results.append(verdict(row, lane.url, outcome, started_at, jitter))
+        item = verdict(row, lane.url, outcome, started_at, jitter)
+        self._results.append(item)
+        if item.gone:
+            # Nothing more goes to somebody who said so; that it is written down takes a moment.
+            self._gone.add(lane.webhook_id)
+            self._lanes.hold(lane.webhook_id)
         if len(self._results) >= BATCH_MOST:
             self._write_due.set()
         if self._lanes.starves(lane):
