@@ -30,6 +30,7 @@ from .models import (
     Webhook,
     WebhookHealth,
 )
+from .models.health import health_of
 from .models.in_time import TooSlow, in_time
 from .models.job import PACE, PACE_LIMIT
 from .models.prepared import Prepared
@@ -653,7 +654,7 @@ def _fresh(webhook: Webhook, *, any_state: bool = False) -> Webhook:
     now = timezone.now()
     reason = "" if any_state else queue.hold_reason(row, now)
     if reason == "breaker":
-        until = row.health.breaker_until or now
+        until = health_of(row).breaker_until or now
         raise NotCallable(reason, max(1.0, (until - now).total_seconds()))
     if reason:
         raise NotCallable(reason)

@@ -85,7 +85,7 @@ def test_nothing_waits_in_memory_for_an_open_breaker(lanes):
         lanes.landed(lanes.get(WEBHOOK), ok=True, away=False, now=9)
     lanes.mark([WEBHOOK], row(4).place[0])
     (want,) = lanes.wants(9, 1000)
-    lanes.open_breaker(lanes.get(WEBHOOK), 39.0, 1)
+    lanes.trip(lanes.get(WEBHOOK), 39.0, 1)
     lanes.fill(want, [row(4), row(5)], 9)
     assert lanes.buffered == 0
     assert not lanes.hungry(9)

@@ -325,6 +325,58 @@ def removing(rows):
     return answer
 
 
+@pytest.mark.parametrize("left", [timedelta(seconds=-1), timedelta(seconds=1)])
+def test_a_worker_that_starts_probes_a_tripped_webhook_with_one_call(drain, left):
+    until = timezone.now() + left
+    health = {"breaker_until": until, "breaker_trips": 5, "failures_in_row": 15}
+    with Receiver(503) as receiver:
+        webhook = WebhookFactory(url=receiver.url, health=health)
+        actions.deliver_many([(webhook, {"n": n}) for n in range(20)])
+        drain()
+        if left > timedelta(0):
+            assert not receiver.requests
+            time.sleep((until - timezone.now()).total_seconds())
+            drain()
+        assert len(receiver.requests) == 1
+    webhook.health.refresh_from_db()
+    assert webhook.health.breaker_trips == 6
+    assert webhook.health.breaker_until - timezone.now() > timedelta(minutes=9)
+
+
+def test_a_webhook_that_was_enabled_before_the_worker_started_begins_with_one_call(drain):
+    def answer(request):
+        under_way.append(len(receiver.requests) - len(answered))
+        time.sleep(0.1)
+        answered.append(request)
+        return 200
+
+    under_way, answered = [], []
+    with Receiver(answer) as receiver:
+        webhook = WebhookFactory(url=receiver.url)
+        actions.pause(webhook)
+        actions.deliver_many([(webhook, {"n": n}) for n in range(5)])
+        actions.enable(webhook)
+        drain()
+    assert len(answered) == 5
+    assert max(under_way[:3]) < 3
+
+
+def test_a_webhook_that_was_stored_past_us_is_served(drain):
+    with Receiver(Each({}, 503, 200)) as receiver:
+        webhook, other = (WebhookFactory(url=receiver.url) for _ in range(2))
+        WebhookHealth.objects.all().delete()
+        webhook = Webhook.objects.get(pk=webhook.pk)
+        actions.interact(other, {})
+        deliveries = actions.deliver_many([(webhook, {"n": n}) for n in range(2)])
+        assert actions.hold_reason(webhook) == ""
+        drain()
+    assert Delivery.objects.filter(state="delivered").count() == 1
+    assert Attempt.objects.filter(delivery__in=deliveries).count() == 2
+    health = WebhookHealth.objects.get(webhook=webhook)
+    assert health.last_error_message == "Request failed with status code 503"
+    assert WebhookHealth.objects.get(webhook=other).last_success_at is not None
+
+
 @pytest.mark.parametrize("model", [Delivery, Webhook])
 def test_what_is_removed_while_it_is_sent_leaves_nothing_and_stops_nobody(drain, model):
     with Receiver() as receiver:

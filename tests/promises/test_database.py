@@ -38,8 +38,10 @@ def own_server(postgres, tmp_path):
 @pytest.mark.parametrize(
     "events",
     [
-        ["immediate"],
-        pytest.param(["fast", "immediate", "crash"] * 5, marks=pytest.mark.prove, id="all"),
+        ["immediate", "read-only"],
+        pytest.param(
+            ["fast", "immediate", "crash", "read-only"] * 4, marks=pytest.mark.prove, id="all"
+        ),
     ],
 )
 def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, events):
@@ -59,6 +61,11 @@ def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, e
                     )
                 )
                 until(lambda: is_there(crew), 30, "the server")
+            elif happens == "read-only":
+                # As after a failover, until somebody promotes the standby.
+                read_only(crew, "on")
+                time.sleep(6)  # a heartbeat is among what fails
+                read_only(crew, "off")
             else:
                 crew.server.restart(happens)
             up_at = time.monotonic()
@@ -69,7 +76,7 @@ def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, e
 
         arrived = sink.by_ident()
         report(
-            f"PostgreSQL restarted or crashed {len(events)} times",
+            f"PostgreSQL restarted, crashed or read-only, {len(events)} times",
             stored=len(stored),
             lost=len(stored - arrived.keys()),
             duplicates=sink.duplicates(),
@@ -80,6 +87,12 @@ def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, e
         assert all(len({call.body for call in calls}) == 1 for calls in arrived.values())
         assert crew.recorded_twice() == 0
         assert all(worker.poll() is None for worker in workers)
+
+
+def read_only(crew, value):
+    with crew.connect() as connection:
+        connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def all_send(workers, sink, since):

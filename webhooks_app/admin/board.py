@@ -11,10 +11,11 @@ from django.utils.safestring import SafeString
 from .. import conf
 from ..models import Delivery, Webhook
 from ..models.delivery import advice_on, calls_from
+from ..models.health import health_of
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment, short_moment
 from .charts import Chart
-from .states import State, delivery_state, health_of, webhook_state
+from .states import State, delivery_state, webhook_state
 
 
 @dataclass(frozen=True, slots=True)

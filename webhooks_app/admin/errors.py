@@ -9,10 +9,10 @@ from django.db.models import Count, Max, Min
 from django.urls import reverse
 
 from ..models import Webhook, WebhookError
+from ..models.health import health_of
 from ..rules import failures
 from ..rules.alike import blanked
 from . import links
-from .states import health_of
 
 LOOKED_BACK = timedelta(days=30)
 READ_AT_MOST = 5_000

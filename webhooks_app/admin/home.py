@@ -25,6 +25,7 @@ from ..models import (
 from ..models.health import (
     LATENCY_COLUMNS,
     WORKER_SILENT_AFTER,
+    health_of,
     percentile,
     totals_since,
 )
@@ -39,7 +40,6 @@ from .states import (
     State,
     among,
     deliveries_that_are,
-    health_of,
     to_be_counted,
     webhook_state,
     webhooks_that_are,

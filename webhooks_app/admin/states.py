@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
+from ..models.health import health_of
 from ..models.selection import in_state
 from ..models.webhook import FAILING_AFTER
 
@@ -54,11 +55,6 @@ DELIVERY_STATES = {
 }
 
 NOT_CALLABLE = ("disabled", "paused", "unverified", "breaker")
-
-
-def health_of(webhook: Webhook) -> WebhookHealth:
-    """The health row; an empty one where there is none yet."""
-    return getattr(webhook, "health", None) or WebhookHealth(webhook=webhook)
 
 
 def webhook_state(webhook: Webhook, now: datetime) -> State:

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from .. import actions, conf
 from ..models import Delivery, Webhook, WebhookHealth
+from ..models.health import health_of
 from ..models.selection import read_moment
 from ..roles import may
 from ..rules import failures
@@ -41,7 +42,6 @@ from .home import newest_failures, workers
 from .states import (
     WEBHOOK_STATES,
     State,
-    health_of,
     to_be_counted,
     webhook_state,
     webhooks_that_are,

@@ -21,6 +21,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from .. import actions, conf
 from ..engine.calls import sample_interaction
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook
+from ..models.health import health_of
 from ..roles import may
 from ..rules.ids import is_id
 from ..rules.validators import MASK
@@ -34,7 +35,7 @@ from .header_rows import HeaderInline
 from .home import workers
 from .jobs import add_url
 from .requests import sent
-from .states import NOT_CALLABLE, delivery_state, health_of, webhook_state
+from .states import NOT_CALLABLE, delivery_state, webhook_state
 from .webhook_form import WebhookForm
 from .webhook_list import DONE, WebhookList, host_of
 

@@ -21,6 +21,7 @@ from django.db.models import Q
 from .. import conf
 from ..fields import WrongKey
 from ..models import Webhook, WebhookHealth, Worker
+from ..models.health import health_of
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
@@ -52,6 +53,7 @@ class Loaded:
     failure: Failure | None = None
     breaker_left: float = 0.0  # seconds
     breaker_trips: int = 0
+    is_back: bool = False  # people let it go on, and no call has succeeded since
 
 
 @dataclass(slots=True)
@@ -329,8 +331,10 @@ class Desk:
                     log.error("webhook %s is held: %s", webhook_id, error)
         now = self.now()
         for row in rows:
-            until = row.health.breaker_until
+            health = health_of(row)
+            until, cleared = health.breaker_until, health.run_cleared_at
             left = (until - now).total_seconds() if until else 0.0
+            success = health.last_success_at
             head, failure = None, None
             try:
                 head = message.head(row, [(h.name, h.value) for h in row.headers.all()])
@@ -344,7 +348,8 @@ class Desk:
                 head=head,
                 failure=failure,
                 breaker_left=max(0.0, left),
-                breaker_trips=row.health.breaker_trips,
+                breaker_trips=health.breaker_trips,
+                is_back=cleared is not None and (success is None or success < cleared),
             )
         return loaded
 

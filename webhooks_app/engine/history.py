@@ -192,7 +192,7 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
     health = _health_rows(attempts)
     # Before the attempts: purge removes no webhook beside a change of its health.
     if rows.execute(connection, _health_update(), _HEALTH_COLUMNS, health) < len(health):
-        raise IntegrityError("a webhook was removed while it was called")
+        _begin_health(connection, health)
     rows.insert(connection, _table(Attempt), _ATTEMPT_COLUMNS, plain)
     if counts := _count_rows(attempts):
         rows.execute(connection, _counts_upsert(), _COUNTS_ROW, counts)
@@ -202,6 +202,20 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
 
 def _table(model: Any) -> str:
     return str(model._meta.db_table)
+
+
+def _begin_health(connection: BaseDatabaseWrapper, health: Sequence[tuple[Any, ...]]) -> None:
+    """Of webhooks that have no health row: stored past `actions.create_webhook`, or removed."""
+    ids = {row[0] for row in health}
+    present = WebhookHealth.objects.using(connection.alias).filter(pk__in=ids)
+    ids.difference_update(present.values_list("pk", flat=True))
+    webhooks = Webhook.objects.using(connection.alias).filter(pk__in=ids).only("pk")
+    begun = [WebhookHealth(webhook=webhook) for webhook in webhooks]
+    if len(begun) < len(ids):
+        raise IntegrityError("a webhook was removed while it was called")
+    WebhookHealth.objects.using(connection.alias).bulk_create(begun, ignore_conflicts=True)
+    missed = [row for row in health if row[0] in ids]
+    rows.execute(connection, _health_update(), _HEALTH_COLUMNS, missed)
 
 
 def _health_rows(attempts: Sequence[Row]) -> list[tuple[Any, ...]]:

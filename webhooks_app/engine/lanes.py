@@ -280,8 +280,10 @@ class Lanes:
         if lane := self._open.pop(webhook_id, None):
             lane.open_until, lane.failures, lane.trips = 0.0, 0, 0
 
-    def open_breaker(self, lane: Lane, until: float, trips: int) -> None:
-        lane.open_until, lane.trips, lane.cap = until, trips, 1  # one probe then
+    def trip(self, lane: Lane, until: float, trips: int) -> None:
+        """Open the breaker: one probe then, and the next failure opens it again."""
+        lane.open_until, lane.trips, lane.cap = until, trips, 1
+        lane.failures = max(lane.failures, BREAKER_AFTER)
         self._open[lane.webhook_id] = lane
 
     # --- sending --------------------------------------------------------------------------------
@@ -324,8 +326,8 @@ class Lanes:
             lane.failures += 1
             if lane.failures >= BREAKER_AFTER and lane.open_until <= now:
                 event = "opened"
-                pause = min(BREAKER_FIRST * 2**lane.trips, BREAKER_LONGEST)
-                self.open_breaker(lane, now + pause, lane.trips + 1)
+                pause = min(BREAKER_FIRST * 2 ** min(lane.trips, 16), BREAKER_LONGEST)
+                self.trip(lane, now + pause, lane.trips + 1)
                 self._empty(lane)
         self._stand(lane)
         return event

@@ -34,6 +34,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth
+from ..models.health import health_of
 from ..models.webhook import SLOTS
 from . import history, moments, rows
 
@@ -64,7 +65,7 @@ def hold_reason(webhook: Webhook, now: datetime) -> str:
         return webhook.stopped
     if conf.verification_required() and not webhook.verified:
         return "unverified"
-    until = webhook.health.breaker_until
+    until = health_of(webhook).breaker_until
     return "breaker" if until is not None and until > now else ""
 
 

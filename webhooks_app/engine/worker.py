@@ -194,9 +194,15 @@ class Worker:
                     self._desk = await self._read(self._open_desk)
                 desk = self._desk
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:
                 self._ownership_due = 0.0
-                log.warning("the database is away (%s), trying again", type(error).__name__)
+                if isinstance(error, (OperationalError, InterfaceError)):
+                    log.warning("the database is away (%s), trying again", type(error).__name__)
+                elif self._until_empty:
+                    raise
+                else:
+                    # Read-only after a failover, one odd row: nobody is helped by a worker's end.
+                    log.exception("a turn with the database failed, trying again")
                 if self._desk is not None:
                     await self._read(self._desk.reset)
                 self._lanes.own(frozenset())
@@ -288,10 +294,12 @@ class Worker:
         self._dispatch()
 
     def _load(self, lane: Lane, loaded: Any) -> None:
-        if lane.version == 0 and loaded.breaker_left:
+        if lane.version == 0 and loaded.breaker_trips:
             until = time.monotonic() + loaded.breaker_left
-            self._lanes.open_breaker(lane, until, loaded.breaker_trips)
-        elif lane.version == 0 or lane.cap == lane.top:
+            self._lanes.trip(lane, until, loaded.breaker_trips)
+        elif lane.version == 0:
+            lane.cap = 1 if loaded.is_back else loaded.top
+        elif lane.cap == lane.top:
             lane.cap = loaded.top
         lane.top = loaded.top
         lane.cap = min(lane.cap, lane.top)
@@ -499,7 +507,7 @@ class Worker:
             turn.leaving, turn.busy = True, self._lanes.busy()
             try:
                 await self._patiently(self._read(self._desk.turn, turn), self._desk.hang_up)
-            except (OperationalError, InterfaceError):
+            except (DatabaseError, InterfaceError):
                 await self._read(self._desk.reset)
                 failed += not self._tasks
                 await asyncio.sleep(0.5)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from webhooks_app import actions
 from webhooks_app.engine import queue
 from webhooks_app.models import Delivery, Webhook, Worker
+from webhooks_app.models.health import health_of
 from webhooks_app.rules.ids import timestamp
 
 from .sending import as_json
@@ -196,9 +197,10 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     if webhook.stopped_note:
         lines.append(f"Note: {webhook.stopped_note}")
     lines.append(f"Verification: {webhook.verification}.")
-    if webhook.health.last_error_at is not None:
-        when = timestamp(webhook.health.last_error_at)
-        lines.append(f"Last error of the webhook: {webhook.health.last_error_message} ({when})")
+    health = health_of(webhook)
+    if health.last_error_at is not None:
+        when = timestamp(health.last_error_at)
+        lines.append(f"Last error of the webhook: {health.last_error_message} ({when})")
     if not Worker.objects.alive().exists():
         lines.append("No worker is alive; nothing is sent. Start `manage.py webhooks deliver`.")
     return lines

@@ -179,6 +179,12 @@ class Counts(models.Model):
         abstract = True
 
 
+def health_of(webhook: Webhook) -> WebhookHealth:
+    """The health row; an empty one where there is none: a webhook that was stored past
+    `actions.create_webhook` has none until its first attempt."""
+    return getattr(webhook, "health", None) or WebhookHealth(webhook=webhook)
+
+
 class HourlyCount(Counts):
     """What came of a webhook's deliveries and interactions that began in one hour (of UTC).
 
