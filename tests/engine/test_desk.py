@@ -1,9 +1,11 @@
 """What the reading side of a worker finds."""
 
+import threading
+import time
 from datetime import timedelta
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
@@ -39,6 +41,37 @@ def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
         assert len(steps) < 10
     assert sorted(found) == sorted(due)
     assert max(steps) < 30
+
+
+def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk, monkeypatch):
+    monkeypatch.setattr(desks, "SCAN_EVERY", 60.0)
+    desk.turn(Turn(busy=frozenset()))  # the scan of the fixture
+    webhook = WebhookFactory()
+    stored, commit = threading.Event(), threading.Event()
+
+    def store():
+        with transaction.atomic():
+            actions.deliver(webhook, {})
+            stored.set()
+            assert commit.wait(30)
+        connections.close_all()
+
+    def found():
+        answer = desk.turn(Turn(busy=frozenset(), look=True))
+        return {*answer.waiting, *answer.marked, *answer.arrived}
+
+    looks = [desk.turn(Turn(busy=frozenset(), look=True)) for _ in range(3)]
+    assert not any(answer.marked for answer in looks)
+    thread = threading.Thread(target=store)
+    thread.start()
+    assert stored.wait(30)
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        assert not found()
+        time.sleep(0.05)
+    commit.set()
+    thread.join()
+    assert found() == {webhook.pk}
 
 
 def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):

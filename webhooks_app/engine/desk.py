@@ -37,6 +37,7 @@ SCAN_FIRST = 10  # webhooks in the first step of a scan; each step takes a quart
 HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
+REACH_MOST = timedelta(seconds=60)  # at the most, after a long transaction on SQLite
 CLAIM_MOST = 1000  # rows of one claim
 FOUND_MOST = 100  # webhooks that are claimed for in the turn that finds them
 
@@ -117,6 +118,10 @@ class Desk:
         self._scanned: str | None = None  # up to this webhook, while a scan is under way
         self._scan_most = 0  # webhooks in its next step
         self._scan_cost = 0.0  # seconds so far
+        self._scan_again_at = 0.0  # if need be
+        self._is_late = False  # a transaction has ended that was older than looks reach back
+        self._writers: dict[int, datetime] = {}  # PostgreSQL: transactions, when they began
+        self._changed_at: datetime | None = None  # SQLite: when the last commit was seen
         self._due_at: dict[str, float] = {}
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
@@ -193,32 +198,50 @@ class Desk:
         return changed
 
     def _discover(self, answer: Answer, turn: Turn, now: datetime) -> None:
-        look = turn.look or self._changed()
+        changed = self._changed()
         whole = self._seen is None
         if self._seen is None:
             self._seen = queue.Seen(now)
             self._scanned = None
             answer.looked = True
-        elif look or self._is_time("look", LOOK_EVERY):
-            back_to = self._seen.until - OVERLAP
+        elif turn.look or changed or self._is_time("look", LOOK_EVERY):
+            before = self._seen
+            back_to = before.until - OVERLAP
+            if changed and self._changed_at is not None:
+                # SQLite lets one write at a time: whoever has committed now began after that.
+                back_to = min(back_to, max(self._changed_at - OVERLAP, now - REACH_MOST))
             answer.back_to = _as_read(self._connection, back_to)
-            if not self._arrivals(answer, turn, back_to, now, self._seen):
-                marked, self._seen = queue.look(self._connection, back_to, now, self._seen)
+            if not self._arrivals(answer, turn, back_to, now, before):
+                marked, self._seen = queue.look(self._connection, back_to, now, before)
                 answer.marked = self._ours(marked)
+            if self._connection.vendor == "postgresql":
+                self._watch_writers(self._seen, back_to)
             answer.looked = True
+        if changed:
+            self._changed_at = now
         if answer.looked:
             self._due_at["look"] = time.monotonic() + LOOK_EVERY
-        if whole or self._scanned is not None or time.monotonic() >= self._due_at["scan"]:
+        due_at = self._scan_again_at if self._is_late else self._due_at.get("scan", 0.0)
+        if whole or self._scanned is not None or time.monotonic() >= due_at:
             self._scan(answer, now, queue.ALL if whole else SCAN_FIRST)
 
-    def _scan(self, answer: Answer, now: datetime, first: int) -> None:
+    def _watch_writers(self, seen: queue.Seen, back_to: datetime) -> None:
+        """PostgreSQL: what a long transaction made due may lie before what looks reach back to. A
+        scan finds it, as soon as that transaction has ended."""
+        for ident in [ident for ident in self._writers if seen.has_ended(ident)]:
+            self._is_late |= self._writers.pop(ident) < back_to
+        if self._is_time("writers", LOOK_EVERY):
+            self._writers |= queue.writers(self._connection)
+
+    def _scan(self, answer: Answer, at: datetime, first: int) -> None:
         """A step of the scan, in steps so that what is due meanwhile does not wait for all of it,
         and growing ones so that it ends soon, however many webhooks there are."""
         started = time.monotonic()
         if self._scanned is None:
             self._scan_most, self._scan_cost = first, 0.0
+            self._is_late = False
         found, self._scanned = queue.waiting(
-            self._connection, now, self._scanned or "", self._scan_most
+            self._connection, at, self._scanned or "", self._scan_most
         )
         answer.waiting += self._ours(found)
         self._scan_most += self._scan_most // 4
@@ -226,8 +249,9 @@ class Desk:
         if self._scanned is None:
             answer.scanned = True
             # A scan of very many webhooks must not eat the day.
-            pause = min(max(SCAN_EVERY, 50 * self._scan_cost), SCAN_LATEST)
-            self._due_at["scan"] = time.monotonic() + pause
+            now, rest = time.monotonic(), min(50 * self._scan_cost, SCAN_LATEST)
+            self._scan_again_at = now + rest
+            self._due_at["scan"] = now + max(SCAN_EVERY, rest)
 
     def _arrivals(
         self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: queue.Seen
@@ -428,7 +452,8 @@ class Desk:
         """The database went away: drop the connection and everything that hung on it."""
         self._ownership.forget()
         self._owned = frozenset()
-        self._seen = self._scanned = None
+        self._seen = self._scanned = self._changed_at = None
+        self._writers = {}
         self._due_at.clear()
         self._data_version = -1
         try:

@@ -275,6 +275,8 @@ def _notify(connection: BaseDatabaseWrapper) -> None:
 # --- what the worker does: discover, claim, finish ----------------------------------------------
 
 
+_XIDS = 2**32  # PostgreSQL numbers transactions in a circle
+
 Place = tuple[Any, str]  # in a webhook's queue: due_at as the database gave it, and id
 
 
@@ -292,11 +294,27 @@ class Want:
 class Seen:
     """What a look saw: everything due up to `until`, of the transactions before `horizon`.
 
-    `horizon` is PostgreSQL's: the oldest transaction that ran while the look was taken.
+    The others are PostgreSQL's: the oldest transaction that ran while the look was taken, the first
+    of those of which none had ended, and who ran before that one.
     """
 
     until: datetime
     horizon: str = ""
+    after: int = 0
+    running: frozenset[int] = frozenset()
+
+    @classmethod
+    def by(cls, until: datetime, snapshot: str) -> "Seen":
+        """`snapshot` as PostgreSQL spells it, `horizon:after:running,running`."""
+        horizon, after, running = snapshot.split(":")
+        ids = (int(ident) % _XIDS for ident in running.split(",") if ident)
+        return cls(until, horizon, int(after) % _XIDS, frozenset(ids))
+
+    def has_ended(self, transaction_id: int) -> bool:
+        return (
+            transaction_id not in self.running
+            and (self.after - transaction_id - 1) % _XIDS < _XIDS // 2
+        )
 
 
 @dataclass(slots=True)
@@ -346,15 +364,24 @@ def look(
         if seen.horizon:
             found = f"{found} AND ({_FRESH})"
             parameters += [seen.until, seen.horizon]
-        cursor.execute(
-            f"SELECT ARRAY({found}), pg_snapshot_xmin(pg_current_snapshot())::text", parameters
-        )
-        ids, horizon = cursor.fetchone()
-        return ids, Seen(now, horizon)
+        cursor.execute(f"SELECT ARRAY({found}), pg_current_snapshot()::text", parameters)
+        ids, snapshot = cursor.fetchone()
+        return ids, Seen.by(now, snapshot)
 
 
 # Due since the last look, or written by a transaction that was not over when it was taken.
 _FRESH = "p.due_at > %s OR age(p.xmin) <= age(%s::xid8::xid)"
+
+
+def writers(connection: BaseDatabaseWrapper) -> dict[int, datetime]:
+    """PostgreSQL: transactions that are writing, and when they began."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT backend_xid::text::bigint, xact_start FROM pg_stat_activity "
+            "WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL "
+            "AND datname = current_database()"
+        )
+        return dict(cursor.fetchall())
 
 
 ALL = 2**31 - 1
@@ -435,8 +462,8 @@ def arrivals(
     found = rows.read(
         connection,
         f"""
-        SELECT s.horizon, {_callable_sql()}, {_CLAIMED}, d.due_at, d.webhook_id
-        FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon) s
+        SELECT s.snapshot, {_callable_sql()}, {_CLAIMED}, d.due_at, d.webhook_id
+        FROM (SELECT pg_current_snapshot()::text AS snapshot) s
         LEFT JOIN LATERAL (
           SELECT * FROM {_D} p WHERE {" AND ".join(conditions)} ORDER BY p.due_at LIMIT %s
         ) d ON true
@@ -449,7 +476,7 @@ def arrivals(
             claimed.append(_claimed(*row))
         elif row[-1] is not None:
             held.add(row[-1])
-    return claimed, held, Seen(now, found[0][0]) if len(found) < most else None
+    return claimed, held, Seen.by(now, found[0][0]) if len(found) < most else None
 
 
 def claim(connection: BaseDatabaseWrapper, wants: Sequence[Want], now: datetime) -> list[Claimed]:
