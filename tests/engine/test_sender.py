@@ -14,7 +14,8 @@ from tests.certificates import server_context
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
 from webhooks_app.engine import pool
-from webhooks_app.engine.connection import ANSWER_LIMIT, Line
+from webhooks_app.engine import sender as senders
+from webhooks_app.engine.connection import ANSWER_LIMIT, Line, open_socket
 from webhooks_app.engine.sender import Sender, retry_after
 from webhooks_app.rules import failures
 
@@ -591,6 +592,26 @@ def test_a_kept_line_that_broke_is_replaced_without_a_word(run, loopback):
     with Receiver(answer) as receiver:
         outcome = run(scenario)
     assert (failed(outcome), receiver.connections, len(calls)) == ("", 2, 3)
+
+
+def test_kept_lines_give_way_when_no_file_can_be_opened_any_more(run, loopback, monkeypatch):
+    """Each name is a receiver of its own, whose line is kept."""
+    names = {f"r{n}.example.com": ["127.0.0.1"] for n in range(5)}
+
+    async def scenario(sender):
+        async def few_files(ip, port):
+            if len(sender._pool) >= 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await open_socket(ip, port)
+
+        monkeypatch.setattr(senders, "open_socket", few_files)
+        urls = [f"http://{name}:{receiver.port}/" for name in names]
+        return [await sender.send(request(url), timeout=5) for url in urls]
+
+    with Receiver() as receiver:
+        outcomes = run(scenario, resolver=StubResolver(names))
+    assert [outcome.status for outcome in outcomes] == [200] * 5
+    assert receiver.connections == 5
 
 
 def test_a_fresh_line_that_broke_is_not_tried_again(post):

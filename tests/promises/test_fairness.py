@@ -23,6 +23,32 @@ def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
         assert len(sink.by_path()["/0"]) == 10
 
 
+@pytest.mark.parametrize(("hang", "cap"), [(2, 1000), (40, 10)])
+def test_more_hang_than_a_worker_has_places(crew, hang, cap):
+    """Two that may have a thousand calls each, or forty with ten: a worker with 10 places lets 100
+    calls hang beside them."""
+    with Sink(delay=lambda call: 3600 if int(call.path[1:]) < hang else 0) as sink:
+        crew.deliver(crew.webhooks(hang, sink, cap=cap, timeout=60), 1000 // hang)
+        crew.worker(concurrency=10)
+        hanging = until(lambda: len(sink.calls) >= 80, 30, "calls that hang")
+        time.sleep(1)
+        others = crew.webhooks(20, sink, first=hang)
+        crew.deliver(others, 20)
+        took = until(lambda: len(sink.calls) - len(hung(sink, hang)) == 400, 9, "all the others'")
+        report(
+            f"{hang} hang with {cap} calls each",
+            database=crew.database,
+            hanging=len(hung(sink, hang)),
+            hanging_after=round(hanging, 2),
+            others_done_after=round(took, 2),
+        )
+        assert len(hung(sink, hang)) <= 110
+
+
+def hung(sink, hang):
+    return [call for call in list(sink.calls) if int(call.path[1:]) < hang]
+
+
 @pytest.mark.parametrize("backlog", [5_000, pytest.param(100_000, marks=pytest.mark.prove)])
 def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog):
     with Sink() as sink:

@@ -452,14 +452,19 @@ class Desk:
         """The database went away: drop the connection and everything that hung on it."""
         self._ownership.forget()
         self._owned = frozenset()
-        self._seen = self._scanned = self._changed_at = None
+        self._changed_at = None
         self._writers = {}
+        self.begin_anew()
         self._due_at.clear()
         self._data_version = -1
         try:
             self._connection.close()
         except DatabaseError:
             log.debug("closing a broken connection failed", exc_info=True)
+
+    def begin_anew(self) -> None:
+        """What the last turn found did not arrive: find all that is due."""
+        self._seen = self._scanned = None
 
     def hang_up(self) -> None:
         """Break the connection under a turn that never ends. Called from another thread."""

@@ -21,6 +21,10 @@ BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fa
 BREAKER_LONGEST = 600.0
 CAP_AT_FIRST = 10  # until the webhook's own is known
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
+BUFFER_EACH = 250  # rows of one webhook that wait in memory, at the most
+# Of the calls that may be slow at once this share is for whoever comes; the rest is kept for
+# webhooks that are not slow.
+CROWDED_AT = 0.8
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +36,8 @@ class Lane:
     top: int = CAP_AT_FIRST  # the webhook's own cap
     cap: int = CAP_AT_FIRST  # now: 1 after it became callable again, doubling at each success
     in_flight: int = 0
+    slow: int = 0  # of these, how many have given their place away
+    answers: bool = False  # its last call was answered
     held: bool = False
     place: Place | None = None  # read up to
     rereads: bool = False  # from an earlier place: what is known already comes again
@@ -51,18 +57,20 @@ class Lane:
     @property
     def room(self) -> int:
         """How many rows may be buffered beyond the present ones."""
-        return max(0, 2 * self.cap - self.in_flight - len(self.buffer))
+        return max(0, min(2 * self.cap - self.in_flight, BUFFER_EACH) - len(self.buffer))
 
-    def has_room(self, now: float) -> bool:
-        """Whether a claim is worth it: half-empty buffers are worth a question, nearly full ones
-        are not."""
-        return self.open_until <= now and self.room * 2 >= self.cap
+    @property
+    def worth_asking(self) -> int:
+        """So much room is worth a claim: half-empty buffers are, nearly full ones are not."""
+        return min(self.cap, BUFFER_EACH) // 2
 
 
 class Lanes:
     """All lanes of a worker, and whose turn it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_most: int = 1000) -> None:
+        self._crowded_at = CROWDED_AT * slow_most
+        self._slow = 0
         self._lanes: dict[str, Lane] = {}
         self._order: deque[Lane] = deque()
         self._more: dict[str, Lane] = {}  # the database may hold more for these
@@ -91,6 +99,13 @@ class Lanes:
         """By webhook. Changes nothing: the desk asks from its own thread."""
         lanes = list(self._lanes.values())
         return {lane.webhook_id: lane.in_flight for lane in lanes if lane.in_flight > 0}
+
+    def _rests(self, lane: Lane, now: float) -> bool:
+        """Nothing may go now, so nothing need wait in memory."""
+        return lane.open_until > now or (lane.slow > 0 and self._crowded)
+
+    def _has_room(self, lane: Lane, now: float) -> bool:
+        return not self._rests(lane, now) and lane.room >= max(1, lane.worth_asking)
 
     # --- what is ours -------------------------------------------------------------------------
 
@@ -163,10 +178,10 @@ class Lanes:
         """What to claim: lanes that may send and have room, `most` rows in all."""
         wants = []
         for lane in list(self._more.values()):
-            if not lane.has_room(now) or lane.slot not in self.owned:
+            if not self._has_room(lane, now) or lane.slot not in self.owned:
                 continue
             room = min(lane.room, most)
-            if room * 2 < lane.cap:  # of what is left for this turn
+            if room < lane.worth_asking:  # of what is left for this turn
                 continue
             more = room + len(lane.known) if lane.rereads else room
             wants.append(Want(lane.webhook_id, more, lane.place, lane.version))
@@ -179,7 +194,8 @@ class Lanes:
 
     def hungry(self, now: float) -> bool:
         """Whether `wants` would find something."""
-        return any(lane.has_room(now) and lane.slot in self.owned for lane in self._more.values())
+        lanes = self._more.values()
+        return any(self._has_room(lane, now) and lane.slot in self.owned for lane in lanes)
 
     def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
         """SQLite: what to claim at once for a webhook in which something was found that became due
@@ -187,7 +203,7 @@ class Lanes:
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return Want(webhook_id, 2 * CAP_AT_FIRST, None)
-        if lane.held or not lane.has_room(now):
+        if lane.held or not self._has_room(lane, now):
             return None
         after = lane.place
         if after is not None and after[0] > back_to:
@@ -203,7 +219,7 @@ class Lanes:
         lane = self._lanes.get(want.webhook_id)
         if lane is None or lane.held or lane.slot not in self.owned:
             return
-        if lane.place != want.after or lane.open_until > now:
+        if lane.place != want.after or self._rests(lane, now):
             # Emptied while the claim was under way: it must be read from there again. Or it rests,
             # and nothing may wait for that here, where it would look like work.
             self._more[lane.webhook_id] = lane
@@ -230,7 +246,7 @@ class Lanes:
         if lane is None or lane.held:
             return
         new = [row for row in rows if row.id not in lane.known]
-        if webhook_id in self._more or len(new) > lane.room or lane.open_until > now:
+        if webhook_id in self._more or len(new) > lane.room or self._rests(lane, now):
             self.mark([webhook_id], back_to)
             return
         new.sort(key=attrgetter("place"))
@@ -298,8 +314,10 @@ class Lanes:
         while self._order:
             lane = self._order.popleft()
             lane.ready = False
-            if not lane.buffer or lane.in_flight >= lane.cap or lane.open_until > now:
+            if not lane.buffer or lane.in_flight >= lane.cap or self._rests(lane, now):
                 continue
+            if self._crowded and lane.in_flight and not lane.answers:
+                continue  # one call shows whether somebody answers
             row = lane.buffer.popleft()
             self.buffered -= 1
             lane.in_flight += 1
@@ -307,12 +325,28 @@ class Lanes:
             return lane, row
         return None
 
+    @property
+    def _crowded(self) -> bool:
+        """Nearly as many calls are slow as may be."""
+        return self._slow >= self._crowded_at
+
+    def slowed(self, lane: Lane) -> None:
+        """A call of this lane has given its place away, and is still under way."""
+        was_crowded = self._crowded
+        lane.slow += 1
+        self._slow += 1
+        if self._crowded:
+            for other in [lane] if was_crowded else list(self._lanes.values()):
+                if other.slow and other.buffer:
+                    self._empty(other)
+
     def landed(self, lane: Lane, *, ok: bool, away: bool, now: float) -> str:
         """An exchange ended. `away`: it failed so that the receiver seems not to be there.
 
         Returns what the breaker did: `opened`, `closed` or `""`.
         """
         lane.in_flight -= 1
+        lane.answers = not away
         event = ""
         if not away:
             # An answer, even a refusal, says that somebody is there.
@@ -331,6 +365,11 @@ class Lanes:
                 self._empty(lane)
         self._stand(lane)
         return event
+
+    def quickened(self, lane: Lane) -> None:
+        """A slow call has ended."""
+        lane.slow -= 1
+        self._slow -= 1
 
     def our_fault(self, lane: Lane, delivery_id: str, now: float) -> None:
         """A fault of this process: the delivery stays due and the lane rests a little."""

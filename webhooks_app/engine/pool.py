@@ -9,6 +9,7 @@ IDLE_SECONDS = 15.0
 AGE_SECONDS = 300.0  # then the name is looked up anew, else a busy line would never follow a move
 ORIGIN_LIMIT = 128  # idle lines to one origin: as many as a busy worker has in flight there
 LIMIT = 1024  # idle lines in all
+SHED = 16  # of these are closed when no file can be opened any more
 
 
 class Pool:
@@ -54,6 +55,13 @@ class Pool:
         if line in self._idle:
             del self._idle[line]
             self._origins[line.origin].remove(line)
+
+    def shed(self) -> bool:
+        """Close the lines idle longest: files are short. False when there are none."""
+        oldest = list(self._idle)[:SHED]
+        for line in oldest:
+            self._drop(line)
+        return bool(oldest)
 
     def clear(self) -> None:
         for line in list(self._idle):

@@ -7,6 +7,7 @@ the operator's own, and that one is told the judged address.
 
 import asyncio
 import email.utils
+import errno
 import logging
 import re
 import socket
@@ -246,7 +247,7 @@ class Sender:
                     seconds = deadline.seconds / (len(addresses) - number)
                     async with asyncio.timeout(seconds):
                         if proxy is None:
-                            return await open_socket(ip, port)
+                            return await self._open_socket(ip, port)
                         return await self._tunnel(proxy, outcome.address, seconds)
                 except ProxyFailure as error:
                     failure = error.failure
@@ -258,6 +259,15 @@ class Sender:
             raise Failed(failure)
         finally:
             outcome.connect_ms = _ms(perf_counter() - start)
+
+    async def _open_socket(self, ip: str, port: int) -> socket.socket:
+        try:
+            return await open_socket(ip, port)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._pool.shed():
+                raise
+        await asyncio.sleep(0.01)  # a line that is dropped closes in the next turns of the loop
+        return await open_socket(ip, port)
 
     async def _tunnel(self, proxy: conf.Proxy, address: str, seconds: float) -> socket.socket:
         literal = _literal(proxy.host)

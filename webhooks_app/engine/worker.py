@@ -24,7 +24,7 @@ from .. import conf
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
 from ..rules import failures
-from . import calls, history, message, moments, notices, ownership, queue, upkeep
+from . import calls, files, history, message, moments, notices, ownership, queue, upkeep
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
 from .ledger import Breaker, Ledger, LedgerProcess
@@ -99,7 +99,9 @@ class Worker:
         self._until_empty = until_empty or once
         self._loop = asyncio.get_running_loop()
         self._once = once
-        self._lanes = Lanes()
+        # Half of the files are for what is kept open, and for everybody else.
+        self._slow_most = max(0, min(SLOW_TIMES * concurrency, files.limit() // 2 - concurrency))
+        self._lanes = Lanes(self._slow_most)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="webhooks-desk")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="webhooks-ledger")
         self._desk: Desk | None = None
@@ -113,7 +115,8 @@ class Worker:
         self._breakers_written: set[str] = set()  # since the last read began
         self._gone: set[str] = set()  # webhooks that answered 410, which is not yet written
         self._ownership_due = 0.0
-        self._flying: dict[str, float] = {}  # ids and since when, in that order; those with a place
+        # Those with a place: ids, since when, in that order, and of which lane.
+        self._flying: dict[str, tuple[float, Lane]] = {}
         self._slow: set[str] = set()  # gave their place away
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[str] = set()
@@ -194,18 +197,22 @@ class Worker:
                     self._desk = await self._read(self._open_desk)
                 desk = self._desk
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
-            except Exception as error:
+            except (OperationalError, InterfaceError) as error:
                 self._ownership_due = 0.0
-                if isinstance(error, (OperationalError, InterfaceError)):
-                    log.warning("the database is away (%s), trying again", type(error).__name__)
-                elif self._until_empty:
-                    raise
-                else:
-                    # Read-only after a failover, one odd row: nobody is helped by a worker's end.
-                    log.exception("a turn with the database failed, trying again")
+                log.warning("the database is away (%s), trying again", type(error).__name__)
                 if self._desk is not None:
                     await self._read(self._desk.reset)
                 self._lanes.own(frozenset())
+                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
+                backoff = min(2 * backoff, BACKOFF[1])
+                continue
+            except Exception:
+                # Read-only after a failover, one odd row: nobody is helped by a worker's end. The
+                # slots stay: another worker would send again what cannot be written now.
+                if self._until_empty or self._desk is None:
+                    raise
+                log.exception("a turn with the database failed, trying again")
+                self._desk.begin_anew()
                 await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
                 backoff = min(2 * backoff, BACKOFF[1])
                 continue
@@ -387,17 +394,19 @@ class Worker:
             taken = self._next()
             if taken is None:
                 return
-            self._flying[taken[1].id] = time.monotonic()
+            self._flying[taken[1].id] = time.monotonic(), taken[0]
             self._start(self._send_on(*taken))
 
     def _make_room(self, now: float) -> None:
         """A few receivers that hang must not hold all places: their calls go on without one."""
-        while self._flying and len(self._slow) < SLOW_TIMES * self._concurrency:
+        while self._flying and len(self._slow) < self._slow_most:
             oldest = next(iter(self._flying))
-            if now - self._flying[oldest] < SLOW_AFTER:
+            since, lane = self._flying[oldest]
+            if now - since < SLOW_AFTER:
                 return
             del self._flying[oldest]
             self._slow.add(oldest)
+            self._lanes.slowed(lane)
 
     def _next(self) -> tuple[Lane, Claimed] | None:
         now = time.monotonic()
@@ -421,13 +430,16 @@ class Worker:
             except Exception:
                 log.exception("delivery %s could not be sent", row.id)
                 started_at, outcome = 0, Outcome(datetime.now(UTC), failure=failures.internal())
+            slow = self._flying.pop(row.id, None) is None
+            if slow:
+                self._slow.discard(row.id)
+                self._lanes.quickened(lane)
             self._land_one(lane, row, started_at, outcome)
             taken = None
-            if self._flying.pop(row.id, None) is None:
-                self._slow.discard(row.id)
+            if slow:
                 self._dispatch()
             elif taken := self._next():
-                self._flying[taken[1].id] = time.monotonic()
+                self._flying[taken[1].id] = time.monotonic(), taken[0]
         if not self.in_flight:
             self._write_due.set()
 
@@ -536,7 +548,10 @@ def run(
     process of their own, for a program that does nothing else; closes its database connections.
     """
     alias = router.db_for_write(Delivery)
-    ledger = LedgerProcess.start(alias) if forks else None
+    ledger = None
+    if forks:
+        files.raise_limit()
+        ledger = LedgerProcess.start(alias)
     loop = new_event_loop()
 
     async def main() -> int:
