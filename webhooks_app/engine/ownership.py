@@ -223,7 +223,8 @@ class FileLock:
 
     def __init__(self, database: str) -> None:
         in_memory = database == ":memory:" or "mode=memory" in database
-        self._path = None if in_memory else Path(database + "-worker.lock")
+        # One file is one database, whatever link leads to it.
+        self._path = None if in_memory else Path(f"{Path(database).resolve()}-worker.lock")
         self._file: IO[bytes] | None = None
 
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
