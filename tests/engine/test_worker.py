@@ -87,6 +87,32 @@ def test_a_large_payload_is_read_when_it_is_sent(drain, more):
     assert [request.body for request in receiver.requests] == [bytes(delivery.payload)] * 2
 
 
+def test_large_payloads_of_a_webhook_that_hangs_do_not_fill_the_memory(drain):
+    """Nor do they keep those of others from being sent."""
+
+    def answer(request):
+        time.sleep(0 if request.path.endswith("good") else 2)
+        return 200
+
+    with Receiver(answer) as receiver:
+        bad, good = (
+            WebhookFactory(url=f"{receiver.url}/{name}", max_in_flight=100, timeout=1)
+            for name in ("bad", "good")
+        )
+        large = {"text": "x" * queue.CARRIED_MOST}
+        actions.deliver_many([(webhook, large) for webhook in (bad, good) for _ in range(9)])
+        drain()
+        called = {
+            name: [r.at for r in receiver.requests if r.path == f"/hook/{name}"]
+            for name in ("bad", "good")
+        }
+    # Four at a time, each until its timeout.
+    assert len(called["bad"]) == 9
+    assert called["bad"][4] - called["bad"][0] > 0.9
+    assert len(called["good"]) == 9
+    assert called["good"][-1] < called["bad"][-1]
+
+
 class Faulty:
     """A resolver with a bug, or out of file descriptors, for so many questions."""
 

@@ -5,6 +5,7 @@ turns, so one webhook's backlog or slowness costs the others nothing. All of it 
 coordination, because a webhook has one owner.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fa
 BREAKER_LONGEST = 600.0
 CAP_AT_FIRST = 10  # until the webhook's own is known
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
+LARGE_EACH = 4  # large bodies of one webhook that are sent at once
 BUFFER_EACH = 250  # rows of one webhook that wait in memory, at the most
 # Of the calls that may be slow at once this share is for whoever comes; the rest is kept for
 # webhooks that are not slow.
@@ -50,6 +52,7 @@ class Lane:
     timeout: float = 10.0
     url: str = ""
     filled_at: float = 0.0  # monotonic seconds
+    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_EACH))
     failures: int = 0
     trips: int = 0
     open_until: float = 0.0  # monotonic seconds

@@ -44,6 +44,7 @@ SILENCE_MOST = ownership.IDLE_MOST / 2
 TURN_MOST = 30.0  # seconds for one turn; then its connection is broken and made again
 SLOW_AFTER = 0.1  # seconds after which a call gives its place to others,
 SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slow
+LARGE_MOST = 32  # bodies of more than queue.CARRIED_MOST in memory, a MiB each at the most
 LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
 # Seconds until outcomes are written again: before another worker, which rests for
@@ -118,6 +119,7 @@ class Worker:
         # Those with a place: ids, since when, in that order, and of which lane.
         self._flying: dict[str, tuple[float, Lane]] = {}
         self._slow: set[str] = set()  # gave their place away
+        self._large = asyncio.Semaphore(LARGE_MOST)
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: set[str] = set()
         self._wake = asyncio.Event()
@@ -445,10 +447,17 @@ class Worker:
 
     async def _deliver(self, lane: Lane, row: Claimed) -> tuple[int, Outcome]:
         """When it began by the database's clock, and how it went."""
-        body = row.body
-        if body is None and lane.head is not None:
-            assert self._desk is not None
+        if row.body is not None or lane.head is None:
+            return await self._exchange(lane, row, row.body)
+        assert self._desk is not None
+        # The webhook's own places first: who hangs must not hold those of all.
+        async with lane.large, self._large:
+            if self._stopping:  # it stays due
+                return 0, Outcome(datetime.now(UTC), failure=failures.internal())
             body = await self._read(self._desk.payload, row.id)
+            return await self._exchange(lane, row, body)
+
+    async def _exchange(self, lane: Lane, row: Claimed, body: bytes | None) -> tuple[int, Outcome]:
         started_at = self._now()
         if lane.head is None or body is None:  # it may have changed while the body was read
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
