@@ -227,6 +227,14 @@ class TestTheMailServer:
         assert len(box.outbox) == 2
         assert not Notice.objects.exists()
 
+    def test_whoever_is_told_to_stop_sends_no_more(self, webhook, mail_server):
+        call(webhook, REFUSED, 5)
+        answers = iter([False, True])
+        mail.turn(lambda: next(answers))
+        assert len(mail_server.letters) == 1
+        mail.turn()
+        assert len(mail_server.letters) == 2
+
     def test_a_letter_nobody_takes_is_given_up_in_the_end(self, webhook, settings):
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1

@@ -187,6 +187,15 @@ def test_purge_removes_what_ended_long_ago_and_never_what_is_pending(before):
     assert Attempt.objects.count() == (before == "pending")
 
 
+def test_a_purge_that_is_told_to_stop_leaves_the_rest_to_the_next():
+    for _ in range(5):
+        delivery_in("delivered", finished_at=LONG_AGO, created_at=LONG_AGO)
+    stopped = iter([False, False, False, True, True, True, True])  # held, finished, finished …
+    removed = queue.purge(timedelta(days=30), at_once=2, stopped=lambda: next(stopped))
+    assert removed["deliveries"] == 4
+    assert queue.purge(timedelta(days=30))["deliveries"] == 1
+
+
 def test_held_longer_than_retention_is_given_up():
     webhook = WebhookFactory(stopped="paused")
     delivery = delivery_in("pending", webhook=webhook, due_at=LONG_AGO)

@@ -13,11 +13,17 @@ from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Answer, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import desk, steadiness, worker
+from webhooks_app.engine import desk, queue, steadiness, upkeep, worker
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
 from webhooks_app.rules.ids import new_id
 
 NOW = timezone.now()
+
+
+def after(steps):
+    """Says so after as many steps."""
+    answers = iter([False] * steps)
+    return lambda: next(answers, True)
 
 
 def days_ago(days):
@@ -50,6 +56,12 @@ class TestUnsteady:
         assert steadiness.judge() == 1
         assert not WebhookHealth.objects.filter(unsteady_since__isnull=False).exists()
         assert old.health.unsteady_since is None
+
+    def test_whoever_is_told_to_stop_leaves_the_rest(self):
+        for _ in range(3):
+            self.health(0, 1)
+        assert steadiness.judge(stopped=after(2)) == 2
+        assert steadiness.judge() == 1
 
     def test_since_when_stays_while_it_lasts(self):
         webhook = self.health(1, 1)
@@ -111,6 +123,12 @@ class TestRetention:
         removed = self.purge()
         assert (removed["jobs"], removed["audit entries"]) == (1, 1)
 
+    def test_whoever_is_told_to_stop_leaves_the_rest(self):
+        for _ in range(5):
+            self.job(days_ago(99))
+        assert upkeep.purge_records(at_once=1, stopped=after(2))["jobs"] == 2
+        assert Job.objects.count() == 3
+
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, monkeypatch, admin_client):
@@ -146,3 +164,34 @@ def in_thread(what):
         what()
     finally:
         connections.close_all()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(loopback, monkeypatch):
+    monkeypatch.setattr(upkeep, "EVERY", 0.0)
+    begun, seen = threading.Event(), []
+
+    def purge(older_than, *, stopped):
+        begun.set()
+        until(stopped)
+        seen.append("told to stop")
+        until(lambda: not Worker.objects.exists())
+        seen.append("the worker has left")
+
+    def answer(request):
+        begun.wait(10)
+        return 200
+
+    monkeypatch.setattr(queue, "purge", purge)
+    with Receiver(answer) as receiver:
+        actions.deliver(WebhookFactory(url=receiver.url), {})
+        assert worker.run(until_empty=True) == 1
+    assert seen == ["told to stop", "the worker has left"]
+
+
+def until(true):
+    for _ in range(500):
+        if true():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("not within 5 s")

@@ -53,15 +53,15 @@ class Change:
     write: Callable[[WebhookHealth, datetime], tuple[str, list[str]]]  # subject, sentences
 
 
-def turn() -> None:
-    """Note what has changed, then send what is due."""
+def turn(stopped: Callable[[], bool] = bool) -> None:
+    """Note what has changed, then send what is due, until `stopped` says so."""
     now = timezone.now()
     for change in CHANGES:
         for row in _loaded(change.rows(now)):
             _note(change, row, now)
     for row in _loaded(_certificates(now)):
         _note_certificate(row, now)
-    _send(now)
+    _send(now, stopped)
 
 
 def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
@@ -220,9 +220,11 @@ def _day(moment: datetime) -> str:
     return f"{moment.day} {moment:%b %Y}"
 
 
-def _send(now: datetime) -> None:
+def _send(now: datetime, stopped: Callable[[], bool]) -> None:
     due = Notice.objects.filter(due_at__lte=now).order_by("due_at")
     for notice in list(due[:AT_ONCE]):
+        if stopped():
+            return
         mine = Notice.objects.filter(pk=notice.pk, due_at=notice.due_at)
         if not mine.update(due_at=now + SENDING_FOR, tries=F("tries") + 1):
             continue  # another worker sends it

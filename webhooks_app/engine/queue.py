@@ -20,7 +20,7 @@ WHERE of the finish fences a former owner.
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -652,12 +652,18 @@ def _finish_row(item: Finished) -> tuple[Any, ...]:
 HOURS_KEPT = timedelta(days=30)  # at least: what screens look back at
 
 
-def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) -> dict[str, int]:
+def purge(
+    older_than: timedelta,
+    *,
+    dry_run: bool = False,
+    at_once: int = 1000,
+    stopped: Callable[[], bool] = bool,
+) -> dict[str, int]:
     """Remove what finished longer ago than `older_than`, and give up what was held that long.
 
     Deliveries that are pending stay, unless their webhook is held: those are cancelled with the
     reason "held too long". Hourly counts stay for 30 days at least. Returns how many of each.
-    Deletes `at_once` rows a transaction.
+    Deletes `at_once` rows a transaction, until `stopped` says so: the rest is left for the next.
     """
     before = timezone.now() - older_than
     finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
@@ -674,12 +680,11 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
             "hourly counts": hours.count(),
         }
     removed = {"deliveries": 0, "attempts": 0, "held too long": 0, "hourly counts": 0}
-    while ids := list(held.order_by("due_at").values_list("pk", flat=True)[:at_once]):
+    for ids in batches(held.order_by("due_at"), at_once, stopped):
         removed["held too long"] += _cancel(held.filter(pk__in=ids), "held too long")
     place = ""
-    while ids := list(
-        finished.filter(pk__gt=place).order_by("pk").values_list("pk", flat=True)[:at_once]
-    ):
+    by_id = finished.order_by("pk").values_list("pk", flat=True)
+    while not stopped() and (ids := list(by_id.filter(pk__gt=place)[:at_once])):
         place = ids[-1]
         with transaction.atomic(using=router.db_for_write(Delivery)):
             _by_index_only(connections[router.db_for_write(Delivery)])
@@ -688,17 +693,29 @@ def purge(older_than: timedelta, *, dry_run: bool = False, at_once: int = 1000) 
             ids = list(locked)
             removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
             removed["deliveries"] += Delivery.objects.filter(pk__in=ids).only("pk").delete()[0]
-    while numbers := list(loose.order_by("started_at").values_list("pk", flat=True)[:at_once]):
+    for numbers in batches(loose.order_by("started_at"), at_once, stopped):
         removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
-    while (hour := hours.order_by("hour").values_list("hour", flat=True).first()) is not None:
+    by_hour = hours.order_by("hour").values_list("hour", flat=True)
+    while not stopped() and (hour := by_hour.first()) is not None:
         removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
     for webhook in Webhook.objects.filter(deleted_at__lt=before).only("pk"):
+        if stopped():
+            break
         with transaction.atomic(using=router.db_for_write(Webhook)):
             # Whoever records an exchange holds the health of its webhook.
             list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
             if not webhook.deliveries.exists() and not webhook.attempts.exists():
                 webhook.delete()
     return removed
+
+
+def batches(
+    rows_: "QuerySet[Any]", at_once: int, stopped: Callable[[], bool]
+) -> Iterator[list[Any]]:
+    """The keys of these rows, so many at a time; whoever gets them removes them from among the
+    rows before asking for more."""
+    while not stopped() and (keys := list(rows_.values_list("pk", flat=True)[:at_once])):
+        yield keys
 
 
 def _by_index_only(connection: BaseDatabaseWrapper) -> None:

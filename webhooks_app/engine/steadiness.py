@@ -4,6 +4,7 @@ Judged from the hourly counts, every minute or so by each worker, and by `rebuil
 judged is kept in the health of the webhook, so that lists by state never sum up a day.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,9 @@ from ..models import HourlyCount, WebhookHealth
 from ..models.health import UNSTEADY_SHARE, UNSTEADY_WITHIN, hour_of
 
 
-def judge(now: datetime | None = None) -> int:
-    """Mark those that have become unsteady and unmark those that are no more; returns how many."""
+def judge(now: datetime | None = None, *, stopped: Callable[[], bool] = bool) -> int:
+    """Mark those that have become unsteady and unmark those that are no more, until `stopped` says
+    so; returns how many."""
     now = now or timezone.now()
     unsteady = _unsteady(now)
     unmarked = WebhookHealth.objects.filter(unsteady_since__isnull=True)
@@ -23,8 +25,12 @@ def judge(now: datetime | None = None) -> int:
     changed = 0
     # One row a statement: who records outcomes locks several, and never in our order.
     for pk in list(unmarked.filter(pk__in=unsteady).values_list("pk", flat=True)):
+        if stopped():
+            return changed
         changed += unmarked.filter(pk=pk).update(unsteady_since=now)
     for pk in list(marked.exclude(pk__in=unsteady).values_list("pk", flat=True)):
+        if stopped():
+            return changed
         changed += marked.filter(pk=pk).update(unsteady_since=None)
     return changed
 

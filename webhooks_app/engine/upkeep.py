@@ -3,9 +3,12 @@ that are over, the purge. In a thread and on a connection of its own, so that no
 
 import asyncio
 import logging
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
@@ -24,21 +27,23 @@ PURGE_EVERY = 3600.0
 
 
 async def run(alias: str) -> None:
-    """Until cancelled. What fails is tried again at the next turn."""
+    """Until cancelled; then what is under way stops at its next batch. What fails is tried again
+    at the next turn."""
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "webhooks-upkeep", own_connection, (alias,))
-    due = Due()
+    due, stopping = Due(), threading.Event()
     try:
         while True:
             await asyncio.sleep(EVERY)
             await loop.run_in_executor(
                 thread,
-                turn,
+                partial(turn, stopped=stopping.is_set),
                 due.now("notices", NOTICES_EVERY),
                 due.now("purge", PURGE_EVERY),
                 due.now("steadiness", STEADINESS_EVERY),
             )
     finally:
+        stopping.set()
         await loop.run_in_executor(thread, connections.close_all)
         thread.shutdown()
 
@@ -57,18 +62,24 @@ class Due:
         return due
 
 
-def turn(notices: bool = True, purge: bool = False, judge: bool = False) -> None:
+def turn(
+    notices: bool = True,
+    purge: bool = False,
+    judge: bool = False,
+    *,
+    stopped: Callable[[], bool] = bool,
+) -> None:
     """One round: a step of every job, the notices, who is unsteady and totals, the purge."""
     try:
         jobs.turn()
         if notices:
-            mail.turn()
-        if judge:
-            steadiness.judge()
+            mail.turn(stopped)
+        if judge and not stopped():
+            steadiness.judge(stopped=stopped)
             totals.add_up()
         if purge:
-            queue.purge(timedelta(days=conf.retention_days()))
-            purge_records()
+            queue.purge(timedelta(days=conf.retention_days()), stopped=stopped)
+            purge_records(stopped=stopped)
     except (DatabaseError, InterfaceError) as error:
         log.warning("upkeep is put off: %s", type(error).__name__)
         connections.close_all()
@@ -76,10 +87,12 @@ def turn(notices: bool = True, purge: bool = False, judge: bool = False) -> None
         log.exception("upkeep is put off")
 
 
-def purge_records(*, dry_run: bool = False, at_once: int = 1000) -> dict[str, int]:
+def purge_records(
+    *, dry_run: bool = False, at_once: int = 1000, stopped: Callable[[], bool] = bool
+) -> dict[str, int]:
     """Remove jobs that ended, and lines of the audit log, past their own days of retention.
 
-    Returns how many of each. Deletes `at_once` rows a transaction.
+    Returns how many of each. Deletes `at_once` rows a transaction, until `stopped` says so.
     """
     now = timezone.now()
     old = {
@@ -92,6 +105,6 @@ def purge_records(*, dry_run: bool = False, at_once: int = 1000) -> dict[str, in
         return {name: rows.count() for name, rows in old.items()}
     removed = dict.fromkeys(old, 0)
     for name, rows in old.items():
-        while idents := list(rows.order_by().values_list("pk", flat=True)[:at_once]):
+        for idents in queue.batches(rows.order_by(), at_once, stopped):
             removed[name] += rows.filter(pk__in=idents).delete()[0]
     return removed

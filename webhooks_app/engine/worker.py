@@ -145,12 +145,13 @@ class Worker:
         ]
         writing = asyncio.create_task(self._write_out())
         try:
-            await self._turns(on_start)
+            try:
+                await self._turns(on_start)
+            finally:
+                for task in beside:
+                    task.cancel()
             await self._land()
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             await self._sender.close()
@@ -158,6 +159,8 @@ class Worker:
                 await self._read(self._desk.leave)
             if self._ledger is not None:
                 await self._write(self._ledger.close)
+            # The last to be waited for: what it is at may take a while, and needs no slot.
+            await asyncio.gather(*beside, return_exceptions=True)
             for thread in (self._reading, self._writing):
                 await self._loop.run_in_executor(thread, connections.close_all)
                 thread.shutdown()
