@@ -6,9 +6,12 @@ import re
 import signal
 
 import pytest
+from django.core.management import call_command
 
 from tests.commands.test_supervisor import gone
 from tests.receivers import Each, Receiver
+from webhooks_app.engine.worker import LANDING_MOST
+from webhooks_app.management import work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -97,6 +100,22 @@ def test_several_processes_are_kept_running_and_stop_together(site):
     workers.stdout.read()
     assert workers.wait(30) == 0
     assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.once
+def test_several_processes_are_given_longer_to_end_than_one_may_take(monkeypatch):
+    given = {}
+
+    class Supervisor:
+        def __init__(self, children, report, **options):
+            given.update(options)
+
+        def run(self):
+            return 0
+
+    monkeypatch.setattr(work, "Supervisor", Supervisor)
+    call_command("webhooks", "deliver", "--processes", "2")
+    assert given["grace"] > LANDING_MOST > 60  # the longest timeout of a webhook
 
 
 @pytest.mark.once

@@ -84,6 +84,8 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
 
 
 def _supervise(console: Console, options: dict[str, Any], wanted: int, sqlite: bool) -> int:
+    from webhooks_app.engine.worker import LANDING_MOST
+
     if sqlite:
         console.note("SQLite: one process sends, the others stand by.")
     arguments = ["webhooks", "deliver"]
@@ -99,7 +101,8 @@ def _supervise(console: Console, options: dict[str, Any], wanted: int, sqlite: b
         Child(f"worker process {number}", command, finishes=finishes)
         for number in range(1, wanted + 1)
     ]
-    return Supervisor(children, console.note).run()
+    # A little longer than a worker may take: what is killed while it flies is sent twice.
+    return Supervisor(children, console.note, grace=LANDING_MOST + 9).run()
 
 
 def cpus() -> int:
