@@ -8,11 +8,12 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from tests.factories import DeliveryFactory, WebhookFactory
+from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine import queue
 from webhooks_app.engine.desk import Desk, Turn
+from webhooks_app.models import Webhook
 
 
 @pytest.fixture
@@ -107,3 +108,70 @@ def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(desk):
     assert desk.turn(Turn(busy=frozenset(), wants=[want])).held == []
     left.refresh_from_db()
     assert left.state == "cancelled"
+
+
+class TestVerifications:
+    @pytest.fixture(autouse=True)
+    def at_each_turn(self, monkeypatch):
+        monkeypatch.setattr(desks, "VERIFICATIONS_EVERY", 0.0)
+
+    @pytest.fixture
+    def chosen(self, desk):
+        """Asks which are to begin while others are under way; their ids and accounts."""
+
+        def chosen(under_way):
+            turn = Turn(busy=frozenset(), verifying=under_way)
+            begun = [call.webhook for call in desk.turn(turn).verifications]
+            return {webhook.pk: webhook.account_id for webhook in begun}
+
+        return chosen
+
+    def waiting(self, number, **fields):
+        account, long_ago = AccountFactory(), timezone.now() - timedelta(minutes=1)
+        fields = {"account": account, "verification_due_at": long_ago} | fields
+        return {WebhookFactory(**fields).pk for _ in range(number)}
+
+    def test_begin_although_many_are_under_way(self, chosen, monkeypatch):
+        monkeypatch.setattr(desks, "VERIFIED_AT_ONCE", 2)
+        hanging = self.waiting(3)
+        under_way = chosen({})
+        assert len(under_way) == 2
+        late = self.waiting(1, verification_due_at=timezone.now())
+        assert chosen(under_way).keys() == (hanging - under_way.keys()) | late
+
+    def test_of_one_account_leave_room_for_others(self, chosen, monkeypatch):
+        monkeypatch.setattr(desks, "VERIFYING_EACH", 2)
+        hanging = self.waiting(5)
+        under_way = chosen({})
+        assert len(under_way) == 2
+        assert chosen(under_way) == {}
+        other = self.waiting(1, verification_due_at=timezone.now())
+        assert chosen(under_way).keys() == other
+        under_way.popitem()
+        assert len(chosen(under_way).keys() & hanging) == 1
+
+    def test_have_an_end(self, chosen, monkeypatch):
+        monkeypatch.setattr(desks, "VERIFYING_MOST", 2)
+        self.waiting(5)
+        assert len(chosen({})) == 2
+        assert len(chosen({"0" * 24: 0})) == 1
+
+    @pytest.mark.parametrize("what", ["token", "header"])
+    def test_with_a_secret_that_no_key_opens_stand_in_nobodys_way(
+        self, chosen, monkeypatch, caplog, what
+    ):
+        monkeypatch.setattr(desks, "VERIFIED_AT_ONCE", 2)
+        for ident in self.waiting(2, token="t", headers=[("X-Key", "k")]):
+            with connections["default"].cursor() as cursor:
+                if what == "token":
+                    change = "UPDATE webhooks_app_webhook SET token = 'no' WHERE id = %s"
+                else:
+                    change = "UPDATE webhooks_app_header SET value = 'no' WHERE webhook_id = %s"
+                cursor.execute(change, [ident])
+        readable = self.waiting(1, verification_due_at=timezone.now())
+        assert chosen({}) == {}
+        assert chosen({}).keys() == readable
+        assert len(caplog.messages) == 2
+        # They are looked at again, a minute later.
+        still_waiting = Webhook.objects.filter(verification_due_at__gt=timezone.now())
+        assert still_waiting.count() == 2

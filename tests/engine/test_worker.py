@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connections
 from django.utils import timezone
 
-from tests.factories import WebhookFactory
+from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
 from webhooks_app.engine import loop, queue
@@ -240,6 +240,25 @@ def test_the_worker_verifies_a_new_webhook(drain, account):
     assert delivery.state == "delivered"
     assert receiver.requests[0].method == "GET"
     assert receiver.requests[0].query["token"] == ["tok"]
+
+
+def test_verifications_that_hang_hold_up_nobodys(drain):
+    """More than one look begins with."""
+
+    def answer(request):
+        hangs = "hangs" in request.target
+        return Answer(body=request.query["challenge"][0], delay=3 if hangs else 0)
+
+    with Receiver(answer) as receiver:
+        hanging, other = AccountFactory(), AccountFactory()
+        for _ in range(60):
+            url = f"{receiver.url}/hangs"
+            actions.create_webhook(hanging, name="W", url=url, timeout=2)
+        webhook = actions.create_webhook(other, name="W", url=receiver.url)
+        began = timezone.now()
+        drain()
+    webhook.refresh_from_db()
+    assert webhook.verified_at - began < timedelta(seconds=1.5)
 
 
 def test_a_receiver_that_does_not_echo_the_challenge_fails_verification(drain, account):

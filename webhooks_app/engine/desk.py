@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,6 +37,10 @@ SCAN_LATEST = 60.0
 SCAN_FIRST = 10  # webhooks in the first step of a scan; each step takes a quarter more
 HEARTBEAT_EVERY = 5.0
 VERIFICATIONS_EVERY = 0.25
+VERIFIED_AT_ONCE = 50  # verifications that begin with one look
+VERIFYING_MOST = 500  # that are under way, in all
+VERIFYING_EACH = 100  # and of one account, so that its hanging ones leave room for others
+UNREADABLE_AGAIN = timedelta(minutes=1)
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 REACH_MOST = timedelta(seconds=60)  # at the most, after a long transaction on SQLite
 CLAIM_MOST = 1000  # rows of one claim
@@ -72,6 +77,7 @@ class Turn:
     # What waits in memory since a while: by webhook its version and the ids.
     waiting: Mapping[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
     open_breakers: Sequence[str] = ()  # breakers that people may have closed
+    verifying: Mapping[str, int] = field(default_factory=dict)  # under way: webhook and account
     in_flight: int = 0
     in_flight_of: Callable[[], dict[str, int]] = dict  # by webhook, asked at a heartbeat
     sent: int = 0
@@ -166,7 +172,7 @@ class Desk:
         if turn.open_breakers:
             answer.closed = self._closed(turn.open_breakers)
         if self._is_time("verifications", VERIFICATIONS_EVERY):
-            answer.verifications = self._verifications()
+            answer.verifications = self._verifications(turn.verifying)
         return answer
 
     def now(self) -> datetime:
@@ -403,21 +409,29 @@ class Desk:
         )
         return list(closed.values_list("pk", flat=True))
 
-    def _verifications(self) -> list[calls.Verification]:
-        due = (
-            Webhook.objects.using(self._alias)
-            .live()
-            .filter(verification_due_at__isnull=False)
-            .order_by("verification_due_at")
-        )
+    def _verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
+        """The next ones, the oldest first. None waits behind those that hang."""
         if not conf.verification_required():
             return []
-        idents = [i for i in due.values_list("pk", flat=True)[:1000] if slot_of(i) in self._owned]
+        now = self.now()
+        of_account = Counter(under_way.values())
+        full = [account for account, number in of_account.items() if number >= VERIFYING_EACH]
+        due = Webhook.objects.using(self._alias).live().filter(verification_due_at__lte=now)
+        waiting = due.exclude(pk__in=list(under_way)).exclude(account__in=full)
+        waiting = waiting.order_by("verification_due_at")
+        chosen = []
+        for ident, account in waiting.values_list("pk", "account_id")[:1000]:
+            if slot_of(ident) in self._owned and of_account[account] < VERIFYING_EACH:
+                of_account[account] += 1
+                chosen.append(ident)
         found: list[calls.Verification] = []
-        for ident in idents[:50]:
+        for ident in chosen[: min(VERIFIED_AT_ONCE, VERIFYING_MOST - len(under_way))]:
             try:
-                found.extend(calls.Verification(row) for row in due.filter(pk=ident))
+                rows = due.filter(pk=ident).prefetch_related("headers")
+                found.extend(calls.Verification(row) for row in rows)
             except WrongKey as error:
+                # To the end of the line, so that it stands in nobody's way.
+                due.filter(pk=ident).update(verification_due_at=now + UNREADABLE_AGAIN)
                 log.error("webhook %s cannot be verified: %s", ident, error)
         return found
 

@@ -121,7 +121,8 @@ class Worker:
         self._slow: set[str] = set()  # gave their place away
         self._large = asyncio.Semaphore(LARGE_MOST)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._verifying: set[str] = set()
+        self._verifying: dict[str, int] = {}  # webhooks under verification and their accounts
+        self._noting = asyncio.Lock()  # one verification at a time
         self._wake = asyncio.Event()
         self._stopping = False
         self._look_until = 0.0
@@ -253,6 +254,7 @@ class Worker:
         self._breakers_written.clear()
         turn = Turn(look=now < self._look_until, in_flight=self.in_flight, sent=self.sent)
         turn.in_flight_of = lanes.in_flight_of
+        turn.verifying = dict(self._verifying)
         if lanes.buffered < BUFFER_LOW:
             turn.wants = lanes.wants(now, CLAIM_MOST)
             turn.room, turn.want, turn.version = True, lanes.want, lanes.version
@@ -501,7 +503,7 @@ class Worker:
 
     def _verify(self, call: calls.Verification) -> None:
         if call.webhook.pk not in self._verifying and not self._stopping:
-            self._verifying.add(call.webhook.pk)
+            self._verifying[call.webhook.pk] = call.webhook.account_id
             self._start(self._verification(call))
 
     async def _verification(self, call: calls.Verification) -> None:
@@ -511,14 +513,15 @@ class Worker:
                 timeout = call.webhook.exchange_timeout
                 prepared = await self._sender.send(prepared, timeout=timeout)
                 self.sent += 1
-            await self._read(calls.finish, call, prepared)
+            async with self._noting:  # many that time out at once would hold up the turns
+                await self._read(calls.finish, call, prepared)
             self._wake.set()
         except calls.OurFault:
             await asyncio.sleep(FAULT_PAUSE)
         except DatabaseError as error:
             log.warning("a verification is not recorded (%s), it is asked for again", error)
         finally:
-            self._verifying.discard(call.webhook.pk)
+            del self._verifying[call.webhook.pk]
 
     async def _land(self) -> None:
         """What flies is finished within its own timeout and written; slots of which nothing flies
