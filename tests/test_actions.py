@@ -10,7 +10,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app import actions
-from webhooks_app.models import Attempt, Delivery, Header, Webhook, WebhookError
+from webhooks_app.models import Attempt, Delivery, Header, Webhook, WebhookError, WebhookHealth
 from webhooks_app.rules import failures
 from webhooks_app.testing import FakeReceiver, drain, make_due
 
@@ -77,6 +77,31 @@ def test_verification_is_asked_for_by_a_new_url_or_token_only(
     assert (after.verification_due_at is not None) == asks
     assert after.verified == keeps_verified
     assert after.version == webhook.version + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins_anew"),
+    [({"url": "https://receiver.example.com/other"}, True), ({"token": "other"}, False)],
+)
+def test_what_another_url_failed_says_nothing_of_a_new_one(webhook, changes, begins_anew):
+    """Else its first failure could stop it, for five days of failure that were not its own."""
+    now = timezone.now()
+    WebhookHealth.objects.filter(pk=webhook.pk).update(
+        failures_in_row=50,
+        failing_since=now - timedelta(days=6),
+        breaker_until=now + timedelta(minutes=9),
+        breaker_trips=4,
+    )
+    actions.update_webhook(webhook, **changes)
+    health = WebhookHealth.objects.get(pk=webhook.pk)
+    assert (health.failures_in_row == health.breaker_trips == 0) == begins_anew
+    assert (health.failing_since is health.breaker_until is None) == begins_anew
+    Webhook.objects.update(verified_at=now, verification_due_at=None)
+    with FakeReceiver(503):
+        actions.deliver(webhook, {})
+        drain()
+    webhook.refresh_from_db()
+    assert webhook.stopped == ("" if begins_anew else "failing")
 
 
 def test_an_invalid_update_changes_nothing(webhook):

@@ -150,9 +150,9 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
     """Change fields (and `headers`, as a whole). Equal values change nothing.
 
     Takes the row lock (not that of its key, for which every attempt that is recorded would have
-    to wait), so of two updates at once one wins whole. A new URL unverifies the
-    webhook, a new URL or token asks for a verification. Raises Invalid; Webhook.DoesNotExist
-    when it was deleted meanwhile.
+    to wait), so of two updates at once one wins whole. A new URL unverifies the webhook and begins
+    a new run of failures; a new URL or token asks for a verification. Raises Invalid;
+    Webhook.DoesNotExist when it was deleted meanwhile.
     """
     unknown = set(changes) - {*FIELDS, "headers"}
     if unknown:
@@ -168,8 +168,9 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
             _validate(row, headers)
             if "url" in fields:
                 row.verified_at = None
-                # It was seen at another place, perhaps.
+                # Both were seen at another place, perhaps.
                 WebhookHealth.objects.filter(pk=row.pk).update(certificate_ends_at=None)
+                queue.clear_run(row.pk)
             if "url" in fields or "token" in fields:
                 row.verification_due_at = timezone.now()
             row.version += 1

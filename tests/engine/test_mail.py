@@ -104,6 +104,12 @@ class TestChanges:
         assert subjects() == [f"{name} works again"]
         assert subjects() == []
 
+    def test_a_new_url_is_watched_anew(self, webhook):
+        call(webhook, REFUSED, 5)
+        assert subjects() == ["Webhook Orders to ERP is failing"]
+        actions.update_webhook(webhook, url="https://erp.example.com/other")
+        assert subjects() == ["Webhook Orders to ERP is watched anew"]
+
     def test_a_receiver_that_is_gone_is_told_at_once(self, webhook):
         queue.stop(webhook.pk, "gone")
         mail.turn()

@@ -7,7 +7,7 @@
 | ""       | failing  | 5 calls in a row failed                                  |
 | failing  | warned   | it will be disabled within a day                         |
 | any      | disabled | it was disabled (410, or 5 days of nothing but failure)  |
-| not ""   | ""       | a call succeeded, or somebody enabled it again           |
+| not ""   | ""       | a call succeeded, its URL changed, or it was enabled     |
 
 The row count of the UPDATE that writes it decides who writes the letter, in the same transaction;
 letters are sent later, outside of any, and are tried again while the mail server is away.
@@ -132,7 +132,9 @@ def _works(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
         return "is enabled again", ["It is called again; what waits goes out, the oldest first."]
     cleared, success = row.run_cleared_at, row.last_success_at
     if cleared and (success is None or success < cleared):
-        return "is watched anew", ["Somebody enabled it; its failures are counted anew."]
+        return "is watched anew", [
+            "It was enabled, or its URL was changed; its failures are counted anew."
+        ]
     return "works again", [f"A call succeeded at {_at(success)}."]
 
 

@@ -45,7 +45,7 @@ class WebhookHealth(models.Model):
     failing_since = models.DateTimeField(null=True, blank=True)
     breaker_until = models.DateTimeField(null=True, blank=True)
     breaker_trips = models.PositiveIntegerField(default=0)
-    # What a person cleared; the attempts before it say nothing of it any more.
+    # What a person cleared, a new URL too; the attempts before it say nothing of it any more.
     run_cleared_at = models.DateTimeField(null=True, blank=True)
     error_cleared_at = models.DateTimeField(null=True, blank=True)
     # When the receiver's certificate ends, as it was seen at the last TLS handshake.
