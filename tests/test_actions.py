@@ -127,6 +127,16 @@ def test_delete_wipes_secrets_at_once_and_cancels_what_waits(webhook):
         actions.update_webhook(webhook, name="back")
 
 
+def test_a_version_never_comes_twice_whatever_the_caller_last_saw(webhook):
+    """Workers keep what they made of a version."""
+    long_ago = Webhook.objects.get(pk=webhook.pk)
+    for name in ("One", "Two"):
+        last = actions.update_webhook(webhook, name=name).version
+    actions.delete_webhook(long_ago)
+    webhook.refresh_from_db()
+    assert webhook.version == last + 1
+
+
 def test_a_delivery_rolls_back_with_its_caller(webhook):
     with transaction.atomic():
         actions.deliver(webhook, {})

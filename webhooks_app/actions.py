@@ -238,7 +238,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
             auth_password="",
             verified_at=None,
             verification_due_at=None,
-            version=webhook.version + 1,
+            version=F("version") + 1,
         ):
             return
         webhook.headers.all().delete()
