@@ -331,6 +331,16 @@ def test_calls_that_go_out_are_refused_inside_a_transaction(webhook):
         actions.interact(webhook, {})
 
 
+def test_drain_sends_no_challenge_where_no_verification_is_required(account, settings):
+    settings.WEBHOOKS_VERIFICATION = "off"
+    webhook = actions.create_webhook(account, name="W", url="https://receiver.example.com")
+    with FakeReceiver() as receiver:
+        actions.deliver(webhook, {"order": 4711})
+        assert drain() == 1
+    (request,) = receiver.requests
+    assert request.json == {"order": 4711}
+
+
 def test_drain_delivers_retries_and_verifies(account):
     webhook = actions.create_webhook(account, name="W", url="https://receiver.example.com")
     delivery = actions.deliver(webhook, {"order": 4711})
