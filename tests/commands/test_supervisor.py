@@ -14,7 +14,11 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 SUPERVISE = """
 import sys
+from webhooks_app.management import supervisor
 from webhooks_app.management.supervisor import Child, Supervisor
+supervisor.OUTLIVES_MOST = {outlives}
+if {first_process}:
+    supervisor._libc.prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 report = lambda line: print(line, flush=True)
 children = [Child(f"child {{n}}", [sys.executable, "-c", code], finishes={finishes})
             for n, code in enumerate(sys.argv[1:], 1)]
@@ -25,13 +29,29 @@ SAY_AND_SLEEP = "import os, time; os.write(1, b'pid %d\\n' % os.getpid()); time.
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SAY_AND_SLEEP
 WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SAY_AND_SLEEP!r}])"
 
+OUTLIVED = """
+import os, time
+if orphan := os.fork():
+    os.write(1, b"pid %d\\npid %d\\n" % (os.getpid(), orphan))
+    time.sleep(60)
+else:
+    time.sleep({seconds})
+    os.write(1, b"finished\\n")
+"""
+
 
 @pytest.fixture
 def supervise():
     started = []
 
-    def start(*codes, finishes=False, give_up=None, grace=10.0):
-        script = SUPERVISE.format(finishes=finishes, give_up=give_up, grace=grace)
+    def start(*codes, finishes=False, give_up=None, grace=10.0, outlives=5.0, first_process=False):
+        script = SUPERVISE.format(
+            finishes=finishes,
+            give_up=give_up,
+            grace=grace,
+            outlives=outlives,
+            first_process=first_process,
+        )
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", script, *codes],
             stdout=subprocess.PIPE,
@@ -88,6 +108,40 @@ def test_a_child_that_dies_is_reported_and_started_again(supervise):
     report = process.stdout.readline()
     assert report == "child 1 was ended by SIGKILL; starting it again in 0.5 s\n"
     assert child_pid(process) != first
+
+
+def test_what_a_child_that_died_left_behind_may_finish(supervise):
+    process = supervise(OUTLIVED.format(seconds=1))
+    child, _ = child_pid(process), child_pid(process)
+
+    os.kill(child, signal.SIGKILL)
+
+    assert process.stdout.readline() == "finished\n"
+    assert process.stdout.readline().startswith("child 1 was ended by SIGKILL")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_CHILD_SUBREAPER is Linux")
+def test_in_a_container_too_it_is_seen_that_this_has_finished(supervise):
+    """Where the supervisor is the first process, it inherits what its children leave behind."""
+    process = supervise(OUTLIVED.format(seconds=0), outlives=60, first_process=True)
+    child, _ = child_pid(process), child_pid(process)
+
+    os.kill(child, signal.SIGKILL)
+
+    since = time.monotonic()
+    lines = {process.stdout.readline()[:7] for _ in range(2)}
+    assert lines == {"finishe", "child 1"}
+    assert time.monotonic() - since < 20
+
+
+def test_what_does_not_finish_is_killed_before_the_child_is_started_again(supervise):
+    process = supervise(OUTLIVED.format(seconds=60), outlives=0.3)
+    child, orphan = child_pid(process), child_pid(process)
+
+    os.kill(child, signal.SIGKILL)
+
+    assert process.stdout.readline().startswith("child 1 was ended by SIGKILL")
+    assert gone(orphan)
 
 
 def test_pauses_grow_and_after_the_last_death_all_stop(supervise):

@@ -15,6 +15,7 @@ from types import FrameType
 WRONG_USAGE = 2  # an exit code that no restart can mend
 FIRST_PAUSE = 0.5  # seconds before a child that died is started again, doubled each time …
 LONGEST_PAUSE = 30.0  # … up to this
+OUTLIVES_MOST = 5.0  # what a child that died left behind has so long to finish
 HEALTHY_AFTER = 20.0  # a child that lived so long begins again with the first pause
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -38,11 +39,12 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     code: int | None = None  # how it ended for good
     deaths: int = 0
+    died: float = 0.0
     started: float = 0.0
     due: float = 0.0  # by time.monotonic()
 
     def start(self, now: float) -> None:
-        self.started = now
+        self.started, self.died = now, 0.0
         # A process group of its own: Ctrl-C reaches the supervisor only, which stops all in order.
         self.process = subprocess.Popen(  # noqa: S603  (our own commands, no shell)
             list(self.command),
@@ -55,6 +57,17 @@ class Child:
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+    def is_outlived(self) -> bool:
+        """Whether something of its process group is still there."""
+        if self.process is not None:
+            with suppress(ChildProcessError):
+                # As the first process of a container we inherit it, and must see it off.
+                os.waitpid(-self.process.pid, os.WNOHANG)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, 0)
+                return True
+        return False
 
     def sweep(self) -> None:
         """Kill what is left of its process group."""
@@ -118,12 +131,15 @@ class Supervisor:
         code = child.process.poll()
         if code is None:
             return
+        child.died = child.died or now
+        if child.is_outlived() and now - child.died < OUTLIVES_MOST:
+            return  # a worker's child writes what the worker was still told
         child.sweep()
         child.process = None
         if code == 0 and child.finishes:
             child.code = 0
             return
-        child.deaths = 1 if now - child.started > HEALTHY_AFTER else child.deaths + 1
+        child.deaths = 1 if child.died - child.started > HEALTHY_AFTER else child.deaths + 1
         if code == WRONG_USAGE or child.deaths == self.give_up:
             self.report(f"{child.name} {ending(code)}; stopping")
             for other in self.children:
