@@ -7,7 +7,8 @@ noted as an AuditEntry in the same transaction (`models.Actor` names the door as
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from django.utils import timezone
 from . import conf
 from .engine import calls, queue
 from .engine.history import Entry, storable
+from .fields import WrongKey
 from .models import (
     AccessToken,
     Account,
@@ -152,20 +154,25 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
     Takes the row lock (not that of its key, for which every attempt that is recorded would have
     to wait), so of two updates at once one wins whole. A new URL unverifies the webhook and begins
     a new run of failures; a new URL or token asks for a verification. Raises Invalid;
-    Webhook.DoesNotExist when it was deleted meanwhile.
+    Webhook.DoesNotExist when it was deleted meanwhile; NotCallable when a secret that stays cannot
+    be read (a new one in its place mends the webhook).
     """
     unknown = set(changes) - {*FIELDS, "headers"}
     if unknown:
         raise TypeError(f"update_webhook() has no {', '.join(sorted(unknown))}")
     with transaction.atomic(using=_db()):
         row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
-        old_headers = [(header.name, header.value) for header in row.headers.all()]
-        headers = [(name, value) for name, value in changes.pop("headers", old_headers)]
-        fields = [field for field, value in changes.items() if getattr(row, field) != value]
+        old_headers = _pairs(row)
+        headers = changes.pop("headers", old_headers)
+        if headers is None:
+            raise NotCallable("unreadable")
+        headers = [(name, value) for name, value in headers]
+        fields = [field for field, value in changes.items() if _differs(row, field, value)]
         for field in fields:
             setattr(row, field, changes[field])
         if fields or headers != old_headers:
-            _validate(row, headers)
+            with _readable():
+                _validate(row, headers)
             if "url" in fields:
                 row.verified_at = None
                 # Both were seen at another place, perhaps.
@@ -191,6 +198,29 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
             AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
             queue.announce(_db())
     return row
+
+
+def _pairs(webhook: Webhook) -> list[tuple[str, str]] | None:
+    """Its headers; None when one cannot be read."""
+    try:
+        return [(header.name, header.value) for header in webhook.headers.all()]
+    except WrongKey:
+        return None
+
+
+def _differs(webhook: Webhook, field: str, value: Any) -> bool:
+    try:
+        return bool(getattr(webhook, field) != value)
+    except WrongKey:
+        return True
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except WrongKey as reason:
+        raise NotCallable("unreadable") from reason
 
 
 def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
@@ -308,7 +338,8 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
 
 def hold_reason(webhook: Webhook) -> str:
     """Why deliveries of the webhook are held now; `""` when it may be called."""
-    return queue.hold_reason(webhook, timezone.now())
+    reason = queue.hold_reason(webhook, timezone.now())
+    return reason or ("unreadable" if webhook.unreadable else "")
 
 
 # --- deliveries -------------------------------------------------------------------------------
@@ -673,7 +704,8 @@ def _checked(interaction: Any) -> dict[str, Any]:
 
 def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
     try:
-        return calls.make(call, by=by)
+        with _readable():
+            return calls.make(call, by=by)
     except calls.NoSlot as reason:
         raise Busy("Too many calls are under way; try again.") from reason
     except calls.OurFault as reason:

@@ -3,12 +3,14 @@
 Migrations name them for ever.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.core.exceptions import FieldError
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 from django.views.decorators.debug import sensitive_variables
 
 from . import conf
@@ -60,15 +62,52 @@ class IdField(models.CharField):
         return parameters
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A secret as it is stored. Opened when somebody asks for it, so that a row whose key is
+    missing can be looked at, explained and mended."""
+
+    stored: str
+
+    def open(self) -> str:
+        """The text. Raises WrongKey."""
+        return decrypt(self.stored)
+
+    def opens(self) -> bool:
+        try:
+            self.open()
+        except WrongKey:
+            return False
+        return True
+
+
+class _Opened(DeferredAttribute):
+    def __get__(self, instance: Any, cls: Any = None) -> Any:
+        value = super().__get__(instance, cls)
+        if isinstance(value, Sealed):
+            value = instance.__dict__[self.field.attname] = value.open()
+        return value
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        # Only with this does Python ask `__get__` for what stands in the instance.
+        instance.__dict__[self.field.attname] = value
+
+
 class EncryptedTextField(models.TextField):
-    """A text column encrypted at rest. It cannot be searched, filtered or sorted by value."""
+    """A text column encrypted at rest. It cannot be searched, filtered or sorted by value.
+
+    Read as an attribute of its row it is the text, or raises WrongKey; `values` and `values_list`
+    give it Sealed.
+    """
+
+    descriptor_class = _Opened
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)
         return value if value is None else encrypt(value)
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return value if value is None else decrypt(value)
+        return value if value is None else Sealed(value)
 
     def get_lookup(self, lookup_name: str) -> Any:
         if lookup_name == "isnull":

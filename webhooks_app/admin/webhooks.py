@@ -19,7 +19,9 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from .. import actions, conf
+from ..engine import queue
 from ..engine.calls import sample_interaction
+from ..fields import WrongKey
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook
 from ..models.health import health_of
 from ..roles import may
@@ -182,8 +184,14 @@ class WebhookAdmin(WebhookList):
 
     @method_decorator(sensitive_post_parameters())
     @sensitive_variables()
-    def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
-        return super().changeform_view(*args, **kwargs)
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        try:
+            return super().changeform_view(request, object_id, *args, **kwargs)
+        except (WrongKey, actions.NotCallable):
+            self.message_user(request, queue.HOLD_REASONS["unreadable"], messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         """`save_related` writes the webhook together with its headers."""
@@ -319,17 +327,11 @@ class WebhookAdmin(WebhookList):
         """One secret on a page of its own: by POST, logged without the value, never cached."""
         if not self.has_reveal_permission(request):
             raise PermissionDenied
-        which = request.POST.get("secret", "")
-        kind, _, number = which.partition("-")
-        label, secret = "", ""
-        if which == "token":
-            label, secret = "token", webhook.token
-        elif which == "password":
-            label, secret = "password", webhook.auth_password
-        elif kind == "header" and number.isdecimal() and len(number) < 19:
-            header = Header.objects.filter(webhook=webhook, pk=number).first()
-            if header:
-                label, secret = f"header {header.name}", header.value
+        try:
+            label, secret = self._secret(webhook, request.POST.get("secret", ""))
+        except WrongKey:
+            self.message_user(request, queue.HOLD_REASONS["unreadable"], messages.ERROR)
+            return self.to_page(webhook)
         if not secret:
             self.message_user(request, "There is no such secret any more.", messages.WARNING)
             return self.to_page(webhook)
@@ -346,3 +348,18 @@ class WebhookAdmin(WebhookList):
         response = TemplateResponse(request, "admin/webhooks_app/webhook/revealed.html", context)
         response["Cache-Control"] = "no-store"
         return response
+
+    @staticmethod
+    @sensitive_variables()
+    def _secret(webhook: Webhook, which: str) -> tuple[str, str]:
+        """What it is called, and its text. Raises WrongKey."""
+        kind, _, number = which.partition("-")
+        if which == "token":
+            return "token", webhook.token
+        if which == "password":
+            return "password", webhook.auth_password
+        if kind == "header" and number.isdecimal() and len(number) < 19:
+            header = Header.objects.filter(webhook=webhook, pk=number).first()
+            if header:
+                return f"header {header.name}", header.value
+        return "", ""

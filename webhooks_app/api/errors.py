@@ -22,6 +22,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from .. import actions
+from ..fields import WrongKey
 from ..models import Webhook
 from ..models.delivery import advice_on
 from ..rules.failures import TIMEOUTS
@@ -88,6 +89,8 @@ def _problem(exception: Exception) -> Problem | None:
             return exception
         case actions.ActionError():
             return _of_action(exception)
+        case WrongKey():
+            return _of_action(actions.NotCallable("unreadable"))
         case exceptions.ValidationError():
             return invalid(_plain(exception.detail))
         case exceptions.NotAuthenticated():

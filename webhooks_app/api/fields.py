@@ -10,6 +10,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from ..fields import WrongKey
 from ..rules.ids import timestamp
 from ..rules.validators import MASK
 from . import schema
@@ -37,7 +38,16 @@ class MomentOrEmpty(serializers.Field):
 
 
 class Secret(serializers.CharField):
-    """In clear for a token that manages, else the mask; `""` when nothing is stored."""
+    """In clear for a token that manages, else the mask; `""` when nothing is stored.
+
+    The mask, too, for one that cannot be read: the rest of its webhook is shown.
+    """
+
+    def get_attribute(self, instance: Any) -> Any:
+        try:
+            return super().get_attribute(instance)
+        except WrongKey:
+            return MASK
 
     def to_representation(self, value: str) -> str:
         return MASK if value and self.context.get("masked", True) else value

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from ..models import Webhook
+from ..models import Header, Webhook
 from ..rules.validators import MASK, parse_url
 from .errors import invalid
 
@@ -39,9 +39,9 @@ def changes(sent: dict[str, Any], webhook: Webhook | None, *, masked: bool) -> d
 
 
 def _headers(sent: list[dict[str, Any]], webhook: Webhook | None) -> Iterator[tuple[Any, Any]]:
-    stored: dict[str, list[str]] = defaultdict(list)
+    stored: dict[str, list[Header]] = defaultdict(list)
     for header in webhook.headers.all() if webhook is not None else ():
-        stored[header.name.lower()].append(header.value)
+        stored[header.name.lower()].append(header)
     seen: dict[str, int] = defaultdict(int)
     for given in sent:
         name, value = given["name"], given["value"]
@@ -49,7 +49,7 @@ def _headers(sent: list[dict[str, Any]], webhook: Webhook | None) -> Iterator[tu
         place = seen[key]
         seen[key] += 1
         if value == MASK and place < len(stored[key]):
-            value = stored[key][place]
+            value = stored[key][place].value
         yield name, value
 
 
@@ -65,7 +65,8 @@ def _changes_origin(found: dict[str, Any], webhook: Webhook) -> bool:
 def _kept(sent: dict[str, Any], webhook: Webhook) -> list[str]:
     """The fields whose stored secrets would live on, by a mask or by being left out."""
     kept = []
-    if webhook.token and sent.get("token", MASK) == MASK:
+    # A stored secret is asked for last: one that cannot be read is mended by sending it anew.
+    if sent.get("token", MASK) == MASK and webhook.token:
         kept.append("token")
     headers = sent.get("headers")
     if headers is None:
@@ -75,6 +76,6 @@ def _kept(sent: dict[str, Any], webhook: Webhook) -> list[str]:
     if keeps_headers:
         kept.append("headers")
     auth = sent.get("auth")
-    if webhook.auth_password and (auth is None or auth.get("password", "") == MASK):
+    if (auth is None or auth.get("password", "") == MASK) and webhook.auth_password:
         kept.append("auth")
     return kept

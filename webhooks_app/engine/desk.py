@@ -40,7 +40,7 @@ VERIFICATIONS_EVERY = 0.25
 VERIFIED_AT_ONCE = 50  # verifications that begin with one look
 VERIFYING_MOST = 500  # that are under way, in all
 VERIFYING_EACH = 100  # and of one account, so that its hanging ones leave room for others
-UNREADABLE_AGAIN = timedelta(minutes=1)
+UNREADABLE_AGAIN = 60.0  # until secrets that no key opened are tried again
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 REACH_MOST = timedelta(seconds=60)  # at the most, after a long transaction on SQLite
 CLAIM_MOST = 1000  # rows of one claim
@@ -97,6 +97,7 @@ class Answer:
     claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)  # of the claimed: no key opens their secrets
     freed: list[str] = field(default_factory=list)
     # Of what waits in memory: ids, by webhook, that are not pending any more.
     ended: dict[str, set[str]] = field(default_factory=dict)
@@ -131,7 +132,8 @@ class Desk:
         self._due_at: dict[str, float] = {}
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
-        self._unreadable: set[str] = set()  # webhooks whose secrets no key opens
+        # Webhooks whose secrets no key opens: in which version, and when they are tried again.
+        self._unreadable: dict[str, tuple[int, float]] = {}
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
 
     def turn(self, turn: Turn) -> Answer:
@@ -279,7 +281,7 @@ class Desk:
             answer.arrived.setdefault(row.webhook_id, []).append(row)
             if version != row.version:
                 changed.add(row.webhook_id)
-        answer.loaded = self._load(list(changed))
+        answer.loaded = self._load(list(changed), answer)
         answer.marked = list(not_callable)
         self._seen = new
         return True
@@ -318,7 +320,7 @@ class Desk:
                 changed.append(want.webhook_id)
             elif not rows:
                 silent.append(want.webhook_id)
-        answer.loaded |= self._load(changed)
+        answer.loaded |= self._load(changed, answer)
         answer.held += self._held(silent)
 
     def _look_after(self, answer: Answer, waiting: Mapping[str, tuple[int, Sequence[str]]]) -> None:
@@ -331,7 +333,7 @@ class Desk:
         )
         answer.held += [ident for ident in versions if ident not in may_be_called]
         changed = [ident for ident in may_be_called if versions[ident] != waiting[ident][0]]
-        loaded = self._load(changed)
+        loaded = self._load(changed, answer)
         answer.loaded |= loaded
         answer.held += [ident for ident in changed if ident not in loaded]  # cannot be read
         ids = [ident for webhook in may_be_called for ident in waiting[webhook][1]]
@@ -340,27 +342,13 @@ class Desk:
             if ended := set(waiting[webhook][1]) - pending:
                 answer.ended[webhook] = ended
 
-    def _load(self, webhook_ids: list[str]) -> dict[str, Loaded]:
+    def _load(self, webhook_ids: list[str], answer: Answer) -> dict[str, Loaded]:
         if not webhook_ids:
             return {}
         loaded = {}
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
-        try:
-            rows = list(webhooks.select_related("health").prefetch_related("headers"))
-        except WrongKey:
-            rows = []
-            for webhook_id in webhook_ids:
-                try:
-                    rows.extend(
-                        webhooks.filter(pk=webhook_id)
-                        .select_related("health")
-                        .prefetch_related("headers")
-                    )
-                except WrongKey as error:
-                    self._unreadable.add(webhook_id)
-                    log.error("webhook %s is held: %s", webhook_id, error)
         now = self.now()
-        for row in rows:
+        for row in webhooks.select_related("health").prefetch_related("headers"):
             health = health_of(row)
             until, cleared = health.breaker_until, health.run_cleared_at
             left = (until - now).total_seconds() if until else 0.0
@@ -370,6 +358,11 @@ class Desk:
                 head = message.head(row, [(h.name, h.value) for h in row.headers.all()])
             except message.Unsendable as error:
                 failure = error.failure
+            except WrongKey as error:
+                self.cannot_read(row, error)
+                answer.unreadable.add(row.pk)
+                continue
+            self._unreadable.pop(row.pk, None)
             loaded[row.pk] = Loaded(
                 version=row.version,
                 top=row.max_in_flight,
@@ -383,6 +376,16 @@ class Desk:
             )
         return loaded
 
+    def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
+        if webhook.pk not in self._unreadable:
+            log.error("webhook %s is held: %s", webhook.pk, error)
+        self._unreadable[webhook.pk] = webhook.version, time.monotonic() + UNREADABLE_AGAIN
+
+    def _is_unreadable(self, webhook_id: str, version: int) -> bool:
+        """As far as is known: a changed one is read again at once."""
+        known, until = self._unreadable.get(webhook_id, (0, 0.0))
+        return known == version and time.monotonic() < until
+
     def _held(self, webhook_ids: list[str]) -> list[str]:
         """Which of these gave nothing because they may not be called."""
         if not webhook_ids:
@@ -395,11 +398,14 @@ class Desk:
         return list(held.values_list("pk", flat=True))
 
     def _freed(self, webhook_ids: Sequence[str]) -> list[str]:
-        idents = [ident for ident in webhook_ids if ident not in self._unreadable]
-        freed = Webhook.objects.using(self._alias).filter(pk__in=idents)
+        freed = Webhook.objects.using(self._alias).filter(pk__in=list(webhook_ids))
         # A deleted one is asked for once more: what is left of it is cancelled then.
         freed = freed.filter(Q(pk__in=queue.callable_webhooks()) | Q(deleted_at__isnull=False))
-        return list(freed.values_list("pk", flat=True))
+        return [
+            ident
+            for ident, version in freed.values_list("pk", "version")
+            if not self._is_unreadable(ident, version)
+        ]
 
     def _closed(self, webhook_ids: Sequence[str]) -> list[str]:
         if not webhook_ids:
@@ -420,20 +426,15 @@ class Desk:
         waiting = due.exclude(pk__in=list(under_way)).exclude(account__in=full)
         waiting = waiting.order_by("verification_due_at")
         chosen = []
-        for ident, account in waiting.values_list("pk", "account_id")[:1000]:
-            if slot_of(ident) in self._owned and of_account[account] < VERIFYING_EACH:
+        for ident, account, version in waiting.values_list("pk", "account_id", "version")[:1000]:
+            if slot_of(ident) not in self._owned or self._is_unreadable(ident, version):
+                continue
+            if of_account[account] < VERIFYING_EACH:
                 of_account[account] += 1
                 chosen.append(ident)
-        found: list[calls.Verification] = []
-        for ident in chosen[: min(VERIFIED_AT_ONCE, VERIFYING_MOST - len(under_way))]:
-            try:
-                rows = due.filter(pk=ident).prefetch_related("headers")
-                found.extend(calls.Verification(row) for row in rows)
-            except WrongKey as error:
-                # To the end of the line, so that it stands in nobody's way.
-                due.filter(pk=ident).update(verification_due_at=now + UNREADABLE_AGAIN)
-                log.error("webhook %s cannot be verified: %s", ident, error)
-        return found
+        del chosen[min(VERIFIED_AT_ONCE, VERIFYING_MOST - len(under_way)) :]
+        rows = due.filter(pk__in=chosen).prefetch_related("headers")
+        return [calls.Verification(row) for row in rows]
 
     def payload(self, delivery_id: str) -> bytes:
         """What a claim left behind because it is large."""

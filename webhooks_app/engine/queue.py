@@ -50,6 +50,9 @@ HOLD_REASONS = {
     "failing": "The webhook is stopped: nothing but failure for 5 days.",
     "unverified": "The webhook is not verified: its URL has not passed the challenge.",
     "breaker": "The webhook's breaker is open after many failures in a row.",
+    "unreadable": "A stored secret of the webhook cannot be read: the key that it was encrypted "
+    "with is missing in WEBHOOKS_ENCRYPTION_KEYS. Give the key back, or send token, headers and "
+    "auth anew.",
 }
 
 
@@ -60,7 +63,10 @@ def schedule_text(delays: tuple[float, ...]) -> str:
 
 
 def hold_reason(webhook: Webhook, now: datetime) -> str:
-    """Why the webhook may not be called now, one of HOLD_REASONS; `""` when it may."""
+    """Why the webhook may not be called now, one of HOLD_REASONS; `""` when it may.
+
+    Its secrets are not read for it: see `Webhook.unreadable`.
+    """
     if webhook.stopped:
         return webhook.stopped
     if conf.verification_required() and not webhook.verified:

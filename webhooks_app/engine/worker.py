@@ -21,6 +21,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
 from .. import conf
+from ..fields import WrongKey
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
 from ..rules import failures
@@ -79,6 +80,11 @@ def verdict(
         wait = max(wait, outcome.retry_after)
     due_at = now + round(wait * moments.SECOND)
     return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
+
+
+def _is_unknown(lane: Lane, answer: Answer) -> bool:
+    """No request can be made of what stands there: it is gone, or the desk has said why."""
+    return lane.version == 0 or lane.webhook_id in answer.unreadable
 
 
 class Worker:
@@ -277,8 +283,8 @@ class Worker:
                 self._load(lane, loaded)
         for want, claimed in answer.claimed:
             lane = lanes.get(want.webhook_id)
-            if claimed and lane is not None and lane.version == 0:
-                lanes.hold(want.webhook_id)  # its secrets cannot be read; the desk has said so
+            if claimed and lane is not None and _is_unknown(lane, answer):
+                lanes.hold(want.webhook_id)
             else:
                 lanes.fill(want, claimed, now)
         for webhook_id in answer.held:
@@ -296,7 +302,7 @@ class Worker:
         lanes.mark(marked, answer.back_to)
         for webhook_id, rows in answer.arrived.items():
             lane = lanes.get(webhook_id)
-            if lane is not None and lane.version == 0:
+            if lane is not None and _is_unknown(lane, answer):
                 lanes.hold(webhook_id)
             else:
                 lanes.arrive(webhook_id, rows, answer.back_to, now)
@@ -518,6 +524,9 @@ class Worker:
             self._wake.set()
         except calls.OurFault:
             await asyncio.sleep(FAULT_PAUSE)
+        except WrongKey as error:
+            if self._desk is not None:
+                await self._read(self._desk.cannot_read, call.webhook, error)
         except DatabaseError as error:
             log.warning("a verification is not recorded (%s), it is asked for again", error)
         finally:

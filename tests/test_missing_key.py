@@ -1,0 +1,233 @@
+"""A webhook whose secrets are encrypted with a key that is missing: explained, held, mended."""
+
+import pytest
+from cryptography.fernet import Fernet
+from django.db import connections
+from django.test import Client
+
+from tests.admin.pages import page, text_of, url, webhook_form
+from tests.api.conftest import Api, problem
+from tests.commands.test_webhooks import both, run
+from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
+from tests.receivers import Receiver
+from webhooks_app import actions
+from webhooks_app.engine import desk as desks
+from webhooks_app.engine import queue, worker
+from webhooks_app.engine.desk import Desk, Turn
+from webhooks_app.models import Header, Webhook, WebhookError
+from webhooks_app.rules.validators import MASK
+
+SENTENCE = queue.HOLD_REASONS["unreadable"]
+FOREIGN = Fernet(Fernet.generate_key()).encrypt(b"lost").decode()
+
+
+def raw(row, column):
+    """The secret as it is stored."""
+    table = row._meta.db_table
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"SELECT {column} FROM {table} WHERE id = %s", [row.pk])
+        return cursor.fetchone()[0]
+
+
+def write(row, column, stored):
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {row._meta.db_table} SET {column} = %s WHERE id = %s", [stored, row.pk]
+        )
+
+
+def lock_out(webhook, *columns):
+    for column in columns or ("token",):
+        write(webhook, column, FOREIGN)
+    return webhook
+
+
+@pytest.fixture
+def webhook(account):
+    return lock_out(WebhookFactory(account=account, token="old", headers=[("X-Key", "k")]))
+
+
+@pytest.fixture
+def api(secret):
+    return Api(secret)
+
+
+@pytest.fixture
+def boss(db):
+    client = Client()
+    client.force_login(UserFactory(is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def drain(transactional_db, loopback):
+    """Run a worker until nothing is due; returns how many exchanges it made."""
+    return lambda: worker.run(until_empty=True)
+
+
+class TestApi:
+    def test_all_but_the_secret_is_shown(self, api, webhook):
+        shown = api.get(f"/webhooks/{webhook.id}").json()
+        assert shown["token"] == MASK
+        assert shown["headers"] == [{"name": "X-Key", "value": "k"}]
+        write(Header.objects.get(), "value", FOREIGN)
+        assert api.get(f"/webhooks/{webhook.id}").json()["headers"][0]["value"] == MASK
+
+    def test_what_holds_it_is_named(self, api, webhook):
+        path = f"/webhooks/{webhook.id}"
+        delivery = api.post(f"{path}/deliveries", {}).json()
+        assert api.get(f"/deliveries/{delivery['id']}").json()["reason"] == "unreadable"
+        assert api.get(f"{path}/deliveries").json()[0]["reason"] == "unreadable"
+        assert api.get(f"{path}/settings").json()["health"]["held"] == "unreadable"
+
+    @pytest.mark.parametrize("call", ["interactions", "test", "verify"])
+    def test_it_is_not_called(self, api, webhook, call, transactional_db):
+        body = {} if call == "interactions" else None
+        status = problem(api.post(f"/webhooks/{webhook.id}/{call}", body), 409)
+        assert status["message"] == SENTENCE
+        assert status["details"] == {"reason": "unreadable"}
+        assert not WebhookError.objects.exists()
+
+    def test_a_new_token_mends_it(self, api, webhook):
+        assert api.patch(f"/webhooks/{webhook.id}", {"token": "fresh"}).status_code == 200
+        assert api.get(f"/webhooks/{webhook.id}").json()["token"] == "fresh"
+        assert not Webhook.objects.get(pk=webhook.pk).unreadable
+
+    def test_new_headers_and_a_new_password_mend_them(self, api, webhook):
+        lock_out(webhook, "token", "auth_password")
+        write(Header.objects.get(), "value", FOREIGN)
+        path = f"/webhooks/{webhook.id}"
+        problem(api.patch(path, {"token": "fresh"}), 409)
+        anew = {
+            "token": "fresh",
+            "headers": [{"name": "X-Key", "value": "new"}],
+            "auth": {"username": "u", "password": "p"},
+        }
+        assert api.patch(path, anew).status_code == 200
+        shown = api.get(path).json()
+        assert {key: shown[key] for key in anew} == anew
+
+    @pytest.mark.parametrize("body", [{"name": "z"}, {"token": MASK}, {"url": "https://b.example"}])
+    def test_a_change_that_would_keep_the_secret_is_refused(self, api, webhook, body):
+        assert problem(api.patch(f"/webhooks/{webhook.id}", body), 409)["message"] == SENTENCE
+
+    def test_it_can_be_paused_and_deleted(self, api, webhook):
+        path = f"/webhooks/{webhook.id}"
+        assert api.patch(f"{path}/settings", {"enabled": False}).status_code == 200
+        assert api.delete(path).status_code == 200
+
+
+class TestCommands:
+    def test_explain_names_the_key(self, webhook):
+        delivery = DeliveryFactory(webhook=webhook)
+        assert f"It is held: {SENTENCE}" in run("explain", delivery.id)
+
+    def test_send_says_that_it_waits(self, webhook):
+        assert f"It waits: {SENTENCE}" in both("send", webhook.id)[1]
+
+    def test_verify_all_goes_on_with_the_others(self, webhook, transactional_db, loopback):
+        with Receiver(404) as receiver:
+            other = WebhookFactory(url=receiver.url)
+            out, err = both("verify", "--all", code=1)
+        assert SENTENCE.rstrip(".") in out
+        assert f"failed  {other.id}" in out
+        assert "2 webhooks of 2 did not pass." in err
+        assert len(receiver.requests) == 1
+
+
+class TestConsole:
+    def test_the_page_and_its_list_are_shown(self, boss, webhook):
+        assert webhook.url in text_of(boss.get(page(webhook)))
+        assert webhook.name in text_of(boss.get(url("webhook")))
+
+    def test_a_new_token_mends_it(self, boss, webhook):
+        data = webhook_form(boss.get(page(webhook)))
+        boss.post(page(webhook), data | {"new_token": "fresh"})
+        assert Webhook.objects.get(pk=webhook.pk).token == "fresh"
+
+    def test_another_change_is_refused_with_the_reason(self, boss, webhook):
+        data = webhook_form(boss.get(page(webhook)))
+        answer = boss.post(page(webhook), data | {"name": "other"}, follow=True)
+        assert SENTENCE in text_of(answer)
+
+    @pytest.mark.parametrize(
+        ("verb", "data"), [("reveal", {"secret": "token"}), ("test", {}), ("verify", {})]
+    )
+    def test_its_buttons_say_so(self, boss, webhook, verb, data, transactional_db):
+        answer = boss.post(url("webhook", webhook.pk, verb), data, follow=True)
+        assert SENTENCE in text_of(answer)
+
+
+class TestWorker:
+    def test_it_is_held_and_the_others_are_sent(self, drain):
+        with Receiver() as receiver:
+            held = lock_out(WebhookFactory(url=receiver.url, token="t"))
+            other = WebhookFactory(url=receiver.url)
+            waits, sent = actions.deliver(held, 1), actions.deliver(other, 2)
+            assert drain() == 1
+        waits.refresh_from_db()
+        sent.refresh_from_db()
+        assert (waits.state, waits.tries, sent.state) == ("pending", 0, "delivered")
+
+    def test_its_verification_waits(self, drain, settings):
+        webhook = lock_out(WebhookFactory(token="t", verified_at=None))
+        actions.request_verification(webhook)
+        other = WebhookFactory()
+        actions.deliver(other, 1)
+        drain()
+        assert not WebhookError.objects.filter(webhook=webhook).exists()
+
+    @pytest.fixture
+    def desk(self, transactional_db):
+        shared = connections["default"]
+        desk = Desk("default")
+        desk.turn(Turn(busy=frozenset()))
+        yield desk
+        desk.leave()
+        connections["default"] = shared
+
+    def claim(self, desk, webhook):
+        return desk.turn(Turn(busy=frozenset(), wants=[queue.Want(webhook.pk, 1, None)]))
+
+    def freed(self, desk, webhook):
+        return desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed
+
+    def test_it_is_read_again_when_it_was_changed(self, desk):
+        webhook = WebhookFactory(token="t")
+        DeliveryFactory(webhook=webhook)
+        lock_out(webhook)
+        assert self.claim(desk, webhook).unreadable == {webhook.pk}
+        assert self.freed(desk, webhook) == []
+        actions.update_webhook(webhook, token="fresh")
+        assert self.freed(desk, webhook) == [webhook.pk]
+        answer = self.claim(desk, webhook)
+        assert (answer.unreadable, list(answer.loaded)) == (set(), [webhook.pk])
+
+    def test_it_is_read_again_after_a_while(self, desk, monkeypatch):
+        monkeypatch.setattr(desks, "UNREADABLE_AGAIN", 0.0)
+        webhook = WebhookFactory(token="t")
+        DeliveryFactory(webhook=webhook)
+        kept = raw(webhook, "token")
+        lock_out(webhook)
+        assert self.claim(desk, webhook).unreadable == {webhook.pk}
+        write(webhook, "token", kept)
+        assert self.freed(desk, webhook) == [webhook.pk]
+        assert list(self.claim(desk, webhook).loaded) == [webhook.pk]
+
+    def test_a_secret_that_was_changed_under_a_key_of_others_is_not_sent_in_its_old_form(
+        self, drain
+    ):
+        """As when the web side has a new key and the worker was not restarted yet."""
+        with Receiver() as receiver:
+
+            def change(request):
+                lock_out(webhook)
+                Webhook.objects.filter(pk=webhook.pk).update(version=2)
+                actions.deliver(webhook, 2)
+                connections.close_all()  # this thread's
+                return 200
+
+            receiver.answer = change
+            webhook = WebhookFactory(url=receiver.url, token="t")
+            actions.deliver(webhook, 1)
+            assert drain() == 1
