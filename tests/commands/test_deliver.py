@@ -8,6 +8,7 @@ import signal
 import pytest
 from django.core.management import call_command
 
+from tests.commands.conftest import new_postgres_database
 from tests.commands.test_supervisor import gone
 from tests.receivers import Each, Receiver
 from webhooks_app.engine.worker import LANDING_MOST
@@ -100,6 +101,69 @@ def test_several_processes_are_kept_running_and_stop_together(site):
     workers.stdout.read()
     assert workers.wait(30) == 0
     assert all(gone(pid) for pid in pids)
+
+
+def ended(site, *arguments, within=40):
+    """Exit code of a command, and all that it said."""
+    process = site.start("webhooks", *arguments)
+    words = process.communicate(timeout=within)[0]
+    return process.returncode, words
+
+
+def elsewhere(site, name):
+    """The site with a database of this name that nobody made."""
+    address, mark, query = site.environment["DATABASE_URL"].partition("?")
+    site.environment["DATABASE_URL"] = f"{address.rpartition('/')[0]}/{name}{mark}{query}"
+    return site
+
+
+AWAY = r"unable to open database file|database \"?nowhere/?\w*\"? does not exist"
+
+
+@pytest.mark.parametrize("ends", [[], ["--once"], ["--processes", "2"]])
+def test_a_database_without_tables_is_refused_with_what_to_run(site, ends):
+    if site.environment["DATABASE_URL"].startswith("sqlite"):
+        elsewhere(site, "empty.sqlite3")
+    else:
+        site.environment["DATABASE_URL"] = new_postgres_database("template0")
+
+    code, words = ended(site, "deliver", *ends)
+
+    assert code == 2
+    assert "Then run `manage.py migrate` first." in words
+    assert "Traceback" not in words
+
+
+@pytest.mark.parametrize("ends", ["--once", "--until-empty"])
+def test_a_database_that_is_not_there_ends_a_worker_that_was_to_end(site, ends):
+    code, words = ended(elsewhere(site, "nowhere/site"), "deliver", ends)
+
+    assert code == 1
+    assert "The database cannot be reached" in words
+    assert re.search(AWAY, words)
+    assert "Traceback" not in words
+
+
+def test_a_database_that_is_not_there_is_waited_for_by_name_of_its_error(site):
+    worker = elsewhere(site, "nowhere/site").start("webhooks", "deliver")
+    said(worker, AWAY)
+    said(worker, AWAY)
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(20) == 0
+
+
+def test_beside_a_worker_another_that_is_to_end_does_so(site):
+    """On SQLite it owns nothing, on PostgreSQL its share."""
+    worker = site.start("webhooks", "deliver")
+    said(worker, "ready")
+
+    for ends in ("--once", "--until-empty"):
+        code, words = ended(site, "deliver", ends)
+        assert code == 0
+        if site.environment["DATABASE_URL"].startswith("sqlite"):
+            assert "another worker of this database is running and sends what is due" in words
 
 
 @pytest.mark.once

@@ -17,6 +17,7 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.loader import MigrationLoader
 from django.db.models import Q
 
 from .. import conf
@@ -135,6 +136,17 @@ class Desk:
         # Webhooks whose secrets no key opens: in which version, and when they are tried again.
         self._unreadable: dict[str, tuple[int, float]] = {}
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
+
+    def is_migrated(self) -> bool:
+        """Raises DatabaseError when the database is away."""
+        loader = MigrationLoader(self._connection)
+        latest = loader.graph.leaf_nodes(Webhook._meta.app_label)
+        return loader.applied_migrations.keys() >= set(latest)
+
+    @property
+    def is_all_or_nothing(self) -> bool:
+        """Whether who owns nothing now waits for the end of another worker."""
+        return self._connection.vendor == "sqlite"
 
     def turn(self, turn: Turn) -> Answer:
         """Look and claim. Raises DatabaseError when the database is away."""

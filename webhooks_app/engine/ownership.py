@@ -230,7 +230,10 @@ class FileLock:
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
         if self._path is None or self._file is not None:
             return ALL
-        file = self._path.open("ab")
+        try:
+            file = self._path.open("ab")
+        except OSError as error:
+            raise OperationalError(f"{self._path}: {error.strerror}") from error
         if not _try_lock(file):
             file.close()
             return frozenset()

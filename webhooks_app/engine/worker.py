@@ -48,6 +48,7 @@ SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slo
 LARGE_MOST = 32  # bodies of more than queue.CARRIED_MOST in memory, a MiB each at the most
 LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
+START_TRIES = 6  # to reach it, of a worker that is to end by itself: about 3 seconds
 # Seconds until outcomes are written again: before another worker, which rests for
 # `ownership.REST`, claims what they are about.
 WRITE_AGAIN = ownership.REST / 2
@@ -80,6 +81,18 @@ def verdict(
         wait = max(wait, outcome.retry_after)
     due_at = now + round(wait * moments.SECOND)
     return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
+
+
+class CannotStart(Exception):
+    """The database is not one that a worker can work with; the text is for the operator."""
+
+
+class Away(CannotStart):
+    """It cannot be reached, and this worker was not to wait for it."""
+
+
+class OthersSend(Exception):
+    """Another worker owns this SQLite database, and sends what is due."""
 
 
 def _is_unknown(lane: Lane, answer: Answer) -> bool:
@@ -196,11 +209,21 @@ class Worker:
     # --- turns with the desk ------------------------------------------------------------------
 
     def _open_desk(self) -> Desk:
-        return Desk(self._alias, once=self._once)
+        desk = Desk(self._alias, once=self._once)
+        try:
+            if not desk.is_migrated():
+                raise CannotStart(
+                    f"The database {connections[self._alias].settings_dict['NAME']} has no tables "
+                    "of this version. Is it the right one? Then run `manage.py migrate` first."
+                )
+        except Exception:
+            desk.reset()
+            raise
+        return desk
 
     async def _turns(self, on_start: Callable[[], None] | None) -> None:
         backoff = BACKOFF[0]
-        empty_looks = 0
+        empty_looks = tries = 0
         while not self._stopping:
             turn = self._turn()
             asked = time.monotonic()
@@ -211,7 +234,12 @@ class Worker:
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
             except (OperationalError, InterfaceError) as error:
                 self._ownership_due = 0.0
-                log.warning("the database is away (%s), trying again", type(error).__name__)
+                # The driver's own words say what to mend; some take several lines.
+                why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                tries += 1
+                if self._until_empty and self._desk is None and tries == START_TRIES:
+                    raise Away(f"The database cannot be reached ({why}).") from error
+                log.warning("the database is away (%s), trying again", why)
                 if self._desk is not None:
                     await self._read(self._desk.reset)
                 self._lanes.own(frozenset())
@@ -232,6 +260,8 @@ class Worker:
             # The beginning of the turn: after it the process may have been frozen for a while.
             self._database_seen = asked
             self._apply(answer)
+            if self._until_empty and not answer.owned and desk.is_all_or_nothing:
+                raise OthersSend
             if on_start is not None and answer.owned:
                 on_start()
                 on_start = None
@@ -568,6 +598,8 @@ def run(
 
     Stops gracefully on SIGTERM and SIGINT when called in the main thread. `until_empty`: returns
     when nothing is due any more; `once`: the same, without waiting for what becomes due meanwhile.
+    Both raise Away when the database cannot be reached from the start, and OthersSend when another
+    worker has all of a SQLite database. Raises CannotStart where migrations are missing.
     `on_start` is called once, when the worker owns webhooks. `forks`: outcomes are written by a
     process of their own, for a program that does nothing else; closes its database connections.
     """

@@ -5,12 +5,13 @@ import os
 from argparse import ArgumentTypeError
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db import connections, router
 
 from webhooks_app.models import Delivery
 
 from .supervisor import Child, Supervisor, manage
-from .terminal import Console, count
+from .terminal import Console, count, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -72,13 +73,21 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
     def started(*details: Any) -> None:
         console.line(f"worker {os.getpid()}: ready")
 
-    made = worker.run(
-        once=options["once"],
-        until_empty=options["until_empty"],
-        concurrency=options["concurrency"],
-        on_start=started,
-        forks=True,
-    )
+    try:
+        made = worker.run(
+            once=options["once"],
+            until_empty=options["until_empty"],
+            concurrency=options["concurrency"],
+            on_start=started,
+            forks=True,
+        )
+    except worker.OthersSend:
+        console.line("another worker of this database is running and sends what is due")
+        return 0
+    except worker.Away as error:
+        raise CommandError(str(error)) from error
+    except worker.CannotStart as error:
+        raise wrong_usage(str(error)) from error
     console.line(f"worker {os.getpid()}: stopped after {count(made, 'exchange')}")
     return 0
 
@@ -101,8 +110,14 @@ def _supervise(console: Console, options: dict[str, Any], wanted: int, sqlite: b
         Child(f"worker process {number}", command, finishes=finishes)
         for number in range(1, wanted + 1)
     ]
-    # A little longer than a worker may take: what is killed while it flies is sent twice.
-    return Supervisor(children, console.note, grace=LANDING_MOST + 9).run()
+    return Supervisor(
+        children,
+        console.note,
+        # A little longer than a worker may take: what is killed while it flies is sent twice.
+        grace=LANDING_MOST + 9,
+        # What is to end by itself does not try for ever.
+        give_up=5 if finishes else None,
+    ).run()
 
 
 def cpus() -> int:
