@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import router
 
 from . import conf
 
@@ -42,6 +43,39 @@ def notices_without_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             "WEBHOOKS_NOTICE_EMAILS is set, but mail is thrown away.",
             hint="Set EMAIL_URL (in a project of your own: Django's EMAIL_BACKEND).",
             id="webhooks_app.W004",
+        )
+    ]
+
+
+@register(Tags.compatibility)
+def naive_moments(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "USE_TZ is False: webhooks_app needs moments with a time zone.",
+            hint="Set USE_TZ = True.",
+            id="webhooks_app.E001",
+        )
+    ]
+
+
+@register(Tags.compatibility)
+def sqlite_time_zone(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The worker compares moments in the form in which Django writes them for UTC."""
+    from .models import Delivery
+
+    alias = router.db_for_write(Delivery)
+    config = settings.DATABASES[alias]
+    zone = config.get("TIME_ZONE")
+    if not str(config.get("ENGINE", "")).endswith("sqlite3") or zone in (None, "UTC"):
+        return []
+    return [
+        Error(
+            f"DATABASES[{alias!r}]['TIME_ZONE'] is {zone!r}: the worker would take what is due "
+            "for due at another time.",
+            hint="Leave TIME_ZONE out of this database; the site's own TIME_ZONE may be any.",
+            id="webhooks_app.E002",
         )
     ]
 
