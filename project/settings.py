@@ -20,11 +20,26 @@ def read(cast, name, default):
     """A value of the environment; an unreadable one stops the start with a sentence."""
     try:
         return cast(name, default=default)
-    except (ValueError, TypeError) as error:
-        raise ImproperlyConfigured(f"{name} cannot be read: it has the wrong form") from error
+    except (ValueError, TypeError, KeyError, ImproperlyConfigured):
+        # Without what was found wrong: it quotes the value, which may hold a password.
+        raise ImproperlyConfigured(f"{name} cannot be read: it has the wrong form") from None
 
 
-DEBUG = read(env.bool, "DEBUG", False)
+def flag(name, default):
+    """True or false; `env.bool` takes every word that it does not know for false."""
+    words = {"true": True, "on": True, "yes": True, "1": True}
+    words |= {"false": False, "off": False, "no": False, "0": False, "": False}
+    return words[env.str(name, default=str(default)).strip().lower()]
+
+
+def database(name, default):
+    config = env.db_url(name, default=default)
+    if not config["ENGINE"].endswith(("sqlite3", "postgresql")):
+        raise ValueError
+    return config
+
+
+DEBUG = read(flag, "DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY:
     if not DEBUG:
@@ -103,7 +118,7 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DATABASES = {"default": read(database, "DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 _database = DATABASES["default"]
 _options = _database.setdefault("OPTIONS", {})
 if _database["ENGINE"].endswith("sqlite3"):
@@ -117,10 +132,10 @@ _database["CONN_HEALTH_CHECKS"] = _database["ENGINE"].endswith("postgresql")
 
 # What limits count in. In the memory of a process the counts are its own: several web processes
 # want a shared one.
-CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://?max_entries=100000")}
+CACHES = {"default": read(env.cache_url, "CACHE_URL", "locmemcache://?max_entries=100000")}
 
 # Notices are mailed. Without a mail server they are thrown away.
-vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
+vars().update(read(env.email_url, "EMAIL_URL", "dummymail://"))
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="webhooks@localhost")
 
@@ -187,7 +202,7 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "project.errors.AlwaysMasked"
 
 # Behind proxies their X-Forwarded-For and X-Forwarded-Proto are believed; see `operations.md`.
 _proxies = read(env.int, "WEBHOOKS_TRUSTED_PROXIES", 0)
-HTTPS = read(env.bool, "HTTPS", False)
+HTTPS = read(flag, "HTTPS", False)
 if HTTPS:
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, without TLS

@@ -51,6 +51,14 @@ WRONG = {
     "any host": ("ALLOWED_HOSTS", "hooks.example.com,*"),
     "no encryption key": ("WEBHOOKS_ENCRYPTION_KEYS", None),
     "a broken encryption key": ("WEBHOOKS_ENCRYPTION_KEYS", "c2hvcnQ="),
+    "a database of no kind": ("DATABASE_URL", "garbage-of-passwords"),
+    "a database of another kind": ("DATABASE_URL", "mysql://hooks:pass-word@db.example.com/hooks"),
+    "a database at no port": ("DATABASE_URL", "postgres://hooks:pass-word@db:no-port/hooks"),
+    "debug, perhaps": ("DEBUG", "perhaps"),
+    "https, perhaps": ("HTTPS", "perhaps"),
+    "mail of no kind": ("EMAIL_URL", "garbage-of-passwords"),
+    "a cache of no kind": ("CACHE_URL", "garbage-of-passwords"),
+    "a number that is none": ("HSTS_SECONDS", "a-year-or-so"),
 }
 # System checks do not run under the first two.
 SERVERS = [

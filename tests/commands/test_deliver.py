@@ -184,7 +184,14 @@ def test_several_processes_are_given_longer_to_end_than_one_may_take(monkeypatch
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "arguments", [[], ["deliver", "--processes", "many"], ["deliver", "--concurrency", "0"]]
+    "arguments",
+    [
+        [],
+        ["deliver", "--processes", "many"],
+        ["deliver", "--concurrency", "0"],
+        ["replay", "--since", "999999d"],
+        ["explain", b"\xff"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(site, arguments):
     site.manage("webhooks", *arguments, code=2)

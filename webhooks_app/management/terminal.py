@@ -2,9 +2,10 @@
 
 import json
 import re
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from django.core.management.base import CommandError
@@ -15,6 +16,7 @@ from webhooks_app.models import Actor, AuditEntry
 from webhooks_app.rules.unseen import shown
 
 BY = Actor("command line", AuditEntry.Door.COMMAND)  # for the record
+LONGEST = timedelta(days=36_500)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -91,7 +93,10 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if match is None:
         raise ValueError(text)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if found > LONGEST:
+        raise ArgumentTypeError(f"must be at most {LONGEST.days}d")
+    return found
 
 
 def moment(text: str) -> datetime:
@@ -102,7 +107,10 @@ def moment(text: str) -> datetime:
         found = parse_datetime(text if "T" in text or " " in text else f"{text}T00:00")
     if found is None:
         raise ValueError(text)
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
+    try:
+        return (found if timezone.is_aware(found) else timezone.make_aware(found)).astimezone(UTC)
+    except OverflowError:
+        raise ArgumentTypeError("must lie in the years 1 to 9999, in UTC too") from None
 
 
 def count(number: int, word: str) -> str:

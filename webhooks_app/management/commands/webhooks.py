@@ -9,8 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from webhooks_app.actions import ActionError, Invalid
 
 from .. import reports, security, sending, upkeep, work
-from ..terminal import Console
+from ..terminal import Console, wrong_usage
 
+RAW = ("data", "pythonpath")  # options that take any bytes: a body, names of files
 FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 
@@ -27,6 +28,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(self.stdout, self.stderr)
+        for name, value in options.items():
+            if name not in RAW and not _is_utf8(value):
+                raise wrong_usage(f"{name.replace('_', ' ').capitalize()} must be UTF-8 text.")
         try:
             code = options["run"](console, options)
         except Invalid as error:
@@ -35,6 +39,17 @@ class Command(BaseCommand):
             raise CommandError(error.message) from error
         if code:
             sys.exit(code)
+
+
+def _is_utf8(value: Any) -> bool:
+    """What the command line had besides reaches Python as lone surrogates."""
+    try:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def accept_common_options(verb: ArgumentParser) -> None:
