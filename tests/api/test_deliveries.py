@@ -62,6 +62,20 @@ def test_type_and_reference_have_their_limits(api, path):
     problem(api.post(f"{path}?type=%00", {}), 400)
 
 
+@pytest.mark.parametrize("text", ["%ff", "%ed%a0%80", "a%c3", "%EF%BF%BD%ff"])
+@pytest.mark.parametrize("name", ["type", "reference"])
+def test_text_that_is_no_utf8_is_refused_and_not_stored_as_another(api, path, name, text):
+    status = problem(api.post(f"{path}?{name}={text}", {}), 400)
+    assert status["details"] == {name: ["Must be UTF-8."]}
+    problem(api.get(f"{path}?{name}={text}"), 400)
+    assert not Delivery.objects.exists()
+
+
+def test_text_is_stored_as_sent(api, path):
+    for raw, text in (("%EF%BF%BD", "\ufffd"), ("%C3%A9%F0%9F%98%80", "é😀"), ("a+b", "a b")):
+        assert api.post(f"{path}?reference={raw}", {}).json()["reference"] == text
+
+
 def test_the_same_idempotency_key_and_bytes_are_one_delivery(api, path):
     first = api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY="k" * 255)
     again = api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY="k" * 255)
@@ -72,6 +86,12 @@ def test_the_same_idempotency_key_and_bytes_are_one_delivery(api, path):
     problem(api.post(path, {"a": 2}, HTTP_IDEMPOTENCY_KEY="k" * 255), 409)
     problem(api.post(path, {"a": 2}, HTTP_IDEMPOTENCY_KEY="k" * 256), 400)
     problem(api.post(path, {"a": 2}, HTTP_IDEMPOTENCY_KEY="a\0b"), 400)
+
+
+def test_an_empty_idempotency_key_protects_nothing_and_is_refused(api, path):
+    status = problem(api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY=""), 400)
+    assert status["details"] == {"Idempotency-Key": ["Must not be empty."]}
+    assert not Delivery.objects.exists()
 
 
 def test_an_idempotency_key_belongs_to_its_webhook(api, account, path):

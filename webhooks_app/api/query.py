@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from django.utils import timezone
 from rest_framework.request import Request
@@ -13,6 +14,7 @@ from .errors import invalid
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+REPLACED = "\ufffd"
 _BIGGEST_KEY = 2**63 - 1
 
 
@@ -23,7 +25,22 @@ def text(request: Request, name: str, limit: int) -> str:
         raise invalid({name: [f"Must have at most {limit:,} characters."]})
     if "\0" in value:
         raise invalid({name: ["Must not contain NUL characters."]})
+    if REPLACED in value and not _is_utf8(request):
+        raise invalid({name: ["Must be UTF-8."]})
     return value
+
+
+def _is_utf8(request: Request) -> bool:
+    """Whether the query is what it seems: Django puts REPLACED where bytes were no UTF-8."""
+    raw = request.META.get("QUERY_STRING", "")
+    try:
+        # WSGI hands bytes over as Latin-1.
+        unquote_to_bytes(raw if raw.isascii() else raw.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        return False
+    except UnicodeEncodeError:
+        return True  # ASGI has decoded it
+    return True
 
 
 def choice(request: Request, name: str, allowed: Collection[str]) -> str:

@@ -88,7 +88,7 @@ class WebhookDeliveriesViewSet(ApiViewSet):
         parameters=(
             _TYPE,
             _REFERENCE,
-            header("Idempotency-Key", "At most 255 characters; the same within 24 h is one."),
+            header("Idempotency-Key", "1 to 255 characters; the same within 24 h is one."),
             header("Idempotent-Replayed", "`true` when the key was seen before.", answer=202),
         ),
     )
@@ -96,7 +96,7 @@ class WebhookDeliveriesViewSet(ApiViewSet):
         payload = self.read_bytes()
         event_type = query.text(request, "type", 128)
         reference = query.text(request, "reference", 255)
-        key = request.META.get("HTTP_IDEMPOTENCY_KEY") or None
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         self.webhook.unreadable = False  # not asked: it would cost each delivery a query more
         body.loads(payload)  # judged here for its sentence; the verb would raise ValueError
         delivery = actions.deliver(
