@@ -12,7 +12,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.signals import got_request_exception
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -34,6 +34,7 @@ NOT_FOUND = "There is nothing of yours under this address."
 FORBIDDEN = "You may not do this."
 TOO_LARGE = "The body is larger than 1 MiB."
 DATABASE_RETRY_AFTER = 5  # seconds
+READ_ONLY = "25006"  # PostgreSQL's code of a write where only reading is allowed
 
 
 class Problem(exceptions.APIException):
@@ -109,7 +110,7 @@ def _problem(exception: Exception) -> Problem | None:
             return Problem(413, TOO_LARGE)
         case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
             return Problem(400, "The request cannot be read.")
-        case OperationalError() | InterfaceError():
+        case DatabaseError() | InterfaceError() if _is_away(exception):
             logger.warning("the database did not answer", exc_info=exception)
             return Problem(
                 503,
@@ -117,6 +118,13 @@ def _problem(exception: Exception) -> Problem | None:
                 retry_after=DATABASE_RETRY_AFTER,
             )
     return None
+
+
+def _is_away(error: Exception) -> bool:
+    """Also a PostgreSQL that only reads, as the one left over in a failover."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    return getattr(error.__cause__, "sqlstate", "") == READ_ONLY
 
 
 def _of_action(error: actions.ActionError) -> Problem:
