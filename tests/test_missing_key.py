@@ -129,7 +129,7 @@ class TestCommands:
         with Receiver(404) as receiver:
             other = WebhookFactory(url=receiver.url)
             out, err = both("verify", "--all", code=1)
-        assert SENTENCE.rstrip(".") in out
+        assert f"failed  {webhook.id}  {webhook}: {SENTENCE}\n" in out
         assert f"failed  {other.id}" in out
         assert "2 webhooks of 2 did not pass." in err
         assert len(receiver.requests) == 1

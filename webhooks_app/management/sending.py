@@ -192,7 +192,8 @@ def _verdict(webhook: Webhook, outcome: dict[str, Any]) -> str:
     if outcome["ok"]:
         return f"ok      {webhook.id}  {webhook}  ({outcome['durationMs']} ms)"
     error = outcome["error"]
-    sentence = " ".join(part for part in (f"{error['message']}.", error.get("advice")) if part)
+    message = f"{error['message'].removesuffix('.')}."
+    sentence = " ".join(part for part in (message, error.get("advice")) if part)
     return f"failed  {webhook.id}  {webhook}: {sentence}"
 
 
