@@ -5,6 +5,7 @@ import os
 import re
 import signal
 
+import psycopg
 import pytest
 from django.core.management import call_command
 
@@ -152,6 +153,21 @@ def test_a_database_that_is_not_there_is_waited_for_by_name_of_its_error(site):
     worker.send_signal(signal.SIGTERM)
 
     assert worker.wait(20) == 0
+
+
+def test_a_database_that_only_reads_is_waited_for(site):
+    """As PostgreSQL is while another server takes over."""
+    url = site.environment["DATABASE_URL"]
+    if url.startswith("sqlite"):
+        pytest.skip("SQLite has no such state")
+    name = re.search(r"site_\w+", url)[0]
+    with psycopg.connect(os.environ["TEST_DATABASE_URL"], autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        worker = site.start("webhooks", "deliver")
+        said(worker, "in a read-only transaction")
+        server.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    said(worker, "ready")
 
 
 def test_beside_a_worker_another_that_is_to_end_does_so(site):

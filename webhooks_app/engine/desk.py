@@ -482,7 +482,6 @@ class Desk:
         self._changed_at = None
         self._writers = {}
         self.begin_anew()
-        self._due_at.clear()
         self._data_version = -1
         try:
             self._connection.close()
@@ -492,6 +491,7 @@ class Desk:
     def begin_anew(self) -> None:
         """What the last turn found did not arrive: find all that is due."""
         self._seen = self._scanned = None
+        self._due_at.clear()
 
     def hang_up(self) -> None:
         """Break the connection under a turn that never ends. Called from another thread."""

@@ -35,6 +35,10 @@ from .sender import Outcome, Sender
 
 log = logging.getLogger("webhooks")
 
+AWAY = (OperationalError, InterfaceError)
+# So many turns that fail in a row last longer than the pause between heartbeats. Is it that the
+# database only reads, then no worker claims any more.
+FAILED_MOST = 6
 BATCH_MOST = 1000  # outcomes that are written at once,
 BATCH_AGE = 0.02  # or after these seconds at the latest
 BUFFER_LOW = 1000  # claimed deliveries that wait in memory; below it more are claimed
@@ -223,7 +227,7 @@ class Worker:
 
     async def _turns(self, on_start: Callable[[], None] | None) -> None:
         backoff = BACKOFF[0]
-        empty_looks = tries = 0
+        empty_looks = tries = failed = 0
         while not self._stopping:
             turn = self._turn()
             asked = time.monotonic()
@@ -232,7 +236,7 @@ class Worker:
                     self._desk = await self._read(self._open_desk)
                 desk = self._desk
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
-            except (OperationalError, InterfaceError) as error:
+            except AWAY as error:
                 self._ownership_due = 0.0
                 # The driver's own words say what to mend; some take several lines.
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -248,15 +252,20 @@ class Worker:
                 continue
             except Exception:
                 # Read-only after a failover, one odd row: nobody is helped by a worker's end. The
-                # slots stay: another worker would send again what cannot be written now.
+                # slots stay at first: another worker would send again what cannot be written now.
                 if self._until_empty or self._desk is None:
                     raise
                 log.exception("a turn with the database failed, trying again")
-                self._desk.begin_anew()
+                failed += 1
+                if failed % FAILED_MOST:
+                    self._desk.begin_anew()
+                else:
+                    await self._read(self._desk.reset)
+                    self._lanes.own(frozenset())
                 await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
                 backoff = min(2 * backoff, BACKOFF[1])
                 continue
-            backoff = BACKOFF[0]
+            backoff, failed = BACKOFF[0], 0
             # The beginning of the turn: after it the process may have been frozen for a while.
             self._database_seen = asked
             self._apply(answer)
@@ -416,7 +425,7 @@ class Worker:
                     level,
                     "outcomes cannot be written (%s), trying again",
                     type(error).__name__,
-                    exc_info=not isinstance(error, (OperationalError, InterfaceError)),
+                    exc_info=not isinstance(error, AWAY),
                 )
                 await asyncio.sleep(WRITE_AGAIN)
                 continue
