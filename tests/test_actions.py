@@ -10,6 +10,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app import actions
+from webhooks_app.engine import calls
 from webhooks_app.models import Attempt, Delivery, Header, Webhook, WebhookError, WebhookHealth
 from webhooks_app.rules import failures
 from webhooks_app.testing import FakeReceiver, drain, make_due
@@ -279,7 +280,8 @@ def test_a_webhook_that_may_not_be_called_is_not_called(values, reason):
 
 
 @pytest.mark.parametrize("values", [{"stopped": "paused"}, {"verified_at": None}])
-def test_a_test_goes_past_pause_and_missing_verification(values):
+def test_a_test_goes_past_pause_and_missing_verification(values, monkeypatch):
+    monkeypatch.setattr(calls, "MANUAL_CALLS_APART", timedelta(minutes=1))
     webhook = WebhookFactory(**values)
     with FakeReceiver(500):
         attempt = actions.test(webhook)
@@ -372,7 +374,8 @@ def test_accounts_are_apart():
     ],
 )
 def test_real_failures_read_as_one_line(loopback, settings, answer, kind, message):
-    settings.WEBHOOKS_TIMEOUT = 0.5
+    if kind == "timeout":
+        settings.WEBHOOKS_TIMEOUT = 0.5
     with Receiver(answer) as receiver, pytest.raises(actions.ExchangeFailed) as failed:
         actions.interact(WebhookFactory(url=receiver.url), {})
     assert failed.value.failure.kind == kind

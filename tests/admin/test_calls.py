@@ -1,11 +1,14 @@
 """The buttons that call out, against a real receiver."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connections
 
 from tests.admin.pages import page, url
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver
+from webhooks_app.engine import calls
 from webhooks_app.models import AuditEntry
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("loopback")]
@@ -76,7 +79,8 @@ def test_of_an_answer_that_is_well_no_header_is_kept(operator, webhook, receiver
     assert webhook.attempts.get().answer_headers == ""
 
 
-def test_pressing_twice_in_a_second_is_refused_in_words(operator, webhook, receiver):
+def test_pressing_twice_in_a_second_is_refused_in_words(operator, webhook, receiver, monkeypatch):
+    monkeypatch.setattr(calls, "MANUAL_CALLS_APART", timedelta(minutes=1))
     press(operator, webhook, "test")
     assert "Only one such call a second" in press(operator, webhook, "test")
     assert len(receiver.requests) == 1
