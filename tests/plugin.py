@@ -75,6 +75,13 @@ def pytest_configure(config):
 
     settings.WHITENOISE_AUTOREFRESH = True
 
+    # How long an example takes says how busy the machine is, not whether the program is right.
+    import hypothesis
+
+    too_slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=too_slow)
+    hypothesis.settings.load_profile("tests")
+
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--run-prove"):
