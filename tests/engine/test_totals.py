@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import time_machine
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
@@ -13,6 +14,13 @@ from webhooks_app.models import HourlyCount, HourlyTotal
 from webhooks_app.models.health import COUNT_COLUMNS, HOUR, hour_of, totals_since
 
 NOW = timezone.now()
+
+
+@pytest.fixture(autouse=True)
+def frozen():
+    """No hour ends in the middle of a test."""
+    with time_machine.travel(NOW, tick=False):
+        yield
 
 
 def counted(hours_ago):
