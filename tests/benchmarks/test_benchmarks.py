@@ -21,12 +21,13 @@ def test_a_sink_counts_what_came_and_notes_when(kind):
         for path in ("", "timed"):
             headers = {"webhook-id": f"msg-{path}"}
             request = urllib.request.Request(receiver.url(path), b"{}", headers)
-            assert urllib.request.urlopen(request, timeout=5).status == 200
+            assert urllib.request.urlopen(request, timeout=30).status == 200
         assert receiver.count() == 2
         assert list(receiver.arrivals()) == ["msg-timed"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks"],
@@ -41,7 +42,7 @@ def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     (figures,) = json.loads((tmp_path / "figures.json").read_text())["rounds"]
