@@ -15,8 +15,13 @@ from webhooks_app.rules.ids import id_time
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("changes", [3, pytest.param(10, marks=pytest.mark.prove)])
-def test_workers_join_and_leave_under_load(crew, changes):
+# The short forms have looser bounds: they run beside other tests, on machines of any speed.
+
+
+@pytest.mark.parametrize(
+    ("changes", "silence"), [(3, 10), pytest.param(10, 5, marks=pytest.mark.prove)]
+)
+def test_workers_join_and_leave_under_load(crew, changes, silence):
     """One call at a time is each webhook's cap: two owners would show at once, at the sink."""
     with Sink(delay=0.02) as sink:
         crew.webhooks(64, sink, cap=1)
@@ -35,7 +40,7 @@ def test_workers_join_and_leave_under_load(crew, changes):
                 leaves = workers.pop(random.randrange(len(workers)))
                 leaves.signal(signal.Signals[change])
             if crew.postgres:
-                until(lambda: evenly_shared(crew, workers), 10, "even shares")
+                until(lambda: evenly_shared(crew, workers), 60, "even shares")
             even.append(time.monotonic() - changed_at)
             time.sleep(random.uniform(0.5, 1.5))
         ended = time.monotonic()
@@ -62,7 +67,7 @@ def test_workers_join_and_leave_under_load(crew, changes):
         for calls in sink.by_path().values():
             assert overlap(calls) == 1
             assert in_order(calls)
-        assert silent < 5
+        assert silent < silence
 
 
 def evenly_shared(crew, workers):
@@ -75,20 +80,25 @@ def longest_silence(calls, began, ended):
     return max(later - earlier for earlier, later in pairwise(moments))
 
 
-def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_once(crew):
-    slow = 2.0
-    with Sink() as sink:
-        hooks = crew.webhooks(16, sink)
-        sink.delay = lambda call: slow if call.path == "/0" else 0.02
+@pytest.mark.parametrize(
+    ("slow", "obeyed", "taken_over"),
+    [(7.0, 2, 6), pytest.param(2.0, 0.5, 2, marks=pytest.mark.prove)],
+)
+def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_once(
+    crew, slow, obeyed, taken_over
+):
+    with Sink(delay=0.02) as sink:
+        hooks = crew.webhooks(16, sink, timeout=30)
         first = crew.worker()
         producer = crew.producer(200)
         until(lambda: sends(first, sink), 30, "load")
         second = crew.worker()
         if crew.postgres:
-            until(lambda: crew.shares() == [32, 32], 20, "even shares")
-            until(lambda: sends(first, sink) and sends(second, sink), 20, "both send")
+            until(lambda: crew.shares() == [32, 32], 60, "even shares")
+            until(lambda: sends(first, sink) and sends(second, sink), 60, "both send")
+        sink.delay = lambda call: slow if call.path == "/0" else 0.02
         # Whoever sends for the slow one ends, soon after a call has begun.
-        slow_calls = until_slow_call_is_fresh(sink)
+        slow_calls = until_slow_call_is_fresh(sink, time.monotonic())
         ends, stays = sorted([first, second], key=lambda w: slow_calls[-1].line in lines(w, sink))[
             ::-1
         ]
@@ -97,9 +107,9 @@ def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_onc
 
         ends.signal(signal.SIGTERM)
         told_at = time.monotonic()
-        code = ends.wait(30)
+        code = ends.wait(60)
         took = time.monotonic() - told_at
-        until(lambda: sends(stays, sink, told_at + took), 20, "the other sends")
+        until(lambda: sends(stays, sink, told_at + took), 60, "the other sends")
         time.sleep(1)
         stored = acknowledged(producer)
         sink.delay = 0.01
@@ -121,8 +131,8 @@ def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_onc
         assert code == 0
         assert all(call.answered for call in sink.calls)
         begun = [call.began for call in sink.calls if call.line in theirs]
-        assert max(begun) < told_at + 0.5
-        assert max(late) < 2
+        assert max(begun) < told_at + obeyed
+        assert max(late) < taken_over
         assert sink.duplicates() == 0
         assert not stored - sink.by_ident().keys()
         assert crew.recorded_twice() == 0
@@ -132,12 +142,12 @@ def lines(worker, sink):
     return set(sink.lines_of(worker.pid))
 
 
-def until_slow_call_is_fresh(sink):
+def until_slow_call_is_fresh(sink, since):
     def fresh():
-        calls = [call for call in list(sink.calls) if call.path == "/0"]
+        calls = [call for call in list(sink.calls) if call.path == "/0" and call.began > since]
         return calls if calls and time.monotonic() - calls[-1].began < 1 else None
 
-    until(fresh, 20, "a slow call")
+    until(fresh, 60, "a slow call")
     return fresh()
 
 
@@ -150,29 +160,32 @@ def takeover(sink, path, theirs, since):
     return min(moments, default=float("inf")) - since
 
 
-def test_on_sqlite_the_second_worker_stands_by(crew):
+@pytest.mark.parametrize("taken_over", [20, pytest.param(2, marks=pytest.mark.prove)])
+def test_on_sqlite_the_second_worker_stands_by(crew, taken_over):
     if crew.postgres:
         pytest.skip("SQLite only")
     with Sink() as sink:
         hooks = crew.webhooks(4, sink)
         first = crew.worker()
-        until(lambda: "ready" in first.output, 10, "the first owns all")
+        until(lambda: "ready" in first.output, 60, "the first owns all")
         second = crew.worker()
         crew.deliver(hooks, 100)
-        until(lambda: len(sink.calls) == 400, 30, "all sent")
+        until(lambda: len(sink.calls) == 400, 60, "all sent")
         assert not sink.lines_of(second.pid)
         assert "ready" not in second.output
         assert {worker["standby"] for worker in crew.site.status()["workers"]} == {True, False}
 
         first.stop()
         told_at = time.monotonic()
-        until(lambda: "ready" in second.output, 2, "the second takes over")
+        until(lambda: "ready" in second.output, taken_over, "the second takes over")
         report("stand-by on SQLite", takeover=round(time.monotonic() - told_at, 2))
         assert sink.duplicates() == 0
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.prove)])
-def test_clocks_five_minutes_off_neither_storm_nor_starve(postgres, seconds):
+@pytest.mark.parametrize(
+    ("seconds", "late"), [(2, 10), pytest.param(60, 3, marks=pytest.mark.prove)]
+)
+def test_clocks_five_minutes_off_neither_storm_nor_starve(postgres, seconds, late):
     crew = postgres
     crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = "1,100"
     with Sink(delay=0.02) as sink:
@@ -209,8 +222,8 @@ def test_clocks_five_minutes_off_neither_storm_nor_starve(postgres, seconds):
         )
         assert not stored - sink.by_ident().keys()
         assert all(wanted == made for wanted, made in tries)
-        assert max(firsts) < 3
+        assert max(firsts) < late
         # 1 s ± 20 %
         assert min(retries) > 0.75
-        assert max(retries) < 3
-        assert max(stamps) < 3
+        assert max(retries) < late
+        assert max(stamps) < late
