@@ -13,11 +13,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
     with Sink(delay=lambda call: 3600 if call.path == "/0" else 0) as sink:
-        hooks = crew.webhooks(10, sink)
+        hooks = crew.webhooks(10, sink, timeout=60)
         crew.deliver(hooks, 100)
         crew.worker()
         until(lambda: len(sink.by_path()) == 10, 30, "calls to all")
-        took = until(lambda: len(sink.calls) == 910, 9, "all but those to the hanging one")
+        # Before the first of the hanging calls is given up and made again.
+        took = until(lambda: len(sink.calls) == 910, 25, "all but those to the hanging one")
         report("one webhook hangs", database=crew.database, others_done_after=round(took, 2))
         # Its cap, and nothing more, hangs.
         assert len(sink.by_path()["/0"]) == 10
@@ -49,12 +50,17 @@ def hung(sink, hang):
     return [call for call in list(sink.calls) if int(call.path[1:]) < hang]
 
 
-@pytest.mark.parametrize("backlog", [5_000, pytest.param(100_000, marks=pytest.mark.prove)])
-def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog):
+# The short form's backlog lasts for longer than the slowest machine needs to make deliveries, and
+# a disk that stands still may hold up one of them, but not most.
+@pytest.mark.parametrize(
+    ("backlog", "takes", "in_time"),
+    [(5_000, 0.2, 0.5), pytest.param(100_000, 0.02, 1.0, marks=pytest.mark.prove)],
+)
+def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog, takes, in_time):
     with Sink() as sink:
         behind, other = crew.webhooks(2, sink)
         crew.deliver([behind], backlog)
-        sink.delay = lambda call: 0.02 if call.path == "/0" else 0
+        sink.delay = lambda call: takes if call.path == "/0" else 0
         crew.worker()
         until(lambda: len(sink.calls) > 100, 30, "load")
         crew.site.manage(
@@ -66,7 +72,7 @@ def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog):
             f"hook = models.Webhook.objects.get(pk={other!r})\n"
             "for n in range(20):\n    actions.deliver(hook, {'n': n})\n    time.sleep(0.1)",
         )
-        until(lambda: len(sink.by_path()["/1"]) == 20, 10, "all of the other's")
+        until(lambda: len(sink.by_path()["/1"]) == 20, 60, "all of the other's")
         left = crew.pending()
         to_real_time = time.time() - time.monotonic()
         waits = sorted(
@@ -81,30 +87,35 @@ def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog):
             wait_max=round(waits[-1], 3),
         )
         assert left > 1000
-        assert waits[-1] < 1
+        assert waits[int(19 * in_time)] < 1
 
 
 def test_a_breaker_trips_probes_and_comes_back_gently(crew):
     pause = 0.8
     crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = ",".join(["0.1"] * 20)
-    with Sink(delay=0.05, status=503) as sink:
+
+    def pauses(calls):
+        """The places of calls made after a silence; before ten have failed it is no breaker's."""
+        return [
+            place
+            for place in range(10, len(calls))
+            if calls[place].began - max(call.ended for call in calls[:place]) > pause * 0.5
+        ]
+
+    with Sink(delay=0.05) as sink:
+        sink.status = lambda call: 503 if len(pauses(sink.calls)) <= 2 else 200
         hooks = crew.webhooks(1, sink)
         crew.deliver(hooks, 100)
         crew.worker(oddities={"lanes.BREAKER_FIRST": pause})
 
-        # What flew when it tripped lands; then there is one probe after each pause.
-        until(lambda: len(sink.calls) >= 10, 30, "calls")
-        time.sleep(0.4)
-        tripped = len(sink.calls)
-        assert 10 <= tripped < 30
-        until(lambda: len(sink.calls) == tripped + 2, 20, "two probes")
-        first, second = sink.calls[tripped:]
-        assert first.began - sink.calls[tripped - 1].ended > pause * 0.5
-        assert second.began - first.ended > 2 * pause * 0.9
-        sink.status = 200
+        until(lambda: len(pauses(list(sink.calls))) >= 3, 60, "three probes")
         crew.drained(60)
 
-        probe, *rest = sink.calls[tripped + 2 :]
+        # What flew when it tripped lands; then there is one probe after each pause.
+        tripped = pauses(sink.calls)[0]
+        assert tripped < 30
+        first, second, probe, *rest = sink.calls[tripped:]
+        assert second.began - first.ended > 2 * pause * 0.9
         assert probe.began - second.ended > 4 * pause * 0.9
         for call in rest:
             answered = sum(c.ended < call.began for c in [probe, *rest])
