@@ -108,5 +108,5 @@ def test_hanging_names_delay_nobody_and_can_be_cancelled(run):
     with NameServer(records) as server:
         found, took, ended = run(server, scenario)
     assert found == ["93.184.216.34"]
-    assert took < 0.5
+    assert took < module.TRY_SECONDS * 0.95
     assert ended == {asyncio.CancelledError}

@@ -21,7 +21,10 @@ from webhooks_app.rules import failures
 
 pytestmark = pytest.mark.once
 
-# Milliseconds. uvloop counts from the start of its round, which a busy machine makes long: its
+# Milliseconds. A deadline of half a second has passed by then on any machine; what is waited for
+# takes 10 s, or for ever.
+LATE = 5000
+# uvloop counts from the start of its round, which a busy machine makes long: its
 # timers may fire that much before their time.
 EARLY = 20
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -170,7 +173,7 @@ def test_what_a_receiver_does_wrong_has_its_line(post, answer, line):
     with Receiver(answer) as receiver:
         outcome = post(receiver.url)
     assert failed(outcome).startswith(line)
-    assert outcome.duration_ms < 2000
+    assert outcome.duration_ms < LATE
     assert outcome.failure.title
 
 
@@ -385,7 +388,7 @@ def test_one_deadline_covers_the_whole_answer(post, answer):
     with Receiver(answer) as receiver:
         outcome = post(receiver.url, timeout=0.6)
     assert failed(outcome) == "timeout: timeout of 600ms exceeded"
-    assert 600 - EARLY <= outcome.duration_ms < 1100
+    assert 600 - EARLY <= outcome.duration_ms < LATE
 
 
 def test_a_name_server_that_hangs_is_told_by_its_kind(post):
@@ -394,7 +397,7 @@ def test_a_name_server_that_hangs_is_told_by_its_kind(post):
     assert failed(outcome) == "dns_timeout: timeout of 300ms exceeded"
     assert outcome.dns_ms >= 300 - EARLY
     assert outcome.connect_ms is None
-    assert 300 - EARLY <= outcome.duration_ms < 800
+    assert 300 - EARLY <= outcome.duration_ms < LATE
 
 
 @pytest.fixture
@@ -418,14 +421,14 @@ def full_backlog():
 def test_dropped_packets_are_a_connection_timeout(post, full_backlog):
     outcome = post(f"http://127.0.0.1:{full_backlog}/", timeout=0.5)
     assert failed(outcome) == "connect_timeout: timeout of 500ms exceeded"
-    assert 500 - EARLY <= outcome.duration_ms < 1000
+    assert 500 - EARLY <= outcome.duration_ms < LATE
 
 
 def test_a_tls_handshake_that_hangs_ends_at_the_deadline(post):
     with socket.create_server(("127.0.0.1", 0)) as server:
         outcome = post(f"https://127.0.0.1:{server.getsockname()[1]}/", timeout=0.4)
     assert failed(outcome) == "connect_timeout: timeout of 400ms exceeded"
-    assert 400 - EARLY <= outcome.duration_ms < 900
+    assert 400 - EARLY <= outcome.duration_ms < LATE
 
 
 def test_a_cancelled_exchange_closes_its_line_at_once(run, loopback):
@@ -461,10 +464,10 @@ def test_an_address_that_drops_packets_leaves_time_for_the_next(post, full_backl
         other.bind(("127.0.0.2", full_backlog))
         other.listen()
         names = StubResolver({"hook.example.com": ["127.0.0.1", "127.0.0.2"]})
-        outcome = post(f"http://hook.example.com:{full_backlog}/", timeout=1.0, resolver=names)
+        outcome = post(f"http://hook.example.com:{full_backlog}/", timeout=4, resolver=names)
     assert outcome.address == f"127.0.0.2:{full_backlog}"
-    assert failed(outcome) == "timeout: timeout of 1000ms exceeded"
-    assert 400 <= outcome.connect_ms <= 700
+    assert failed(outcome) == "timeout: timeout of 4000ms exceeded"
+    assert 1500 <= outcome.connect_ms < 3500
 
 
 # The guard
@@ -509,7 +512,9 @@ def test_open_closed_and_silent_internal_ports_are_told_alike(run, full_backlog)
             run(lambda s, p=p: s.send(request(f"http://127.0.0.1:{p}/"), timeout=2)) for p in ports
         ]
     assert len({failed(outcome) for outcome in outcomes}) == 1
-    assert max(outcome.duration_ms for outcome in outcomes) < 100
+    # Nothing was called, so nothing was waited for.
+    assert {(outcome.address, outcome.connect_ms) for outcome in outcomes} == {("", None)}
+    assert max(outcome.duration_ms for outcome in outcomes) < 1000
 
 
 # Kept lines
@@ -639,10 +644,10 @@ def test_a_kept_line_that_times_out_is_not_tried_again(run, loopback):
 
 def test_the_timeout_of_one_exchange_is_none_of_the_next_on_the_line(run, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=0.3)
-        return await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=2)
+        return await sender.send(request(receiver.url), timeout=20)
 
-    with Receiver(Each(Answer(200, "ok"), Answer(200, delay=0.6))) as receiver:
+    with Receiver(Each(Answer(200, "ok"), Answer(200, delay=3))) as receiver:
         outcome = run(scenario)
     assert (failed(outcome), receiver.connections) == ("", 1)
 
@@ -658,27 +663,40 @@ def test_a_kept_line_lost_before_the_request_is_written_is_told_as_such():
     assert (answer.failure, answer.first_at, written) == (failures.hang_up(), 0, 1)
 
 
+async def emptied(pool):
+    """Once it keeps no line; within 10 s."""
+    async with asyncio.timeout(10):
+        while len(pool):
+            await asyncio.sleep(0.01)
+
+
 def test_unasked_bytes_on_an_idle_line_close_it(run, loopback):
     async def scenario(sender):
-        first = await sender.send(request(receiver.url), timeout=2)
+        first = await sender.send(request(listener.url), timeout=2)
         assert len(sender._pool) == 1
-        await asyncio.sleep(0.3)
-        return first, len(sender._pool)
+        kept.set()
+        await emptied(sender._pool)
+        return first
 
-    late = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-    with Receiver(Raw(OK, 0.1, late, end="hold")) as receiver:
-        first, kept = run(scenario)
-    assert (first.body, kept) == (b"ok", 0)
+    def play(connection):
+        connection.recv(4096)
+        connection.sendall(OK)
+        assert kept.wait(10)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        connection.recv(1)
+
+    kept = threading.Event()
+    with Listener(play) as listener:
+        assert run(scenario).body == b"ok"
 
 
 def test_a_receiver_that_closes_an_idle_line_is_noticed(run, loopback):
     async def scenario(sender):
         await sender.send(request(receiver.url), timeout=2)
-        await asyncio.sleep(0.2)
-        return len(sender._pool)
+        await emptied(sender._pool)
 
     with Receiver(Raw(OK)) as receiver:
-        assert run(scenario) == 0
+        run(scenario)
 
 
 def test_kept_lines_go_when_the_allowed_networks_change(run, settings, loopback):
@@ -696,14 +714,21 @@ def test_a_line_in_use_is_not_kept_when_the_allowed_networks_changed_meanwhile(
     run, settings, loopback
 ):
     async def scenario(sender):
-        slow = asyncio.create_task(sender.send(request(receiver.url), timeout=2))
-        await asyncio.sleep(0.1)
+        slow = asyncio.create_task(sender.send(request(receiver.url), timeout=20))
+        while not receiver.requests:
+            await asyncio.sleep(0.01)
         settings.WEBHOOKS_ALLOWED_NETWORKS = ["10.0.0.0/8"]
         await sender.send(request("http://127.0.0.1:9/"), timeout=2)
-        await slow
+        changed.set()
+        assert (await slow).status == 200
         return len(sender._pool)
 
-    with Receiver(Answer(200, "ok", delay=0.3)) as receiver:
+    def answer(received):
+        assert changed.wait(10)
+        return "ok"
+
+    changed = threading.Event()
+    with Receiver(answer) as receiver:
         assert run(scenario) == 0
 
 
@@ -712,12 +737,11 @@ def test_lines_idle_too_long_are_closed(run, loopback, monkeypatch):
 
     async def scenario(sender):
         await sender.send(request(receiver.url), timeout=2)
-        kept = len(sender._pool)
-        await asyncio.sleep(0.4)
-        return kept, len(sender._pool)
+        assert len(sender._pool) == 1
+        await emptied(sender._pool)
 
     with Receiver(Answer(200, "ok")) as receiver:
-        assert run(scenario) == (1, 0)
+        run(scenario)
 
 
 def test_no_more_lines_are_kept_than_the_caps_say(run, loopback, monkeypatch):

@@ -349,5 +349,5 @@ def test_open_closed_and_silent_ports_inside_cannot_be_told_apart_by_an_owner(
             told.add(json.dumps(answer))
     assert len(told) == 1
     assert "127.0.0.1" not in told.pop()
-    assert max(times) < 100
+    assert max(times) < 1000
     assert {(a.address, a.connect_ms) for a in Attempt.objects.all()} == {("", None)}
