@@ -29,7 +29,7 @@ from tests.receivers import Listener
 MARK = "<evil onload=alert(1)>"  # in no page may it stand as it is
 H = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = H + b"Transfer-Encoding: chunked\r\n\r\n"
-PAUSE = 0.1  # seconds between two drops
+PAUSE = 0.2  # seconds between two drops
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def head_without_its_empty_line(connection):
 @evil("timeout", payload=b'"' + b"x" * 1_000_000 + b'"')
 def never_reads(connection):
     """Accepts and never reads, so that our writing stands still."""
-    time.sleep(3)
+    time.sleep(30)
 
 
 @evil("timeout", payload=b'"' + b"x" * 1_000_000 + b'"')
@@ -219,7 +219,7 @@ def reads_a_byte_at_a_time(connection):
 def tls_silence(connection):
     """Says nothing in the TLS handshake."""
     connection.recv(1)
-    time.sleep(3)
+    time.sleep(30)
 
 
 @evil("connect_timeout", https=True)

@@ -21,8 +21,8 @@ from webhooks_app.rules.unseen import JOINERS
 
 pytestmark = pytest.mark.slow
 
-SHORT = 1.5  # seconds that those get who would take for ever; enough to connect among so many
-LATE = 0.5  # seconds by which a verdict may be late
+SHORT = 3.0  # seconds that those get who would take for ever; enough to connect among so many
+EARLY, LATE = -0.02, 5.0  # seconds; the timers of uvloop, and a busy machine with all at once
 
 
 def webhook_of(trick, url, account):
@@ -64,8 +64,8 @@ def every_trick_ended_in_time_as_its_kind(history):
     for trick in EVIL:
         if trick.kind.endswith("timeout"):
             attempt = attempts[trick.name]
-            assert attempt.message == "timeout of 1500ms exceeded"
-            assert abs(attempt.duration_ms / 1000 - SHORT) <= LATE, trick.name
+            assert attempt.message == "timeout of 3000ms exceeded"
+            assert EARLY <= attempt.duration_ms / 1000 - SHORT <= LATE, trick.name
     good = history.filter(webhook__name="good")
     assert [(attempt.kind, attempt.status) for attempt in good] == [("", 200)] * 50
     assert history.count() == len(EVIL) + 50, "each was tried once"
