@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ sys.exit(Supervisor(children, report, grace={grace}, give_up={give_up}).run())
 """
 # One write, so that two processes saying it at once do not mix their words.
 SAY_AND_SLEEP = "import os, time; os.write(1, b'pid %d\\n' % os.getpid()); time.sleep(60)"
-STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SAY_AND_SLEEP
+STUBBORN = f"""import os, signal
+signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'told\\n'))
+{SAY_AND_SLEEP}"""
 WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SAY_AND_SLEEP!r}])"
 
 OUTLIVED = """
@@ -82,8 +85,9 @@ def gone(pid, within=5.0):
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        if Path(f"/proc/{pid}/stat").exists() and ") Z " in Path(f"/proc/{pid}/stat").read_text():
-            return True  # dead; whoever adopted it has not looked yet
+        with suppress(OSError):  # gone meanwhile
+            if ") Z " in Path(f"/proc/{pid}/stat").read_text():
+                return True  # dead; whoever adopted it has not looked yet
         time.sleep(0.02)
     return False
 
@@ -174,7 +178,7 @@ def test_a_second_signal_kills_a_child_that_will_not_stop(supervise):
     pid = child_pid(process)
 
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    assert process.stdout.readline() == "told\n"
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
 
