@@ -347,9 +347,14 @@ def test_a_scan_goes_on_where_it_stopped():
 
 
 @pytest.fixture
-def arrivals():
-    """What arrived since a second ago, as one look sees it."""
-    connection, now = connections["default"], timezone.now()
+def now():
+    return timezone.now()
+
+
+@pytest.fixture
+def arrivals(now):
+    """What arrived in the second before `now`, as one look sees it."""
+    connection = connections["default"]
     if connection.vendor != "postgresql":
         pytest.skip("one statement on PostgreSQL alone")
     second = timedelta(seconds=1)
@@ -362,8 +367,7 @@ def arrivals():
     return arrivals
 
 
-def test_what_arrives_is_claimed_by_the_look_that_finds_it(arrivals):
-    now = timezone.now()
+def test_what_arrives_is_claimed_by_the_look_that_finds_it(arrivals, now):
     webhook, held = WebhookFactory(), WebhookFactory(stopped="paused")
     new, large = (DeliveryFactory(webhook=webhook, payload=b"x" * size) for size in (9, 99_999))
     DeliveryFactory(webhook=held)
@@ -378,14 +382,14 @@ def test_what_arrives_is_claimed_by_the_look_that_finds_it(arrivals):
     assert seen.horizon
 
 
-def test_nothing_arrives_for_slots_of_others_and_too_much_is_said_to_be(arrivals):
+def test_nothing_arrives_for_slots_of_others_and_too_much_is_said_to_be(arrivals, now):
     assert arrivals()[:2] == (set(), set())
     assert arrivals()[2].horizon
     one, two = (
         WebhookFactory(id="5f" + "0" * 18 + "0001"),
         WebhookFactory(id="5f" + "0" * 18 + "0042"),
     )
-    moment = timezone.now() - timedelta(milliseconds=500)
+    moment = now - timedelta(milliseconds=500)
     mine, other = (DeliveryFactory(webhook=each, due_at=moment) for each in (one, two))
     assert arrivals(slots=[slot_of(one.pk)])[0] == {mine.pk}
     assert arrivals(slots=[slot_of(two.pk)])[0] == {other.pk}
@@ -393,9 +397,10 @@ def test_nothing_arrives_for_slots_of_others_and_too_much_is_said_to_be(arrivals
     assert (len(ids), seen) == (1, None)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.django_db(transaction=True)
-def test_what_a_look_saw_does_not_arrive_again_but_a_late_commit_does(arrivals):
-    moment = timezone.now() - timedelta(milliseconds=500)
+def test_what_a_look_saw_does_not_arrive_again_but_a_late_commit_does(arrivals, now):
+    moment = now - timedelta(milliseconds=500)
     first = DeliveryFactory(due_at=moment)
     late = threading.Event(), threading.Event()
 
@@ -415,7 +420,7 @@ def test_what_a_look_saw_does_not_arrive_again_but_a_late_commit_does(arrivals):
     late[1].set()
     thread.join()
     assert arrivals(seen)[0] >= {made[0].pk}
-    until = time.monotonic() + 20  # other tests of this server may hold transactions open
+    until = time.monotonic() + 110  # other tests of this server may hold transactions open
     while (again := arrivals(seen))[0]:
         assert time.monotonic() < until
         seen = again[2]
