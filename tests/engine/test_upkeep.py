@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
-from tests.receivers import Answer, Receiver
+from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.engine import desk, queue, steadiness, upkeep, worker
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
@@ -133,22 +133,27 @@ class TestRetention:
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, monkeypatch, admin_client):
     monkeypatch.setattr(desk, "HEARTBEAT_EVERY", 0.05)
-    seen = {}
+    seen, looked = {}, threading.Event()
 
     def look():
-        for _ in range(200):
+        while not looked.wait(0.02):
             row = Worker.objects.values("in_flight", "in_flight_of").first()
             if row and sum(row["in_flight_of"].values()) == 3:
                 seen.update(row, text=text_of(admin_client.get(url("webhook"))))
-                break
-            threading.Event().wait(0.02)
+                looked.set()
 
-    with Receiver(Answer(200, delay=1.5)) as receiver:
-        busy, idle = WebhookFactory(url=receiver.url), WebhookFactory(url=receiver.url)
+    def answer(received):
+        looked.wait(30)
+        return 200
+
+    with Receiver(answer) as receiver:
+        busy = WebhookFactory(url=receiver.url, timeout=60)
+        idle = WebhookFactory(url=receiver.url)
         actions.deliver_many([(busy, {"n": n}) for n in range(3)])
         watcher = threading.Thread(target=in_thread, args=[look])
         watcher.start()
         assert worker.run(until_empty=True) == 3
+        looked.set()
         watcher.join()
     assert seen["in_flight_of"] == {busy.pk: 3}
     assert seen["in_flight"] == 3
