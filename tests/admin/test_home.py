@@ -98,7 +98,7 @@ class TestNumbers:
     def test_every_number_leads_to_the_rows_it_counts(self, boss, account, span):
         webhook = WebhookFactory(account=account, health={"last_success_at": now()})
         called(webhook, delivered=3, failed=2)
-        called(webhook, ago=timedelta(hours=23), delivered=1, failed=1, kind="timeout")
+        called(webhook, ago=timedelta(hours=22), delivered=1, failed=1, kind="timeout")
         AttemptFactory(webhook=webhook, exchange="test", kind="reset")
         called(webhook, ago=timedelta(days=40), delivered=1)
         DeliveryFactory(webhook=webhook)

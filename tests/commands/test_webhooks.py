@@ -5,6 +5,7 @@ import json
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -368,6 +369,12 @@ class TestPurge:
 
 @pytest.mark.django_db
 class TestRebuildCounts:
+    @pytest.fixture(autouse=True)
+    def frozen(self):
+        """No hour ends between the attempts and the count."""
+        with time_machine.travel(timezone.now(), tick=False):
+            yield
+
     def test_counts_the_attempts_and_says_how_many(self):
         webhook = WebhookFactory()
         AttemptFactory(webhook=webhook, status=200)
