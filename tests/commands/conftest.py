@@ -35,7 +35,7 @@ class Site:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended.stdout
@@ -104,5 +104,5 @@ def site(empty_site, tmp_path):
     for process in site.started:
         if process.poll() is None:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
         process.stdout.close()

@@ -76,7 +76,8 @@ def test_a_slot_is_given_away_only_after_its_owner_was_told(join):
     assert len(owned(second)) == 32
 
 
-def test_a_busy_slot_stays_until_it_has_drained(join):
+def test_a_busy_slot_stays_until_it_has_drained(join, monkeypatch):
+    monkeypatch.setattr(ownership, "DRAIN_MOST", 60.0)
     first, second = join(), join()
     owned(first)
     owned(second)

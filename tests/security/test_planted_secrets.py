@@ -193,7 +193,7 @@ def wait_for(condition, seconds=60):
         try:
             if condition():
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:
             pass
         time.sleep(0.2)
     raise AssertionError("it did not come")
