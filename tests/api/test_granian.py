@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from tests.ports import free_port
+
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 LIMIT = 1024 * 1024
@@ -19,12 +21,6 @@ STORE = """
 from webhooks_app.models import AccessToken, Account
 print(AccessToken.issue(Account.objects.create(name="acme"))[1])
 """
-
-
-def free_port():
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return reserved.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def site(tmp_path_factory):
 
     def run(*arguments):
         done = subprocess.run(
-            [*manage, *arguments], env=environment, capture_output=True, text=True, timeout=60
+            [*manage, *arguments], env=environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -59,7 +55,7 @@ def site(tmp_path_factory):
             stderr=log,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not answers(port):
             assert server.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()

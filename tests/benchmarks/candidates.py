@@ -4,8 +4,9 @@ import socket
 import statistics
 import time
 
+from tests.ports import free_port
+
 from . import stage
-from .sink import free_port
 
 NOTHING_PENDING = """
     SELECT NOT EXISTS (SELECT 1 FROM webhooks_app_delivery WHERE state = 'pending')
@@ -116,7 +117,7 @@ def _by_api(database, webhook, token, count):
 
 
 def _await_port(port):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

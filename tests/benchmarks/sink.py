@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
 
 CONFIGURATION = """
@@ -46,12 +48,6 @@ http {{
 """
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class Counter:
     """Asks the sink how many requests came, over one line, at a few ten µs each."""
 
@@ -80,7 +76,7 @@ class _Sink:
         self._folder = Path(tempfile.mkdtemp(prefix="webhooks-sink-", dir=_in_memory()))
         self.port = free_port()
         self.process = self._start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self._counter = Counter(self.port)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 # It brings its own SQLite.
-pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def clean_environment(folder):
@@ -33,16 +35,6 @@ def clean_environment(folder):
         "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def free_ports():
-    """A port with two free ones after it."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port < 65000:
-            return port
 
 
 class Quickstart:
@@ -71,7 +63,7 @@ class Quickstart:
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
         self.output += self.process.stdout.read()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def children(self):
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -84,7 +76,7 @@ def quickstart():
     started = []
 
     def start(folder, port=None):
-        one = Quickstart(folder, port or free_ports())
+        one = Quickstart(folder, port or free_port(3))
         started.append(one)
         return one
 
@@ -123,7 +115,7 @@ def refused(folder, *arguments, **environment):
 
 
 def test_the_printed_curl_works(demo):
-    answer = subprocess.run(shlex.split(demo.curl), capture_output=True, text=True, timeout=20)
+    answer = subprocess.run(shlex.split(demo.curl), capture_output=True, text=True, timeout=60)
 
     assert json.loads(answer.stdout) == {
         "responses": [{"type": "text", "delay": 0, "message": "Hello Ada!"}],
@@ -140,7 +132,7 @@ def test_one_delivery_arrives_another_shows_its_error(demo):
     deadline = time.monotonic() + 60
     errors = {}
     while time.monotonic() < deadline and not (errors.get("Broken") and errors["Switched off"]):
-        listed = json.loads(subprocess.run(list_them, capture_output=True, timeout=20).stdout)
+        listed = json.loads(subprocess.run(list_them, capture_output=True, timeout=60).stdout)
         errors = {webhook["name"].split(" (")[0]: webhook["error"] for webhook in listed}
         time.sleep(0.2)
 
@@ -159,7 +151,7 @@ def test_secrets_are_kept_where_only_the_owner_reads(demo, home):
 
 
 def test_a_second_one_with_the_same_database_is_refused(demo, home):
-    assert "running already" in refused(home, "--port", str(free_ports()))
+    assert "running already" in refused(home, "--port", str(free_port(3)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.ports import free_port
 from tests.promises.crew import report, until
 from tests.promises.sink import Sink
 
@@ -76,12 +77,6 @@ async def all_at_once(port, call, callers, crew):
     counting.cancel()
     await asyncio.gather(counting, return_exceptions=True)
     return [status for status, _ in done], [seconds for _, seconds in done], most
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def listens(port):

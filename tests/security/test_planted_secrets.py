@@ -12,8 +12,8 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 
-from tests.api.test_granian import free_port
 from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.ports import free_port
 from tests.receivers import Answer, Receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from tests.ports import free_port
+
 from .. import stage
-from ..sink import free_port
 
 HERE = Path(__file__).parent
 PYTHON = stage.ROOT / ".venv-bench" / "bin" / "python"
