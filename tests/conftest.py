@@ -2,6 +2,7 @@ import pytest
 from django.core.cache import cache
 from django.db import connections
 
+from tests.browser import chromium  # noqa: F401
 from tests.factories import AccountFactory
 from webhooks_app import actions
 from webhooks_app.models import AccessToken

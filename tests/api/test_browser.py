@@ -11,19 +11,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def page(monkeypatch):
-    # Playwright's loop runs in this thread; the live server's threads do the database work.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        page = browser.new_page()
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        yield page
-        browser.close()
+def page(chromium):
+    page = chromium.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    yield page
+    page.close()
 
 
 def strict(route):

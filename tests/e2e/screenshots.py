@@ -63,7 +63,7 @@ def small(picture: bytes) -> bytes:
 
 
 def main() -> None:
-    from tests.e2e.conftest import chromium_of_the_system
+    from tests.browser import chromium_of_the_system
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     with site() as (address, world), chromium_of_the_system() as browser:

@@ -236,7 +236,7 @@ def measured(page: Any, address: str, task: Any) -> Person:
 
 def main() -> None:
     test_environment("sqlite")
-    from tests.e2e.conftest import chromium_of_the_system
+    from tests.browser import chromium_of_the_system
 
     with site() as (address, world), chromium_of_the_system() as browser:
         if browser is None:

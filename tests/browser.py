@@ -1,0 +1,46 @@
+"""A real Chromium, the system's own.
+
+Playwright's event loop runs in the thread of the tests until it is closed; meanwhile no test there
+can run another, nor start a second Playwright. So each module has its own.
+"""
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@contextmanager
+def chromium_of_the_system():
+    """A running browser; None where the system has none."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        yield None
+        return
+    from playwright.sync_api import sync_playwright
+
+    # Playwright runs an event loop in this thread; Django would refuse the ORM beside it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=path, args=["--no-sandbox"] if root else []
+            )
+            yield browser
+            browser.close()
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A Chromium that runs; skips without one, but never where CI=true."""
+    with chromium_of_the_system() as browser:
+        if browser is None:
+            missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            missing("no Chromium found: tests/install-tools.sh installs it")
+        yield browser
