@@ -35,7 +35,7 @@ def test_more_hang_than_a_worker_has_places(crew, hang, cap):
         time.sleep(1)
         others = crew.webhooks(20, sink, first=hang)
         crew.deliver(others, 20)
-        took = until(lambda: len(sink.calls) - len(hung(sink, hang)) == 400, 9, "all the others'")
+        took = until(lambda: len(sink.calls) - len(hung(sink, hang)) == 400, 30, "all the others'")
         report(
             f"{hang} hang with {cap} calls each",
             database=crew.database,
