@@ -317,9 +317,9 @@ class Lanes:
         while self._order:
             lane = self._order.popleft()
             lane.ready = False
-            if not lane.buffer or lane.in_flight >= lane.cap or self._rests(lane, now):
+            if not lane.buffer or lane.in_flight >= lane.cap or lane.open_until > now:
                 continue
-            if self._crowded and lane.in_flight and not lane.answers:
+            if self._crowded and (lane.slow or (lane.in_flight and not lane.answers)):
                 continue  # one call shows whether somebody answers
             row = lane.buffer.popleft()
             self.buffered -= 1

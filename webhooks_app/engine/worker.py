@@ -478,7 +478,10 @@ class Worker:
         while taken is not None:
             lane, row = taken
             try:
-                started_at, outcome = await self._deliver(lane, row)
+                if row.body is None:
+                    started_at, outcome = await self._deliver_large(lane, row)
+                else:
+                    started_at, outcome = await self._deliver(lane, row, row.body)
             except Exception:
                 log.exception("delivery %s could not be sent", row.id)
                 started_at, outcome = 0, Outcome(datetime.now(UTC), failure=failures.internal())
@@ -495,21 +498,19 @@ class Worker:
         if not self.in_flight:
             self._write_due.set()
 
-    async def _deliver(self, lane: Lane, row: Claimed) -> tuple[int, Outcome]:
-        """When it began by the database's clock, and how it went."""
-        if row.body is not None or lane.head is None:
-            return await self._exchange(lane, row, row.body)
+    async def _deliver_large(self, lane: Lane, row: Claimed) -> tuple[int, Outcome]:
         assert self._desk is not None
         # The webhook's own places first: who hangs must not hold those of all.
         async with lane.large, self._large:
             if self._stopping:  # it stays due
                 return 0, Outcome(datetime.now(UTC), failure=failures.internal())
             body = await self._read(self._desk.payload, row.id)
-            return await self._exchange(lane, row, body)
+            return await self._deliver(lane, row, body)
 
-    async def _exchange(self, lane: Lane, row: Claimed, body: bytes | None) -> tuple[int, Outcome]:
+    async def _deliver(self, lane: Lane, row: Claimed, body: bytes) -> tuple[int, Outcome]:
+        """When it began by the database's clock, and how it went."""
         started_at = self._now()
-        if lane.head is None or body is None:  # it may have changed while the body was read
+        if lane.head is None:
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
         now = started_at // moments.SECOND
         request = message.post(lane.head, request_id=row.id, now=now, body=body)
