@@ -204,6 +204,15 @@ def test_held_longer_than_retention_is_given_up():
     assert (delivery.state, delivery.reason) == ("cancelled", "held too long")
 
 
+def test_what_is_old_is_not_given_up_because_its_webhook_was_just_paused(db):
+    """No worker ran for a month, say, and somebody wants to look before it all goes out."""
+    delivery = DeliveryFactory(due_at=timezone.now() - timedelta(days=31))
+    actions.pause(delivery.webhook)
+    assert queue.purge(timedelta(days=30))["held too long"] == 0
+    delivery.refresh_from_db()
+    assert delivery.state == "pending"
+
+
 def test_the_health_follows_in_the_same_batch():
     webhook = WebhookFactory()
     bad = [delivery_in("pending", webhook=webhook) for _ in range(4)]

@@ -683,6 +683,8 @@ def purge(
     loose = Attempt.objects.filter(delivery__isnull=True, started_at__lt=before)
     held = Delivery.objects.pending().filter(due_at__lt=before)
     held = held.exclude(webhook__in=callable_webhooks())
+    # What was late when its webhook was stopped has not been held for so long.
+    held = held.exclude(webhook__stopped_at__gte=before)
     hours = HourlyCount.objects.filter(hour__lt=min(before, timezone.now() - HOURS_KEPT))
     if dry_run:
         return {
