@@ -5,6 +5,7 @@ from django.db import connections
 from tests.browser import chromium  # noqa: F401
 from tests.factories import AccountFactory
 from webhooks_app import actions
+from webhooks_app.engine.desk import Desk, Turn
 from webhooks_app.models import AccessToken
 
 
@@ -44,3 +45,14 @@ def secret(account):
 def loopback(settings):
     """Receivers of the tests live on loopback, which no installation may reach by default."""
     settings.WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8", "::1/128"]
+
+
+@pytest.fixture
+def desk(transactional_db):
+    """The reading side of a worker, that owns all webhooks."""
+    shared = connections["default"]
+    desk = Desk("default")
+    desk.turn(Turn(busy=frozenset()))
+    yield desk
+    desk.leave()
+    connections["default"] = shared

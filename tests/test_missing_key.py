@@ -13,7 +13,7 @@ from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine import queue, worker
-from webhooks_app.engine.desk import Desk, Turn
+from webhooks_app.engine.desk import Turn
 from webhooks_app.models import Header, Webhook, WebhookError
 from webhooks_app.rules.validators import MASK
 
@@ -176,15 +176,6 @@ class TestWorker:
         actions.deliver(other, 1)
         drain()
         assert not WebhookError.objects.filter(webhook=webhook).exists()
-
-    @pytest.fixture
-    def desk(self, transactional_db):
-        shared = connections["default"]
-        desk = Desk("default")
-        desk.turn(Turn(busy=frozenset()))
-        yield desk
-        desk.leave()
-        connections["default"] = shared
 
     def claim(self, desk, webhook):
         return desk.turn(Turn(busy=frozenset(), wants=[queue.Want(webhook.pk, 1, None)]))

@@ -12,21 +12,15 @@ from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine import queue
-from webhooks_app.engine.desk import Desk, Turn
+from webhooks_app.engine.desk import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
 
 
-@pytest.fixture
-def desk(transactional_db, monkeypatch):
+@pytest.fixture(autouse=True)
+def scans_without_pause(monkeypatch):
     monkeypatch.setattr(desks, "SCAN_EVERY", 0.0)
     monkeypatch.setattr(desks, "SCAN_LATEST", 0.0)
-    shared = connections["default"]
-    desk = Desk("default")
-    desk.turn(Turn(busy=frozenset()))
-    yield desk
-    desk.leave()
-    connections["default"] = shared
 
 
 def test_a_scan_finds_step_by_step_what_no_look_sees(desk):

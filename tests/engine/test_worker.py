@@ -11,7 +11,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import loop, queue
+from webhooks_app.engine import loop, queue, worker
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
@@ -91,25 +91,25 @@ def test_large_payloads_of_a_webhook_that_hangs_do_not_fill_the_memory(drain):
     """Nor do they keep those of others from being sent."""
 
     def answer(request):
-        time.sleep(0 if request.path.endswith("good") else 2)
+        time.sleep(0 if request.path.endswith("good") else 3)
         return 200
 
     with Receiver(answer) as receiver:
         bad, good = (
-            WebhookFactory(url=f"{receiver.url}/{name}", max_in_flight=100, timeout=1)
+            WebhookFactory(url=f"{receiver.url}/{name}", max_in_flight=100, timeout=2)
             for name in ("bad", "good")
         )
         large = {"text": "x" * queue.CARRIED_MOST}
-        actions.deliver_many([(webhook, large) for webhook in (bad, good) for _ in range(9)])
+        actions.deliver_many([(webhook, large) for webhook in (bad, good) for _ in range(5)])
         drain()
         called = {
             name: [r.at for r in receiver.requests if r.path == f"/hook/{name}"]
             for name in ("bad", "good")
         }
     # Four at a time, each until its timeout.
-    assert len(called["bad"]) == 9
+    assert len(called["bad"]) == 5
     assert called["bad"][4] - called["bad"][0] > 0.9
-    assert len(called["good"]) == 9
+    assert len(called["good"]) == 5
     assert called["good"][-1] < called["bad"][-1]
 
 
@@ -457,14 +457,15 @@ def set_header(webhook, value):
 
 
 @pytest.mark.parametrize("what", WHILE_IT_WAITS)
-def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what):
+def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what, monkeypatch):
+    monkeypatch.setattr(worker, "OWNERSHIP_EVERY", 0.1)
     decide, sent = WHILE_IT_WAITS[what]
 
     def answer(request):
         if len(receiver.requests) == 1:
             decide(Webhook.objects.get(pk=webhook.pk), deliveries[1:])
             connections.close_all()
-            time.sleep(1.5)
+            time.sleep(2.5)
         return 200
 
     with Receiver(answer) as receiver:
