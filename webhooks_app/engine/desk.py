@@ -293,7 +293,7 @@ class Desk:
             answer.arrived.setdefault(row.webhook_id, []).append(row)
             if version != row.version:
                 changed.add(row.webhook_id)
-        answer.loaded = self._load(list(changed), answer)
+        self._load(list(changed), answer)
         answer.marked = list(not_callable)
         self._seen = new
         return True
@@ -332,7 +332,7 @@ class Desk:
                 changed.append(want.webhook_id)
             elif not rows:
                 silent.append(want.webhook_id)
-        answer.loaded |= self._load(changed, answer)
+        self._load(changed, answer)
         answer.held += self._held(silent)
 
     def _look_after(self, answer: Answer, waiting: Mapping[str, tuple[int, Sequence[str]]]) -> None:
@@ -345,19 +345,18 @@ class Desk:
         )
         answer.held += [ident for ident in versions if ident not in may_be_called]
         changed = [ident for ident in may_be_called if versions[ident] != waiting[ident][0]]
-        loaded = self._load(changed, answer)
-        answer.loaded |= loaded
-        answer.held += [ident for ident in changed if ident not in loaded]  # cannot be read
+        self._load(changed, answer)
+        answer.held += [ident for ident in changed if ident not in answer.loaded]  # cannot be read
         ids = [ident for webhook in may_be_called for ident in waiting[webhook][1]]
         pending = queue.pending_of(self._connection, ids)
         for webhook in may_be_called:
             if ended := set(waiting[webhook][1]) - pending:
                 answer.ended[webhook] = ended
 
-    def _load(self, webhook_ids: list[str], answer: Answer) -> dict[str, Loaded]:
+    def _load(self, webhook_ids: list[str], answer: Answer) -> None:
+        """What the lanes of these need to know, into `loaded` or `unreadable` of the answer."""
         if not webhook_ids:
-            return {}
-        loaded = {}
+            return
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
         now = self.now()
         for row in webhooks.select_related("health").prefetch_related("headers"):
@@ -375,7 +374,7 @@ class Desk:
                 answer.unreadable.add(row.pk)
                 continue
             self._unreadable.pop(row.pk, None)
-            loaded[row.pk] = Loaded(
+            answer.loaded[row.pk] = Loaded(
                 version=row.version,
                 top=row.max_in_flight,
                 timeout=row.exchange_timeout,
@@ -386,7 +385,6 @@ class Desk:
                 breaker_trips=health.breaker_trips,
                 is_back=cleared is not None and (success is None or success < cleared),
             )
-        return loaded
 
     def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
         if webhook.pk not in self._unreadable:

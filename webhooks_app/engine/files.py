@@ -11,14 +11,16 @@ ENOUGH = 65_536
 def raise_limit() -> None:
     """As far as the system lets us, up to ENOUGH."""
     if resource is not None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
-        if soft != resource.RLIM_INFINITY and soft < most:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if limit() < _bounded(hard):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_bounded(hard), hard))
 
 
 def limit() -> int:
     if resource is None:
         return ENOUGH
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
+    return _bounded(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _bounded(files: int) -> int:
+    return ENOUGH if files == resource.RLIM_INFINITY else min(files, ENOUGH)

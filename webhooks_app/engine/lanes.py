@@ -65,7 +65,7 @@ class Lane:
     @property
     def worth_asking(self) -> int:
         """So much room is worth a claim: half-empty buffers are, nearly full ones are not."""
-        return min(self.cap, BUFFER_EACH) // 2
+        return max(1, min(self.cap, BUFFER_EACH) // 2)
 
 
 class Lanes:
@@ -108,7 +108,7 @@ class Lanes:
         return lane.open_until > now or (lane.slow > 0 and self._crowded)
 
     def _has_room(self, lane: Lane, now: float) -> bool:
-        return not self._rests(lane, now) and lane.room >= max(1, lane.worth_asking)
+        return not self._rests(lane, now) and lane.room >= lane.worth_asking
 
     # --- what is ours -------------------------------------------------------------------------
 
@@ -275,10 +275,9 @@ class Lanes:
     def forget(self, webhook_id: str, ids: Collection[str]) -> None:
         """These are not to be sent any more, unless they are under way already."""
         if lane := self._lanes.get(webhook_id):
-            gone = [row for row in lane.buffer if row.id in ids]
-            for row in gone:
-                lane.buffer.remove(row)
-                lane.known.discard(row.id)
+            gone = {row.id for row in lane.buffer if row.id in ids}
+            lane.buffer = deque(row for row in lane.buffer if row.id not in gone)
+            lane.known -= gone
             self.buffered -= len(gone)
 
     def hold(self, webhook_id: str) -> None:

@@ -231,6 +231,7 @@ class Worker:
         while not self._stopping:
             turn = self._turn()
             asked = time.monotonic()
+            answer: Answer | None = None
             try:
                 if self._desk is None:
                     self._desk = await self._read(self._open_desk)
@@ -244,12 +245,7 @@ class Worker:
                 if self._until_empty and self._desk is None and tries == START_TRIES:
                     raise Away(f"The database cannot be reached ({why}).") from error
                 log.warning("the database is away (%s), trying again", why)
-                if self._desk is not None:
-                    await self._read(self._desk.reset)
-                self._lanes.own(frozenset())
-                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
-                backoff = min(2 * backoff, BACKOFF[1])
-                continue
+                await self._let_go()
             except Exception:
                 # Read-only after a failover, one odd row: nobody is helped by a worker's end. The
                 # slots stay at first: another worker would send again what cannot be written now.
@@ -260,8 +256,8 @@ class Worker:
                 if failed % FAILED_MOST:
                     self._desk.begin_anew()
                 else:
-                    await self._read(self._desk.reset)
-                    self._lanes.own(frozenset())
+                    await self._let_go()
+            if answer is None:
                 await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311
                 backoff = min(2 * backoff, BACKOFF[1])
                 continue
@@ -283,6 +279,12 @@ class Worker:
                     if empty_looks == 2:
                         return
             await self._rest()
+
+    async def _let_go(self) -> None:
+        """Of the session with the database, and of the slots that go with it."""
+        if self._desk is not None:
+            await self._read(self._desk.reset)
+        self._lanes.own(frozenset())
 
     def _turn(self) -> Turn:
         now = time.monotonic()
