@@ -4,6 +4,8 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from tests.factories import UserFactory
+
 READER = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}  # five and a half hours before UTC
 
 # Reports of the policy as errors of the console; colours without the time they take to change.
@@ -47,6 +49,11 @@ def press(page, name):
     follow(page.get_by_role("button", name=name, exact=True).first)
 
 
+def page_of(live_server, row):
+    """The address of the page of a webhook, a delivery, a job."""
+    return f"{live_server.url}/admin/webhooks_app/{row._meta.model_name}/{row.pk}/change/"
+
+
 @pytest.fixture
 def sign_in(page, live_server):
     """Be somebody from the next page on, without the form."""
@@ -60,3 +67,10 @@ def sign_in(page, live_server):
         return client
 
     return sign_in
+
+
+@pytest.fixture
+def mira(page, sign_in, transactional_db):
+    """The browser of a superuser who is logged in."""
+    sign_in(UserFactory(username="mira", is_superuser=True))
+    return page

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, press
+from tests.e2e.conftest import follow, page_of, press
 from tests.e2e.world import PASSWORD
 from tests.factories import (
     AccountFactory,
@@ -64,20 +64,9 @@ def orders(transactional_db, receiver):
 
 
 @pytest.fixture
-def mira(page, sign_in, transactional_db):
-    """The browser of a superuser who is logged in."""
-    sign_in(UserFactory(username="mira", is_superuser=True))
-    return page
-
-
-@pytest.fixture
 def home(live_server, mira, orders):
     mira.goto(f"{live_server.url}/admin/")
     return mira
-
-
-def page_of(live_server, webhook):
-    return f"{live_server.url}/admin/webhooks_app/webhook/{webhook.pk}/change/"
 
 
 def shown(page):

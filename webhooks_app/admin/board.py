@@ -9,7 +9,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import conf
-from ..models import Delivery, Webhook
+from ..engine.queue import hold_reason
+from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
 from ..models.health import health_of
 from ..rules import failures
@@ -34,8 +35,10 @@ class Banner:
     state: State
     headline: SafeString | str
     recorded: str = ""  # the message as it was recorded; may quote a receiver
+    answer: str = ""  # what the receiver answered then
     why: str = ""
     advice: SafeString | str = ""
+    rest: SafeString | str = ""  # that calls rest for a while, said beside the reason
     buttons: Sequence[Button] = field(default_factory=tuple)  # the first is the one to press
     filled: bool = True  # whether the first button is worth the one strong colour
 
@@ -96,8 +99,6 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         headline = format_html(
             "Paused by its breaker until {} ({})", moment(until), duration(until - now)
         )
-        why = f"{health.failures_in_row:,} calls in a row failed; then one delivery is tried. {why}"
-        advice = "Nothing, unless the owner says it works again: then close the breaker now."
         first = CLOSE_BREAKER
     elif state.key == "failing":
         length = f" ({duration(now - health.failing_since)})" if health.failing_since else ""
@@ -133,19 +134,32 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     others = [TEST, VERIFY, ENABLE if webhook.stopped else PAUSE]
     if webhook.stopped == Webhook.Stopped.PAUSED:
         others[-1] = RESUME
-    if state.key == "breaker":
-        others.append(CLOSE_BREAKER)
+    rest: SafeString | str = ""
+    if hold_reason(webhook, now) == "breaker":
+        rest = _resting(health)
+        others.insert(1, CLOSE_BREAKER)
     if health.last_error_at:
         others.append(CLEAR_ERROR)
     return Banner(
         state,
         headline,
         message,
+        getattr(webhook, "last_answer", "") if message and state.key in ANSWERED else "",
         why,
         advice,
+        rest,
         [first, *(button for button in others if button != first)],
         filled=state.key != "working",
     )
+
+
+ANSWERED = ("failing", "breaker", "unverified", "unsteady", "disabled")  # the answer says why
+
+
+def _resting(health: WebhookHealth) -> SafeString:
+    count = health.failures_in_row
+    failed = f"{count:,} calls in a row failed, so calls rest" if count > 1 else "Calls rest"
+    return format_html("{} until {}; then one is tried.", failed, moment(health.breaker_until))
 
 
 def _plain(words: str) -> SafeString:
@@ -166,6 +180,9 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
     if state.key == "held":
         held_by = webhook_state(delivery.webhook, now)
         headline = format_html("Held: the webhook is “{}”", lower(held_by.word))
+        if hold_reason(delivery.webhook, now) == "breaker":
+            until = moment(health_of(delivery.webhook).breaker_until)
+            headline = format_html("Held until {}: calls rest after many failures", until)
         why = "It is kept and goes out by itself when the webhook may be called again."
         page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])
         advice = format_html('See <a href="{}">the page of the webhook</a>.', page)
@@ -196,7 +213,9 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
     if delivery.webhook.deleted_at:
         buttons, advice = [], ""
     quiet = state.key in ("delivered", "waiting", "held", "cancelled")
-    return Banner(state, headline, message, why, advice, buttons, filled=not quiet)
+    return Banner(
+        state, headline, message, why=why, advice=advice, buttons=buttons, filled=not quiet
+    )
 
 
 def lower(title: str) -> str:

@@ -1,7 +1,7 @@
 """How a webhook and a delivery do, in a word, a shape and a tone; and the same as a filter.
 
-Precedence of a webhook: disabled, paused, not verified, breaker, failing, unsteady, working,
-no calls yet.
+Precedence of a webhook: disabled, paused, not verified, failing, breaker, unsteady, working,
+no calls yet. An open breaker is what becomes of one that fails, so it is no answer to why.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .. import conf
+from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
 from ..models.selection import in_state
@@ -54,8 +55,6 @@ DELIVERY_STATES = {
     )
 }
 
-NOT_CALLABLE = ("disabled", "paused", "unverified", "breaker")
-
 
 def webhook_state(webhook: Webhook, now: datetime) -> State:
     health = health_of(webhook)
@@ -65,10 +64,10 @@ def webhook_state(webhook: Webhook, now: datetime) -> State:
         key = "disabled"
     elif conf.verification_required() and not webhook.verified:
         key = "unverified"
-    elif health.breaker_until and health.breaker_until > now:
-        key = "breaker"
     elif health.failing:
         key = "failing"
+    elif health.breaker_until and health.breaker_until > now:
+        key = "breaker"
     elif health.failures_in_row or health.unsteady_since:
         key = "unsteady"
     elif health.last_success_at:
@@ -100,8 +99,8 @@ def _by_health(now: datetime, to_health: str = "") -> list[tuple[str, Q]]:
         return Q(**{f"{to_health}{lookup}": value for lookup, value in lookups.items()})
 
     return [
-        ("breaker", that(breaker_until__isnull=False, breaker_until__gt=now)),
         ("failing", that(failures_in_row__gte=FAILING_AFTER)),
+        ("breaker", that(breaker_until__isnull=False, breaker_until__gt=now)),
         ("unsteady", that(failures_in_row__gte=1) | that(unsteady_since__isnull=False)),
     ]
 
@@ -162,7 +161,7 @@ def to_be_counted(key: str, now: datetime) -> QuerySet[Any]:
 def delivery_state(delivery: Delivery, now: datetime) -> State:
     if delivery.state != Delivery.State.PENDING:
         return DELIVERY_STATES[delivery.state]
-    if webhook_state(delivery.webhook, now).key in NOT_CALLABLE:
+    if hold_reason(delivery.webhook, now):
         return DELIVERY_STATES["held"]
     return DELIVERY_STATES["retrying" if delivery.tries else "waiting"]
 

@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions, conf
+from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
 from ..models.selection import read_moment
@@ -243,7 +244,10 @@ class WebhookList(ConsoleAdmin):
         if state.key == "unverified" and webhook.verification == "waiting":
             words = "verification waits"
         words = " · ".join(filter(None, [words, certificate_words(health)]))
-        return format_html('{}<span class="wh-sub">{}</span>', badge(state), words)
+        rest: SafeString | str = ""
+        if hold_reason(webhook, now) == "breaker":
+            rest = format_html(" rests until {}", moment(health.breaker_until))
+        return format_html('{}<span class="wh-sub">{}{}</span>', badge(state), words, rest)
 
     @admin.display(description="Webhook")
     def webhook_(self, webhook: Any) -> SafeString:

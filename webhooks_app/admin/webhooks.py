@@ -22,7 +22,7 @@ from .. import actions, conf
 from ..engine import queue
 from ..engine.calls import sample_interaction
 from ..fields import WrongKey
-from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook
+from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
 from ..models.health import health_of
 from ..roles import may
 from ..rules.ids import is_id
@@ -37,7 +37,7 @@ from .header_rows import HeaderInline
 from .home import workers
 from .jobs import add_url
 from .requests import sent
-from .states import NOT_CALLABLE, delivery_state, webhook_state
+from .states import delivery_state, webhook_state
 from .webhook_form import WebhookForm
 from .webhook_list import DONE, WebhookList, host_of
 
@@ -65,6 +65,9 @@ class WebhookAdmin(WebhookList):
             gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
             next_due=Subquery(pending[:1]),
         )
+        if request.method == "GET" and request.user.has_perm("webhooks_app.view_webhookerror"):
+            failed = WebhookError.objects.filter(webhook=OuterRef("pk")).order_by("-pk")
+            rows = rows.annotate(last_answer=Subquery(failed.values("answer")[:1]))
         if request.method == "POST" and transaction.get_connection(rows.db).in_atomic_block:
             # A save reads the stored headers and writes them: no other writer in between.
             rows = rows.select_for_update(of=("self",), no_key=True)
@@ -128,13 +131,15 @@ class WebhookAdmin(WebhookList):
             ]
             board["waiting"] = bounded(webhook.waiting or 0)
             board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
-            board["next_due"] = webhook.next_due and max(webhook.next_due, now)
-            board["goes_out"] = state.key not in NOT_CALLABLE
+            reason = queue.hold_reason(webhook, now)
+            after = (reason == "breaker" and health_of(webhook).breaker_until) or now
+            board["next_due"] = webhook.next_due and max(webhook.next_due, after)
+            board["goes_out"] = reason in ("", "breaker")
             board["gave_up"] = bounded(webhook.gave_up or 0)
             if operate and webhook.gave_up:
                 words = {"webhook": webhook.pk, "state": Delivery.State.FAILED}
                 board["replay"] = add_url(Job.Verb.RETRY, words)
-            if operate and webhook.waiting and board["goes_out"]:
+            if operate and webhook.waiting and not reason:
                 words = {"webhook": webhook.pk, "state": "retrying"}
                 board["hurry"] = add_url(Job.Verb.RETRY, words)
         if request.user.has_perm("webhooks_app.view_webhookerror"):
