@@ -34,7 +34,7 @@ def note_staff(instance: Any, raw: bool, **kwargs: Any) -> None:
         return
     action = "Deleted." if instance.is_deletion() else instance.get_change_message()
     AuditEntry.objects.create(
-        by=Actor(instance.user.get_username(), AuditEntry.Door.ADMIN),
+        by=Actor.of(instance.user, AuditEntry.Door.ADMIN),
         door=AuditEntry.Door.ADMIN,
         action=action[:255],
         kind=instance.content_type.model,

@@ -388,3 +388,15 @@ def test_a_closed_port_reads_as_econnrefused(loopback):
     with closed_port() as port, pytest.raises(actions.ExchangeFailed) as failed:
         actions.interact(WebhookFactory(url=f"http://127.0.0.1:{port}/"), {})
     assert failed.value.message == f"connect ECONNREFUSED 127.0.0.1:{port}"
+
+
+def test_bad_input_says_all_that_is_wrong_with_it_in_one_line(account):
+    with pytest.raises(actions.Invalid) as refused:
+        actions.create_webhook(account, name="", url="ftp://example.com/", headers=[("a b", "x")])
+    sentence = str(refused.value)
+    assert sentence == refused.value.message
+    assert "\n" not in sentence
+    for path in ("name: ", "url: ", "headers.0.name: "):
+        assert path in sentence
+    with pytest.raises(actions.Invalid, match=r"^Must be an object\.$"):
+        actions.interact(WebhookFactory(account=account), [])

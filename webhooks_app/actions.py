@@ -9,7 +9,7 @@ noted as an AuditEntry in the same transaction (`models.Actor` names the door as
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -56,11 +56,25 @@ class ActionError(Exception):
 
 
 class Invalid(ActionError):
-    """Bad input; `details` has a list of sentences per field, nested as the input was."""
+    """Bad input; `details` has a list of sentences per field, nested as the input was; `message`
+    is all of them in one line, each with its path: `headers.3.name: …`."""
 
     def __init__(self, details: dict[str, Any]) -> None:
-        super().__init__("Invalid input.")
+        found = (f"{path}: {line}" if path else line for path, line in sentences(details))
+        super().__init__(" ".join(found))
         self.details = details
+
+
+def sentences(details: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each sentence of the details of bad input with the path of its field."""
+    if isinstance(details, Mapping):
+        for key, inner in details.items():
+            yield from sentences(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(details, list | tuple):
+        for inner in details:
+            yield from sentences(inner, path)
+    else:
+        yield path, str(details)
 
 
 class NotCallable(ActionError):
@@ -480,7 +494,8 @@ def replay(webhook: Webhook, *, since: datetime, by: str = "") -> int:
     """Retry every failed delivery that finished since a moment; returns how many."""
     count = queue.replay(webhook.pk, since, by=by)
     if count:
-        words = f"Replayed {count:,} failed since {since:%Y-%m-%d %H:%M} UTC."
+        since_utc = since.astimezone(UTC)
+        words = f"Replayed {count:,} failed since {since_utc:%Y-%m-%d %H:%M} UTC."
         AuditEntry.objects.note(by, words, webhook)
         queue.announce(_db())
     return count

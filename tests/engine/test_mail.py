@@ -3,10 +3,12 @@
 import socketserver
 import threading
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 
 import pytest
 import time_machine
 from django.core import mail as box
+from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.db import connections
 from django.utils import timezone
 
@@ -207,6 +209,21 @@ def mail_server(settings):
         server.shutdown()
 
 
+class OwnError(Exception):
+    """What a backend of somebody else raises."""
+
+
+class Choosy(LocMemBackend):
+    def send_messages(self, messages):
+        for message in messages:
+            message.message()  # builds the headers
+            if message.subject == "unlucky":
+                raise OwnError
+            if "unlucky@example.org" in message.to:
+                raise SMTPRecipientsRefused({"unlucky@example.org": (550, b"no such user")})
+        return super().send_messages(messages)
+
+
 class TestTheMailServer:
     def test_gets_each_letter_once_over_smtp(self, webhook, mail_server):
         call(webhook, REFUSED, 5)
@@ -249,6 +266,38 @@ class TestTheMailServer:
         with time_machine.travel(timezone.now() + timedelta(days=3), tick=False):
             mail.turn()
         assert Notice.objects.count() == 0
+
+    @pytest.mark.parametrize("reason", ["own", "refused", "unspeakable"])
+    def test_a_letter_that_cannot_be_sent_holds_up_no_other(self, webhook, settings, reason):
+        settings.EMAIL_BACKEND = f"{__name__}.Choosy"
+        poison = {
+            "own": {"subject": "unlucky"},
+            "refused": {"recipients": ["unlucky@example.org"]},
+            "unspeakable": {"subject": "two\nlines"},  # no header may be so: ValueError
+        }[reason]
+        letter = {"recipients": ["a@example.org"], "subject": "s", "text": "t"}
+        first = timezone.now() - timedelta(hours=1)
+        bad = Notice.objects.create(webhook=webhook, due_at=first, **letter | poison)
+        Notice.objects.create(webhook=webhook, **letter)
+        mail.turn()
+        assert [letter.subject for letter in box.outbox] == ["s"]
+        assert [notice.pk for notice in Notice.objects.all()] == [bad.pk]
+        for day in (1, 2, 3):
+            with time_machine.travel(timezone.now() + timedelta(days=day), tick=False):
+                mail.turn()
+        assert not Notice.objects.exists()
+
+    def test_no_letter_is_tried_without_end(self, webhook, settings):
+        settings.EMAIL_BACKEND = f"{__name__}.Choosy"
+        Notice.objects.create(
+            webhook=webhook,
+            recipients=["a@b.c"],
+            subject="unlucky",
+            text="t",
+            tries=mail.TRIES_MOST,
+        )
+        mail.turn()
+        assert not Notice.objects.exists()
 
     def test_a_letter_that_somebody_sends_already_is_left_to_them(self, webhook):
         call(webhook, REFUSED, 5)

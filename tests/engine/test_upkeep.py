@@ -7,13 +7,14 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import DataError, OperationalError
 from django.utils import timezone
 
 from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import desk, queue, steadiness, upkeep, worker
+from webhooks_app.engine import desk, jobs, mail, queue, steadiness, totals, upkeep, worker
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
 from webhooks_app.rules.ids import new_id
 
@@ -28,6 +29,54 @@ def after(steps):
 
 def days_ago(days):
     return NOW - timedelta(days=days)
+
+
+STEPS = [
+    (jobs, "turn"),
+    (mail, "turn"),
+    (steadiness, "judge"),
+    (totals, "add_up"),
+    (queue, "purge"),
+    (upkeep, "purge_records"),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [RuntimeError("own"), OperationalError("locked")])
+@pytest.mark.parametrize("broken", STEPS, ids=lambda step: step[1])
+def test_what_fails_in_one_step_keeps_no_other_from_its_turn(monkeypatch, broken, error):
+    done = []
+    monkeypatch.setattr(upkeep.connections, "close_all", lambda: None)
+    for place in STEPS:
+
+        def step(*_, place=place, **__):
+            done.append(place)
+            if place == broken:
+                raise error
+
+        monkeypatch.setattr(*place, step)
+    upkeep.turn(notices=True, purge=True, judge=True)
+    assert done == STEPS
+
+
+@pytest.mark.django_db
+def test_a_job_that_fails_keeps_no_other_from_its_turn(monkeypatch, account):
+    webhook = WebhookFactory(account=account)
+    bad, good = (actions.create_job("retry", {"webhook": webhook.pk}) for _ in range(2))
+    carried_out = jobs._next
+
+    def following(job, now):
+        if job.pk == bad.pk:
+            raise DataError("an odd row")
+        return carried_out(job, now)
+
+    monkeypatch.setattr(jobs, "_next", following)
+    jobs.turn()
+    good.refresh_from_db()
+    assert good.state == Job.State.DONE
+    bad.refresh_from_db()
+    assert bad.state == Job.State.RUNNING
+    assert bad.step_at > timezone.now() + timedelta(seconds=30)
 
 
 @pytest.mark.django_db

@@ -1,7 +1,7 @@
 """What the screens share: looks, lists that never count a table, views that only POST reaches."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import update_wrapper
 from typing import Any, ClassVar
 
@@ -23,7 +23,6 @@ from django.http import (
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -31,7 +30,7 @@ from django.views.decorators.http import require_POST
 
 from ..models import Account, Actor, AuditEntry, Delivery, Webhook
 from ..roles import may
-from ..rules.ids import first_id, is_id
+from ..rules.ids import first_id, is_id, read_moment
 from .pages import SIEVED, Page
 
 COUNT_LIMIT = 1000  # nothing is counted further
@@ -82,7 +81,7 @@ def url_of(model_admin: "ConsoleAdmin", name: str, *args: Any) -> str:
 
 def named(request: HttpRequest) -> str:
     """Who asks, for the record."""
-    return Actor(request.user.get_username(), AuditEntry.Door.ADMIN)
+    return Actor.of(request.user, AuditEntry.Door.ADMIN)
 
 
 def plural(noun: str) -> str:
@@ -140,13 +139,9 @@ class Moment(Quiet):
         if not value:
             return queryset
         try:
-            moment = parse_datetime(value)
-            if moment and timezone.is_naive(moment):
-                moment = moment.replace(tzinfo=UTC)
-            moment = moment and moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            moment = None
-        return queryset.filter(**{self.lookup: moment}) if moment else queryset.none()
+            return queryset.filter(**{self.lookup: read_moment(value)})
+        except ValueError:
+            return queryset.none()
 
 
 def is_place(model: Any, text: str) -> bool:

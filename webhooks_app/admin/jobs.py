@@ -18,8 +18,9 @@ from django.utils.safestring import SafeString
 from .. import actions
 from ..models import Delivery, Job, Webhook
 from ..models.job import PACE, PACE_LIMIT
-from ..models.selection import CONDITIONS, STATES, read_moment
+from ..models.selection import CONDITIONS, STATES
 from ..rules import failures
+from ..rules.ids import read_moment
 from ..templatetags.webhooks_console import badge, duration, moment, short_moment
 from .console import COUNT_LIMIT, FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
 from .pages import Page

@@ -18,10 +18,9 @@ from .. import actions, conf
 from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
-from ..models.selection import read_moment
 from ..roles import may
 from ..rules import failures
-from ..rules.ids import is_id
+from ..rules.ids import is_id, read_moment
 from ..rules.validators import parse_url
 from ..templatetags.webhooks_console import ago, badge, certificate_words, moment, visible
 from . import links

@@ -186,7 +186,7 @@ class SessionAuthentication(DRFSessionAuthentication):
             return None
         user = found[0]
         chosen = _chosen_account(user, request.query_params.get("account"))
-        by = Actor(user.get_username(), AuditEntry.Door.API)
+        by = Actor.of(user, AuditEntry.Door.API)
         return user, SessionCaller(by=by, masked=True, user=user, chosen=chosen)
 
     def enforce_csrf(self, request: Request | HttpRequest) -> None:

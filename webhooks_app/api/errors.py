@@ -185,11 +185,5 @@ def _plain_value(detail: Any) -> Any:
 
 def _summary(details: Mapping[str, Any]) -> str:
     """The first sentence of the details with its path: `headers.3.name: …`."""
-    path: list[str] = []
-    found: Any = details
-    while isinstance(found, Mapping) and found:
-        key, found = next(iter(found.items()))
-        path.append(str(key))
-    if isinstance(found, list | tuple) and found:
-        found = found[0]
-    return f"{'.'.join(path)}: {found}"
+    path, sentence = next(actions.sentences(details), ("", "Bad input."))
+    return f"{path}: {sentence}" if path else sentence

@@ -1,14 +1,14 @@
 """Query parameters: read strictly, 400 for what cannot be meant; and pages of lists."""
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ..rules import ids
 from ..rules.ids import is_id
 from .errors import invalid
 
@@ -58,16 +58,12 @@ def moment(request: Request, name: str) -> datetime | None:
 
 def read_moment(name: str, value: object) -> datetime:
     """An ISO 8601 moment (UTC where it names no offset). Raises Problem 400."""
-    problem = invalid({name: ["Must be a moment like 2018-01-12T13:40:40.260Z."]})
-    if not isinstance(value, str):
-        raise problem
     try:
-        found = datetime.fromisoformat(value)
-        if timezone.is_naive(found):
-            return found.replace(tzinfo=UTC)
-        return found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise problem from None
+        if isinstance(value, str):
+            return ids.read_moment(value)
+    except ValueError:
+        pass
+    raise invalid({name: ["Must be a moment like 2018-01-12T13:40:40.260Z."]})
 
 
 def limit(request: Request, default: int | None = DEFAULT_LIMIT) -> int | None:

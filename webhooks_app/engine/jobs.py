@@ -7,7 +7,7 @@ Whoever may take a step: the row lock and the place in the job decide between tw
 import logging
 from datetime import datetime, timedelta
 
-from django.db import router, transaction
+from django.db import InterfaceError, OperationalError, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -17,6 +17,7 @@ from . import queue
 log = logging.getLogger("webhooks")
 
 STEP_APART = timedelta(seconds=1)
+FAILED_APART = timedelta(minutes=1)  # from a step that failed to the next; other jobs go on
 LOOK_AT = 5000  # deliveries that one step looks at, at most
 JOBS_AT_ONCE = 5
 
@@ -25,7 +26,16 @@ def turn() -> int:
     """One step of every job whose time has come; returns how many deliveries were looked at."""
     now = timezone.now()
     due = Job.objects.filter(state=Job.State.RUNNING, step_at__lte=now)
-    return sum(step(job, now) for job in due.order_by("step_at")[:JOBS_AT_ONCE])
+    looked_at = 0
+    for job in due.order_by("step_at")[:JOBS_AT_ONCE]:
+        try:
+            looked_at += step(job, now)
+        except (OperationalError, InterfaceError):
+            raise  # the database is away: of the others nothing is to be had either
+        except Exception:
+            log.exception("a step of job %s failed, it is tried again", job.pk)
+            Job.objects.filter(pk=job.pk).update(step_at=now + FAILED_APART)
+    return looked_at
 
 
 def step(job: Job, now: datetime) -> int:

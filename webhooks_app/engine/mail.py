@@ -10,14 +10,21 @@
 | not ""   | ""       | a call succeeded, its URL changed, or it was enabled     |
 
 The row count of the UPDATE that writes it decides who writes the letter, in the same transaction;
-letters are sent later, outside of any, and are tried again while the mail server is away.
+letters are sent later, outside of any, and are tried again while the mail server is away. A letter
+that the mail backend cannot send holds up none of the others.
 """
 
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from smtplib import SMTPException
+from datetime import UTC, datetime, timedelta
+from smtplib import (
+    SMTPDataError,
+    SMTPException,
+    SMTPNotSupportedError,
+    SMTPRecipientsRefused,
+    SMTPSenderRefused,
+)
 
 from django.core.mail import EmailMessage, get_connection
 from django.db import router, transaction
@@ -40,6 +47,7 @@ WARNED_BEFORE = timedelta(days=1)
 OLD_NEWS = timedelta(days=7)  # nobody is told any more
 SENDING_FOR = timedelta(minutes=5)  # whoever took a letter has so long to send it
 TRIED_FOR = timedelta(days=2)
+TRIES_MOST = 60  # of one letter; an hour apart in the end, so TRIED_FOR is over before
 TIMEOUT = 10  # seconds for the mail server
 DISABLED = [Webhook.Stopped.GONE, Webhook.Stopped.FAILING]
 
@@ -215,11 +223,12 @@ def _reason(row: WebhookHealth) -> Iterator[str]:
 
 
 def _at(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "a while ago"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if moment else "a while ago"
 
 
 def _day(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y}"
+    day = moment.astimezone(UTC)
+    return f"{day.day} {day:%b %Y}"
 
 
 def _send(now: datetime, stopped: Callable[[], bool]) -> None:
@@ -237,13 +246,29 @@ def _send(now: datetime, stopped: Callable[[], bool]) -> None:
                 to=notice.recipients,
                 connection=get_connection(timeout=TIMEOUT),
             ).send()
-        except (OSError, SMTPException) as error:
-            if now - notice.created_at > TRIED_FOR:
-                log.error("a notice is given up (%s): %s", type(error).__name__, notice.subject)
-                notice.delete()
-                continue
-            wait = timedelta(seconds=min(60 * 2**notice.tries, 3600))
-            Notice.objects.filter(pk=notice.pk).update(due_at=now + wait)
-            log.warning("no notice was sent (%s), it is tried again", type(error).__name__)
-            return  # the others would wait for the same server
+        except Exception as error:  # a backend of the host raises what it likes
+            if _put_off(notice, error, now) and _is_of_the_server(error):
+                return  # the others would wait for the same server
+            continue
         notice.delete()
+
+
+def _put_off(notice: Notice, error: Exception, now: datetime) -> bool:
+    """Try a letter again later, each time after a longer while. False: its time is over."""
+    if now - notice.created_at > TRIED_FOR or notice.tries >= TRIES_MOST:
+        log.error("a notice is given up (%s): %s", type(error).__name__, notice.subject)
+        notice.delete()
+        return False
+    wait = timedelta(seconds=min(60 * 2**notice.tries, 3600))
+    Notice.objects.filter(pk=notice.pk).update(due_at=now + wait)
+    log.warning("no notice was sent (%s), it is tried again", type(error).__name__)
+    return True
+
+
+def _is_of_the_server(error: Exception) -> bool:
+    """Whether the mail server failed as a whole. Else it has answered about this one letter, or
+    the backend could make nothing of it."""
+    if isinstance(error, SMTPException):
+        of_the_letter = SMTPRecipientsRefused | SMTPSenderRefused | SMTPDataError
+        return not isinstance(error, of_the_letter | SMTPNotSupportedError)
+    return isinstance(error, OSError)

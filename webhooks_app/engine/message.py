@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from django.views.decorators.debug import sensitive_variables
 
-from .. import conf
+from .. import __version__, conf
 from ..models import Webhook
 from ..rules import echoes, failures, validators
 from ..rules.failures import Failure
 from .sender import Request
 
-USER_AGENT = "Webhooks-Console/1.0"
+USER_AGENT = f"Webhooks-Console/{__version__}"
 
 _OWN_PARAMETERS = {"token", "challenge"}
 _TARGET = re.compile(r"[!-~]+\Z")

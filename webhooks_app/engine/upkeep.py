@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from .. import conf
@@ -69,22 +69,31 @@ def turn(
     *,
     stopped: Callable[[], bool] = bool,
 ) -> None:
-    """One round: a step of every job, the notices, who is unsteady and totals, the purge."""
-    try:
-        jobs.turn()
-        if notices:
-            mail.turn(stopped)
-        if judge and not stopped():
-            steadiness.judge(stopped=stopped)
-            totals.add_up()
-        if purge:
-            queue.purge(timedelta(days=conf.retention_days()), stopped=stopped)
-            purge_records(stopped=stopped)
-    except (DatabaseError, InterfaceError) as error:
-        log.warning("upkeep is put off: %s", type(error).__name__)
-        connections.close_all()
-    except Exception:
-        log.exception("upkeep is put off")
+    """One round: a step of every job, the notices, who is unsteady and totals, the purge.
+
+    What fails in one of these is logged, and keeps none of the others from its turn.
+    """
+    steps: list[tuple[str, Callable[[], object]]] = [("jobs", jobs.turn)]
+    if notices:
+        steps.append(("notices", partial(mail.turn, stopped)))
+    if judge:
+        steps.append(("steadiness", partial(steadiness.judge, stopped=stopped)))
+        steps.append(("totals", totals.add_up))
+    if purge:
+        kept = timedelta(days=conf.retention_days())
+        steps.append(("purge", partial(queue.purge, kept, stopped=stopped)))
+        steps.append(("purge of records", partial(purge_records, stopped=stopped)))
+    for what, step in steps:
+        if stopped():
+            return
+        try:
+            step()
+        except (OperationalError, InterfaceError) as error:
+            # The database is away, or a lock was not to be had; the next step finds out itself.
+            log.warning("%s: put off (%s)", what, type(error).__name__)
+            connections.close_all()
+        except Exception:
+            log.exception("%s: put off", what)
 
 
 def purge_records(

@@ -5,14 +5,14 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.core.management.base import CommandError
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from webhooks_app.models import Actor, AuditEntry
+from webhooks_app.rules.ids import read_moment
 from webhooks_app.rules.unseen import shown
 
 BY = Actor("command line", AuditEntry.Door.COMMAND)  # for the record
@@ -104,13 +104,14 @@ def moment(text: str) -> datetime:
     try:
         return timezone.now() - duration(text)
     except ValueError:
-        found = parse_datetime(text if "T" in text or " " in text else f"{text}T00:00")
-    if found is None:
-        raise ValueError(text)
+        pass
     try:
-        return (found if timezone.is_aware(found) else timezone.make_aware(found)).astimezone(UTC)
-    except OverflowError:
-        raise ArgumentTypeError("must lie in the years 1 to 9999, in UTC too") from None
+        return read_moment(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            "must be a time ago like 2h, or a moment like 2018-01-12T13:40, in UTC where it names "
+            "no offset; it must lie in the years 1 to 9999"
+        ) from None
 
 
 def count(number: int, word: str) -> str:

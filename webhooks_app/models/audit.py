@@ -24,6 +24,14 @@ class Actor(str):
         actor.door = door
         return actor
 
+    @classmethod
+    def of(cls, user: Any, door: str) -> "Actor":
+        """A user of any model: its name may be a number, a row, or nothing at all. Without a name
+        it is called by its key, because a change without a name is not noted."""
+        name = user.get_username()
+        text = "" if name is None else str(name).replace("\0", "\ufffd")
+        return cls(text if text.strip() else f"user {user.pk}", door)
+
 
 class AuditEntryManager(models.Manager["AuditEntry"]):
     def note(self, by: str, action: str, target: Any, account: Account | None = None) -> None:

@@ -7,14 +7,14 @@ link and a stored job can hold them.
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
 from django.db.models.lookups import GreaterThan
 
 from .. import conf
-from ..rules.ids import first_id, is_id
+from ..rules.ids import first_id, is_id, read_moment
 from .delivery import Attempt, Delivery
 from .health import WebhookHealth
 from .webhook import Webhook
@@ -79,15 +79,6 @@ def payload_holds(text: str) -> Q:
         needle = Value(form.encode("utf-8", "replace"), output_field=BinaryField())
         condition |= Q(GreaterThan(Place(needle, "payload"), 0))
     return condition
-
-
-def read_moment(text: str) -> datetime:
-    """An ISO 8601 moment; UTC where it names no offset. Raises ValueError."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(text) from None
 
 
 def _webhook(value: str, now: datetime) -> Q:

@@ -1,4 +1,5 @@
-"""Identifiers of webhooks and deliveries: 24 lowercase hex digits that sort by time."""
+"""Identifiers of webhooks and deliveries: 24 lowercase hex digits that sort by time; and moments
+as text."""
 
 import re
 import secrets
@@ -6,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 ID_LENGTH = 24
+MOMENT_LENGTH = 64  # characters that a moment may have
 _ID = re.compile(r"[0-9a-f]{24}\Z")
 
 
@@ -42,3 +44,15 @@ def timestamp(moment: datetime | None) -> str:
     if moment is None:
         return ""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_moment(text: str) -> datetime:
+    """An ISO 8601 moment (or date) in UTC, which it also is where it names no offset, whatever the
+    site's time zone. Raises ValueError."""
+    if len(text) > MOMENT_LENGTH:
+        raise ValueError("too long for a moment")
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("outside of the years 1 to 9999, in UTC") from None

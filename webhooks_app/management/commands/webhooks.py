@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from webhooks_app import __version__
 from webhooks_app.actions import ActionError, Invalid
 
 from .. import reports, security, sending, upkeep, work
@@ -17,6 +18,9 @@ FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 class Command(BaseCommand):
     help = "Outgoing webhooks: the worker, and what operators do with webhooks and deliveries."
+
+    def get_version(self) -> str:
+        return f"webhooks-console {__version__}"
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = "Exit codes: 0 done, 1 some failed, 2 wrong usage."
@@ -34,7 +38,7 @@ class Command(BaseCommand):
         try:
             code = options["run"](console, options)
         except Invalid as error:
-            raise CommandError(f"{error.message} {error.details}", returncode=2) from error
+            raise CommandError(error.message, returncode=2) from error
         except ActionError as error:
             raise CommandError(error.message) from error
         if code:
