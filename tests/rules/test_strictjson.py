@@ -1,8 +1,10 @@
 import contextlib
+import gc
 import json
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webhooks_app.rules import strictjson
@@ -95,3 +97,137 @@ json_values = st.recursive(
 @given(json_values)
 def test_what_json_writes_is_read_back(value):
     assert strictjson.loads(json.dumps(value).encode()) == value
+
+
+# What the reader is defined by, in the plainest words; slow where a text is hostile.
+
+
+def defined(text, unique):
+    """Raises ValueError, or returns the value: recursion, and a look at every text."""
+
+    def pairs(found):
+        if unique and len(dict(found)) != len(found):
+            raise ValueError("twice")
+        return dict(found)
+
+    def refuse(name):
+        raise ValueError(name)
+
+    def look(value, levels):
+        if isinstance(value, list | dict) and not levels:
+            raise ValueError("levels")
+        if isinstance(value, str):
+            value.encode()
+            if "\0" in value:
+                raise ValueError("NUL")
+        elif isinstance(value, float) and value in (float("inf"), float("-inf")):
+            raise ValueError("infinite")
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                look(key, levels - 1)
+                look(inner, levels - 1)
+        elif isinstance(value, list):
+            for inner in value:
+                look(inner, levels - 1)
+        return value
+
+    return look(json.loads(text, object_pairs_hook=pairs, parse_constant=refuse), 64)
+
+
+def verdict(read, *arguments, **options):
+    try:
+        return True, json.dumps(read(*arguments, **options))
+    except ValueError:
+        return False, ""
+
+
+def texts_of(*parts):
+    return st.lists(st.sampled_from(parts), max_size=30).map("".join)
+
+
+ESCAPES = (
+    "\\u0000",
+    "\\ud83d",
+    "\\ude00",
+    "\\uD83D",
+    "\\uDE00",
+    "\\\\",
+    '\\"',
+    "\\n",
+    "u0000",
+    "é",
+    "[",
+)
+
+
+@given(
+    texts_of("[", "]", "{", "}", '"', "\\", "a", ",", ":", "1", "1e999", "NaN", " ")
+    | texts_of(*ESCAPES).map(lambda inner: f'["{inner}"]')
+    | st.tuples(texts_of(*ESCAPES), texts_of(*ESCAPES)).map(
+        lambda pair: f'{{"{pair[0]}": 1, "{pair[1]}": "{pair[0]}", "a": 1, "a": "{pair[1]}"}}'
+    )
+    | st.tuples(st.integers(60, 68), texts_of(*ESCAPES), st.sampled_from("[{")).map(
+        lambda it: (
+            f'{"[" * it[0]}"{it[1]}"{"]" * it[0]}'
+            if it[2] == "["
+            else f'{{"{it[1]}":' * it[0] + "1" + "}" * it[0]
+        )
+    ),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_every_text_is_judged_as_it_is_defined(text, unique):
+    expected = verdict(defined, text, unique)
+    assert verdict(strictjson.loads, text.encode(), unique=unique) == expected
+
+
+MIB = 1024 * 1024
+FAMILIES = {
+    "a text of quotes that never ends": b"[" * 65 + b'"' + b'\\"' * (MIB // 2),
+    "backslashes": b"[" * 65 + b'"' + b"\\" * MIB,
+    "brackets in a text": b"[" * 60 + b'"' + b"[{" * (MIB // 2) + b'"' + b"]" * 60,
+    "brackets in texts": b"[" + b'"[[[[[[[[[[",' * (MIB // 13) + b"1]",
+    "open brackets": b"[" * MIB,
+    "brackets that close nothing": b"[" * 65 + b"]" * MIB,
+    "empty texts": b"[" * 64 + b'"",' * (MIB // 3) + b"1" + b"]" * 64,
+    "empty arrays": b"[" + b"[]," * (MIB // 3) + b"1]",
+    "nested arrays": b"[" + (b"[" * 60 + b"]" * 60 + b",") * (MIB // 121) + b"1]",
+    "empty objects": b"[" + b"{}," * (MIB // 3) + b"1]",
+    "small objects": b"[" + b'{"":0},' * (MIB // 7) + b"1]",
+    "small numbers": b"[" + b"1," * (MIB // 2) + b"1]",
+    "fractions": b"[" + b"1e9," * (MIB // 4) + b"1]",
+    "one long number": b"9" * MIB,
+    "long numbers": b"[" + (b"9" * 4300 + b",") * (MIB // 4301) + b"1]",
+    "a long fraction": b"1." + b"9" * MIB,
+    "a long exponent": b"1e" + b"9" * MIB,
+    "a key again and again": b"{" + b'"a":0,' * (MIB // 6) + b'"a":0}',
+    "many keys": b"{" + b",".join(b'"%x":0' % n for n in range(MIB // 9)) + b"}",
+    "escapes of quotes": b'["' + b'\\"' * (MIB // 2) + b'"]',
+    "escaped letters": b'["' + b"\\u0041" * (MIB // 6) + b'"]',
+    "halves of pairs": b'["' + b"\\ud83d\\ude00" * (MIB // 12) + b'\\ud83d"]',
+    "small things and one half of a pair": b"[" + b"1," * (MIB // 2) + b'"\\ud83d"]',
+    "letters of two bytes and one NUL": b'["' + "é".encode() * (MIB // 2) + b'\\u0000"]',
+    "white space": b" " * MIB,
+}
+
+
+def seconds(text, unique):
+    """Of CPU in this thread."""
+    start = time.thread_time()
+    with contextlib.suppress(ValueError):
+        strictjson.loads(text, unique=unique)
+    return time.thread_time() - start
+
+
+@pytest.mark.parametrize("unique", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_mebibyte_of_anything_is_read_in_a_moment(family, unique):
+    """0.2 s on a machine that has nothing else to do; what is not linear takes minutes."""
+    assert seconds(FAMILIES[family], unique) < 2
+
+
+def test_the_garbage_collector_goes_on_after_a_text_good_or_bad():
+    for text in (b"[]", b"["):
+        with contextlib.suppress(ValueError):
+            strictjson.loads(text)
+        assert gc.isenabled()
