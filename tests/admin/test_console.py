@@ -120,7 +120,8 @@ def test_an_operator_operates_and_changes_no_settings(operator, webhook):
     assert (
         operator.post(url("webhook", webhook.pk, "reveal"), {"secret": "token"}).status_code == 403
     )
-    assert operator.get(url("webhook", webhook.pk, "pause")).status_code == 405
+    assert operator.get(url("webhook", webhook.pk, "pause")).url == page(webhook)
+    assert operator.put(url("webhook", webhook.pk, "pause")).status_code == 405
 
 
 def test_pausing_keeps_the_note_and_enabling_clears_it(operator, webhook):
@@ -238,7 +239,7 @@ class TestReveal:
     def test_needs_its_permission_and_a_post(self, editor, operator, boss, webhook):
         for client in (editor, operator):
             assert self.secret(client, webhook, "token").status_code == 403
-        assert boss.get(url("webhook", webhook.pk, "reveal")).status_code == 405
+        assert boss.get(url("webhook", webhook.pk, "reveal")).url == page(webhook)
 
 
 def test_deleting_hides_the_webhook_and_keeps_its_history(boss, webhook):

@@ -59,7 +59,7 @@ class TestBanner:
     def test_a_failed_test_is_no_quiet_beginning(self, viewer, account):
         webhook = self.health(account, **REFUSED)
         says = banner(viewer, webhook)
-        assert "No calls yet: the last test failed, connection refused" in says
+        assert "Nothing delivered yet: the last try failed, connection refused" in says
         assert "Nothing has been sent" not in says
 
     def test_a_connect_failure_tells_the_addresses_we_call_from(self, viewer, orders, settings):

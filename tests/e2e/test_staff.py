@@ -46,6 +46,7 @@ def orders(transactional_db, receiver):
         url=receiver.url,
         headers=HEADERS,
         health={
+            "last_success_at": now - timedelta(minutes=91),
             "failures_in_row": 7,
             "failing_since": now - timedelta(minutes=90),
             "last_error_at": now,

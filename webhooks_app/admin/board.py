@@ -126,9 +126,10 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
             last = short_moment(health.last_error_at or now, now)
             why = f"The last error is of {last} UTC; it stays until somebody clears it."
     elif message:
-        headline = format_html("No calls yet: the last test failed, {}", lower(title))
+        headline = format_html("Nothing delivered yet: the last try failed, {}", lower(title))
     else:
-        why, advice = "Nothing has been sent to it.", "Send a test to see the answer here."
+        why = "No delivery or interaction has succeeded yet; tests do not count."
+        advice = "Send a test to see the answer here, then its first delivery."
     if message and state.key != "working" and (addresses := calls_from(kind)):
         advice = f"{advice} {addresses}"
     others = [TEST, VERIFY, ENABLE if webhook.stopped else PAUSE]

@@ -26,7 +26,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
 
 from ..models import Account, Actor, AuditEntry, Delivery, Webhook
 from ..roles import may
@@ -308,7 +308,8 @@ def only_account() -> dict[str, Any]:
 
 STYLES = ["webhooks_app/console.css", "webhooks_app/health.css"]
 SCRIPTS: list[Any] = [
-    forms.Script(f"webhooks_app/{name}.js", defer=True) for name in ("console", "times", "headers")
+    forms.Script(f"webhooks_app/{name}.js", defer=True)
+    for name in ("live", "console", "times", "headers")
 ]
 LOOKS = forms.Media(css={"all": STYLES}, js=SCRIPTS)
 
@@ -402,9 +403,10 @@ class ConsoleAdmin(ModelAdmin):
     def post_view(
         self, route: str, name: str, view: Callable[..., HttpResponse], **initial: Any
     ) -> URLPattern:
-        """A path that only a POST of staff reaches. `view` judges the permission by itself.
+        """A path where a POST of staff does something. `view` judges the permission by itself.
 
-        It runs outside of ATOMIC_REQUESTS: what calls out must not hold a transaction.
+        A GET leads to the page of the row: whoever has to log in first comes back by GET. `view`
+        runs outside of ATOMIC_REQUESTS: what calls out must not hold a transaction.
         """
 
         def answer(request: HttpRequest, object_id: str, **kwargs: Any) -> HttpResponse:
@@ -413,9 +415,11 @@ class ConsoleAdmin(ModelAdmin):
                 raise PermissionDenied
             if row is None:
                 raise Http404
+            if request.method != "POST":
+                return self.to_page(row)
             return view(request, row, **kwargs)
 
-        answer = update_wrapper(require_POST(answer), view)
+        answer = update_wrapper(require_http_methods(["GET", "HEAD", "POST"])(answer), view)
         answer = self.admin_site.admin_view(answer)
         label = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
         return path(

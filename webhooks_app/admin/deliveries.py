@@ -22,10 +22,12 @@ from ..rules.ids import is_id
 from ..templatetags.webhooks_console import duration
 from .board import delivery_banner
 from .delivery_list import DeliveryList
+from .home import workers
 from .requests import Sent, sent
 from .webhooks import is_set
 
 ATTEMPTS_SHOWN = 100
+SOON = timedelta(minutes=1)  # what is due until then is waited for
 BODY_SHOWN = 64 * 1024  # bytes
 _JOB = re.compile(r"(?P<by>.*), job (?P<job>[0-9a-f]{24})\Z", re.DOTALL)
 
@@ -70,6 +72,8 @@ class DeliveryAdmin(DeliveryList):
             "page_state": banner.state.word,
             "delivery": obj,
             "banner": banner,
+            "mark": f"{banner.state.key} {obj.tries} {attempts[0].pk if attempts else 0}",
+            "changes_soon": banner.state.key in ("waiting", "retrying") and obj.due_at < now + SOON,
             "buttons": [(button, "") for button in banner.buttons if operate],
             "tries": tries_of(attempts[:ATTEMPTS_SHOWN], chosen),
             "more_attempts": len(attempts) > ATTEMPTS_SHOWN,
@@ -113,7 +117,9 @@ class DeliveryAdmin(DeliveryList):
         except actions.ActionError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
-            words = "is due now; its attempts show below as they come."
+            words = "is due now; the attempt shows below as soon as it was made."
+            if not workers(request).alive:
+                words = "is due now; it is sent as soon as a worker runs, none is alive."
             if verb == "cancel":
                 words = "is cancelled and will not be sent."
             page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])

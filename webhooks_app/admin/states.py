@@ -1,7 +1,7 @@
 """How a webhook and a delivery do, in a word, a shape and a tone; and the same as a filter.
 
 Precedence of a webhook: disabled, paused, not verified, failing, breaker, unsteady, working,
-no calls yet. An open breaker is what becomes of one that fails, so it is no answer to why.
+nothing delivered yet. An open breaker is what becomes of one that fails, so it is no answer to why.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ WEBHOOK_STATES = {
         State("working", "Working", "ok", "ok"),
         State("paused", "Paused by staff", "pause", "idle"),
         State("disabled", "Disabled", "off", "idle"),
-        State("idle", "No calls yet", "idle", "idle"),
+        State("idle", "Nothing delivered yet", "idle", "idle"),
     )
 }
 

@@ -314,7 +314,7 @@ class WebhookList(ConsoleAdmin):
             actions.request_verification(webhook, by=named(request))
         if rows:
             words = format_html(
-                "The worker verifies {}; the outcome stands in the column Health.",
+                "The worker verifies {}; load this list anew to see what came of it.",
                 self.linked(rows),
             )
             self.message_user(request, words, messages.SUCCESS)

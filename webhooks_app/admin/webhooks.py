@@ -242,7 +242,9 @@ class WebhookAdmin(WebhookList):
         """Back on its page: there it shows what came of the change."""
         webhook.refresh_from_db(fields=["verification_due_at"])
         if webhook.verification == "waiting":
-            words += " The worker verifies it now; the outcome shows here."
+            now = "The worker verifies it now; the outcome shows here."
+            later = "It is verified as soon as a worker runs; none is alive."
+            words = f"{words} {now if workers(request).alive else later}"
         self.message_user(request, words, messages.SUCCESS)
         return self.to_page(webhook)
 

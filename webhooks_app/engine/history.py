@@ -230,7 +230,7 @@ def _health_row(webhook_id: str, attempts: Sequence[Row]) -> tuple[Any, ...]:
     last_success: Row | None = None
     first_failure: Row | None = None
     last_error: Row | None = None
-    failures = 0
+    failures, starts_anew = 0, 0
     certificate_ends_at: int | None = None
     for row in attempts:
         certificate_ends_at = row.certificate_ends_at or certificate_ends_at
@@ -240,8 +240,10 @@ def _health_row(webhook_id: str, attempts: Sequence[Row]) -> tuple[Any, ...]:
                 failures += 1
                 first_failure = first_failure or row
         elif row.exchange != Attempt.Exchange.VERIFICATION:
-            last_success = row
-            failures, first_failure = 0, None
+            # A test that succeeds ends a run of failures; it is no success of a call.
+            failures, first_failure, starts_anew = 0, None, 1
+            if row.exchange in COUNTING:
+                last_success = row
     return (
         webhook_id,
         attempts[-1].ended_at,
@@ -249,7 +251,7 @@ def _health_row(webhook_id: str, attempts: Sequence[Row]) -> tuple[Any, ...]:
         last_error.ended_at if last_error else None,
         last_error.message if last_error else "",
         last_error.kind if last_error else "",
-        1 if last_success else 0,
+        starts_anew,
         failures,
         first_failure.ended_at if first_failure else None,
         certificate_ends_at,

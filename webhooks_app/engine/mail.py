@@ -143,6 +143,8 @@ def _works(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
         return "is watched anew", [
             "It was enabled, or its URL was changed; its failures are counted anew."
         ]
+    if success is None or (row.last_error_at and success < row.last_error_at):
+        return "works again", ["A test succeeded; its failures are counted anew."]
     return "works again", [f"A call succeeded at {_at(success)}."]
 
 

@@ -104,12 +104,14 @@ def follow_health(webhook_ids: list[str]) -> int:
             Subquery(own[:1]),
             Subquery(own.filter(kind="").exclude(exchange=Attempt.Exchange.VERIFICATION)[:1]),
             Subquery(own.exclude(kind="")[:1]),
+            Subquery(own.filter(kind="", exchange__in=COUNTING)[:1]),
         )
         found = [(rows[pk], *idents) for pk, *idents in newest if idents[0] is not None]
         wanted = {ident for _, *idents in found for ident in idents if ident is not None}
         attempts = Attempt.objects.using(alias).defer("answer").in_bulk(wanted)
-        for health, last, success, error in found:
+        for health, last, success, error, called in found:
             _follow(health, attempts[last], attempts.get(success), attempts.get(error))
+            health.last_success_at = attempts[called].ended_at if called else None
             health.save(using=alias)
     return len(found)
 
@@ -118,8 +120,6 @@ def _follow(
     health: WebhookHealth, newest: Attempt, success: Attempt | None, error: Attempt | None
 ) -> None:
     health.last_attempt_at = newest.ended_at
-    if success is not None:
-        health.last_success_at = success.ended_at
     if error is not None and not _before(error, health.error_cleared_at):
         health.last_error_at = error.ended_at
         health.last_error_message = error.message

@@ -40,7 +40,7 @@ class WebhookHealth(models.Model):
     last_error_message = models.TextField(blank=True, default="")
     last_error_kind = models.CharField(max_length=16, blank=True, default="")
     last_attempt_at = models.DateTimeField(null=True, blank=True)
-    last_success_at = models.DateTimeField(null=True, blank=True)
+    last_success_at = models.DateTimeField(null=True, blank=True)  # of a call; not of a test
     failures_in_row = models.PositiveIntegerField(default=0)
     failing_since = models.DateTimeField(null=True, blank=True)
     breaker_until = models.DateTimeField(null=True, blank=True)

@@ -12,11 +12,18 @@
     for (const button of place.querySelectorAll("[data-copy]")) button.hidden = false;
   };
   offerCopies(document);
+  document.addEventListener("webhooks:shown", (event) => offerCopies(event.target));
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
     const source = document.getElementById(button.dataset.copy);
-    await navigator.clipboard.writeText(source.value ?? source.textContent);
+    try {
+      await navigator.clipboard.writeText(source.value ?? source.textContent);
+    } catch {
+      button.textContent = "Not copied";
+      say(button.dataset.copied, "The browser lets nothing be copied here: mark the text yourself.");
+      return;
+    }
     button.textContent = "Copied";
     say(button.dataset.copied, "Copied to the clipboard.");
   });
@@ -31,28 +38,18 @@
     for (const button of buttons) button.disabled = true;
     say("busy", form.dataset.busy);
     try {
-      const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      show(page, response.url);
-    } catch {
+      const { page, address } = await webhooks.post(form);
+      if (!page.getElementById("board")) throw new webhooks.Lost("No page of it came back.");
+      webhooks.show(page);
+      history.replaceState(null, "", address);
+      (document.getElementById("answer") ?? document.getElementById("verdict")).focus();
+    } catch (lost) {
+      if (!(lost instanceof webhooks.Lost)) throw lost;
       for (const button of buttons) button.disabled = false;
-      say("busy", "This site gave no answer. Load the page anew to see whether the call was made.");
+      const more = lost.login ? "" : " Load the page anew to see whether the call was made.";
+      webhooks.tell(document.getElementById("busy"), `${lost.message}${more}`, lost);
     }
   });
-
-  /* Puts the board of a page just fetched in the place of this one's; what is typed below stays. */
-  const show = (page, address) => {
-    const fresh = page.getElementById("board");
-    const words = page.querySelector(".messagelist");
-    document.querySelector(".messagelist")?.remove();
-    if (words) document.getElementById("content").before(words);
-    document.getElementById("board").replaceWith(fresh);
-    document.title = page.title;
-    history.replaceState(null, "", address);
-    offerCopies(fresh);
-    fresh.dispatchEvent(new Event("webhooks:shown", { bubbles: true }));
-    (document.getElementById("answer") ?? document.getElementById("verdict")).focus();
-  };
 
   /* Account names are completed while they are typed. */
   document.querySelectorAll("input[data-complete]").forEach((input, index) => {
@@ -66,9 +63,13 @@
       if (term === asked) return;
       asked = term;
       const url = `${input.dataset.complete}&term=${encodeURIComponent(term)}`;
-      const response = await fetch(url, { headers: { Accept: "application/json" } });
-      if (!response.ok || term !== input.value) return;
-      const { results } = await response.json();
+      let results;
+      try {
+        ({ results } = JSON.parse((await webhooks.ask(url)).text));
+      } catch {
+        return; // the name can be typed as a whole
+      }
+      if (term !== input.value) return;
       const byId = input.dataset.completeValue === "id";
       list.replaceChildren(...results.map(({ id, text }) => new Option(text, byId ? id : text)));
     };
