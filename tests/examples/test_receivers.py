@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.factories import WebhookFactory
 from webhooks_app import actions
+from webhooks_app.engine import worker
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 TOKEN = "what! is = this?"
@@ -31,11 +34,34 @@ def needed(present: object, what: str) -> None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
 
 
+class Example:
+    """A receiver that runs: where it listens, and what it has printed."""
+
+    def __init__(self, printed):
+        self.printed = printed
+        self.url = f"{self.wait_for(r'http://127[.]0[.]0[.]1:[0-9]+')[0]}/webhook"
+
+    def wait_for(self, pattern):
+        deadline = time.monotonic() + 60
+        while not (found := re.search(pattern, self.printed.read_text())):
+            assert time.monotonic() < deadline, self.printed.read_text()
+            time.sleep(0.05)
+        return found
+
+    def worked_on(self, ident):
+        """How many times."""
+        return self.printed.read_text().count(f"worked on {ident}")
+
+    def call(self, body, **headers):
+        address = f"{self.url}?token={quote(TOKEN)}"
+        with urlopen(Request(address, body, headers), timeout=30) as answer:
+            return answer.read()
+
+
 @pytest.fixture(
     params=["flask", pytest.param("express", marks=pytest.mark.node)],
 )
 def receiver(request, tmp_path):
-    """The address of a receiver that runs."""
     if request.param == "express":
         node = shutil.which("node")
         needed(node, "Node.js is not installed")
@@ -43,31 +69,26 @@ def receiver(request, tmp_path):
         command = [node, "server.js"]
     else:
         command = [sys.executable, "-u", "app.py"]
-    with subprocess.Popen(
-        command,
-        cwd=EXAMPLES / request.param,
-        env={**os.environ, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "PYTHONDONTWRITEBYTECODE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    printed = tmp_path / "printed.txt"
+    with (
+        printed.open("w") as file,
+        subprocess.Popen(
+            command,
+            cwd=EXAMPLES / request.param,
+            env={**os.environ, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
         try:
-            said = []
-            for line in process.stdout:
-                said.append(line)
-                address = re.search(r"http://127\.0\.0\.1:\d+", line)
-                if address:
-                    break
-            else:
-                pytest.fail("".join(said))
-            yield f"{address[0]}/webhook"
+            yield Example(printed)
         finally:
             process.kill()
 
 
 @pytest.fixture
 def webhook(receiver):
-    return WebhookFactory(url=receiver, token=TOKEN, verified_at=None)
+    return WebhookFactory(url=receiver.url, token=TOKEN, verified_at=None)
 
 
 def test_it_passes_the_verification_and_answers_an_interaction(webhook):
@@ -93,16 +114,65 @@ def test_it_answers_the_first_generation_of_bodies(webhook):
 
 
 def test_it_refuses_another_token(receiver):
-    attempt = actions.verify(WebhookFactory(url=receiver, token="another", verified_at=None))
+    attempt = actions.verify(WebhookFactory(url=receiver.url, token="another", verified_at=None))
 
     assert (attempt.ok, attempt.status, attempt.kind) == (False, 401, "v_401")
 
 
-@pytest.mark.parametrize("body", [b"[1, 2]", b'{"order": 4711}'])
-def test_it_takes_deliveries_of_any_json(receiver, body):
-    request = Request(
-        f"{receiver}?token={quote(TOKEN)}", body, {"Content-Type": "application/json"}
-    )
+ANY_JSON = [
+    *(b"{}", b"[1, 2]", b"null", b"true", b"4711", b"0.5", b'"text"', b'{"order": 4711}'),
+    *(b'{"result": 5}', b'{"result": null}', b'{"result": [1]}', b'{"result": "text"}'),
+    *(b'{"result": {"parameters": [1]}}', b'{"result": {"parameters": {"name": {"a": 1}}}}'),
+    *(b'{"userAttributes": []}', b'{"userAttributes": {"default_name": {"toString": 1}}}'),
+    *(b'{"userAttributes": null}', b'{"__proto__": 1, "constructor": 2}'),
+    b'"%s"' % (b"x" * (actions.PAYLOAD_LIMIT - 2)),
+]
 
-    with urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
+
+def test_it_takes_every_json_that_a_delivery_may_be(receiver, webhook):
+    actions.verify(webhook)
+    sent = [actions.deliver(webhook, body) for body in ANY_JSON]
+
+    worker.run(until_empty=True)
+
+    for delivery in sent:
+        delivery.refresh_from_db()
+        shown = bytes(delivery.payload)[:80]
+        assert (delivery.state, delivery.last_error) == ("delivered", ""), shown
+        assert receiver.worked_on(delivery.id) == 1, shown
+
+
+def test_it_takes_deliveries_under_a_content_type_of_the_webhooks_own(receiver):
+    headers = [("Content-Type", "application/vnd.acme+json")]
+    webhook = WebhookFactory(url=receiver.url, token=TOKEN, headers=headers)
+    delivery = actions.deliver(webhook, b'{"result": {"parameters": {"name": "Ada"}}}')
+
+    worker.run(until_empty=True)
+
+    delivery.refresh_from_db()
+    assert delivery.state == "delivered"
+    assert "Hello Ada" in delivery.attempts.get().answer
+
+
+def test_it_works_once_on_a_delivery_that_comes_twice(receiver, webhook):
+    actions.verify(webhook)
+    delivery = actions.deliver(webhook, b'{"userAttributes": {"default_name": "Ada"}}')
+    worker.run(until_empty=True)
+
+    actions.retry(delivery)
+    worker.run(until_empty=True)
+
+    answers = delivery.attempts.values_list("status", "answer")
+    assert len(answers) == 2
+    assert len(set(answers)) == 1
+    assert receiver.worked_on(delivery.id) == 1
+
+
+def test_what_it_could_not_work_on_is_no_repeat_when_it_comes_again(receiver):
+    with pytest.raises(HTTPError):
+        receiver.call(b"{", **{"webhook-id": "a"})
+
+    assert b"Hello Ada" in receiver.call(
+        b'{"userAttributes": {"default_name": "Ada"}}', **{"webhook-id": "a"}
+    )
+    assert receiver.worked_on("a") == 1
