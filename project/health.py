@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
@@ -28,7 +28,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     try:
         problem = "" if _migrations_applied() else "migrations are not applied"
         body: dict[str, Any] = {} if problem else _workers()
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         problem, body = "the database does not answer", {}
     status = problem or "ok"
     return JsonResponse({"status": status, **body}, status=503 if problem else 200)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -34,8 +35,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if scheme.lower() != "bearer" or not constant_time_compare(secret.strip(), token):
         return _refused(request, given)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector())
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    try:
+        registry.register(Collector())
+        text = generate_latest(registry)
+    except (DatabaseError, InterfaceError):
+        return JsonResponse(errors.envelope(503, "The database does not answer."), status=503)
+    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _refused(request: HttpRequest, given: str) -> HttpResponse:

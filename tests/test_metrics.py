@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from project import metrics
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app.models import FailedAuthentication, HourlyCount, Worker
 from webhooks_app.models.health import hour_of
@@ -69,8 +71,6 @@ def test_what_is_due_who_sends_and_how_it_went(account):
 
 
 def test_no_count_goes_on_for_ever(account, monkeypatch, django_assert_max_num_queries):
-    from project import metrics
-
     monkeypatch.setattr(metrics, "COUNT_LIMIT", 3)
     webhook = WebhookFactory(account=account)
     past = timezone.now() - timedelta(minutes=1)
@@ -104,3 +104,15 @@ def test_without_the_setting_there_is_no_such_page(settings):
     settings.WEBHOOKS_METRICS_TOKEN = ""
     assert scrape("Bearer ").status_code == 404
     assert scrape().status_code == 404
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_without_the_database_it_is_503_and_no_traceback(monkeypatch, caplog, error):
+    def gone(*_):
+        raise error("connection refused")
+
+    monkeypatch.setattr(metrics.Collector, "collect", gone)
+    response = scrape()
+    assert response.status_code == 503
+    assert response.json()["status"]["message"] == "The database does not answer."
+    assert not [record for record in caplog.records if record.exc_info]

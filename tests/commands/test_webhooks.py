@@ -263,10 +263,11 @@ class TestReplay:
 @pytest.mark.django_db
 class TestStatus:
     def test_says_that_nobody_works(self):
-        assert "No worker is alive" in run("status")
+        assert "No worker is alive" in run("status", code=1)
+        assert json.loads(run("status", "--json", code=1))["workers"] == []
 
     def test_takes_djangos_own_options_after_the_verb(self):
-        assert run("status", "--no-color", "-v", "0", "--settings", "project.settings")
+        assert run("status", "--no-color", "-v", "0", "--settings", "project.settings", code=1)
 
     def test_counts_what_waits_and_what_is_wrong(self):
         Worker.objects.create(id="w", host="box", pid=7, slots=64, in_flight=3)
@@ -290,7 +291,7 @@ class TestStatus:
         Delivery.objects.bulk_create(Delivery(webhook=webhook, payload=b"{}") for _ in range(1005))
 
         with django_assert_max_num_queries(12):
-            out = run("status")
+            out = run("status", code=1)
 
         assert "1,000+ due" in out
 

@@ -1,7 +1,9 @@
 """What a worker does beside sending: who is unsteady, what is kept how long, who is busy."""
 
+import asyncio
 import json
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 
@@ -249,3 +251,29 @@ def until(true):
             return
         threading.Event().wait(0.01)
     raise AssertionError("not within 5 s")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError("away"), RuntimeError("a fault")])
+def test_the_log_says_once_that_upkeep_is_put_off(monkeypatch, caplog, error):
+    turns = []
+
+    def jobs_turn():
+        turns.append(1)
+        if len(turns) <= 5:
+            raise error
+
+    monkeypatch.setattr(upkeep, "EVERY", 0.0)
+    monkeypatch.setattr(upkeep.jobs, "turn", jobs_turn)
+
+    async def until_it_went_well():
+        running = asyncio.create_task(upkeep.run("default"))
+        while len(turns) < 8:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(until_it_went_well())
+    said = [record.getMessage() for record in caplog.records if record.name == "webhooks"]
+    assert [words.partition(" (")[0] for words in said] == ["jobs: put off", "jobs: goes on"]

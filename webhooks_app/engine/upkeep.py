@@ -32,12 +32,13 @@ async def run(alias: str) -> None:
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "webhooks-upkeep", own_connection, (alias,))
     due, stopping = Due(), threading.Event()
+    put_off: set[str] = set()
     try:
         while True:
             await asyncio.sleep(EVERY)
             await loop.run_in_executor(
                 thread,
-                partial(turn, stopped=stopping.is_set),
+                partial(turn, stopped=stopping.is_set, put_off=put_off),
                 due.now("notices", NOTICES_EVERY),
                 due.now("purge", PURGE_EVERY),
                 due.now("steadiness", STEADINESS_EVERY),
@@ -68,11 +69,14 @@ def turn(
     judge: bool = False,
     *,
     stopped: Callable[[], bool] = bool,
+    put_off: set[str] | None = None,
 ) -> None:
     """One round: a step of every job, the notices, who is unsteady and totals, the purge.
 
-    What fails in one of these is logged, and keeps none of the others from its turn.
+    What fails in one of these is logged, and keeps none of the others from its turn. `put_off`
+    remembers between rounds what fails, so that the log says it once an outage.
     """
+    put_off = set() if put_off is None else put_off
     steps: list[tuple[str, Callable[[], object]]] = [("jobs", jobs.turn)]
     if notices:
         steps.append(("notices", partial(mail.turn, stopped)))
@@ -86,14 +90,22 @@ def turn(
     for what, step in steps:
         if stopped():
             return
+        told = what in put_off
         try:
             step()
         except (OperationalError, InterfaceError) as error:
             # The database is away, or a lock was not to be had; the next step finds out itself.
-            log.warning("%s: put off (%s)", what, type(error).__name__)
+            level = logging.DEBUG if told else logging.WARNING
+            log.log(level, "%s: put off (%s)", what, type(error).__name__)
             connections.close_all()
+            put_off.add(what)
         except Exception:
-            log.exception("%s: put off", what)
+            log.log(logging.DEBUG if told else logging.ERROR, "%s: put off", what, exc_info=True)
+            put_off.add(what)
+        else:
+            if told:
+                log.warning("%s: goes on", what)
+                put_off.discard(what)
 
 
 def purge_records(

@@ -55,7 +55,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
             {"workers": [_worker(worker) for worker in workers], **counts}
             | {"oldestDueAt": timestamp(oldest)}
         )
-        return 0
+        return 0 if workers else 1
     if workers:
         console.line(f"{count(len(workers), 'worker')} alive")
         console.table(
@@ -87,7 +87,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
     )
     if oldest is not None:
         console.line(f"oldest due  {timestamp(oldest)}")
-    return 0
+    return 0 if workers else 1
 
 
 def _count(rows: "QuerySet[Any]") -> int:

@@ -14,11 +14,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
 from project.demo import HOST
 from webhooks_app import actions
+from webhooks_app.management.base import PlainCommand
 from webhooks_app.management.supervisor import Child, Supervisor, manage
 from webhooks_app.models import AccessToken, Account, Webhook
 
@@ -33,7 +34,7 @@ WEBHOOKS = {
 ORDER = {"type": "order.created", "order": 4711, "total": "19.90"}
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Start console, API, worker and demo receivers on SQLite, with a demo account. "
         "For a look at it on your own machine, never for production."

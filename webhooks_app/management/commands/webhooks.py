@@ -4,19 +4,20 @@ import sys
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from webhooks_app import __version__
 from webhooks_app.actions import ActionError, Invalid
 
 from .. import reports, security, sending, upkeep, work
+from ..base import PlainCommand
 from ..terminal import Console, wrong_usage
 
 RAW = ("data", "pythonpath")  # options that take any bytes: a body, names of files
 FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Outgoing webhooks: the worker, and what operators do with webhooks and deliveries."
 
     def get_version(self) -> str:
