@@ -74,7 +74,8 @@ class TestWithoutItsDatabase:
             assert found == code, (line, said)
             assert "Traceback" not in said, said
             assert wanted in said, (line, said)
-            assert len(said.splitlines()) < 12, said  # `deliver` tries a few times
+            # `deliver` tries a few times, and logs it.
+            assert "deliver" in line or len(said.splitlines()) == 1, said
 
     def test_postgresql_that_is_away(self):
         self.check("Connection refused", 1, f"postgres://me@127.0.0.1:{free_port()}/hooks")
