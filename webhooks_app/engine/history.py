@@ -158,21 +158,27 @@ def storable(text: str) -> str:
 
 
 def _kept(outcome: Outcome) -> str:
-    answer = outcome.body
-    if outcome.secrets:
-        answer = echoes.masked(answer, outcome.secrets)
-    return answer[:ANSWER_KEPT].decode("utf-8", "replace")
+    return _start(outcome.body, ANSWER_KEPT, outcome.secrets)
+
+
+def _start(data: bytes, kept: int, secrets: Sequence[str]) -> str:
+    """So many bytes as text, without the secrets, of which one may lie across the end."""
+    start = data[:kept].decode("utf-8", "replace")
+    if not secrets:
+        return start
+    text = data[: kept + echoes.MARGIN].decode("utf-8", "replace")
+    return echoes.masked(text, secrets, len(start))
 
 
 def _kept_headers(outcome: Outcome) -> str:
     """What helps to find a fault; the query of an address may hold a stranger's secret."""
+    kept = [pair for pair in outcome.raw_headers if pair[0].lower() in _HEADERS_KEPT]
     lines = []
-    for name, value in outcome.raw_headers:
-        if name.lower() in _HEADERS_KEPT:
-            shown = value.partition(b"?")[0] if name.lower() == b"location" else value
-            shown = echoes.masked(shown, outcome.secrets)[:HEADER_KEPT]
-            lines.append(f"{name.decode()}: {' '.join(shown.decode('utf-8', 'replace').split())}")
-    return "\n".join(lines[: len(_HEADERS_KEPT)])
+    for name, value in kept[: len(_HEADERS_KEPT)]:
+        shown = value.partition(b"?")[0] if name.lower() == b"location" else value
+        words = _start(shown, HEADER_KEPT, outcome.secrets).split()
+        lines.append(f"{name.decode()}: {' '.join(words)}")
+    return "\n".join(lines)
 
 
 def record(connection: BaseDatabaseWrapper, entries: Sequence[Entry]) -> None:

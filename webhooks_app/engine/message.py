@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import __version__, conf
 from ..models import Webhook
-from ..rules import echoes, failures, validators
+from ..rules import failures, validators
 from ..rules.failures import Failure
 from .sender import Request
 
@@ -37,7 +37,7 @@ class Head:
     token: str = field(repr=False)
     fields: bytes = field(repr=False)  # header lines of every request
     post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
-    secrets: tuple[bytes, ...] = field(repr=False)  # as an answer may hold them
+    secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
 
 
 def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
@@ -98,7 +98,7 @@ def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> 
         token=webhook.token,
         fields=always,
         post=_start("POST", target, endpoint) + always + content_type,
-        secrets=echoes.spellings(secrets),
+        secrets=tuple(secrets),
     )
 
 

@@ -53,7 +53,7 @@ class Request:
     port: int
     head: bytes
     body: bytes = b""
-    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # for the Outcome alone
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # for the Outcome alone
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Outcome:
     failure: Failure | None = None
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
     certificate_ends_at: datetime | None = None  # the receiver's, when there was a TLS handshake
-    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # masked in what is kept of `body`
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # masked in what is kept of it
 
     @property
     def headers(self) -> list[tuple[str, str]]:
