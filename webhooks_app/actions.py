@@ -669,11 +669,32 @@ def verify(webhook: Webhook, *, by: str = "") -> Attempt:
     return calls.recorded(entry)
 
 
-def test(webhook: Webhook, *, by: str = "") -> Attempt:  # noqa: PT028
-    """Send a sample interaction now, past pause, breaker and missing verification."""
+def test(
+    webhook: Webhook,
+    *,
+    generation: int | None = None,  # noqa: PT028  (not a test of pytest's)
+    interaction: dict[str, Any] | None = None,  # noqa: PT028
+    by: str = "",  # noqa: PT028
+) -> Attempt:
+    """Send an interaction now, past pause, breaker and missing verification: one of the caller's
+    own, or a sample with the body of a generation (1 has a `result`, 2, the default, has none).
+
+    Raises Invalid, TooSoon, NotCallable (deleted, unreadable), Busy.
+    """
     _outside_transactions()
+    if generation is not None and interaction is not None:
+        raise Invalid({"generation": ["Send either a generation or an interaction of your own."]})
+    if generation is not None and not (_is_number(generation) and generation in (1, 2)):
+        raise Invalid({"generation": ["Must be 1 or 2."]})
+    if interaction is not None:
+        try:
+            interaction = _checked(interaction)
+        except Invalid as error:
+            raise Invalid({"interaction": error.details}) from None
     calls.limit_rate("test", webhook.pk, TooSoon)
-    entry, _ = _call(calls.Test(_fresh(webhook, any_state=True)), by)
+    row = _fresh(webhook, any_state=True)
+    body = calls.sample_interaction(row, generation or 2) if interaction is None else interaction
+    entry, _ = _call(calls.Test(row, body), by)
     AuditEntry.objects.note(by, "Sent a test.", webhook)
     return calls.recorded(entry)
 

@@ -389,11 +389,20 @@ def test_settings_that_cannot_be_are_400(api, webhook, field, value):
     assert field in problem(response, 400)["details"]
 
 
-@pytest.mark.parametrize("field", ["timeOut", "max_in_flight", "url", "Enabled", "", "é", "id"])
-def test_a_setting_that_there_is_not_is_400_and_nothing_of_the_request_is_done(api, webhook, field):
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        *(("timeOut", "timeout"), ("max_in_flight", "maxInFlight"), ("Enabled", "enabled")),
+        *(("url", ""), ("", ""), ("é", ""), ("id", "")),
+    ],
+)
+def test_a_setting_that_there_is_not_is_400_and_nothing_of_the_request_is_done(
+    api, webhook, field, meant
+):
     response = api.patch(f"/webhooks/{webhook.id}/settings", {"enabled": False, field: 5})
     details = problem(response, 400)["details"]
-    assert details == {field: ["There is no such setting."]}
+    hint = f"; did you mean {meant}?" if meant else "."
+    assert details == {field: [f"There is no such setting{hint}"]}
     webhook.refresh_from_db()
     assert not webhook.stopped
 

@@ -47,14 +47,60 @@ def test_it_describes_every_path_of_ours_once(description):
 
 def test_every_operation_names_its_errors_in_the_envelope(description):
     for path, operations in description["paths"].items():
-        for operation in operations.values():
+        for verb, operation in operations.items():
             answers = operation["responses"]
-            assert {"401", "403", "503"} <= set(answers)
-            assert ("{id}" not in path) or "404" in answers
+            assert {"400", "401", "403", "404", "429", "431", "503"} <= set(answers)
+            takes = {"408", "411", "413", "415"}
+            assert set(answers) & takes == (takes if "requestBody" in operation else set())
+            conflicts = verb in ("put", "patch") or path.endswith(CONFLICTING)
+            assert ("409" in answers) == (conflicts and (verb != "get")), (path, verb)
             for code, answer in answers.items():
                 if code >= "400":
                     schema = answer["content"]["application/json"]["schema"]
                     assert schema == {"$ref": "#/components/schemas/ErrorEnvelope"}
+
+
+CONFLICTING = ("/interactions", "/deliveries", "/verify", "/test", "/retry", "/cancel")
+
+
+def test_a_body_must_be_sent_but_where_nothing_needs_to_be(description):
+    required = {
+        (verb, path): operation["requestBody"]["required"]
+        for path, operations in description["paths"].items()
+        for verb, operation in operations.items()
+        if "requestBody" in operation
+    }
+    optional = {where for where, must in required.items() if not must}
+    assert optional == {("post", "/webhooks/{id}/verify"), ("post", "/webhooks/{id}/test")}
+    assert ("put", "/webhooks/{id}") in required
+
+
+def test_objects_have_the_named_fields_and_no_other_but_interactions(description):
+    schemas = description["components"]["schemas"]
+    shapes = {name for name, shape in schemas.items() if shape.get("type") == "object"}
+    closed = {name for name in shapes if schemas[name].get("additionalProperties") is False}
+    assert shapes - closed == {"InteractionWrite"}
+    assert {"WebhookWrite", "WebhookPut", "AuthWrite", "HeaderWrite", "SettingsWrite"} <= closed
+    assert {"id", "error"} <= set(schemas["WebhookPut"]["properties"])
+    assert "id" not in schemas["WebhookWrite"]["properties"]
+
+
+def test_parameters_say_what_they_may_be(description):
+    def shape(path, verb, name):
+        [found] = [
+            each["schema"]
+            for each in description["paths"][path][verb]["parameters"]
+            if each["name"] == name and each["in"] in ("query", "header")
+        ]
+        return found
+
+    by_id, by_number = {"type": "string", "pattern": "^[0-9a-f]{24}$"}, "^[0-9]{1,19}$"
+    assert shape("/webhooks", "get", "after") == by_id
+    assert shape("/webhooks/{id}/deliveries", "get", "after") == by_id
+    for path in ("/webhooks/{id}/errors", "/deliveries/{id}/attempts"):
+        assert shape(path, "get", "after")["pattern"] == by_number
+    key = shape("/webhooks/{id}/deliveries", "post", "Idempotency-Key")
+    assert key == {"type": "string", "minLength": 1, "maxLength": 255}
 
 
 def test_generating_it_warns_of_nothing(db):

@@ -21,6 +21,7 @@ from webhooks_app.models import (
     WebhookHealth,
     Worker,
 )
+from webhooks_app.testing import FakeReceiver
 
 
 def run(*arguments, code=0):
@@ -394,3 +395,31 @@ class TestRebuildCounts:
         shown = json.loads(run("rebuild-counts", "--since", "2h", "--json"))
 
         assert shown == {"hours": 1, "hourlyCounts": 1, "webhooks": 2}
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTest:
+    def test_sends_either_generation_or_an_interaction_of_ones_own(self, loopback):
+        webhook = WebhookFactory()
+        with FakeReceiver() as receiver:
+            assert run("test", webhook.id).startswith("ok ")
+            run("test", webhook.id, "--generation", "1")
+            shown = json.loads(run("test", webhook.id, "--data", '{"chatId": "c"}', "--json"))
+        second, first, own = (request.json for request in receiver.requests)
+        assert ("result" in second, "result" in first) == (False, True)
+        assert own["chatId"] == "c"
+        assert (shown["ok"], shown["status"], shown["error"]) == (True, 200, None)
+
+    def test_ends_with_1_when_the_receiver_fails(self):
+        webhook = WebhookFactory()
+        with FakeReceiver(500):
+            assert "status code 500" in run("test", webhook.id, code=1)
+
+    @pytest.mark.parametrize(
+        "data", ["{", "[]", '{"attributes": 1}', "@/nowhere"], ids=["json", "list", "shape", "file"]
+    )
+    def test_what_cannot_be_sent_is_wrong_usage(self, data):
+        webhook = WebhookFactory()
+        with FakeReceiver() as receiver:
+            run("test", webhook.id, "--data", data, code=2)
+        assert not receiver.requests

@@ -152,7 +152,7 @@ class WebhookAdmin(WebhookList):
     @staticmethod
     def _curl(webhook: Any, now: datetime) -> str:
         """The sample call of a test for a shell, every secret masked."""
-        body = json.dumps(sample_interaction(), indent=2)
+        body = json.dumps(sample_interaction(webhook), indent=2)
         names = getattr(webhook, "header_names", None)  # where the form has read them already
         if names is None:
             names = webhook.headers.order_by("position", "id").values_list("name", flat=True)

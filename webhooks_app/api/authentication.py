@@ -25,6 +25,7 @@ from .errors import Problem, invalid
 _BEARER = re.compile(r"bearer(?: +(?P<secret>.*?))? *\Z", re.IGNORECASE | re.DOTALL)
 _ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,64}\Z")
 
+NO_ACCOUNT = "There is no account of yours with this name."
 MANAGE = frozenset({"manage"})
 READ = frozenset({"manage", "read"})
 SEND = frozenset({"manage", "send"})
@@ -165,6 +166,9 @@ class BearerAuthentication(BaseAuthentication):
             raise exceptions.AuthenticationFailed(
                 "The access token is unknown, revoked or expired."
             )
+        chosen = request.query_params.get("account")
+        if chosen is not None and chosen != token.account.name:
+            raise Problem(404, NO_ACCOUNT)
         token.note_use(timezone.now())
         caller = TokenCaller(
             by=Actor(token.name or token.hint, AuditEntry.Door.API),
@@ -201,4 +205,4 @@ def _chosen_account(user: Any, name: str | None) -> Account | None:
         account = SessionCaller.accounts(user).filter(name=name).first()
         if account is not None:
             return account
-    raise Problem(404, "There is no account of yours with this name.")
+    raise Problem(404, NO_ACCOUNT)

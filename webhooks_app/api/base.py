@@ -18,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 from ..models import Delivery, Webhook
 from ..roles import VERBS
 from ..rules.ids import is_id, timestamp
-from . import body, errors, rendering, schema, throttling
+from . import body, errors, query, rendering, schema, throttling
 from .authentication import MANAGE, BearerAuthentication, Caller, Need, SessionAuthentication
 
 
@@ -94,6 +94,8 @@ class ApiViewSet(ViewSet):
         if "id" in kwargs:
             self.find(kwargs["id"])
         self.check_permissions(request)
+        if verb := getattr(self, self.action or "", None):  # none: a 405
+            query.only(request, verb.parameters)
 
     @property
     def caller(self) -> Caller:
@@ -148,10 +150,22 @@ class ApiViewSet(ViewSet):
         return self.sent
 
     def read(self, shape: type[Serializer]) -> dict[str, Any]:
-        """The JSON object that was sent, in this shape. Raises 400, 411, 413, 415."""
-        serializer = shape(data=body.loads_object(self.read_bytes()))
+        """The JSON object that was sent, in this shape. Raises 400, 408, 411, 413, 415."""
+        return self._shaped(shape, self.read_bytes())
+
+    @staticmethod
+    def _shaped(shape: type[Serializer], sent: bytes) -> dict[str, Any]:
+        serializer = shape(data=body.loads_object(sent))
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
+
+    def read_if_sent(self, shape: type[Serializer]) -> dict[str, Any]:
+        """`read`, where nothing needs to be sent."""
+        self.sent = body.read(self.request._request)
+        if not self.sent:
+            return {}
+        body.require_json_type(self.request._request)
+        return self._shaped(shape, self.sent)
 
     def show(self, shape: type[Serializer], instance: Any) -> dict[str, Any]:
         return dict(_shown(shape, self.caller.masked).to_representation(instance))

@@ -43,7 +43,7 @@ def read(request: HttpRequest) -> bytes:
 
 def read_json_bytes(request: HttpRequest) -> bytes:
     """The body of a request that must say it is JSON. Raises Problem 415 as well."""
-    _require_json_type(request)
+    require_json_type(request)
     return read(request)
 
 
@@ -90,7 +90,7 @@ def _read_at_most(stream: Any, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _require_json_type(request: HttpRequest) -> None:
+def require_json_type(request: HttpRequest) -> None:
     try:
         media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE") or "")
     except ValueError:

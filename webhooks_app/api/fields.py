@@ -9,11 +9,15 @@ from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.fields import SkipField, empty
 
 from ..fields import WrongKey
 from ..rules.ids import timestamp
-from ..rules.validators import MASK
+from ..rules.nearest import shortened, unknown
+from ..rules.validators import HEADERS_LIMIT, MASK, TOO_MANY_HEADERS
 from . import schema
+
+UNKNOWN_MOST = 10  # unknown keys of an object that are answered for
 
 MOMENT = {"type": "string", "format": "date-time", "example": "2018-01-12T13:40:40.260Z"}
 
@@ -93,21 +97,47 @@ class HeaderValue(AsSent):
     pass
 
 
+@schema.field({"description": "Ignored: what GET answers can be sent back."})
+class Ignored(serializers.Field):
+    """What GET shows and nobody sets."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False)
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if data is empty:
+            raise SkipField
+        return data
+
+
 class Shape(serializers.Serializer):
-    """A JSON object coming in; unknown keys are ignored."""
+    """A JSON object coming in. An unknown key is an error that names the nearest known one, or a
+    misspelled field would pass for one that was set."""
+
+    noun = "field"
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
             raise serializers.ValidationError(["Must be an object."])
-        return super().to_internal_value(data)
+        strange = [key for key in data if key not in self.fields][:UNKNOWN_MOST]
+        problems = {shortened(key): [unknown(key, self.fields, self.noun)] for key in strange}
+        try:
+            values = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**problems, **dict(error.detail)}) from None  # type: ignore[arg-type]
+        if problems:
+            raise serializers.ValidationError(problems)
+        return values
 
 
-class StrictList(serializers.ListField):
-    """A JSON list coming in, never a text or an object."""
+class HeaderList(serializers.ListField):
+    """A JSON list coming in, never a text or an object; too long a one is not looked into."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, list):
             raise serializers.ValidationError(["Must be a list."])
+        if len(data) > HEADERS_LIMIT:
+            raise serializers.ValidationError([TOO_MANY_HEADERS])
         return super().to_internal_value(data)
 
 

@@ -10,12 +10,34 @@ from rest_framework.response import Response
 
 from ..rules import ids
 from ..rules.ids import is_id
+from ..rules.nearest import shortened, unknown
 from .errors import invalid
+from .fields import UNKNOWN_MOST
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+# Whose account, for sessions that may act for several; and what the browsable API asks for JSON by.
+EVERYWHERE = frozenset({"account", "format"})
 REPLACED = "\ufffd"
 _BIGGEST_KEY = 2**63 - 1
+
+
+def only(request: Request, known: frozenset[str]) -> None:
+    """Raises Problem 400 for parameters that are unknown or empty: a misspelled filter would pass
+    for one that was heard."""
+    if not request.META.get("QUERY_STRING"):
+        return
+    known |= EVERYWHERE
+    problems = {}
+    for name, values in request.query_params.lists():
+        if name not in known:
+            problems[shortened(name)] = [unknown(name, known, "parameter")]
+        elif "" in values:
+            problems[name] = ["Must not be empty; leave it out instead."]
+        if len(problems) == UNKNOWN_MOST:
+            break
+    if problems:
+        raise invalid(problems)
 
 
 def text(request: Request, name: str, limit: int) -> str:

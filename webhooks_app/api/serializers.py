@@ -5,14 +5,15 @@ from rest_framework import serializers
 from . import schema
 from .fields import (
     FreeObject,
+    HeaderList,
     HeaderName,
     HeaderValue,
+    Ignored,
     Moment,
     MomentOrEmpty,
     Name,
     Secret,
     Shape,
-    StrictList,
     Text,
     Url,
 )
@@ -65,16 +66,23 @@ class AuthWrite(Shape):
 
 
 class WebhookWrite(Shape):
-    """A webhook as POST and PUT take it; `id` and `error` are ignored."""
+    """A webhook as POST takes it."""
 
     name = Name()
     url = Url()
     token = Text(required=False)
-    headers = StrictList(child=HeaderWrite(), required=False)
+    headers = HeaderList(child=HeaderWrite(), required=False)
     auth = AuthWrite(required=False)
 
 
-class WebhookPatch(WebhookWrite):
+class WebhookPut(WebhookWrite):
+    """A webhook as PUT takes it, which may be what GET answered."""
+
+    id = Ignored()
+    error = Ignored()
+
+
+class WebhookPatch(WebhookPut):
     """The same with nothing required. (`partial` would reach into headers and auth.)"""
 
     name = Name(required=False)

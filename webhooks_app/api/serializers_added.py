@@ -7,7 +7,17 @@ from rest_framework import serializers
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
 from . import schema
-from .fields import MOMENT, AnyObject, AnyText, AsSent, FreeObject, Moment, Shape, StrictFlag
+from .fields import (
+    MOMENT,
+    AnyObject,
+    AnyText,
+    AsSent,
+    FreeObject,
+    Ignored,
+    Moment,
+    Shape,
+    StrictFlag,
+)
 
 
 class DeliverySerializer(serializers.Serializer):
@@ -123,6 +133,23 @@ class Since(AsSent):
     pass
 
 
+class VerifyWrite(Shape):
+    """Nothing needs to be sent."""
+
+
+@schema.field({"type": "integer", "enum": [1, 2], "default": 2})
+class Generation(AsSent):
+    pass
+
+
+class SampleWrite(Shape):
+    """What a test sends: a sample body of this generation, or an interaction of your own. Nothing
+    needs to be sent."""
+
+    generation = Generation(required=False)
+    interaction = AnyObject(required=False)
+
+
 class ReplayWrite(Shape):
     since = Since()
 
@@ -180,24 +207,15 @@ class Note(AsSent):
 
 
 class SettingsWrite(Shape):
-    """Nothing is required; `enabled: false` pauses (with a `note`), `true` clears any stop.
+    """Nothing is required; `enabled: false` pauses (with a `note`), `true` clears any stop."""
 
-    What GET shows beside these is ignored, so that its answer can be sent back; any other key is
-    an error, or a misspelled setting would pass for a setting.
-    """
+    noun = "setting"
 
     enabled = StrictFlag(required=False)
     note = Note(required=False)
     timeout = Seconds(required=False, allow_null=True)
     maxInFlight = Cap(required=False)
-
-    def to_internal_value(self, data: Any) -> Any:
-        values = super().to_internal_value(data)
-        unknown = [key for key in data if key not in self.fields and key not in _SHOWN]
-        if unknown:
-            raise serializers.ValidationError({key: [_NO_SETTING] for key in unknown[:10]})
-        return values
-
-
-_SHOWN = frozenset(SettingsSerializer().fields)
-_NO_SETTING = "There is no such setting."
+    stopped = Ignored()
+    verified = Ignored()
+    verification = Ignored()
+    health = Ignored()

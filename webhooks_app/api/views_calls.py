@@ -10,8 +10,14 @@ from ..roles import VERBS
 from . import body
 from .authentication import MANAGE, SEND, Need
 from .base import ApiViewSet
-from .schema import describe
-from .serializers_added import InteractionAnswerSerializer, InteractionWrite, OutcomeSerializer
+from .schema import EMPTY_OBJECT, describe
+from .serializers_added import (
+    InteractionAnswerSerializer,
+    InteractionWrite,
+    OutcomeSerializer,
+    SampleWrite,
+    VerifyWrite,
+)
 
 EXAMPLE = {
     "chatId": "602313f00000000000000000",
@@ -34,7 +40,7 @@ class InteractionViewSet(ApiViewSet):
         takes=InteractionWrite,
         example=EXAMPLE,
         answer=InteractionAnswerSerializer,
-        errors=(404, 409, 502, 504),
+        errors=(409, 502, 504),
     )
     def create(self, request: Request, id: str) -> Response:
         interaction = body.loads_object(self.read_bytes())
@@ -50,13 +56,28 @@ class CallViewSet(ApiViewSet):
     }
     title = "Call"
 
-    @describe("Verify a webhook now", answer=OutcomeSerializer, errors=(404, 409, 429))
+    @describe(
+        "Verify a webhook now",
+        takes=EMPTY_OBJECT,
+        may_be_missing=True,
+        answer=OutcomeSerializer,
+        errors=(409,),
+    )
     def verify(self, request: Request, id: str) -> Response:
+        self.read_if_sent(VerifyWrite)
         return self._outcome(actions.verify(self.webhook, by=self.caller.by))
 
-    @describe("Send a sample interaction now", answer=OutcomeSerializer, errors=(404, 409, 429))
+    @describe(
+        "Send a sample interaction now, or one of your own",
+        takes=SampleWrite,
+        may_be_missing=True,
+        example={"generation": 1},
+        answer=OutcomeSerializer,
+        errors=(409,),
+    )
     def test(self, request: Request, id: str) -> Response:
-        return self._outcome(actions.test(self.webhook, by=self.caller.by))
+        sent = self.read_if_sent(SampleWrite)
+        return self._outcome(actions.test(self.webhook, by=self.caller.by, **sent))
 
     def _outcome(self, attempt: Any) -> Response:
         return Response(self.show(OutcomeSerializer, attempt))

@@ -14,8 +14,8 @@ from . import body, query
 from .authentication import HISTORY, MANAGE, READ, SEND, Need
 from .base import ApiViewSet
 from .fields import MOMENT
-from .schema import ANY_JSON, describe, header
-from .schema import query as parameter
+from .schema import ANY_JSON, Header, describe
+from .schema import Query as parameter
 from .serializers_added import (
     AttemptSerializer,
     DeliverySerializer,
@@ -23,7 +23,7 @@ from .serializers_added import (
     ReplayedSerializer,
     ReplayWrite,
 )
-from .views_webhooks import PAGING
+from .views_webhooks import AFTER_ID, AFTER_KEY, PAGING
 
 _TYPE = parameter("type", {"type": "string", "maxLength": 128}, "The name of the event.")
 _REFERENCE = parameter(
@@ -49,9 +49,9 @@ class WebhookDeliveriesViewSet(ApiViewSet):
     @describe(
         "List a webhook's deliveries",
         answer=DeliverySerializer(many=True),
-        errors=(400, 404),
         parameters=(
             *PAGING,
+            AFTER_ID,
             *_TIMES,
             _TYPE,
             _REFERENCE,
@@ -84,12 +84,16 @@ class WebhookDeliveriesViewSet(ApiViewSet):
         example={"order": 4711},
         answer=DeliverySerializer,
         status=202,
-        errors=(404, 409),
+        errors=(409,),
         parameters=(
             _TYPE,
             _REFERENCE,
-            header("Idempotency-Key", "1 to 255 characters; the same within 24 h is one."),
-            header("Idempotent-Replayed", "`true` when the key was seen before.", answer=202),
+            Header(
+                "Idempotency-Key",
+                "The same key and body within 24 h are one delivery.",
+                shape={"type": "string", "minLength": 1, "maxLength": 255},
+            ),
+            Header("Idempotent-Replayed", "`true` when the key was seen before.", answer=202),
         ),
     )
     def create(self, request: Request, id: str) -> Response:
@@ -129,25 +133,24 @@ class DeliveryViewSet(ApiViewSet):
     }
     title = "Delivery"
 
-    @describe("Get a delivery", answer=DeliverySerializer, errors=(404,))
+    @describe("Get a delivery", answer=DeliverySerializer)
     def retrieve(self, request: Request, id: str) -> Response:
         return Response(self.show(DeliverySerializer, self.delivery))
 
     @describe(
         "List a delivery's attempts",
         answer=AttemptSerializer(many=True),
-        errors=(400, 404),
-        parameters=(*PAGING, *_TIMES),
+        parameters=(*PAGING, AFTER_KEY, *_TIMES),
     )
     def attempts(self, request: Request, id: str) -> Response:
         rows = Attempt.objects.filter(delivery=self.delivery)
         return _attempts(self, rows, AttemptSerializer)
 
-    @describe("Send a delivery again", answer=DeliverySerializer, errors=(404, 409))
+    @describe("Send a delivery again", answer=DeliverySerializer, errors=(409,))
     def retry(self, request: Request, id: str) -> Response:
         return self._after(actions.retry)
 
-    @describe("Give a pending delivery up", answer=DeliverySerializer, errors=(404, 409))
+    @describe("Give a pending delivery up", answer=DeliverySerializer, errors=(409,))
     def cancel(self, request: Request, id: str) -> Response:
         return self._after(actions.cancel)
 
@@ -170,7 +173,6 @@ class ReplayViewSet(ApiViewSet):
         takes=ReplayWrite,
         example=example,
         answer=ReplayedSerializer,
-        errors=(404,),
     )
     def create(self, request: Request, id: str) -> Response:
         since = query.read_moment("since", self.read(ReplayWrite)["since"])
@@ -187,9 +189,9 @@ class ErrorViewSet(ApiViewSet):
     @describe(
         "List a webhook's errors",
         answer=ErrorSerializer(many=True),
-        errors=(400, 404),
         parameters=(
             *PAGING,
+            AFTER_KEY,
             *_TIMES,
             parameter("kind", {"type": "string", "enum": sorted(KINDS)}, "The kind of error."),
             parameter(

@@ -13,12 +13,13 @@ from . import masks, query
 from .authentication import MANAGE, READ, Need
 from .base import ApiViewSet
 from .errors import NOT_FOUND, Problem, invalid
-from .schema import describe, header
-from .schema import query as parameter
+from .schema import Header, describe
+from .schema import Query as parameter
 from .serializers import (
     EnvelopeSerializer,
     WebhookItemSerializer,
     WebhookPatch,
+    WebhookPut,
     WebhookSerializer,
     WebhookWrite,
 )
@@ -33,9 +34,11 @@ EXAMPLE = {
 }
 PAGING = (
     parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Most items of a page."),
-    parameter("after", {"type": "string"}, "The id after which the page begins (see `Link`)."),
-    header("Link", "The next page, when there is one.", answer=200),
+    Header("Link", "The next page, when there is one.", answer=200),
 )
+_AFTER = "The id after which the page begins (see `Link`)."
+AFTER_ID = parameter("after", {"type": "string", "pattern": "^[0-9a-f]{24}$"}, _AFTER)
+AFTER_KEY = parameter("after", {"type": "string", "pattern": "^[0-9]{1,19}$"}, _AFTER)
 
 _ACCOUNT = parameter(
     "account",
@@ -60,9 +63,9 @@ class WebhookViewSet(ApiViewSet):
     @describe(
         "List all webhooks",
         answer=WebhookItemSerializer(many=True),
-        errors=(400, 404),
         parameters=(
             *PAGING,
+            AFTER_ID,
             _ACCOUNT,
             parameter("search", {"type": "string", "maxLength": 2048}, "Part of name or URL."),
             parameter(
@@ -98,7 +101,6 @@ class WebhookViewSet(ApiViewSet):
         takes=WebhookWrite,
         example=EXAMPLE,
         answer=EnvelopeSerializer,
-        errors=(404,),
         parameters=(_ACCOUNT,),
     )
     def create(self, request: Request) -> Response:
@@ -107,25 +109,25 @@ class WebhookViewSet(ApiViewSet):
         webhook = actions.create_webhook(self.caller.account(), by=self.caller.by, **fields)
         return self.done(webhook.id)
 
-    @describe("Get a webhook", answer=WebhookSerializer, errors=(404,))
+    @describe("Get a webhook", answer=WebhookSerializer)
     def retrieve(self, request: Request, id: str) -> Response:
         return Response(self.show(WebhookSerializer, self.webhook))
 
     @describe(
         "Update a webhook",
-        takes=WebhookWrite,
+        takes=WebhookPut,
         example=EXAMPLE,
         answer=EnvelopeSerializer,
-        errors=(404,),
+        errors=(409,),
     )
     def update(self, request: Request, id: str) -> Response:
-        return self._update(WebhookWrite)
+        return self._update(WebhookPut)
 
     @describe(
         "Change some fields of a webhook",
         takes=WebhookPatch,
         answer=EnvelopeSerializer,
-        errors=(404,),
+        errors=(409,),
     )
     def partial_update(self, request: Request, id: str) -> Response:
         return self._update(WebhookPatch)
@@ -139,7 +141,7 @@ class WebhookViewSet(ApiViewSet):
             actions.update_webhook(webhook, by=self.caller.by, **fields)
         return self.done(webhook.id)
 
-    @describe("Delete a webhook", answer=EnvelopeSerializer, errors=(404,))
+    @describe("Delete a webhook", answer=EnvelopeSerializer)
     def destroy(self, request: Request, id: str) -> Response:
         actions.delete_webhook(self.webhook, by=self.caller.by)
         return self.done(self.webhook.id)
@@ -160,7 +162,7 @@ class SettingsViewSet(ApiViewSet):
     }
     title = "Settings"
 
-    @describe("Get a webhook's settings", answer=SettingsSerializer, errors=(404,))
+    @describe("Get a webhook's settings", answer=SettingsSerializer)
     def retrieve(self, request: Request, id: str) -> Response:
         return Response(self.show(SettingsSerializer, self.webhook))
 
@@ -169,7 +171,7 @@ class SettingsViewSet(ApiViewSet):
         takes=SettingsWrite,
         example={"enabled": False, "note": "maintenance until noon"},
         answer=SettingsSerializer,
-        errors=(404,),
+        errors=(409,),
     )
     def partial_update(self, request: Request, id: str) -> Response:
         sent = self.read(SettingsWrite)

@@ -69,13 +69,10 @@ class Interaction:
 
 
 class Test(Interaction):
-    """A sample interaction, sent to find out."""
+    """An interaction that is sent to find out."""
 
     exchange: str = Attempt.Exchange.TEST
     __test__ = False  # not a test of pytest's
-
-    def __init__(self, webhook: Webhook) -> None:
-        super().__init__(webhook, sample_interaction())
 
 
 class Verification:
@@ -228,8 +225,27 @@ def interaction_body(webhook: Webhook, interaction: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def sample_interaction() -> dict[str, Any]:
-    """What `test` sends."""
+def sample_interaction(webhook: Webhook, generation: int = 2) -> dict[str, Any]:
+    """What `test` sends. Receivers of the first generation look for `result`."""
+    if generation == 1:
+        return {
+            "conversationId": "0" * 24,
+            "result": {
+                "source": "app",
+                "resolvedQuery": "Test",
+                "confidence": 1,
+                "score": 1,
+                "lifespan": 0,
+                "incomplete": False,
+                "storyId": "0" * 24,
+                "interaction": {"id": "0" * 24, "name": "Test", "action": ""},
+                "parameters": {},
+                "sessionParameters": {},
+                "contexts": [],
+                "fulfillment": [{"type": "webhook", "webhookId": webhook.pk, "used": True}],
+            },
+            "sessionId": "0",
+        }
     return {
         "chatId": "0" * 24,
         "messageId": str(uuid.uuid4()),

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from django.utils import timezone
 from webhooks_app import actions
 from webhooks_app.engine import queue
 from webhooks_app.models import Attempt, Delivery, Webhook, Worker
+from webhooks_app.rules import strictjson
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
 
@@ -39,6 +42,20 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--all", action="store_true", help="every webhook of every account")
     parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
     parser.set_defaults(run=verify)
+
+    parser = verbs.add_parser("test", help="send a sample interaction to a webhook now")
+    parser.add_argument("webhook", metavar="WEBHOOK_ID")
+    parser.add_argument(
+        "--generation",
+        type=int,
+        choices=(1, 2),
+        help="of the sample's body: 1 has a result, 2 (the default) has none",
+    )
+    parser.add_argument(
+        "--data", metavar="JSON|@FILE|-", help="an interaction of your own instead; - reads stdin"
+    )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.set_defaults(run=test)
 
     parser = verbs.add_parser("replay", help="queue failed deliveries once more")
     parser.add_argument("--webhook", metavar="ID", help="of this webhook only")
@@ -148,7 +165,7 @@ def verify(console: Console, options: dict[str, Any]) -> int:
     outcomes: list[dict[str, Any]] = []
     with console.progress("verifying", len(webhooks)) as step:
         for webhook in webhooks:
-            outcome = _verify_one(webhook)
+            outcome = _outcome(webhook, partial(actions.verify, webhook, by=BY))
             outcomes.append(outcome)
             if not options["json"]:
                 console.line(_verdict(webhook, outcome))
@@ -161,10 +178,12 @@ def verify(console: Console, options: dict[str, Any]) -> int:
     return int(failed > 0)
 
 
-def _verify_one(webhook: Webhook) -> dict[str, Any]:
+def _outcome(webhook: Webhook, call: Callable[[], Attempt]) -> dict[str, Any]:
     outcome: dict[str, Any] = {"id": webhook.id, "name": webhook.name, "ok": False}
     try:
-        attempt = _patiently(webhook)
+        attempt = _patiently(call)
+    except actions.Invalid:
+        raise
     except actions.ActionError as error:
         return outcome | {"status": None, "durationMs": 0, "error": {"message": error.message}}
     failure = None
@@ -178,14 +197,31 @@ def _verify_one(webhook: Webhook) -> dict[str, Any]:
     }
 
 
-def _patiently(webhook: Webhook) -> Attempt:
-    """Verify, waiting where only the pace forbids it."""
+def _patiently(call: Callable[[], Attempt]) -> Attempt:
+    """Verify or test, waiting where only the pace forbids it."""
     for _ in range(20):
         try:
-            return actions.verify(webhook, by=BY)
+            return call()
         except (actions.TooSoon, actions.Busy) as wait:
             time.sleep(wait.retry_after)
-    return actions.verify(webhook, by=BY)
+    return call()
+
+
+def test(console: Console, options: dict[str, Any]) -> int:
+    webhook = find_webhook(options["webhook"])
+    data, own = options["data"], None
+    if data is not None:
+        try:
+            own = strictjson.loads(body(data))
+        except ValueError as error:
+            raise wrong_usage(f"The interaction is not valid JSON: {error}.") from error
+    sample: dict[str, Any] = {"generation": options["generation"], "interaction": own, "by": BY}
+    outcome = _outcome(webhook, lambda: actions.test(webhook, **sample))
+    if options["json"]:
+        console.json(outcome)
+    else:
+        console.line(_verdict(webhook, outcome))
+    return int(not outcome["ok"])
 
 
 def _verdict(webhook: Webhook, outcome: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ URL_LIMIT = 2048
 TOKEN_LIMIT = 1024
 CREDENTIAL_LIMIT = 1024
 HEADERS_LIMIT = 99
+TOO_MANY_HEADERS = f"A webhook can have at most {HEADERS_LIMIT} headers."
 HEADER_NAME_LIMIT = 128
 HEADER_VALUE_LIMIT = 1024
 
@@ -322,7 +323,7 @@ def webhook_errors(
 
 def _headers_error(headers: Sequence[tuple[str, str]], has_auth: bool) -> Any:
     if len(headers) > HEADERS_LIMIT:
-        return [f"A webhook can have at most {HEADERS_LIMIT} headers."]
+        return [TOO_MANY_HEADERS]
     errors = {}
     for position, (name, value) in enumerate(headers):
         error = header_error(name, value, has_auth=has_auth)
