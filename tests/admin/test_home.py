@@ -74,15 +74,17 @@ class TestVerdict:
         for _ in range(2):
             WebhookFactory(account=account, health={"last_success_at": now()})
         assert "All 2 webhooks with calls work" in self.says(viewer)
-        assert "The queue keeps up." in self.says(viewer)
+        assert "Our side keeps up." in self.says(viewer)
         assert "Needs attention" not in text_of(viewer.get(HOME))
 
     def test_the_failing_come_first_and_since_when(self, viewer, orders, account):
         WebhookFactory(account=account, verified_at=None)
         WebhookFactory(account=account, health={"failures_in_row": 1, "last_success_at": now()})
         says = self.says(viewer)
-        assert "1 webhook is failing, the first since" in says
-        assert "1 webhook is not verified, 1 webhook is unsteady." in says
+        assert "2 of 3 webhooks deliver nothing" in says
+        words = "1 webhook is failing, 1 webhook is not verified, 1 webhook is unsteady."
+        assert words in says
+        assert "The first fails since" in says
         attention = text_of(viewer.get(HOME)).split('id="attention"')[1]
         assert attention.index("Failing") < attention.index("Not verified")
         assert "Nothing accepts connections" in attention
@@ -90,7 +92,9 @@ class TestVerdict:
     def test_a_queue_that_does_not_keep_up(self, viewer, account):
         webhook = WebhookFactory(account=account, health={"last_success_at": now()})
         DeliveryFactory(webhook=webhook, due_at=now() - timedelta(minutes=12))
-        assert "The oldest due delivery waits for 12 min." in self.says(viewer)
+        says = self.says(viewer)
+        assert "1 delivery is late : the oldest should have gone out 12 min ago" in says
+        assert "No worker is alive, so nothing is sent." in says
 
 
 class TestNumbers:

@@ -38,6 +38,9 @@ def test_word_and_filter_agree_for_webhooks(every_kind_of_webhook, settings, ver
     for key, expected in by_word.items():
         found = Webhook.objects.filter(states.webhooks_that_are(key, NOW))
         assert set(found.values_list("pk", flat=True)) == expected, key
+    silent = Webhook.objects.filter(states.webhooks_that_are("silent", NOW))
+    expected = set().union(*(by_word[key] for key in states.SILENT))
+    assert set(silent.values_list("pk", flat=True)) == expected
     deleted = {min(each) for each in by_word.values() if each}
     Webhook.objects.filter(pk__in=deleted).update(deleted_at=NOW)
     for key, expected in by_word.items():

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.e2e.conftest import page_of
+from tests.e2e.conftest import follow, page_of
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -91,3 +91,50 @@ class TestAnOpenBreaker:
         mira.goto(f"{live_server.url}/admin/webhooks_app/delivery/?state=held")
         assert "1 shown" in mira.inner_text(".wh-pager")
         assert mira.troubles == []
+
+
+class TestTheHomePage:
+    def test_counts_all_that_deliver_nothing_and_leads_to_them(self, mira, live_server, worker):
+        now = timezone.now()
+        for minutes in (30, 90):
+            WebhookFactory(health=failing("http_500", "status 500", minutes))
+        WebhookFactory(verified_at=None)
+        for days, reason in ((0, "gone"), (40, "failing")):
+            WebhookFactory(name=f"Stopped {days}", stopped=reason, stopped_at=now - timedelta(days))
+        for _ in range(3):
+            WebhookFactory(stopped="paused", stopped_by="mira", stopped_at=now)
+        for _ in range(2):
+            WebhookFactory(health={"last_success_at": now})
+        mira.goto(f"{live_server.url}/admin/")
+        assert mira.inner_text("#verdict") == "8 of 10 webhooks deliver nothing"
+        says = mira.inner_text(".wh-banner")
+        for words in (
+            "2 webhooks are failing",
+            "1 webhook is not verified",
+            "2 webhooks are disabled (1 of them in the last 24 hours)",
+            "3 webhooks are paused by staff",
+            "2 webhooks work",
+            "The first fails since",
+        ):
+            assert words in says, words
+        assert "All others work" not in says
+        table = mira.inner_text(".wh-attention")
+        assert "Stopped 0" in table
+        assert "the receiver says it is gone (410)" in table
+        assert "Stopped 40" not in table
+        follow(mira.locator("#verdict a"))
+        assert "8 shown" in mira.inner_text(".wh-pager")
+
+    def test_says_that_we_are_late_before_that_all_works(self, mira, live_server, worker):
+        webhook = WebhookFactory(health={"last_success_at": timezone.now()})
+        due = timezone.now() - timedelta(hours=7)
+        DeliveryFactory(webhook=webhook, due_at=due)
+        mira.goto(f"{live_server.url}/admin/")
+        verdict = mira.inner_text("#verdict")
+        assert verdict == "1 delivery is late: the oldest should have gone out 7 h ago"
+        assert mira.locator(".wh-banner.wh-t-bad").count()
+        assert "keeps up" not in mira.inner_text(".wh-banner")
+
+    def test_its_title_holds_no_time_of_another_zone(self, mira, live_server, tripped):
+        mira.goto(f"{live_server.url}/admin/")
+        assert mira.title() == "1 webhook is failing | Webhooks console"

@@ -1,19 +1,22 @@
 """The home page: one sentence that says how things are, four numbers, who needs attention, why."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from html import unescape
 from typing import Any
 
 from django.db.models import Case, IntegerField, OuterRef, Q, Subquery, Value, When
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 
+from ..engine import queue
 from ..models import (
     AuditEntry,
     Delivery,
@@ -36,6 +39,7 @@ from .attempts import CALLS
 from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from .console import LOOKS, BoundedCount, bounded, bounded_counts
 from .states import (
+    SILENT,
     WEBHOOK_STATES,
     State,
     among,
@@ -45,7 +49,8 @@ from .states import (
     webhooks_that_are,
 )
 
-ATTENTION = ("failing", "breaker", "unverified")  # in this order
+ATTENTION = ("failing", "breaker", "unverified", "stopped_today")  # in this order
+LATE = State("late", "Late", "bad", "bad")
 ATTENTION_SHOWN = 10
 CERTIFICATES_SHOWN = 5
 KINDS_SHOWN = 10
@@ -112,6 +117,12 @@ class Verdict:
     headline: SafeString
     more: SafeString
 
+    @property
+    def title(self) -> str:
+        """The headline for the title of the page, where no script says a time in the reader's
+        own zone."""
+        return unescape(strip_tags(re.sub(r",? the first since <time.*", "", self.headline)))
+
 
 class Home:
     """What the home page says; every part is read when the template comes to it."""
@@ -137,15 +148,19 @@ class Home:
     def counts(self) -> dict[str, Any]:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
-        states = ("failing", "breaker", "unverified", "unsteady", "working")
+        states = (*SILENT, "unsteady", "working")
         due = Delivery.objects.filter(deliveries_that_are("due", self.now))
         return bounded_counts(
             any=Webhook.objects.live(),
             **{key: to_be_counted(key, self.now) for key in states},
+            stopped_today=Webhook.objects.live().filter(self._stopped_today()),
             due=due,
             due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
             retrying=Delivery.objects.filter(deliveries_that_are("retrying", self.now)),
         )
+
+    def _stopped_today(self) -> Q:
+        return webhooks_that_are("disabled", self.now) & Q(stopped_at__gte=self.now - DAY.step * 24)
 
     @property
     def oldest_due(self) -> datetime | None:
@@ -155,43 +170,87 @@ class Home:
 
     @cached_property
     def verdict(self) -> Verdict:
+        """All that deliver nothing are counted first, then what is the matter with them; a queue
+        of ours that is late outweighs everything that works."""
         counts = self.counts
         if not counts["any"]:
             more = "Add the first one; it is verified at once."
             return Verdict(WEBHOOK_STATES["idle"], _plain("No webhooks yet"), _plain(more))
-        parts = [_some(key, counts[key]) for key in ATTENTION if counts[key]]
-        if not parts:
-            called = counts["working"] + counts["unsteady"]
-            words = "No webhook has been called yet"
-            if counts["unsteady"]:
-                words = "No webhook is failing"
-            elif called == 1:
-                words = "The only webhook with calls works"
-            elif called:
-                words = f"All {bounded(called)} webhooks with calls work"
-            headline, state = _plain(words), WEBHOOK_STATES["working"]
-            others = ""
+        silent = sum(counts[key] for key in SILENT)
+        worst = next((key for key in SILENT if counts[key] and key != "paused"), "")
+        late = self.late
+        if worst:
+            state, headline = WEBHOOK_STATES[worst], self._silent(silent, worst)
+        elif late:
+            state, headline = LATE, late
         else:
-            worst = next(key for key in ATTENTION if counts[key])
-            state = WEBHOOK_STATES[worst]
-            headline, *parts = parts
-            if worst == "failing" and self.attention:
-                headline = format_html("{}, the first since {}", headline, self._first())
-            others = "All others work" if counts["working"] else ""
-        if counts["unsteady"]:
-            parts.append(_some("unsteady", counts["unsteady"]))
+            state, headline = WEBHOOK_STATES["working"], _plain(self._working(silent))
+        alone = worst and silent == counts[worst]  # the headline has said it
+        parts = [
+            self._part(key)
+            for key in (*SILENT, "unsteady", "working")
+            if counts[key] and not (alone and key == worst)
+        ]
+        if not silent and not counts["unsteady"]:
+            parts = []  # all work
         sentences = [_joined(parts)] if parts else []
-        keeps_up = self._queue()
-        sentences.append(format_html("{}; {}.", others, keeps_up) if others else _start(keeps_up))
+        if counts["failing"] and not alone:
+            sentences.append(format_html("The first fails since {}.", self._first()))
+        if not late:
+            sentences.append(_plain("Our side keeps up."))
+        elif headline != late:
+            sentences.append(format_html("<b>{}.</b>", late))
+        if late:
+            sentences.append(_plain(self._why_late()))
         return Verdict(state, headline, _sentences(sentences))
+
+    def _part(self, key: str) -> SafeString:
+        part = _some(key, self.counts[key])
+        if key != "disabled" or not self.counts["stopped_today"]:
+            return part
+        today = f"{bounded(self.counts['stopped_today'])} of them in the last 24 hours"
+        return format_html("{} ({})", part, today)
+
+    def _silent(self, silent: int, worst: str) -> SafeString:
+        """ "8 of 19 webhooks deliver nothing"; where all are in one state, that."""
+        if silent > self.counts[worst]:
+            link = links.listing("webhook", state="silent")
+            some = f"{bounded(silent)} of {bounded(self.counts['any'])} webhooks deliver nothing"
+            return format_html('<a href="{}">{}</a>', link, some)
+        headline = _some(worst, silent)
+        if worst == "failing" and self.attention:
+            return format_html("{}, the first since {}", headline, self._first())
+        return headline
+
+    def _working(self, silent: int) -> str:
+        working, unsteady = self.counts["working"], self.counts["unsteady"]
+        if unsteady or (silent and working):
+            return "No webhook is failing"
+        if not working:
+            return "Nothing was delivered yet"
+        if working == 1:
+            return "The only webhook with calls works"
+        return f"All {bounded(working)} webhooks with calls work"
 
     def _first(self) -> SafeString | str:
         return moment(self.attention[0].since)
 
-    def _queue(self) -> str:
-        if self.oldest_due and self.now - self.oldest_due > KEEPS_UP:
-            return f"the oldest due delivery waits for {duration(self.now - self.oldest_due)}"
-        return "the queue keeps up"
+    @cached_property
+    def late(self) -> SafeString | str:
+        """That what is due waits for us, in words; `""` while it does not."""
+        if not self.oldest_due or self.now - self.oldest_due <= KEEPS_UP:
+            return ""
+        due, link = self.due
+        count = self.counts["due"]
+        noun = "delivery is" if count == 1 else "deliveries are"
+        waits = duration(self.now - self.oldest_due)
+        words = '<a href="{}">{} {} late</a>: the oldest should have gone out {} ago'
+        return format_html(words, link, due, noun, waits)
+
+    def _why_late(self) -> str:
+        if not self.workers.alive:
+            return "No worker is alive, so nothing is sent."
+        return "Workers are alive: tell operations if it goes on."
 
     @cached_property
     def chart(self) -> Chart:
@@ -226,7 +285,8 @@ class Home:
 
     @cached_property
     def attention(self) -> list[Trouble]:
-        """Failing first, then the breaker's, then the unverified; the longest first."""
+        """Failing first, then the breaker's, the unverified and what was stopped today; the longest
+        first."""
         keys: list[str] = []
         for key in ATTENTION:  # no more of them than fill the table
             if self.counts[key] and sum(self.counts[key] for key in keys) < ATTENTION_SHOWN:
@@ -235,7 +295,8 @@ class Home:
             return []
         wanted, rank = Q(), []
         for place, key in enumerate(keys):
-            condition = webhooks_that_are(key, self.now)
+            today = key == "stopped_today"
+            condition = self._stopped_today() if today else webhooks_that_are(key, self.now)
             wanted |= condition
             rank.append(When(condition, then=Value(place)))
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
@@ -252,7 +313,8 @@ class Home:
         if keys == ["failing"]:  # by the index of those
             rows = rows.order_by("health__failing_since")
         else:
-            ranked = rows.filter(among(keys, self.now))
+            states = ["disabled" if key == "stopped_today" else key for key in keys]
+            ranked = rows.filter(among(states, self.now))
             ranked = ranked.annotate(rank=Case(*rank, output_field=IntegerField()))
             rows = ranked.order_by("rank", "health__failing_since", "pk")
         return [self._trouble(row) for row in rows[:ATTENTION_SHOWN]]
@@ -265,6 +327,9 @@ class Home:
         if state.key == "unverified":
             next_try = "after verification"
             why = why or "It has not passed the verification yet."
+        elif state.key == "disabled":
+            since, next_try = webhook.stopped_at or since, "when it is enabled"
+            why = queue.HOLD_REASONS.get(webhook.stopped, "")
         elif health.breaker_until and health.breaker_until > self.now:
             next_try = moment(health.breaker_until)
         elif webhook.next_due:
@@ -374,15 +439,14 @@ def _plain(words: str) -> SafeString:
     return format_html("{}", words)
 
 
-def _start(words: str) -> SafeString:
-    return format_html("{}{}.", words[:1].upper(), words[1:])
-
-
 WORDS = {
     "failing": ("is failing", "are failing"),
     "breaker": ("is paused by its breaker", "are paused by their breakers"),
     "unverified": ("is not verified", "are not verified"),
+    "disabled": ("is disabled", "are disabled"),
+    "paused": ("is paused by staff", "are paused by staff"),
     "unsteady": ("is unsteady", "are unsteady"),
+    "working": ("works", "work"),
 }
 
 

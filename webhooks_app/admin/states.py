@@ -43,6 +43,9 @@ WEBHOOK_STATES = {
     )
 }
 
+# Those that deliver nothing, the worst first; each comes before all others in precedence.
+SILENT = ("failing", "breaker", "unverified", "disabled", "paused")
+
 DELIVERY_STATES = {
     state.key: state
     for state in (
@@ -134,8 +137,13 @@ def among(keys: Iterable[str], now: datetime) -> Q:
 
 
 def webhooks_that_are(key: str, now: datetime) -> Q:
-    """The filter for a state."""
+    """The filter for a state; `silent` are all that deliver nothing."""
     higher = Q()
+    if key == "silent":
+        of_these = Q()
+        for name, condition in _conditions(now):
+            of_these |= condition if name in SILENT else Q()
+        return among(SILENT, now) & of_these
     for name, condition in _conditions(now):
         if name == key:
             return among([key], now) & condition & higher

@@ -66,7 +66,9 @@ class HealthFilter(Chips):
     title, parameter_name = "health", "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state.key, state.word) for state in (*WEBHOOK_STATES.values(), DELETED)]
+        chips = [(state.key, state.word) for state in (*WEBHOOK_STATES.values(), DELETED)]
+        silent = request.GET.get("state") == "silent"  # the home page leads there
+        return [("silent", "Deliver nothing"), *chips] if silent else chips
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         key = self.value()
