@@ -37,7 +37,7 @@ def test_a_new_token_is_shown_once_and_by_nothing_but_its_page(manager, account)
 def test_a_token_can_be_renamed_but_never_made_wider_or_longer(manager, account):
     create(manager)
     token = AccessToken.objects.get()
-    form = {"name": "renamed", "scope": "manage", "account": "x", "digest": "0", "expires_at_0": ""}
+    form = {"name": "renamed", "scope": "manage", "account": "x", "digest": "0", "expires_at": ""}
     manager.post(url("accesstoken", token.pk, "change"), form)
     before, token = token, AccessToken.objects.get()
     assert (token.name, token.scope, token.digest) == ("renamed", "send", before.digest)
@@ -60,6 +60,6 @@ def test_a_token_is_revoked_by_its_button_and_from_the_list(manager, account):
 
 
 def test_an_expiry_in_the_past_is_refused(manager, account):
-    response = create(manager, expires_at_0="2020-01-01", expires_at_1="00:00:00")
+    response = create(manager, expires_at="2020-01-01T00:00")
     assert "This moment has passed already." in response.content.decode()
     assert not AccessToken.objects.exists()

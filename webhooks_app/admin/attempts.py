@@ -33,6 +33,7 @@ from .console import (
     autocomplete_url,
     webhooks_url,
 )
+from .moments import for_field
 from .pages import ERRORS_SIEVED, SIEVED
 
 
@@ -106,8 +107,9 @@ class WebhookFilter(Typed):
 def typed_filters(request: HttpRequest) -> dict[str, Any]:
     """For the form of the filters that are typed: what they hold, and what else stays."""
     others = (*TYPED, "before", "p", "e")
+    typed = {name: request.GET.get(name, "") for name in TYPED}
     return {
-        "typed": {name: request.GET.get(name, "") for name in TYPED},
+        "typed": typed | {name: for_field(typed[name]) for name in ("since", "until")},
         "kept": [(name, value) for name, value in request.GET.items() if name not in others],
         "webhooks_url": webhooks_url(),
         "accounts_url": autocomplete_url(),
@@ -156,8 +158,10 @@ class Status(Quiet):
         if STATUS_CLASS.match(value):
             first = int(value[0]) * 100
             return queryset.filter(status__gte=first, status__lt=first + 100)
-        fits = value.isascii() and value.isdecimal() and len(value) == 3
-        return queryset.filter(status=value) if fits else queryset.none()
+        if value.isascii() and value.isdecimal() and len(value) == 3:
+            return queryset.filter(status=value)
+        self.problem = f"“{value[:60]}” is no status: write 503, 5xx or none."
+        return queryset.none()
 
 
 class Message(Quiet):

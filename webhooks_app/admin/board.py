@@ -14,7 +14,7 @@ from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
 from ..models.health import health_of
 from ..rules import failures
-from ..templatetags.webhooks_console import duration, moment, short_moment
+from ..templatetags.webhooks_console import duration, moment
 from .charts import Chart
 from .states import State, delivery_state, webhook_state
 
@@ -36,7 +36,7 @@ class Banner:
     headline: SafeString | str
     recorded: str = ""  # the message as it was recorded; may quote a receiver
     answer: str = ""  # what the receiver answered then
-    why: str = ""
+    why: SafeString | str = ""
     advice: SafeString | str = ""
     rest: SafeString | str = ""  # that calls rest for a while, said beside the reason
     buttons: Sequence[Button] = field(default_factory=tuple)  # the first is the one to press
@@ -123,8 +123,8 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
             headline = format_html("Working: {} {}", words, calls.span.words)
         why, advice = "", ""
         if message:
-            last = short_moment(health.last_error_at or now, now)
-            why = f"The last error is of {last} UTC; it stays until somebody clears it."
+            last = moment(health.last_error_at or now)
+            why = format_html("The last error is of {}; it stays until somebody clears it.", last)
     elif message:
         headline = format_html("Nothing delivered yet: the last try failed, {}", lower(title))
     else:

@@ -31,6 +31,7 @@ from django.views.decorators.http import require_http_methods
 from ..models import Account, Actor, AuditEntry, Delivery, Webhook
 from ..roles import may
 from ..rules.ids import first_id, is_id, read_moment
+from .moments import said, unread
 from .pages import SIEVED, Page
 
 COUNT_LIMIT = 1000  # nothing is counted further
@@ -105,6 +106,7 @@ class Quiet(admin.SimpleListFilter):
     """A filter that other pages link to; it shows itself only while it is on."""
 
     template = "admin/webhooks_app/filter_link.html"
+    problem = ""  # what cannot be read of it; said above the list, which is empty then
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         value = self.used_parameters.get(str(self.parameter_name))
@@ -122,6 +124,7 @@ class Typed(Quiet):
         if not value:
             return queryset
         if "\0" in value:  # PostgreSQL raises on it
+            self.problem = f"The {self.title} cannot be read."
             return queryset.none()
         return self.chosen(queryset, value)
 
@@ -139,9 +142,17 @@ class Moment(Quiet):
         if not value:
             return queryset
         try:
-            return queryset.filter(**{self.lookup: read_moment(value)})
+            return queryset.filter(**{self.lookup: read_moment(value.strip())})
         except ValueError:
+            self.problem = unread(value)
             return queryset.none()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
+        return as_moments(super().lookups(request, model_admin))
+
+
+def as_moments(lookups: list[tuple[str, str]]) -> list[Any]:
+    return [(value, said(value)) for value, _ in lookups]
 
 
 def is_place(model: Any, text: str) -> bool:

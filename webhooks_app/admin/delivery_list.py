@@ -30,14 +30,17 @@ from .console import (
     ReadOnlyAdmin,
     Those,
     Typed,
+    as_moments,
     named,
 )
-from .jobs import add_url, open_jobs, stamp, words_of
+from .jobs import MOMENTS, add_url, open_jobs, stamp, words_of
+from .moments import unread
 from .pages import SIEVED, Page
 from .searching import search_of
 from .states import DELIVERY_STATES, delivery_state
 
 VERBS_AT_ONCE = 100
+SAID = "This cannot be read as"
 BEHIND_PENDING = ("pending", "due", "waiting", "retrying", "held")
 
 
@@ -48,7 +51,13 @@ class Word(Typed):
         try:
             return queryset.filter(condition(str(self.parameter_name), value, timezone.now()))
         except ValueError:
+            is_moment = self.parameter_name in MOMENTS
+            self.problem = unread(value) if is_moment else f"{SAID} {self.title}: “{value[:60]}”."
             return queryset.none()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
+        lookups = super().lookups(request, model_admin)
+        return as_moments(lookups) if self.parameter_name in MOMENTS else lookups
 
 
 def word(name: str, title: str, **more: Any) -> type[Word]:
@@ -190,6 +199,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         word("status", "status", sieves=True),
         word("payload", "payload holds", sieves=True),
         word("failed_since", "gave up since"),
+        word("failed_until", "gave up before"),
         word("since", "since"),
         word("until", "until"),
         OfJob,

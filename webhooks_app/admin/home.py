@@ -236,10 +236,10 @@ class Home:
         return moment(self.attention[0].since)
 
     @cached_property
-    def late(self) -> SafeString | str:
+    def late(self) -> SafeString:
         """That what is due waits for us, in words; `""` while it does not."""
         if not self.oldest_due or self.now - self.oldest_due <= KEEPS_UP:
-            return ""
+            return _plain("")
         due, link = self.due
         count = self.counts["due"]
         noun = "delivery is" if count == 1 else "deliveries are"

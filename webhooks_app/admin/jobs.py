@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 from django import forms
@@ -11,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
@@ -20,9 +21,9 @@ from ..models import Delivery, Job, Webhook
 from ..models.job import PACE, PACE_LIMIT
 from ..models.selection import CONDITIONS, STATES
 from ..rules import failures
-from ..rules.ids import read_moment
-from ..templatetags.webhooks_console import badge, duration, moment, short_moment
+from ..templatetags.webhooks_console import badge, duration, moment
 from .console import COUNT_LIMIT, FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
+from .moments import said
 from .pages import Page
 from .states import DELIVERY_STATES, State
 
@@ -34,7 +35,7 @@ JOB_STATES = {
 }
 VERBS = {"retry": "Send again", "cancel": "Cancel"}
 REPLAYED = {"": "at any time", "7d": "in 7 days", "24h": "in 24 hours", "1h": "in the last hour"}
-MOMENTS = ("since", "until", "failed_since")
+MOMENTS = ("since", "until", "failed_since", "failed_until")
 ENDED = {"failed", "delivered", "cancelled"}
 
 
@@ -77,9 +78,14 @@ def names_of(*selections: Mapping[str, str]) -> dict[str, str]:
     return {row.pk: str(row) for row in rows}
 
 
-def sentence(words: Mapping[str, str], names: Mapping[str, str] | None = None) -> str:
-    """What a selection holds, as a person would say it; `names` as of `names_of`."""
-    parts = ["deliveries"]
+def sentence(
+    words: Mapping[str, str], names: Mapping[str, str] | None = None, *, plain: bool = False
+) -> SafeString:
+    """What a selection holds, as a person would say it; `names` as of `names_of`. Plain, for the
+    title of a page: without its moments, which no script says in the reader's own zone there."""
+    parts: list[SafeString | str] = []
+    if plain:
+        words = {name: value for name, value in words.items() if name not in MOMENTS}
     if "webhook" in words:
         names = names_of(words) if names is None else names
         parts.append(f"of {names.get(words['webhook'], 'a webhook')}")
@@ -90,7 +96,9 @@ def sentence(words: Mapping[str, str], names: Mapping[str, str] | None = None) -
     elif "state" in words:
         parts.append(f"in the state “{_state_word(words['state'])}”")
     if "failed_since" in words:
-        parts.append(f"that gave up since {_moment(words['failed_since'])}")
+        parts.append(format_html("that gave up since {}", said(words["failed_since"])))
+    if "failed_until" in words:
+        parts.append(format_html("that gave up before {}", said(words["failed_until"])))
     if "kind" in words:
         parts.append(f"that met “{failures.title(words['kind']) or words['kind']}”")
     if "status" in words:
@@ -103,23 +111,17 @@ def sentence(words: Mapping[str, str], names: Mapping[str, str] | None = None) -
     if "payload" in words:
         parts.append(f"whose payload holds “{words['payload']}”")
     if "since" in words:
-        parts.append(f"made since {_moment(words['since'])}")
+        parts.append(format_html("made since {}", said(words["since"])))
     if "until" in words:
-        parts.append(f"made before {_moment(words['until'])}")
-    return f"{parts[0]} {', '.join(parts[1:])}".strip()
+        parts.append(format_html("made before {}", said(words["until"])))
+    rest = format_html_join(", ", "{}", ((part,) for part in parts))
+    return format_html("deliveries {}", rest) if parts else format_html("deliveries")
 
 
 def _state_word(key: str) -> str:
     if key in DELIVERY_STATES:
         return DELIVERY_STATES[key].word
     return {"pending": "Not finished", "due": "Due now"}.get(key, key)
-
-
-def _moment(text: str) -> str:
-    try:
-        return f"{short_moment(read_moment(text))} UTC"
-    except ValueError:
-        return text
 
 
 def listed(words: Mapping[str, str]) -> str:
@@ -154,7 +156,9 @@ class JobView:
     def __init__(self, job: Job, names: Mapping[str, str] | None = None) -> None:
         self.job = job
         self.state = JOB_STATES[job.state]
-        self.what = f"{label_of(job.verb, job.selection)}: {sentence(job.selection, names)}"
+        label = label_of(job.verb, job.selection)
+        self.what = format_html("{}: {}", label, sentence(job.selection, names))
+        self.title = f"{label}: {unescape(sentence(job.selection, names, plain=True))}"
         self.page = reverse("admin:webhooks_app_job_change", args=[job.pk])
         self.left = left(job)
         self.percent = int(job.share * 100)
@@ -229,7 +233,7 @@ class JobAdmin(ReadOnlyAdmin):
         names = names_of(obj.selection)
         view = JobView(obj, names)
         return {
-            "title": view.what,
+            "title": view.title,
             "subtitle": None,
             "page_state": view.state.word,
             "view": view,

@@ -56,6 +56,11 @@ class Page(ChangeList):
         self.looked_at, (self.edge, self.looked_back) = most, edge
         return rows.filter(pk__gte=self.edge)
 
+    @property
+    def problems(self) -> list[str]:
+        """What of the filters cannot be read."""
+        return [spec.problem for spec in self.filter_specs if getattr(spec, "problem", "")]
+
     @staticmethod
     def _chosen(spec: Any, request: HttpRequest, rows: Any) -> Any:
         chosen = spec.queryset(request, rows)

@@ -1,6 +1,6 @@
 """Access tokens: made here, shown once, revoked; never readable again."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -28,6 +28,7 @@ from .console import (
     named,
     only_account,
 )
+from .moments import MomentField
 from .states import State
 
 USABLE = State("usable", "Usable", "ok", "ok")
@@ -61,18 +62,11 @@ class StateFilter(Chips):
 
 class TokenForm(forms.ModelForm):
     account = account_field()
+    expires_at = MomentField(required=False, help_text="Empty: it never expires.")
 
     class Meta:
         model = AccessToken
         fields = ["account", "name", "scope", "expires_at"]
-        help_texts: ClassVar[Any] = {"expires_at": "Empty: it never expires."}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "expires_at" in self.fields:
-            parts = zip(("date", "time"), self.fields["expires_at"].widget.widgets, strict=False)
-            for word, widget in parts:
-                widget.attrs["aria-label"] = f"Expires at: {word}"
 
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]

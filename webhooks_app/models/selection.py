@@ -125,6 +125,9 @@ CONDITIONS: dict[str, Callable[[str, datetime], Q]] = {
     "failed_since": lambda value, now: Q(
         state=Delivery.State.FAILED, finished_at__gte=read_moment(value)
     ),
+    "failed_until": lambda value, now: Q(
+        state=Delivery.State.FAILED, finished_at__lt=read_moment(value)
+    ),
     "payload": lambda value, now: payload_holds(value),
 }
 

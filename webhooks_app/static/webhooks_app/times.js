@@ -39,8 +39,35 @@
     }
   };
 
-  local(document);
-  document.addEventListener("webhooks:shown", (event) => local(event.target));
+  /* Moments that are typed: in the zone that the page shows, sent in UTC. */
+  const typed = (place) => {
+    for (const name of place.querySelectorAll("[data-zone]")) name.textContent = zone;
+    for (const input of place.querySelectorAll("input[type=datetime-local][name]")) {
+      const sent = document.createElement("input");
+      sent.type = "hidden";
+      sent.name = input.name;
+      input.removeAttribute("name");
+      input.after(sent);
+      if (input.value) {
+        const at = new Date(`${input.value}Z`);
+        const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+        input.value = input.defaultValue = `${day}T${clock(at)}:${two(at.getSeconds())}`;
+      }
+      const tell = () => {
+        const at = new Date(input.value);
+        sent.value = input.value && !isNaN(at) ? at.toISOString().replace(".000Z", "Z") : "";
+      };
+      input.addEventListener("input", tell);
+      tell();
+    }
+  };
+
+  const shown = (place) => {
+    local(place);
+    typed(place);
+  };
+  shown(document);
+  document.addEventListener("webhooks:shown", (event) => shown(event.target));
   const note = document.getElementById("times-zone");
   if (note && new Date().getTimezoneOffset()) {
     const root = document.documentElement;
