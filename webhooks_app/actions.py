@@ -87,8 +87,9 @@ class NotCallable(ActionError):
 
 
 class Busy(ActionError):
-    """We cannot make the call now: all of our slots for exchanges are taken, or this process has
-    a fault of its own. The receiver has no part in it and nothing is recorded."""
+    """We cannot make the call now: all slots for exchanges of this process are taken, or the share
+    of them that one account or webhook may have, or the process has a fault of its own. The
+    receiver has no part in it and nothing is recorded."""
 
     retry_after = 1.0  # seconds
 
@@ -743,7 +744,7 @@ def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
         with _readable():
             return calls.make(call, by=by)
     except calls.NoSlot as reason:
-        raise Busy("Too many calls are under way; try again.") from reason
+        raise Busy(str(reason)) from reason
     except calls.OurFault as reason:
         raise Busy("The call failed inside this application; try again.") from reason
     except IntegrityError as reason:  # removed while it was called

@@ -74,7 +74,9 @@ class FakeReceiver(Sender):
         outcome.secrets = request.secrets
         return outcome
 
-    def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T:
+    def run(
+        self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
+    ) -> T:
         """What `engine.loop` runs synchronous calls with, while this is entered."""
         return _result(work(self))
 

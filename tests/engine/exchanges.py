@@ -4,13 +4,13 @@ from webhooks_app.engine.sender import Request
 from webhooks_app.rules.validators import parse_url
 
 
-def request(url, body=b"{}", method="POST"):
+def request(url, body=b"{}", method="POST", *, account=1):
     place = parse_url(url)
     head = (
         f"{method} {place.target} HTTP/1.1\r\nHost: {place.authority}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode()
-    return Request(method, place.scheme, place.host, place.port, head, body)
+    return Request(method, place.scheme, place.host, place.port, account, head, body)
 
 
 def failed(outcome):

@@ -240,7 +240,7 @@ def test_a_server_that_greets_before_it_is_asked_is_not_http_however_fast(run, l
 
 
 def new_line():
-    return Line(asyncio.get_running_loop(), ("http", "a", 80), "", (), lambda line: None)
+    return Line(asyncio.get_running_loop(), (1, "http", "a", 80), "", (), lambda line: None)
 
 
 async def kept_line():
@@ -563,6 +563,30 @@ def test_a_line_is_not_kept_after(run, loopback, answer):
 
     with Receiver(answer) as receiver:
         assert run(scenario) == 0
+
+
+def test_who_shares_a_host_with_others_never_answers_for_them(run, loopback):
+    """He keeps the line of his own call and writes on it whenever something comes."""
+
+    async def scenario(sender):
+        his, mine = listener.url + "his", listener.url + "mine"
+        assert (await sender.send(request(his, account=1), timeout=5)).body == b"ok"
+        return [
+            (await sender.send(request(mine, account=2), timeout=5)).body,
+            (await sender.send(request(his, account=1), timeout=5)).body,
+        ]
+
+    def play(connection):
+        asked = connection.recv(4096)
+        if b"/mine" in asked:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+            return
+        connection.sendall(OK)
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+
+    with Listener(play) as listener:
+        assert run(scenario) == [b"mine", b"evil"]
 
 
 def test_a_line_is_not_kept_when_the_answer_came_before_all_was_sent(run, loopback):

@@ -23,7 +23,8 @@ def test_many_simultaneous_interactions_with_a_slow_receiver(crew, callers, slow
         [hook] = crew.webhooks(1, sink, timeout=30)
         token = crew.site.manage("webhooks", "create-token", "acme").strip()
         port = free_port()
-        web = crew.web(port, WEBHOOKS_CONCURRENCY="200")
+        # A webhook may have a third of the places.
+        web = crew.web(port, WEBHOOKS_CONCURRENCY="600")
         until(lambda: listens(port), 60, "the web server")
         call = (
             f"POST /webhooks/{hook}/interactions HTTP/1.1\r\nHost: localhost\r\n"

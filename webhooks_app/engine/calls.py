@@ -114,18 +114,21 @@ class Verification:
 def make(call: Call, *, by: str = "") -> tuple[history.Entry, Any]:
     """Make a call from a synchronous caller; returns what was recorded and the judged answer.
 
-    Raises NoSlot when all slots of the process are taken (nothing was sent then), OurFault when
-    the fault is our own; nothing is recorded in either case.
+    Raises NoSlot when all slots of the process, or its account's or webhook's share of them, are
+    taken (nothing was sent then), OurFault when the fault is our own; nothing is recorded in either
+    case.
     """
     prepared = prepare(call)
     if not isinstance(prepared, Outcome):
-        request, seconds = prepared, call.webhook.exchange_timeout
+        webhook, request = call.webhook, prepared
+        seconds = webhook.exchange_timeout
 
         async def work(sender: Sender) -> Outcome:
             return await sender.send(request, timeout=seconds)
 
         with meanwhile.get()():
-            prepared = loop.shared().run(work)
+            shared = loop.shared()
+            prepared = shared.run(work, account=webhook.account_id, webhook=webhook.pk)
     return finish(call, prepared, by=by)
 
 

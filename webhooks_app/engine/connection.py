@@ -23,7 +23,9 @@ HEADERS_LIMIT = 200  # trailers included
 INFORMATIONAL_LIMIT = 20  # answers 1xx before the real one
 WIRE_LIMIT = HEAD_LIMIT + 8 * ANSWER_LIMIT  # all bytes of one answer: chunks have their overhead
 
-Origin = tuple[str, str, int]  # scheme, host, port
+# Account, scheme, host, port. Who shares a host with others may write on a line whatever he likes,
+# also where the next answer is expected: a line serves one account alone.
+Origin = tuple[int, str, str, int]
 
 
 @dataclass(slots=True)

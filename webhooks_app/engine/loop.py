@@ -6,6 +6,7 @@ Sender, resolver and connection pool live on it, shared by all threads of the pr
 import asyncio
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -16,33 +17,51 @@ T = TypeVar("T")
 
 
 class NoSlot(Exception):
-    """All slots for exchanges of this process are taken."""
+    """There is no slot for an exchange in this process; the text says whose are all taken."""
 
 
 class EngineLoop:
-    """Runs coroutines for callers in other threads, at most `concurrency` at once."""
+    """Runs coroutines for callers in other threads, at most `concurrency` at once.
+
+    However long receivers take, there is a slot for whoever has none: an account gets another as
+    long as more are free than it has, and a webhook as long as twice as many are.
+    """
 
     def __init__(self, make_sender: Callable[[], Sender] = Sender) -> None:
         self._loop = new_event_loop()
         self._sender = make_sender()
-        self._taken = 0
+        self._of_account: Counter[int] = Counter()  # slots taken
+        self._of_webhook: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="webhooks-engine", daemon=True
         )
         self._thread.start()
 
-    def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T:
-        """The result of `work(sender)`; the calling thread waits. Raises NoSlot."""
+    def run(
+        self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
+    ) -> T:
+        """The result of `work(sender)`; the calling thread waits. `account` and `webhook` are whose
+        call it is. Raises NoSlot."""
         with self._lock:
-            if self._taken >= conf.concurrency():
-                raise NoSlot
-            self._taken += 1
+            self._take(account, webhook)
         try:
             return asyncio.run_coroutine_threadsafe(work(self._sender), self._loop).result()
         finally:
             with self._lock:
-                self._taken -= 1
+                self._of_account -= Counter([account])  # forgets those that have none
+                self._of_webhook -= Counter([webhook])
+
+    def _take(self, account: int, webhook: str) -> None:
+        free = conf.concurrency() - self._of_account.total()
+        if free <= 0:
+            raise NoSlot("Too many calls are under way; try again.")
+        if 2 * self._of_webhook[webhook] >= free:
+            raise NoSlot("Too many calls of this webhook are under way; try again.")
+        if self._of_account[account] >= free:
+            raise NoSlot("Too many calls of this account are under way; try again.")
+        self._of_account[account] += 1
+        self._of_webhook[webhook] += 1
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._sender.close(), self._loop).result(5)
@@ -63,7 +82,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class Runner(Protocol):
     """What synchronous callers need of an engine loop; the seam for tests of host projects."""
 
-    def run(self, work: Callable[[Sender], Coroutine[Any, Any, T]]) -> T: ...
+    def run(
+        self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
+    ) -> T: ...
 
 
 _shared: Runner | None = None

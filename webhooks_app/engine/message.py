@@ -33,6 +33,7 @@ class Unsendable(Exception):
 class Head:
     """All of a request that stays the same for a webhook's version."""
 
+    account: int
     endpoint: validators.Endpoint
     token: str = field(repr=False)
     fields: bytes = field(repr=False)  # header lines of every request
@@ -94,6 +95,7 @@ def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> 
     target = with_parameters(endpoint.target, [("token", webhook.token)] if webhook.token else [])
     content_type = b"" if "content-type" in names else b"Content-Type: application/json\r\n"
     return Head(
+        account=webhook.account_id,
         endpoint=endpoint,
         token=webhook.token,
         fields=always,
@@ -152,6 +154,7 @@ def _request(method: str, head: Head, lines: bytes, body: bytes) -> Request:
         scheme=endpoint.scheme,
         host=endpoint.host,
         port=endpoint.port,
+        account=head.account,
         head=lines,
         body=body,
         secrets=head.secrets,

@@ -1,4 +1,5 @@
-"""Lines that were left open after an exchange, for the next one to the same origin."""
+"""Lines that were left open after an exchange, for the next one of the same account to the same
+origin."""
 
 import asyncio
 from time import perf_counter

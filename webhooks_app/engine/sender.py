@@ -24,7 +24,7 @@ from .. import conf
 from ..rules import failures
 from ..rules.failures import Failure
 from ..rules.guard import is_public
-from .connection import ANSWER_LIMIT, Answer, Line, open_socket
+from .connection import ANSWER_LIMIT, Answer, Line, Origin, open_socket
 from .pool import Pool
 from .proxy import ProxyFailure, open_tunnel
 from .resolver import NameFailure, Resolver
@@ -51,9 +51,14 @@ class Request:
     scheme: str
     host: str
     port: int
+    account: int  # whose call it is: lines are kept for each by itself
     head: bytes
     body: bytes = b""
     secrets: tuple[str, ...] = field(default=(), repr=False)  # for the Outcome alone
+
+    @property
+    def origin(self) -> Origin:
+        return (self.account, self.scheme, self.host, self.port)
 
 
 @dataclass(slots=True)
@@ -133,7 +138,7 @@ class Sender:
         try:
             self._obey_settings(request)
             answer: Answer | None = None
-            line = self._pool.take((request.scheme, request.host, request.port))
+            line = self._pool.take(request.origin)
             if line is not None:
                 answer = await line.exchange(
                     request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
@@ -282,8 +287,7 @@ class Sender:
     ) -> Line:
         """The connected socket as a line, after the TLS handshake where the scheme wants one."""
         loop = asyncio.get_running_loop()
-        origin = (request.scheme, request.host, request.port)
-        line = Line(loop, origin, outcome.address, policy, self._pool.forget)
+        line = Line(loop, request.origin, outcome.address, policy, self._pool.forget)
         secure = request.scheme == "https"
         start = perf_counter()
         try:
