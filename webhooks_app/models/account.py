@@ -7,13 +7,17 @@ from typing import Self
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, router
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from .in_time import in_passing
 from .prepared import Prepared
 
+USE_NOTED_EVERY = timedelta(minutes=1)
+USES_LOST_MOST = 10_000
+FAILURE_PATIENCE = 0.1  # seconds for which a wrong token waits to be counted
 FAILURES_COUNTED = timedelta(minutes=15)  # for which wrong tokens of an address count
 TOKEN_PREFIX = "whk_"  # noqa: S105  (a prefix that secret scanners can look for)
 
@@ -120,15 +124,25 @@ class AccessToken(models.Model):
         return token, secret
 
     def note_use(self, now: datetime) -> None:
-        """Remember the last use, written at most once a minute."""
-        if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
-            type(self).objects.filter(pk=self.pk).update(last_used_at=now)
+        """Remember the last use: written at most once a minute, and not at all where that would
+        have to wait, or no request that only reads would be answered while something locks."""
+        if self.last_used_at is not None and now - self.last_used_at <= USE_NOTED_EVERY:
+            return
+        if (lost := _use_lost_at.get(self.pk)) is not None and now - lost <= USE_NOTED_EVERY:
+            return
+        row = type(self).objects.filter(pk=self.pk)
+        if not in_passing(lambda: row.update(last_used_at=now), router.db_for_write(type(self))):
+            if len(_use_lost_at) >= USES_LOST_MOST:
+                _use_lost_at.clear()
+            _use_lost_at[self.pk] = now
 
     def revoke(self) -> bool:
         """False when it was revoked already."""
         rows = type(self).objects.filter(pk=self.pk, revoked_at__isnull=True)
         return bool(rows.update(revoked_at=Now()))
 
+
+_use_lost_at: dict[int, datetime] = {}  # by token, when this process could not note its use
 
 _BY_DIGEST = Prepared(
     AccessToken, lambda digest: AccessToken.objects.usable().filter(digest=digest)
@@ -139,18 +153,22 @@ class FailedAuthenticationQuerySet(models.QuerySet["FailedAuthentication"]):
     def note(self, address: str, limit: int) -> float:
         """One more from this address; 0, or the seconds to wait when there were `limit` already.
 
-        Past the limit nothing more is written.
+        Past the limit nothing more is written, and nothing where somebody holds a lock.
         """
         now = timezone.now()
         open_since = now - FAILURES_COUNTED
         row = self.filter(address=address, since__gt=open_since).first()
-        if row is None:
+        if row is not None and row.count >= limit:
+            return (row.since - open_since).total_seconds()
+
+        def write() -> None:
+            if row is not None:
+                self.filter(pk=row.pk).update(count=F("count") + 1)
+                return
             self.filter(since__lte=open_since).delete()
             self.update_or_create(address=address, defaults={"since": now, "count": 1})
-            return 0
-        if row.count >= limit:
-            return (row.since - open_since).total_seconds()
-        self.filter(pk=row.pk).update(count=F("count") + 1)
+
+        in_passing(write, router.db_for_write(self.model), FAILURE_PATIENCE)
         return 0
 
 

@@ -1,10 +1,15 @@
-"""Reading with an end: what takes longer than that is given up, and whoever asked says so."""
+"""Reading and writing with an end: what takes longer than that is given up, and whoever asked says
+so."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import Error, OperationalError, connections, transaction
+
+log = logging.getLogger("webhooks")
 
 T = TypeVar("T")
 _STEPS = 10_000  # of SQLite's machine, well below a millisecond
@@ -56,3 +61,53 @@ def _on_sqlite(connection: Any, read: Callable[[], T], seconds: float) -> T:
         raise
     finally:
         session.set_progress_handler(None, 0)
+
+
+def in_passing(write: Callable[[], object], using: str = "default", patience: float = 0.0) -> bool:
+    """Write what may be lost beside something that must neither wait nor fail for it.
+
+    Where another holds a lock for longer than `patience` seconds (a backup all of SQLite, somebody
+    a row of PostgreSQL), or the database takes no writes at all, `write` has not happened and this
+    is False.
+    """
+    connection = connections[using]
+    waiting = {"postgresql": _waiting_on_postgresql, "sqlite": _waiting_on_sqlite}
+    try:
+        with waiting.get(connection.vendor, _waiting_as_ever)(connection, patience):
+            write()
+    except Error as error:
+        log.debug("not noted in passing: %s", error)
+        return False
+    return True
+
+
+@contextmanager
+def _waiting_on_postgresql(connection: Any, seconds: float) -> Iterator[None]:
+    names = ("lock_timeout", "synchronous_commit")  # a stand-by that is away is not waited for
+    set_to = (
+        "SELECT set_config('lock_timeout', %s, true), set_config('synchronous_commit', %s, true)"
+    )
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s), current_setting(%s)", names)
+        before = cursor.fetchone()
+        cursor.execute(set_to, [str(max(1, int(seconds * 1000))), "off"])
+        yield
+        if len(connection.savepoint_ids):  # for the rest of a transaction around this one
+            cursor.execute(set_to, before)
+
+
+@contextmanager
+def _waiting_on_sqlite(connection: Any, seconds: float) -> Iterator[None]:
+    connection.ensure_connection()
+    session = connection.connection
+    [before] = session.execute("PRAGMA busy_timeout").fetchone()
+    session.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        session.execute(f"PRAGMA busy_timeout = {before}")
+
+
+@contextmanager
+def _waiting_as_ever(connection: Any, seconds: float) -> Iterator[None]:
+    yield
