@@ -7,6 +7,7 @@ from tests.factories import AccountFactory
 from webhooks_app import actions
 from webhooks_app.engine.desk import Desk, Turn
 from webhooks_app.models import AccessToken
+from webhooks_app.rules.ids import keys
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, t
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    """What one test left in the cache is none of the next one's business."""
+    """What one test left in the cache is none of the next one's business, nor how late it was."""
     cache.clear()
+    keys.begin()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from webhooks_app import models
 from webhooks_app.models.health import hour_of
-from webhooks_app.rules.ids import new_id
+from webhooks_app.rules.ids import first_key, new_id
 
 
 class UserFactory(factory.django.DjangoModelFactory):
@@ -69,7 +69,9 @@ class AttemptFactory(factory.django.DjangoModelFactory):
     exchange = "delivery"
     request_id = factory.LazyAttribute(lambda a: a.delivery.id if a.delivery else "0" * 24)
     delivery = None
-    started_at = factory.LazyFunction(timezone.now)
+    # Keys begin with the time at which the exchange ended, also where a test makes the last first.
+    id = factory.LazyAttributeSequence(lambda made, n: first_key(made.ended_at) + n)
+    ended_at = factory.LazyFunction(timezone.now)
     duration_ms = 12
     url = factory.LazyAttribute(lambda a: a.webhook.url)
 

@@ -4,6 +4,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.db import connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.admin.pages import page, text_of, url, webhook_form
 from tests.api.conftest import Api, problem
@@ -11,10 +13,11 @@ from tests.commands.test_webhooks import both, run
 from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
+from webhooks_app.engine import calls, queue, worker
 from webhooks_app.engine import desk as desks
-from webhooks_app.engine import queue, worker
 from webhooks_app.engine.desk import Turn
-from webhooks_app.models import Header, Webhook, WebhookError
+from webhooks_app.fields import WrongKey
+from webhooks_app.models import Header, Webhook, WebhookError, WebhookHealth
 from webhooks_app.rules.validators import MASK
 
 SENTENCE = queue.HOLD_REASONS["unreadable"]
@@ -204,6 +207,63 @@ class TestWorker:
         write(webhook, "token", kept)
         assert self.freed(desk, webhook) == [webhook.pk]
         assert list(self.claim(desk, webhook).loaded) == [webhook.pk]
+
+    def since(self, webhook):
+        return WebhookHealth.objects.get(pk=webhook.pk).unreadable_since
+
+    def test_since_when_is_noted_once_and_cleared_when_it_opens_again(self, desk, monkeypatch):
+        monkeypatch.setattr(desks, "UNREADABLE_AGAIN", 0.0)
+        webhook, other = WebhookFactory(token="t"), WebhookFactory(token="t")
+        DeliveryFactory(webhook=webhook)
+        kept = raw(webhook, "token")
+        lock_out(webhook)
+        self.claim(desk, webhook)
+        noted = self.since(webhook)
+        assert noted is not None
+        with CaptureQueriesContext(connections["default"]) as queries:
+            for _ in range(5):
+                self.claim(desk, webhook)
+        assert not [sql for sql in queries if "SET" in sql["sql"] and "unreadable" in sql["sql"]]
+        assert (self.since(webhook), self.since(other)) == (noted, None)
+        write(webhook, "token", kept)
+        self.claim(desk, webhook)
+        assert self.since(webhook) is None
+
+    def test_it_is_tried_again_although_it_has_nothing_to_send(self, desk, monkeypatch):
+        """The key comes back, to a hundred and more webhooks, some of them of another worker."""
+        monkeypatch.setattr(desks, "REOPENED_AT_ONCE", 2)
+        lost = [WebhookFactory(token="t") for _ in range(5)]
+        kept = [raw(webhook, "token") for webhook in lost]
+        for webhook in lost:
+            lock_out(webhook)
+        WebhookHealth.objects.update(unreadable_since=timezone.now())
+        desk.begin_anew()
+        for _ in range(3):
+            desk.turn(Turn(busy=frozenset()))
+        assert all(map(self.since, lost))
+        for webhook, stored in zip(lost[:4], kept, strict=False):
+            write(webhook, "token", stored)
+        desk.begin_anew()
+        for _ in range(3):
+            desk.turn(Turn(busy=frozenset()))
+        assert [self.since(webhook) is None for webhook in lost] == [True] * 4 + [False]
+
+    def test_a_lost_key_is_no_storm(self, desk):
+        """Looked for again in a minute, however many turns there are."""
+        webhook = lock_out(WebhookFactory(token="t"))
+        DeliveryFactory(webhook=webhook)
+        self.claim(desk, webhook)
+        with CaptureQueriesContext(connections["default"]) as queries:
+            for _ in range(20):
+                desk.turn(Turn(busy=frozenset()))
+        assert not [sql for sql in queries if "unreadable" in sql["sql"]]
+
+    def test_a_verification_that_opens_it_clears_it(self, desk):
+        webhook = lock_out(WebhookFactory(token="t"))
+        desk.cannot_read(webhook, WrongKey("its key is missing"))
+        actions.update_webhook(webhook, token="fresh")
+        desk.prepare(calls.Verification(Webhook.objects.get(pk=webhook.pk)))
+        assert self.since(webhook) is None
 
     def test_a_secret_that_was_changed_under_a_key_of_others_is_not_sent_in_its_old_form(
         self, drain

@@ -754,7 +754,7 @@ def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
 def _answer(entry: Entry, answer: Any) -> dict[str, Any]:
     if (failure := entry.failure) is not None:
         recorded = Failure(failure.kind, storable(failure.message))
-        raise ExchangeFailed(recorded, entry.outcome.started_at)
+        raise ExchangeFailed(recorded, entry.ended_at)
     result: dict[str, Any] = answer
     return result
 

@@ -1,4 +1,5 @@
-"""EncryptedTextField: text that is ciphertext in the database; IdField: an id of rules/ids.
+"""EncryptedTextField: text that is ciphertext in the database; IdField and KeyField: an id and a
+key of rules/ids.
 
 Migrations name them for ever.
 """
@@ -60,6 +61,17 @@ class IdField(models.CharField):
         if connection.vendor == "postgresql":
             parameters["collation"] = "C"
         return parameters
+
+
+class KeyField(models.BigIntegerField):
+    """A number that we make; the database has no sequence for it.
+
+    On SQLite the type is spelled out: only an `integer` key is the table itself, any other one is
+    an index beside it.
+    """
+
+    def db_type(self, connection: Any) -> str | None:
+        return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ class TestPage:
                 webhook=webhook,
                 delivery=delivery,
                 number=number,
-                started_at=start + timedelta(minutes=minutes),
+                ended_at=start + timedelta(minutes=minutes),
                 requested_by=by,
                 kind="reset",
                 message="socket hang up",

@@ -32,7 +32,7 @@ def called(webhook, *, ago=timedelta(0), delivered=0, failed=0, kind="http_500")
     at = now() - ago
     for number in range(delivered + failed):
         fails = {"kind": kind, "status": 500} if number < failed else {"status": 200}
-        AttemptFactory(webhook=webhook, started_at=at, **fails)
+        AttemptFactory(webhook=webhook, ended_at=at, **fails)
     HourlyCountFactory(webhook=webhook, at=at, delivered=delivered, failed=failed, ms_100=delivered)
 
 

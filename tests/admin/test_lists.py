@@ -86,7 +86,7 @@ class TestLists:
         models.Attempt.objects.all().delete()
         for minute, exchange in ((0, "delivery"), (59, "interaction"), (30, "test"), (60, "test")):
             began = datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(minutes=minute)
-            AttemptFactory(webhook=webhook, started_at=began, exchange=exchange)
+            AttemptFactory(webhook=webhook, ended_at=began, exchange=exchange)
         hour = "since=2026-03-01T12:00:00Z&until=2026-03-01T13:00:00Z"
         assert "3 shown" in text_of(viewer.get(url("attempt") + "?" + hour))
         assert "2 shown" in text_of(viewer.get(url("attempt") + "?exchange=calls&" + hour))

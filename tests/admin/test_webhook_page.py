@@ -89,16 +89,16 @@ class TestNumbers:
         webhook = WebhookFactory(account=account, health=REFUSED | {"failures_in_row": 9})
         for minutes in range(3):
             at = NOW - timedelta(minutes=minutes)
-            AttemptFactory(webhook=webhook, kind="refused", started_at=at, message=f"refused {at}")
+            AttemptFactory(webhook=webhook, kind="refused", ended_at=at, message=f"refused {at}")
         for status in (500, 500, 501):
             at = NOW - timedelta(days=2)
-            AttemptFactory(webhook=webhook, kind="http_500", status=status, started_at=at)
-        AttemptFactory(webhook=webhook, kind="reset", started_at=NOW - timedelta(days=31))
+            AttemptFactory(webhook=webhook, kind="http_500", status=status, ended_at=at)
+        AttemptFactory(webhook=webhook, kind="reset", ended_at=NOW - timedelta(days=31))
         AttemptFactory(webhook=webhook, status=200)
         AttemptFactory(webhook=WebhookFactory(account=account), kind="refused")
         hours = {}
         for attempt in webhook.attempts.all():
-            hour = attempt.started_at.replace(minute=0, second=0, microsecond=0)
+            hour = attempt.ended_at.replace(minute=0, second=0, microsecond=0)
             counts = hours.setdefault(hour, [0, 0])
             counts[not attempt.ok] += 1
         for hour, (delivered, failed) in hours.items():

@@ -196,12 +196,12 @@ def test_lists_cost_the_same_for_any_number(api, webhook, path, django_assert_nu
 
 def test_attempts_tell_the_whole_exchange(api, webhook):
     delivery = DeliveryFactory(webhook=webhook)
-    started = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    ended = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
     good = AttemptFactory(
         webhook=webhook,
         delivery=delivery,
         number=2,
-        started_at=started,
+        ended_at=ended,
         dns_ms=1,
         connect_ms=2,
         tls_ms=3,
@@ -216,7 +216,7 @@ def test_attempts_tell_the_whole_exchange(api, webhook):
         delivery=delivery,
         kind="timeout",
         message="timeout of 10000ms exceeded",
-        started_at=started,
+        ended_at=ended,
     )
     AttemptFactory(webhook=webhook)
     newest, oldest = api.get(f"/deliveries/{delivery.id}/attempts").json()
@@ -225,7 +225,8 @@ def test_attempts_tell_the_whole_exchange(api, webhook):
         "deliveryId": delivery.id,
         "exchange": "delivery",
         "number": 2,
-        "startedAt": "2026-01-02T03:04:05.678Z",
+        "date": "2026-01-02T03:04:05.678Z",
+        "startedAt": "2026-01-02T03:04:05.666Z",
         "durationMs": 12,
         "phases": {"dnsMs": 1, "connectMs": 2, "tlsMs": 3, "waitMs": 4, "readMs": 0},
         "url": webhook.url,

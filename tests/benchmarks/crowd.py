@@ -27,7 +27,7 @@ from webhooks_app.models import (
     Worker,
 )
 from webhooks_app.models.health import LATENCY_COLUMNS
-from webhooks_app.rules.ids import first_id
+from webhooks_app.rules.ids import KEYS_BEGIN, first_id
 
 DAYS = 30
 BUSY = 4
@@ -315,8 +315,11 @@ def _attempts(numbers, sql):
     later = "created_at + again * interval '1 second'"
     if not sql.postgres:
         later = "strftime('%Y-%m-%d %H:%M:%f', created_at, again || ' seconds')"
+    seconds = f"extract(epoch FROM {later})" if sql.postgres else f"strftime('%s', {later})"
+    key = f"(CAST({seconds} AS bigint) * 1000 - {KEYS_BEGIN}) * {2**22} + (2 * n + again) % {2**22}"
     kind, status, message = (_cases("e", column, "NULL") for column in zip(*KINDS, strict=True))
     columns = {
+        "id": key,
         "webhook_id": "webhook_id",
         "delivery_id": f"CASE WHEN {tried} THEN id END",
         "exchange": f"CASE WHEN {tried} THEN 'delivery' WHEN n % 1000 = 1 THEN 'test' "
@@ -324,7 +327,7 @@ def _attempts(numbers, sql):
         "request_id": "id",
         "number": f"CASE WHEN {tried} THEN again + 1 ELSE 1 END",
         "requested_by": "''",
-        "started_at": later,
+        "ended_at": later,
         "duration_ms": f"CASE WHEN failed AND {kind} = 'timeout' THEN 10000 ELSE 20 + n % 400 END",
         "wait_ms": "15 + n % 400",
         "read_ms": "1",
@@ -350,7 +353,7 @@ def _attempts(numbers, sql):
 
 
 def _counts(sql):
-    hour, within, lower = sql.hour("started_at"), [], -1
+    hour, within, lower = sql.hour("ended_at"), [], -1
     for _, bound in LATENCY_COLUMNS:
         up_to = "" if bound is None else f" AND duration_ms <= {bound}"
         within.append(f"status IS NOT NULL AND duration_ms > {lower}{up_to}")

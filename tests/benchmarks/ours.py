@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, Account, Attempt, Delivery, Webhook, WebhookHealth
-from webhooks_app.rules.ids import first_id, new_id
+from webhooks_app.rules.ids import first_id, first_key, new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
 
@@ -123,7 +123,7 @@ def _copy(row, count, made, **idents):
         elif field.name == "webhook":
             values.append(f"CASE i %% {len(made)} {turns} END")
         elif field.primary_key:
-            continue
+            values.append(f"{first_key(row.ended_at)} - i")
         else:
             values.append("%s")
             parameters.append(field.get_db_prep_save(getattr(row, field.attname), connection))

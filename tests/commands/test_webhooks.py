@@ -389,7 +389,7 @@ class TestRebuildCounts:
         assert WebhookHealth.objects.get(webhook=webhook).failures_in_row == 1
 
     def test_since_and_json(self):
-        AttemptFactory(started_at=timezone.now() - timedelta(hours=5))
+        AttemptFactory(ended_at=timezone.now() - timedelta(hours=5))
         AttemptFactory()
 
         shown = json.loads(run("rebuild-counts", "--since", "2h", "--json"))

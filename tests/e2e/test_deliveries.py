@@ -65,7 +65,7 @@ def delivery(webhook):
             webhook=webhook,
             delivery=row,
             number=number,
-            started_at=now - timedelta(minutes=ago),
+            ended_at=now - timedelta(minutes=ago),
             kind=kind,
             status=status,
             message=message,

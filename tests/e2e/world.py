@@ -201,7 +201,7 @@ class World:
             kind=kind,
             message=message,
             status=status,
-            started_at=made if tries == 1 else self.ago(minutes / 8),
+            ended_at=made if tries == 1 else self.ago(minutes / 8),
             duration_ms=self.chance.randint(40, 240) if status else 3,
         )
         return row
@@ -265,7 +265,7 @@ class World:
                 number=number,
                 kind=kind,
                 message=message,
-                started_at=made + timedelta(seconds=5 * (number - 1)),
+                ended_at=made + timedelta(seconds=5 * (number - 1)),
                 duration_ms=2 + 3 * number,
                 dns_ms=2,
                 connect_ms=3 * number,
@@ -278,7 +278,7 @@ class World:
                 exchange="interaction",
                 kind=kind,
                 message=f"connect ECONNREFUSED 93.184.216.{number}:443",
-                started_at=self.ago(3 * place + 1),
+                ended_at=self.ago(3 * place + 1),
             )
         for place in range(41):
             self.tried(
@@ -287,7 +287,7 @@ class World:
                 kind="http_500",
                 status=500,
                 message="Request failed with status code 500",
-                started_at=self.ago(60 * 28 + place),
+                ended_at=self.ago(60 * 28 + place),
             )
         self.attempt = self.tried(
             webhook=self.orders,
@@ -304,7 +304,7 @@ class World:
             read_ms=2,
             duration_ms=451,
             address="93.184.216.34:443",
-            started_at=self.ago(60 * 24 * 9),
+            ended_at=self.ago(60 * 24 * 9),
         )
         kind, message = EXPIRED
         for place in range(90):
@@ -313,9 +313,9 @@ class World:
                 exchange="interaction",
                 kind=kind,
                 message=message,
-                started_at=self.ago(6 * place),
+                ended_at=self.ago(6 * place),
             )
-        Attempt.objects.bulk_create(sorted(self.attempts, key=lambda made: made.started_at))
+        Attempt.objects.bulk_create(sorted(self.attempts, key=lambda made: made.ended_at))
         self.token, _ = AccessToken.issue(self.accounts["shop-prod"], name="chat bot")
         mira = Actor("mira", AuditEntry.Door.ADMIN)
         for webhook, words in (

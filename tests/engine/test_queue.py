@@ -15,6 +15,7 @@ from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Delivery
 from webhooks_app.models.webhook import SLOTS, slot_of
 from webhooks_app.rules.failures import Failure
+from webhooks_app.rules.ids import first_key
 
 pytestmark = pytest.mark.django_db
 
@@ -177,7 +178,8 @@ def test_purge_removes_what_ended_long_ago_and_never_what_is_pending(before):
         delivery=delivery,
         exchange="delivery",
         request_id=delivery.id,
-        started_at=LONG_AGO,
+        id=first_key(LONG_AGO),
+        ended_at=LONG_AGO,
         url="x",
     )
     expected = queue.purge(timedelta(days=30), dry_run=True)

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from tests.factories import AccountFactory
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookHealth
-from webhooks_app.rules.ids import first_id
+from webhooks_app.rules.ids import first_id, first_key
 
 TABLES = (Delivery._meta.db_table, Attempt._meta.db_table)
 SPAN = timedelta(days=30)
@@ -60,6 +60,8 @@ class History:
         failed = "" if pending else "Request failed with status code 500"
         ticks = int(self.start.timestamp() * 65536)
         step = apart.total_seconds() * 65536
+        key = f"{first_key(self.start)} + (n * {apart.total_seconds() * 1000 * 2**22})"
+        key = f"CAST({key} AS bigint)"
         postgres = connection.vendor == "postgresql"
         if postgres:
             source = "generate_series(%(first)s, %(last)s - 1) AS s(n)"
@@ -106,10 +108,10 @@ class History:
                 return
             cursor.execute(
                 f"""
-                INSERT INTO {TABLES[1]} (webhook_id, delivery_id, exchange, request_id, number,
-                  requested_by, started_at, duration_ms, url, address, status, kind, message,
+                INSERT INTO {TABLES[1]} (id, webhook_id, delivery_id, exchange, request_id, number,
+                  requested_by, ended_at, duration_ms, url, address, status, kind, message,
                   answer, answer_headers)
-                SELECT {webhook}, {ident}, 'delivery', {ident}, 1, '', {moment}, 20,
+                SELECT {key}, {webhook}, {ident}, 'delivery', {ident}, 1, '', {moment}, 20,
                   'https://receiver.example.com/hook', '192.0.2.1:443', 200,
                   CASE WHEN {error} = '' THEN '' ELSE 'http_500' END, {error}, '', ''
                 FROM {source}""",

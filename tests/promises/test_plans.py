@@ -16,6 +16,7 @@ from webhooks_app.rules.ids import first_id
 
 PENDING, DUE = "delivery_pending_webhook", "delivery_pending_due"
 KEY = {"postgresql": "webhooks_app_delivery_pkey"}
+ATTEMPT_KEY = {"postgresql": "webhooks_app_attempt_pkey", "sqlite": "PRIMARY"}
 AUTO_KEY = "sqlite_autoindex_webhooks_app_delivery_1"
 
 # What a statement, or the request behind a name, may read: pages, steps of SQLite's machine.
@@ -69,7 +70,7 @@ def hot(grown):
         "claim from a place": (lambda: claim(place), {PENDING}),
         "unrecorded": (
             lambda: queue.unrecorded(on, batch),
-            {"attempt_started", "attempt_delivery"},
+            {"attempt_delivery"},
         ),
         "finish": (lambda: queue.finish(on, batch), {key}),
         "retry": (lambda: queue.retry(idents[0]), {key}),
@@ -78,7 +79,7 @@ def hot(grown):
         "cancel of many": (lambda: queue.cancel_many(idents, "by hand"), {key}),
         "purge": (
             lambda: queue.purge(SPAN - SPAN * 100 / grown.rows),
-            {key, DUE, "attempt_delivery", "attempt_started", "attempt_list", "delivery_list"},
+            {key, DUE, "attempt_delivery", ATTEMPT_KEY[on.vendor], "attempt_list", "delivery_list"},
         ),
     }
 

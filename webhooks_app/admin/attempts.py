@@ -34,7 +34,7 @@ from .console import (
     webhooks_url,
 )
 from .moments import for_field
-from .pages import ERRORS_SIEVED, SIEVED
+from .pages import ERRORS_SIEVED
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -126,21 +126,11 @@ class EventType(Typed):
         return queryset.filter(delivery__type=value)
 
 
-def started_since(queryset: Any, moment: datetime) -> Any:
-    """Where little began since then it is taken by its index: a walk from the newest id would go
-    on through all that is older. What began long ago may be recorded today, so ids say nothing."""
-    rows = queryset.model.objects.filter(started_at__gte=moment)
-    if rows.order_by("started_at")[SIEVED : SIEVED + 1].values("pk").exists():
-        return queryset.filter(started_at__gte=moment)
-    return queryset.filter(pk__in=rows.order_by().values("pk"))
-
-
-class Started(Created):
-    title = "started"
-    begins = True
+class Ended(Created):
+    title = "ended"
 
     def since(self, queryset: Any, moment: datetime) -> Any:
-        return started_since(queryset, moment)
+        return queryset.ended(since=moment)
 
 
 class Status(Quiet):
@@ -183,13 +173,17 @@ class Message(Quiet):
 class Since(Moment):
     """The numbers and charts of other pages lead here."""
 
-    title, parameter_name, lookup = "since", "since", "started_at__gte"
-    begins = True
+    title = parameter_name = "since"
+
+    def chosen(self, queryset: Any, moment: datetime) -> Any:
+        return queryset.ended(since=moment)
 
 
 class Until(Moment):
-    title, parameter_name, lookup = "until", "until", "started_at__lt"
-    ends = True
+    title = parameter_name = "until"
+
+    def chosen(self, queryset: Any, moment: datetime) -> Any:
+        return queryset.ended(until=moment)
 
 
 class AccountOfAttempt(Typed):
@@ -204,10 +198,10 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "webhook_", "event_", "answer_"]
-    moment_field = "started_at"
+    moment_field = "ended_at"
     sieved = ERRORS_SIEVED
     list_filter = [
-        *(Exchange, Started, KindFilter, WebhookFilter, AccountOfAttempt),
+        *(Exchange, Ended, KindFilter, WebhookFilter, AccountOfAttempt),
         *(EventType, Status, Message, Since, Until, Before),
     ]
     search_fields = ["request_id"]
@@ -253,7 +247,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
         return format_html(
             '<span class="wh-outcome">{}<a class="wh-name wh-row" href="{}">{}</a></span>'
             '<span class="wh-sub">{}</span>',
-            *(icon(tone, tone), page, words, moment(attempt.started_at)),
+            *(icon(tone, tone), page, words, moment(attempt.ended_at)),
         )
 
     @admin.display(description="Webhook")

@@ -135,17 +135,19 @@ class Typed(Quiet):
 class Moment(Quiet):
     """A limit in time that other pages link to, as the API takes it: `2026-11-24T10:00:00Z`."""
 
-    lookup = ""
-
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = self.value()
         if not value:
             return queryset
         try:
-            return queryset.filter(**{self.lookup: read_moment(value.strip())})
+            moment = read_moment(value.strip())
         except ValueError:
             self.problem = unread(value)
             return queryset.none()
+        return self.chosen(queryset, moment)
+
+    def chosen(self, queryset: Any, moment: datetime) -> Any:
+        raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
         return as_moments(super().lookups(request, model_admin))
@@ -157,8 +159,9 @@ def as_moments(lookups: list[tuple[str, str]]) -> list[Any]:
 
 def is_place(model: Any, text: str) -> bool:
     """Whether a text can be the id of a row."""
-    if isinstance(model._meta.pk, models.AutoField):
-        return text.isascii() and text.isdecimal() and len(text) < 19
+    if isinstance(model._meta.pk, models.IntegerField):
+        digits = text.isascii() and text.isdecimal() and len(text) < 20
+        return digits and int(text) <= models.BigIntegerField.MAX_BIGINT
     return is_id(text)
 
 

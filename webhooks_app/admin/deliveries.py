@@ -159,8 +159,7 @@ def trigger(attempt: Attempt, earlier: Attempt | None) -> SafeString | str:
         return "first try"
     if earlier is None:
         return "retry"
-    ended = earlier.started_at + timedelta(milliseconds=earlier.duration_ms)
-    return f"retry after {duration(attempt.started_at - ended)}"
+    return f"retry after {duration(attempt.started_at - earlier.ended_at)}"
 
 
 def failures_beside(delivery: Delivery) -> tuple[str, str]:

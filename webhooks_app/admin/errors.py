@@ -52,7 +52,7 @@ class Group:
 def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
     """What failed in the last 30 days; of very many the newest READ_AT_MOST are counted."""
     since, health = now - LOOKED_BACK, health_of(webhook)
-    failed = WebhookError.objects.filter(webhook=webhook, started_at__gte=since)
+    failed = WebhookError.objects.ended(since).filter(webhook=webhook)
     groups = _grouped(failed.order_by("-pk").values("pk")[:READ_AT_MOST])
     sorts = Counter((group.kind, group.status) for group in groups)
     for place, group in enumerate(groups):
@@ -79,7 +79,7 @@ def _grouped(ids: Any) -> list[Group]:
         WebhookError.objects.filter(pk__in=ids)
         .order_by()
         .values_list("kind", "status", "message")
-        .annotate(Count("pk"), Min("started_at"), Max("started_at"), Max("pk"))
+        .annotate(Count("pk"), Min("ended_at"), Max("ended_at"), Max("pk"))
     )
     groups: dict[Any, Group] = {}
     for row in rows:

@@ -427,8 +427,8 @@ class Home:
 
 def newest_failures(since: datetime) -> Any:
     """The newest calls that failed since a moment."""
-    failed = WebhookError.objects.filter(started_at__gte=since, exchange__in=CALLS)
-    return failed.order_by("-started_at")[:FAILURES_READ]
+    failed = WebhookError.objects.ended(since).filter(exchange__in=CALLS)
+    return failed.order_by("-pk")[:FAILURES_READ]
 
 
 def _page_of(entry: AuditEntry) -> str:

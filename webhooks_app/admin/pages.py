@@ -18,8 +18,7 @@ PAYLOADS_READ = 5_000  # the same where it reads payloads
 class Page(ChangeList):
     """The ids of one page first, then its rows: nothing else is joined, sorted or computed.
 
-    A filter says of itself that it `sieves`; and, of a list whose keys are no times, that it
-    `begins` or `ends` a span of time.
+    A filter says of itself that it `sieves`.
 
     `edge` is the id of the oldest row that was looked at, `looked_back` its moment, where sieves
     stopped before they had filled the page; `looked_at` is how many rows that were.
@@ -36,23 +35,14 @@ class Page(ChangeList):
         most = self._sieved(request)
         if not most:
             return rows
-        # A time that only begins is walked into by the key, not sorted out beforehand.
-        walked = not any(getattr(s, "ends", False) and s.value() for s in self.filter_specs)
-        found, begins = self.root_queryset, []
+        found = self.root_queryset
         for spec in self.filter_specs:
-            if walked and getattr(spec, "begins", False):
-                begins.append(spec)
-            elif not getattr(spec, "sieves", False):
+            if not getattr(spec, "sieves", False):
                 found = self._chosen(spec, request, found)
         last = found.order_by("-pk").values_list("pk", self.model_admin.moment_field)
         edge = last[most - 1 : most].first()
         if edge is None:
             return rows
-        at_edge = self.root_queryset.filter(pk=edge[0]).order_by()
-        for spec in begins:
-            at_edge = self._chosen(spec, request, at_edge)
-        if begins and not at_edge.exists():
-            return rows  # the time begins after it: less than that is to be looked through
         self.looked_at, (self.edge, self.looked_back) = most, edge
         return rows.filter(pk__gte=self.edge)
 

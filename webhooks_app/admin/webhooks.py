@@ -30,7 +30,7 @@ from ..rules.validators import MASK
 from . import links
 from .board import busy_words, webhook_banner
 from .charts import SPANS, Bar, Chart, charts_of, span_of
-from .console import BoundedCount, bounded, named, only_account, url_of
+from .console import BoundedCount, bounded, is_place, named, only_account, url_of
 from .delivery_list import last_answer, with_last_attempts
 from .errors import errors_of
 from .header_rows import HeaderInline
@@ -145,7 +145,7 @@ class WebhookAdmin(WebhookList):
         if request.user.has_perm("webhooks_app.view_webhookerror"):
             board |= errors_of(webhook, now)
         shown = request.GET.get("attempt", "")
-        if shown.isdecimal() and len(shown) < 19:
+        if is_place(Attempt, shown):
             board["answer"] = Attempt.objects.filter(webhook=webhook, pk=shown).first()
         return board
 

@@ -46,7 +46,7 @@ class DeliverySerializer(serializers.Serializer):
 class FailureSerializer(serializers.Serializer):
     """Why an exchange failed: the recorded line, its kind, and what to do about it."""
 
-    date = Moment(source="started_at")
+    date = Moment(source="ended_at")
     message = serializers.CharField()
     kind = serializers.CharField()
     advice = serializers.CharField()
@@ -83,6 +83,7 @@ class AttemptSerializer(serializers.Serializer):
     deliveryId = serializers.CharField(source="delivery_id", allow_null=True)
     exchange = serializers.ChoiceField(choices=Attempt.Exchange.choices)
     number = serializers.IntegerField()
+    date = Moment(source="ended_at", help_text="When it was noted: the end of the exchange.")
     startedAt = Moment(source="started_at")
     durationMs = serializers.IntegerField(source="duration_ms")
     phases = PhasesSerializer(source="*")

@@ -214,10 +214,7 @@ class ErrorViewSet(ApiViewSet):
 def _attempts(view: ApiViewSet, rows: Any, shape: Any) -> Response:
     request = view.request
     since, until = query.moment(request, "since"), query.moment(request, "until")
-    if since is not None:
-        rows = rows.filter(started_at__gte=since)
-    if until is not None:
-        rows = rows.filter(started_at__lt=until)
+    rows = rows.ended(since, until)
     after = query.after_key(request)
     if after is not None:
         rows = rows.filter(id__lt=after)

@@ -42,6 +42,7 @@ VERIFIED_AT_ONCE = 50  # verifications that begin with one look
 VERIFYING_MOST = 500  # that are under way, in all
 VERIFYING_EACH = 100  # and of one account, so that its hanging ones leave room for others
 UNREADABLE_AGAIN = 60.0  # until secrets that no key opened are tried again
+REOPENED_AT_ONCE = 100  # webhooks of which that is tried in one turn
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 REACH_MOST = timedelta(seconds=60)  # at the most, after a long transaction on SQLite
 CLAIM_MOST = 1000  # rows of one claim
@@ -135,6 +136,7 @@ class Desk:
         self._data_version = -1
         # Webhooks whose secrets no key opens: in which version, and when they are tried again.
         self._unreadable: dict[str, tuple[int, float]] = {}
+        self._reopened: str | None = None  # up to this webhook, while such are tried again
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
 
     def is_migrated(self) -> bool:
@@ -165,7 +167,8 @@ class Desk:
             if owned - self._owned:
                 # What waits there is wanted now: a scan in one go.
                 self._seen = None
-                self._due_at["verifications"] = 0.0
+                self._due_at["verifications"] = self._due_at["reopen"] = 0.0
+                self._reopened = None
             self._owned = owned
         answer.owned = self._owned
         if self._is_time("heartbeat", HEARTBEAT_EVERY):
@@ -185,6 +188,8 @@ class Desk:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
             answer.closed = self._closed(turn.open_breakers)
+        if self._reopened is not None or self._is_time("reopen", UNREADABLE_AGAIN):
+            self._reopen()
         if self._is_time("verifications", VERIFICATIONS_EVERY):
             answer.verifications = self._verifications(turn.verifying)
         return answer
@@ -359,6 +364,7 @@ class Desk:
             return
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
         now = self.now()
+        opened = []
         for row in webhooks.select_related("health").prefetch_related("headers"):
             health = health_of(row)
             until, cleared = health.breaker_until, health.run_cleared_at
@@ -373,6 +379,8 @@ class Desk:
                 self.cannot_read(row, error)
                 answer.unreadable.add(row.pk)
                 continue
+            if health.unreadable_since is not None:
+                opened.append(row.pk)
             self._unreadable.pop(row.pk, None)
             answer.loaded[row.pk] = Loaded(
                 version=row.version,
@@ -386,10 +394,48 @@ class Desk:
                 is_back=cleared is not None and (success is None or success < cleared),
             )
 
+        self._can_read(opened)
+
     def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
+        """Note it, for this worker and for everybody: once, however often it is found."""
         if webhook.pk not in self._unreadable:
             log.error("webhook %s is held: %s", webhook.pk, error)
+            self._health([webhook.pk]).filter(unreadable_since=None).update(
+                unreadable_since=self.now()
+            )
         self._unreadable[webhook.pk] = webhook.version, time.monotonic() + UNREADABLE_AGAIN
+
+    def _can_read(self, webhook_ids: list[str]) -> None:
+        if webhook_ids:
+            self._health(webhook_ids).update(unreadable_since=None)
+
+    def _health(self, webhook_ids: list[str]) -> Any:
+        return WebhookHealth.objects.using(self._alias).filter(pk__in=webhook_ids)
+
+    def _reopen(self) -> None:
+        """Those that could not be read are tried again, some in each turn: also what has nothing to
+        send may have got its key back."""
+        noted = WebhookHealth.objects.using(self._alias).filter(unreadable_since__isnull=False)
+        after = noted.filter(pk__gt=self._reopened or "").order_by("pk")
+        ids = list(after.values_list("pk", flat=True)[:REOPENED_AT_ONCE])
+        self._reopened = ids[-1] if len(ids) == REOPENED_AT_ONCE else None
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=self._ours(ids))
+        for row in webhooks.prefetch_related("headers") if ids else ():
+            try:
+                for secret in (row.token, row.auth_password, *(h.value for h in row.headers.all())):
+                    del secret  # to read it is to open it
+            except WrongKey as error:
+                self.cannot_read(row, error)
+            else:
+                self._unreadable.pop(row.pk, None)
+                self._can_read([row.pk])
+
+    def prepare(self, call: calls.Verification) -> calls.Request | calls.Outcome:
+        """`calls.prepare`. Raises WrongKey."""
+        prepared = calls.prepare(call)
+        if self._unreadable.pop(call.webhook.pk, None):
+            self._can_read([call.webhook.pk])
+        return prepared
 
     def _is_unreadable(self, webhook_id: str, version: int) -> bool:
         """As far as is known: a changed one is read again at once."""

@@ -19,6 +19,7 @@ from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS
 from ..rules import echoes
 from ..rules.failures import Failure
+from ..rules.ids import keys
 from . import moments, rows
 from .sender import Outcome
 
@@ -31,13 +32,14 @@ _HEADERS_KEPT = frozenset(
     (b"content-type", b"content-length", b"date", b"location", b"retry-after", b"server")
 )
 _ATTEMPT_COLUMNS = (
+    ("id", "int8"),
     ("webhook_id", "text"),
     ("delivery_id", "text"),
     ("exchange", "text"),
     ("request_id", "text"),
     ("number", "int2"),
     ("requested_by", "text"),
-    ("started_at", "moment"),
+    ("ended_at", "moment"),
     ("duration_ms", "int4"),
     ("dns_ms", "int4"),
     ("connect_ms", "int4"),
@@ -79,13 +81,14 @@ COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACT
 class Row(NamedTuple):
     """An attempt as it is written: plain values, fit to be handed to another process."""
 
+    id: int
     webhook_id: str
     delivery_id: str | None
     exchange: str
     request_id: str
     number: int
     requested_by: str
-    started_at: int  # this and what follows from it: see `moments`
+    ended_at: int  # see `moments`
     duration_ms: int
     dns_ms: int | None
     connect_ms: int | None
@@ -100,10 +103,6 @@ class Row(NamedTuple):
     answer: str
     answer_headers: str
     certificate_ends_at: int | None  # no column: it goes to the webhook's health
-
-    @property
-    def ended_at(self) -> int:
-        return self.started_at + 1000 * self.duration_ms
 
 
 @dataclass(slots=True)
@@ -121,10 +120,14 @@ class Entry:
     number: int = 1
     requested_by: str = ""
 
+    @property
+    def ended_at(self) -> datetime:
+        return self.outcome.started_at + timedelta(milliseconds=self.outcome.duration_ms)
+
     def row(self) -> Row:
         begin = (self.webhook_id, self.delivery_id, self.exchange, self.request_id, self.number)
-        started_at = moments.of(self.outcome.started_at)
-        return row(self.outcome, self.failure, self.url, (*begin, self.requested_by, started_at))
+        ended_at = moments.of(self.ended_at)
+        return row(self.outcome, self.failure, self.url, (*begin, self.requested_by, ended_at))
 
 
 Begin = tuple[str, str | None, str, str, int, str, int]
@@ -134,6 +137,7 @@ def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Ro
     """`Entry.row`, for whoever makes very many; `begin` is what stands before `duration_ms`."""
     kind, text = (failure.kind, storable(failure.message)) if failure else ("", "")
     return Row(
+        keys.draw(begin[-1] // 1000),
         *begin,
         outcome.duration_ms,
         outcome.dns_ms,
@@ -291,7 +295,7 @@ def _count_rows(attempts: Sequence[Row]) -> list[list[Any]]:
     for attempt in attempts:
         if attempt.exchange not in COUNTING:
             continue
-        key = (attempt.webhook_id, moments.hour_of(attempt.started_at))
+        key = (attempt.webhook_id, moments.hour_of(attempt.ended_at))
         row = by_hour.get(key)
         if row is None:
             row = by_hour[key] = [*key, *_NO_COUNTS]

@@ -603,16 +603,16 @@ def unrecorded(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> Se
     """Without those whose attempt is there already: the connection broke in a COMMIT, and nobody
     told whether it came through."""
     ids = [item.attempt.request_id for item in batch]
-    started = [item.attempt.started_at for item in batch]
-    within = moments.at(min(started)), moments.at(max(started))
+    ended = [item.attempt.ended_at for item in batch]
+    within = moments.at(min(ended)), moments.at(max(ended))
     found = (
         Attempt.objects.using(connection.alias)
-        .filter(delivery__in=ids, started_at__range=within)
+        .filter(delivery__in=ids, ended_at__range=within)
         .order_by()
-        .values_list("delivery_id", "started_at")
+        .values_list("delivery_id", "ended_at")
     )
-    there = {(delivery_id, moments.of(started_at)) for delivery_id, started_at in found}
-    return [i for i in batch if (i.attempt.request_id, i.attempt.started_at) not in there]
+    there = {(delivery_id, moments.of(ended_at)) for delivery_id, ended_at in found}
+    return [i for i in batch if (i.attempt.request_id, i.attempt.ended_at) not in there]
 
 
 def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
@@ -680,7 +680,7 @@ def purge(
     """
     before = timezone.now() - older_than
     finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
-    loose = Attempt.objects.filter(delivery__isnull=True, started_at__lt=before)
+    loose = Attempt.objects.ended(until=before).filter(delivery__isnull=True)
     held = Delivery.objects.pending().filter(due_at__lt=before)
     held = held.exclude(webhook__in=callable_webhooks())
     # What was late when its webhook was stopped has not been held for so long.
@@ -708,7 +708,7 @@ def purge(
             ids = list(locked)
             removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
             removed["deliveries"] += Delivery.objects.filter(pk__in=ids).only("pk").delete()[0]
-    for numbers in batches(loose.order_by("started_at"), at_once, stopped):
+    for numbers in batches(loose.order_by("pk"), at_once, stopped):
         removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
     by_hour = hours.order_by("hour").values_list("hour", flat=True)
     while not stopped() and (hour := by_hour.first()) is not None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..models import Attempt, HourlyCount, HourlyTotal, WebhookHealth
+from ..models.delivery import KEYS_AHEAD
 from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
 from .history import COUNTING
 
@@ -39,21 +40,21 @@ def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
 
 def _next_hour(hour: datetime) -> datetime | None:
     """The first hour from this one on that has attempts or counts."""
-    attempts = Attempt.objects.filter(started_at__gte=hour).order_by("started_at")
-    counts = HourlyCount.objects.filter(hour__gte=hour).order_by("hour")
-    found = [
-        *attempts.values_list("started_at", flat=True)[:1],
-        *counts.values_list("hour", flat=True)[:1],
-    ]
-    return hour_of(min(found)) if found else None
+    counts = HourlyCount.objects.filter(hour__gte=hour).order_by("hour").values_list("hour")
+    found = list(counts[:1])
+    attempts = Attempt.objects.ended(since=hour).order_by("pk")
+    if first := attempts.values_list("ended_at").first():
+        # By its key the first; one whose key is ahead may have ended before it.
+        before = max(hour, hour_of(first[0] - KEYS_AHEAD))
+        found += attempts.ended(before, before + HOUR).values_list("ended_at")[:1] or [first]
+    return hour_of(min(found)[0]) if found else None
 
 
 def count_hour(hour: datetime) -> int:
     """Count one hour anew; returns how many webhooks had an attempt in it."""
     alias = router.db_for_write(HourlyCount)
-    attempts = Attempt.objects.using(alias).filter(
-        started_at__gte=hour, started_at__lt=hour + HOUR, exchange__in=COUNTING
-    )
+    attempts = Attempt.objects.using(alias).ended(hour, hour + HOUR)
+    attempts = attempts.filter(exchange__in=COUNTING)
     with transaction.atomic(using=alias):
         if connections[alias].vendor == "postgresql":
             # Whoever is recording has committed after this, or comes with his counts later on.
@@ -128,11 +129,11 @@ def _follow(
         webhook=health.pk, exchange__in=COUNTING, id__gt=success.pk if success else 0
     ).failed()
     if health.run_cleared_at is not None:
-        run = run.filter(started_at__gt=health.run_cleared_at)
+        run = run.filter(ended_at__gt=health.run_cleared_at)
     first = run.order_by("id").defer("answer").first() if error else None
     health.failures_in_row = run.count() if first else 0
     health.failing_since = first.ended_at if first else None
 
 
 def _before(attempt: Attempt, moment: datetime | None) -> bool:
-    return moment is not None and attempt.started_at <= moment
+    return moment is not None and attempt.ended_at <= moment

@@ -71,9 +71,9 @@ def verdict(
     """What becomes of a delivery after an attempt that began then (see `moments`). `jitter` is a
     factor around 1."""
     failure = outcome.failure
-    begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, started_at)
+    now = started_at + 1000 * outcome.duration_ms
+    begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, now)
     attempt = history.row(outcome, failure, lane_url, begin)
-    now = attempt.ended_at
     if failure is None:
         return Finished(attempt, row.tries, _DELIVERED, None, now)
     delays = schedule_delays(row.retry_schedule)
@@ -556,7 +556,8 @@ class Worker:
 
     async def _verification(self, call: calls.Verification) -> None:
         try:
-            prepared = await self._read(calls.prepare, call)
+            assert self._desk is not None
+            prepared = await self._read(self._desk.prepare, call)
             if not isinstance(prepared, Outcome):
                 timeout = call.webhook.exchange_timeout
                 prepared = await self._sender.send(prepared, timeout=timeout)
@@ -567,8 +568,8 @@ class Worker:
         except calls.OurFault:
             await asyncio.sleep(FAULT_PAUSE)
         except WrongKey as error:
-            if self._desk is not None:
-                await self._read(self._desk.cannot_read, call.webhook, error)
+            assert self._desk is not None
+            await self._read(self._desk.cannot_read, call.webhook, error)
         except DatabaseError as error:
             log.warning("a verification is not recorded (%s), it is asked for again", error)
         finally:

@@ -134,7 +134,7 @@ def explain(console: Console, options: dict[str, Any]) -> int:
                     {
                         "exchange": attempt.exchange,
                         "number": attempt.number,
-                        "date": timestamp(attempt.started_at),
+                        "date": timestamp(attempt.ended_at),
                         "durationMs": attempt.duration_ms,
                         "status": attempt.status,
                         "kind": attempt.kind,
@@ -154,7 +154,7 @@ def explain(console: Console, options: dict[str, Any]) -> int:
             ("WHEN", "KIND", "TRY", "MS", "OUTCOME"),
             (
                 (
-                    timestamp(attempt.started_at),
+                    timestamp(attempt.ended_at),
                     attempt.exchange,
                     attempt.number,
                     attempt.duration_ms,

@@ -25,8 +25,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    webhooks_app.fields.KeyField(
+                        default=webhooks_app.rules.ids.new_key,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
                     ),
                 ),
                 (
@@ -44,7 +47,7 @@ class Migration(migrations.Migration):
                 ("request_id", models.CharField(max_length=24, verbose_name="webhook-id")),
                 ("number", models.PositiveSmallIntegerField(default=1, verbose_name="try")),
                 ("requested_by", models.CharField(blank=True, default="", max_length=150)),
-                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("duration_ms", models.PositiveIntegerField(default=0)),
                 ("dns_ms", models.PositiveIntegerField(blank=True, null=True)),
                 ("connect_ms", models.PositiveIntegerField(blank=True, null=True)),
@@ -265,6 +268,7 @@ class Migration(migrations.Migration):
                 ("in_flight", models.PositiveIntegerField(default=0)),
                 ("in_flight_of", models.JSONField(default=dict)),
                 ("sent", models.PositiveBigIntegerField(default=0)),
+                ("unwritten", models.PositiveIntegerField(default=0)),
             ],
             options={
                 "ordering": ["started_at", "id"],
@@ -478,6 +482,7 @@ class Migration(migrations.Migration):
                 ("run_cleared_at", models.DateTimeField(blank=True, null=True)),
                 ("error_cleared_at", models.DateTimeField(blank=True, null=True)),
                 ("certificate_ends_at", models.DateTimeField(blank=True, null=True)),
+                ("unreadable_since", models.DateTimeField(blank=True, null=True)),
                 ("unsteady_since", models.DateTimeField(blank=True, null=True)),
                 ("told", models.CharField(blank=True, default="", max_length=8)),
                 ("certificate_told", models.DateTimeField(blank=True, null=True)),
@@ -780,6 +785,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="webhookhealth",
             index=models.Index(
+                condition=models.Q(("unreadable_since__isnull", False)),
+                fields=["webhook"],
+                name="health_unreadable",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="webhookhealth",
+            index=models.Index(
                 condition=models.Q(("breaker_until__isnull", False)),
                 fields=["breaker_until"],
                 name="health_breaker",
@@ -1046,18 +1059,6 @@ class Migration(migrations.Migration):
                 fields=["id"],
                 name="attempt_failed_id",
             ),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(
-                condition=models.Q(("kind", ""), _negated=True),
-                fields=["started_at"],
-                name="attempt_failed_at",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(fields=["started_at"], name="attempt_started"),
         ),
         migrations.AddConstraint(
             model_name="attempt",

@@ -50,6 +50,9 @@ class WebhookHealth(models.Model):
     error_cleared_at = models.DateTimeField(null=True, blank=True)
     # When the receiver's certificate ends, as it was seen at the last TLS handshake.
     certificate_ends_at = models.DateTimeField(null=True, blank=True)
+    # Since when a stored secret of it cannot be opened by the worker that owns the webhook. Told,
+    # never asked: another worker may have the key.
+    unreadable_since = models.DateTimeField(null=True, blank=True)
     # Since when UNSTEADY_SHARE of the calls failed; null while fewer do.
     unsteady_since = models.DateTimeField(null=True, blank=True)
     # What people were told last by email: "", failing, warned or disabled; and of which end of a
@@ -90,6 +93,11 @@ class WebhookHealth(models.Model):
                 fields=["webhook"],
                 condition=models.Q(unsteady_since__isnull=False),
                 name="health_unsteady",
+            ),
+            models.Index(
+                fields=["webhook"],
+                condition=models.Q(unreadable_since__isnull=False),
+                name="health_unreadable",
             ),
             models.Index(
                 fields=["breaker_until"],
@@ -186,7 +194,7 @@ def health_of(webhook: Webhook) -> WebhookHealth:
 
 
 class HourlyCount(Counts):
-    """What came of a webhook's deliveries and interactions that began in one hour (of UTC).
+    """What came of a webhook's deliveries and interactions that ended in one hour (of UTC).
 
     Every attempt counts; verifications and tests do not. The histogram is of the attempts that
     got an answer, whatever its status, by the duration of the whole exchange.
@@ -264,6 +272,8 @@ class Worker(models.Model):
     # Deliveries under way by webhook, as of `seen_at`; only of the webhooks that have some.
     in_flight_of = models.JSONField(default=dict)
     sent = models.PositiveBigIntegerField(default=0)
+    # Outcomes that cannot be written down, nor that they cannot: this process alone knows them.
+    unwritten = models.PositiveIntegerField(default=0)
 
     objects = WorkerQuerySet.as_manager()
 

@@ -85,9 +85,8 @@ class Job(models.Model):
 
     def touched(self) -> Q:
         """The deliveries that it changed, as far as they still tell."""
-        tried = Attempt.objects.filter(
-            requested_by=self.signature, started_at__gte=self.created_at, delivery__isnull=False
-        )
+        tried = Attempt.objects.ended(since=self.created_at)
+        tried = tried.filter(requested_by=self.signature, delivery__isnull=False)
         asked = Q(requested_by=self.signature) | Q(pk__in=tried.order_by().values("delivery"))
         if self.verb == self.Verb.CANCEL:
             asked = Q(reason=f"cancelled by {self.signature}")

@@ -1,8 +1,10 @@
-"""Identifiers of webhooks and deliveries: 24 lowercase hex digits that sort by time; and moments
-as text."""
+"""Identifiers of webhooks and deliveries: 24 lowercase hex digits that sort by time; keys of
+attempts: numbers of 63 bits that do; and moments as text."""
 
+import os
 import re
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -37,6 +39,66 @@ def first_id(moment: datetime) -> str:
 def id_time(ident: str) -> datetime:
     """The moment an id was made, to 1/65536 s."""
     return datetime.fromtimestamp(int(ident[:12], 16) / 65536, UTC)
+
+
+# A key: milliseconds since KEYS_BEGIN (41 bits, up to 2084), the process (10), a counter (12).
+KEYS_BEGIN = 1_420_070_400_000  # 2015-01-01, in milliseconds since 1970
+_COUNTED, _PROCESSES = 1 << 12, 1 << 10
+_MOST_MS = (1 << 41) - 1
+
+
+def _key_ms(ms: int) -> int:
+    return min(max(ms - KEYS_BEGIN, 0), _MOST_MS)
+
+
+def first_key(moment: datetime) -> int:
+    """The smallest key that can be made of a moment or a later one."""
+    return _key_ms(int(moment.timestamp() * 1000)) << 22
+
+
+def other_process() -> int:
+    """Bits that make a key, by exclusive or, one of another process."""
+    return (1 + secrets.randbelow(_PROCESSES - 1)) << 12
+
+
+class Keys:
+    """Makes keys, each larger than the one before, whatever the clock does meanwhile. Any thread
+    may ask.
+
+    Two processes in a thousand are of the same number; a table's primary key tells when that
+    matters, and `other_process` mends it.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """As a process of its own: a fork must not go on where its parent does."""
+        self._lock = threading.Lock()
+        self._process = secrets.randbelow(_PROCESSES) << 12
+        self._ms = self._counted = 0
+
+    def draw(self, ms: int) -> int:
+        """A key of a moment, in milliseconds since 1970; or of the last one, if that was later."""
+        ms = _key_ms(ms)
+        with self._lock:
+            if ms > self._ms:
+                self._ms, self._counted = ms, 0
+            else:
+                self._counted += 1
+                if self._counted == _COUNTED:
+                    self._ms, self._counted = self._ms + 1, 0
+            return self._ms << 22 | self._process | self._counted
+
+
+keys = Keys()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=keys.begin)
+
+
+def new_key() -> int:
+    """A key of this moment, by this machine's clock."""
+    return keys.draw(time.time_ns() // 1_000_000)
 
 
 def timestamp(moment: datetime | None) -> str:
