@@ -5,7 +5,6 @@ Standard library only, and nothing of Django: `manage.py` calls it before Django
 
 import base64
 import os
-import re
 import secrets
 from pathlib import Path
 
@@ -28,20 +27,23 @@ def prepare() -> None:
 
 def write_missing(path: Path) -> None:
     """Append what is set neither in the environment nor in the file; mode 600 from the start."""
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    there = names_in(text) | set(os.environ)
     fresh = {
         "SECRET_KEY": secrets.token_urlsafe(50),
         "WEBHOOKS_ENCRYPTION_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
-    lines = [
-        f"{name}={value}\n"
-        for name, value in fresh.items()
-        if name not in os.environ and not re.search(rf"^\s*(export\s+)?{name}\s*=", text, re.M)
-    ]
-    if not lines:
+    added = [f"{name}={value}\n" for name, value in fresh.items() if name not in there]
+    if not added:
         return
     if text and not text.endswith("\n"):
-        lines.insert(0, "\n")
+        added.insert(0, "\n")
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write("".join(lines))
+        file.write("".join(added))
+
+
+def names_in(text: str) -> set[str]:
+    """What a file `.env` sets."""
+    lines = (line.lstrip().removeprefix("export ") for line in text.splitlines())
+    return {line.partition("=")[0].strip() for line in lines}

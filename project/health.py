@@ -7,20 +7,21 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from webhooks_app.models import Worker
+
+from .errors import only_read
 
 _migrated = False
 
 
-@require_safe
+@only_read
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-@require_safe
+@only_read
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served. A missing worker is told, and is no reason to take the

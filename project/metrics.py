@@ -9,21 +9,23 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from webhooks_app import conf
 from webhooks_app.api import errors, throttling
+from webhooks_app.api.authentication import bearer
 from webhooks_app.models import Delivery, HourlyCount, WebhookHealth, Worker
 from webhooks_app.models.health import LATENCY_COLUMNS, hour_of, percentile
 from webhooks_app.models.webhook import FAILING_AFTER
 
+from .errors import only_read
+
 COUNT_LIMIT = 10_000  # nothing is counted further
 
 
-@require_safe
+@only_read
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     """Wants `Authorization: Bearer <WEBHOOKS_METRICS_TOKEN>`; without that setting a 404."""
@@ -31,8 +33,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not token:
         return JsonResponse(errors.envelope(404, errors.NOT_FOUND), status=404)
     given = request.META.get("HTTP_AUTHORIZATION", "")
-    scheme, _, secret = given.partition(" ")
-    if scheme.lower() != "bearer" or not constant_time_compare(secret.strip(), token):
+    if not constant_time_compare(bearer(given) or "", token):
         return _refused(request, given)
     registry = CollectorRegistry(auto_describe=False)
     try:

@@ -7,11 +7,10 @@ body is read by the event loop (so a slow client holds no thread), then one thre
 
 import asyncio
 import io
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -28,20 +27,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
-from webhooks_app import conf
+from webhooks_app import conf, limits
+from webhooks_app.api.authentication import bearer
 from webhooks_app.engine import calls
-
-from . import limits
+from webhooks_app.limits import Headers, Receive, Refused, Scope, Send
 
 TURNS = 4  # requests that run at once, and so connections to each database
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
+BODY_TIMEOUT = 30.0  # seconds for a whole body, however it comes
+SLOW = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
-_API = re.compile(r"/(?:webhooks|deliveries)(?:/|\Z)")
+_API = ("webhooks", "deliveries")  # the first part of its paths
 
 
 class TokenHandler(BaseHandler):
@@ -63,8 +59,9 @@ class TokenHandler(BaseHandler):
     @staticmethod
     def serves(request: ASGIRequest) -> bool:
         # As the API itself knows the scheme: with it there, no session is asked for.
-        scheme = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
-        return scheme.lower() == "bearer" and _API.match(request.path_info) is not None
+        if bearer(request.META.get("HTTP_AUTHORIZATION", "")) is None:
+            return False
+        return request.path_info[1:].partition("/")[0] in _API
 
 
 # When it was given back, and its connections.
@@ -147,8 +144,10 @@ class Turns:
 
 
 class Site(ASGIHandler):
-    """A body past 1 MiB, chunked or not, is answered 413 and not read on; a query with too many
-    parameters 400."""
+    """A head past the limits of `webhooks_app.limits` is answered 431; a body past 1 MiB, chunked
+    or not, 413 and not read on; one that does not arrive in time 408."""
+
+    limits_head = True  # see `webhooks_app.checks`
 
     def __init__(self) -> None:
         BaseHandler.__init__(self)
@@ -160,13 +159,13 @@ class Site(ASGIHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
+            await _decline(scope, receive, send)
             return
         try:
-            limits.check_head(scope)
+            limits.check_scope(scope)
             body = await _read(receive)
-        except limits.Refused as refusal:
-            await _send(send, refusal.status, refusal.headers, refusal.body)
+        except Refused as refusal:
+            await refusal.answer(send)
             return
         status, headers, content = await self._in_thread(self._respond, scope, body)
         if isinstance(content, bytes):
@@ -211,18 +210,35 @@ class Site(ASGIHandler):
             await self._in_thread(response.close)
 
 
+async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nothing of ours speaks WebSocket, or has work before the first request and after the last:
+    a handshake is refused (403), whatever else there is ends here."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+
 async def _read(receive: Receive) -> bytes:
+    """The body of a request. Raises Refused."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await _read_on(receive)
+    except TimeoutError:
+        raise Refused(408, SLOW) from None
+
+
+async def _read_on(receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             # Without an answer of ours the server says 500 to a client that broke its body off.
-            raise limits.Refused(400, limits.BROKEN)
+            raise Refused(400, limits.BROKEN)
         part = message.get("body", b"")
         size += len(part)
         if size > limits.BODY_LIMIT:
-            raise limits.Refused(413)
+            raise Refused(413)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -1,7 +1,10 @@
 """Settings of the standalone site, from the environment (and `.env`, if present)."""
 
+import io
 import os
 import sys
+import warnings
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,16 +15,54 @@ from webhooks_app import __version__
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+
+class Literally(Mapping):
+    """The environment, as it stands: django-environ takes what begins with `$` for the name of
+    another variable, unless the sign is escaped. It takes the escapes away again."""
+
+    def __getitem__(self, name):
+        return os.environ[name].replace("$", r"\$")
+
+    def __iter__(self):
+        return iter(os.environ)
+
+    def __len__(self):
+        return len(os.environ)
+
+
+def read_file(path):
+    """Add what stands in `.env` to the environment; what is set there already stays.
+
+    Judged here, for django-environ logs the lines that it does not understand, and in them stand
+    secrets. Windows puts a byte order mark before the first.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except ValueError:
+        raise ImproperlyConfigured(f"{path.name} is not UTF-8") from None
+    lines = [line.lstrip() for line in text.splitlines()]
+    for number, line in enumerate(lines, 1):
+        name, equals, _ = line.removeprefix("export ").partition("=")
+        right = equals and name.isascii() and name.isidentifier()
+        if line and not line.startswith("#") and not right:
+            raise ImproperlyConfigured(f"{path.name}: line {number} is not of the form NAME=value")
+    environ.Env.read_env(io.StringIO("\n".join(lines)))
+
+
 env = environ.Env()
+env.ENVIRON = Literally()
+env.escape_proxy = True
 env_file = Path(os.environ.get("DJANGO_ENV_FILE", BASE_DIR / ".env"))
 if env_file.is_file():
-    env.read_env(env_file)
+    read_file(env_file)
 
 
 def read(cast, name, default):
     """A value of the environment; an unreadable one stops the start with a sentence."""
     try:
-        return cast(name, default=default)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # django-environ's quote the value, too
+            return cast(name, default=default)
     except (ValueError, TypeError, KeyError, ImproperlyConfigured):
         # Without what was found wrong: it quotes the value, which may hold a password.
         raise ImproperlyConfigured(f"{name} cannot be read: it has the wrong form") from None
@@ -81,11 +122,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "project.middleware.any_host",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "project.middleware.StrangersForms",  # before the check of CSRF, which reads a form
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -99,6 +142,8 @@ MIDDLEWARE_FOR_TOKENS = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+CSRF_FAILURE_VIEW = "project.errors.csrf_failure"
 
 ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"

@@ -4,21 +4,22 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
-from django.views.decorators.http import require_safe
+
+from .errors import only_read
 
 
-@require_safe
+@only_read
 def home(request: HttpRequest) -> HttpResponse:
     return render(request, "home.html")
 
 
-@require_safe
+@only_read
 def readme(request: HttpRequest) -> HttpResponse:
     text = (settings.BASE_DIR / "README.md").read_text(encoding="utf-8")
     return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
 
-@require_safe
+@only_read
 def favicon(request: HttpRequest) -> HttpResponse:
     """Browsers ask for it beside any page, the API's JSON too."""
     return redirect(static("project/favicon.svg"))

@@ -2,7 +2,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from .limits import QueryLimit
+from webhooks_app.limits import WSGIHeadLimit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-application = QueryLimit(get_wsgi_application())
+application = WSGIHeadLimit(get_wsgi_application())

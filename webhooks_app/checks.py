@@ -5,8 +5,11 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import router
+from django.utils.module_loading import import_string
 
 from . import conf
+
+HEADS = "webhooks_app.W005"
 
 
 @register(Tags.compatibility)
@@ -96,3 +99,34 @@ def sqlite_immediate(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 )
             )
     return messages
+
+
+@register(Tags.security, deploy=True)
+def limited_heads(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Django parses some headers in time that grows with the square of their length, before any
+    view: what is served must not hand it large ones."""
+    named = {
+        name: path
+        for name in ("ASGI_APPLICATION", "WSGI_APPLICATION")
+        if (path := getattr(settings, name, None))
+    }
+    open_ones = [name for name, path in named.items() if not _limits_heads(path)]
+    if named and not open_ones:
+        return []
+    return [
+        Warning(
+            f"{' and '.join(open_ones) or 'What is served'} is not seen to limit the heads of "
+            "requests: 60 KB of a single header stop a process for seconds.",
+            hint="Wrap it in webhooks_app.limits.ASGIHeadLimit or WSGIHeadLimit, or have a proxy "
+            "in front refuse heads of more than 16 KiB and any Content-Type or Cookie of more "
+            "than 4 KiB; then silence this check.",
+            id=HEADS,
+        )
+    ]
+
+
+def _limits_heads(path: str) -> bool:
+    try:
+        return bool(getattr(import_string(path), "limits_head", False))
+    except Exception:  # whatever a host's own module raises
+        return False

@@ -104,6 +104,13 @@ def _text(raw: Any) -> str:
     return str(raw)
 
 
+def _token(raw: Any) -> str:
+    token = str(raw).strip()
+    if len(token) > 1000 or not all("!" <= sign <= "~" for sign in token):
+        raise ValueError("it must be at most 1,000 characters of ASCII without spaces")
+    return token
+
+
 def _ports(raw: Any) -> frozenset[int]:
     ports = frozenset(int(part) for part in _items([raw] if isinstance(raw, int) else raw))
     if not all(1 <= port <= 65535 for port in ports):
@@ -200,7 +207,7 @@ SETTINGS: dict[str, Setting] = {
     "WEBHOOKS_CONSOLE_URL": Setting(
         "", _text, "address of the admin, as https://host/admin/, for links in notices"
     ),
-    "WEBHOOKS_METRICS_TOKEN": Setting("", _text, "bearer token of /metrics; empty closes it"),
+    "WEBHOOKS_METRICS_TOKEN": Setting("", _token, "bearer token of /metrics; empty closes it"),
 }
 
 _values: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Attempt, Delivery, Webhook, WebhookError
-from ..models.selection import STATUS_CLASS
+from ..models.selection import STATUS_CLASSES, unfit
 from ..rules import failures
 from ..rules.alike import pattern
 from ..rules.ids import is_id
@@ -145,7 +145,7 @@ class Status(Quiet):
             return queryset
         if value == "none":
             return queryset.filter(status__isnull=True)
-        if STATUS_CLASS.match(value):
+        if value in STATUS_CLASSES:
             first = int(value[0]) * 100
             return queryset.filter(status__gte=first, status__lt=first + 100)
         if value.isascii() and value.isdecimal() and len(value) == 3:
@@ -232,7 +232,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
         if not term:
             return queryset, False
         if not is_id(term):
-            if "\0" in term:
+            if unfit(term):
                 return queryset.none(), False
             named = Delivery.objects.with_reference(term)
             return queryset.filter(delivery__in=named.order_by().values("pk")), False

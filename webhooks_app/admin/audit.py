@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import AuditEntry
+from ..models.selection import unfit
 from ..templatetags.webhooks_console import moment
 from .console import AccountFilter, Before, Chips, Created, Quiet, ReadOnlyAdmin
 
@@ -45,7 +46,7 @@ class TargetFilter(Quiet):
         value = self.value()
         if not value:
             return queryset
-        return queryset.none() if "\0" in value else queryset.filter(target=value)
+        return queryset.none() if unfit(value) else queryset.filter(target=value)
 
 
 @admin.register(AuditEntry)
@@ -67,7 +68,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
         term = search_term.strip()
-        if "\0" in term:
+        if unfit(term):
             return queryset.none(), False
         if term:
             queryset = queryset.filter(by=term) | queryset.filter(target=term)

@@ -1,7 +1,6 @@
 """The page of a delivery: what became of it, each attempt, request and answer of the chosen one."""
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import zip_longest
@@ -29,7 +28,6 @@ from .webhooks import is_set
 ATTEMPTS_SHOWN = 100
 SOON = timedelta(minutes=1)  # what is due until then is waited for
 BODY_SHOWN = 64 * 1024  # bytes
-_JOB = re.compile(r"(?P<by>.*), job (?P<job>[0-9a-f]{24})\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +146,11 @@ def tries_of(attempts: list[Attempt], chosen: Attempt | None) -> list[Try]:
 
 def trigger(attempt: Attempt, earlier: Attempt | None) -> SafeString | str:
     """Why an attempt was made: the first, a retry by the schedule, or somebody's wish."""
-    if found := _JOB.match(attempt.requested_by):
-        page = reverse("admin:webhooks_app_job_change", args=[found["job"]])
+    by, of_job, job = attempt.requested_by.rpartition(", job ")
+    if of_job and is_id(job):
+        page = reverse("admin:webhooks_app_job_change", args=[job])
         text = 'sent again by <bdi>{}</bdi> in a <a href="{}">job</a>'
-        return format_html(text, found["by"] or "somebody", page)
+        return format_html(text, by or "somebody", page)
     if attempt.requested_by:
         word = "sent again by" if attempt.number == 1 else "retried by"
         return format_html("{} <bdi>{}</bdi>", word, attempt.requested_by)

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from ..models import Delivery
-from ..models.selection import payload_holds
+from ..models.selection import payload_holds, unfit
 from ..rules.ids import is_id
 
 
@@ -43,7 +43,7 @@ def search_of(request: HttpRequest) -> Search:
 
 
 def _judged(term: str) -> Search:
-    if not term or "\0" in term:
+    if not term or unfit(term):
         return Search("", "")
     if is_id(term):
         return Search(term, "id" if Delivery.objects.filter(pk=term).exists() else "webhook")

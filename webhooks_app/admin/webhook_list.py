@@ -20,6 +20,7 @@ from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
 from ..models.in_time import TooSlow, in_time
+from ..models.selection import unfit
 from ..roles import may
 from ..rules import failures
 from ..rules.ids import is_id, read_moment
@@ -248,6 +249,8 @@ class WebhookList(ConsoleAdmin):
     ) -> tuple[Any, bool]:
         """By name, id or a part of the host; path and query may hold secrets."""
         term = search_term.strip()
+        if unfit(term):
+            return queryset.none(), False
         if is_id(term):
             return queryset.filter(pk=term), False
         if term:

@@ -3,7 +3,6 @@
 Nothing else authenticates: no token in the query, no identity header of a proxy.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,11 @@ from ..models import AccessToken, Account, Actor, AuditEntry, Delivery, Webhook
 from ..models.delivery import DeliveryQuerySet
 from ..models.prepared import Prepared
 from ..models.webhook import WebhookQuerySet
+from ..rules.ids import is_account_name
 from . import throttling
 from .errors import Problem, invalid
 
-_BEARER = re.compile(r"bearer(?: +(?P<secret>.*?))? *\Z", re.IGNORECASE | re.DOTALL)
-_ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,64}\Z")
+HEADER_LIMIT = 1024  # characters of `Authorization`; ours has some fifty
 
 NO_ACCOUNT = "There is no account of yours with this name."
 MANAGE = frozenset({"manage"})
@@ -153,14 +152,27 @@ class SessionCaller(Caller):
         return f"Your user needs the permission {' or '.join(wanted)}."
 
 
+def bearer(authorization: str) -> str | None:
+    """The secret in a header `Authorization: Bearer <secret>` (RFC 6750), spaces around it left
+    out; None where the scheme is another one.
+
+    `""`, which no token has, for none at all and for a header too long to hold one: what a stranger
+    sends is measured before it is looked at.
+    """
+    scheme, _, secret = authorization[:HEADER_LIMIT].partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return secret.strip(" ") if len(authorization) <= HEADER_LIMIT else ""
+
+
 class BearerAuthentication(BaseAuthentication):
     """`Authorization: Bearer <developer access token>`."""
 
     def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
-        match = _BEARER.match(request.META.get("HTTP_AUTHORIZATION", ""))
-        if match is None:
+        secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
+        if secret is None:
             return None
-        token = AccessToken.objects.for_secret(match["secret"] or "")
+        token = AccessToken.objects.for_secret(secret)
         if token is None:
             throttling.wrong_token(request._request)
             raise exceptions.AuthenticationFailed(
@@ -201,7 +213,7 @@ class SessionAuthentication(DRFSessionAuthentication):
 def _chosen_account(user: Any, name: str | None) -> Account | None:
     if name is None:
         return None
-    if _ACCOUNT_NAME.match(name):
+    if is_account_name(name):
         account = SessionCaller.accounts(user).filter(name=name).first()
         if account is not None:
             return account

@@ -11,6 +11,7 @@ from ..rules import strictjson
 from .errors import TOO_LARGE, Problem
 
 LIMIT = 1024 * 1024  # bytes
+CONTENT_TYPE_LIMIT = 256  # characters
 
 
 class StrictJSONParser(BaseParser):
@@ -28,7 +29,7 @@ def read(request: HttpRequest) -> bytes:
     DRF takes a body without Content-Length for empty; an ASGI server hands chunked bodies (and
     those of HTTP/2) on without one.
     """
-    if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip(" ").lower() != "identity":
         raise Problem(415, "An encoded body is not read: send it without Content-Encoding.")
     if hasattr(request, "_body"):  # a middleware of the host has read it already
         body = request.body
@@ -91,8 +92,11 @@ def _read_at_most(stream: Any, limit: int) -> bytes:
 
 
 def require_json_type(request: HttpRequest) -> None:
+    content_type = request.META.get("CONTENT_TYPE") or ""
+    if len(content_type) > CONTENT_TYPE_LIMIT:
+        content_type = ""
     try:
-        media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE") or "")
+        media_type, parameters = parse_header_parameters(content_type)
     except ValueError:
         media_type, parameters = "", {}
     charset = parameters.get("charset", "utf-8").lower()

@@ -17,6 +17,7 @@ from django.http import Http404
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.utils import timezone
+from django.utils.log import log_response
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -31,6 +32,7 @@ from ..rules.ids import timestamp
 logger = logging.getLogger("webhooks_app.api")
 
 NOT_FOUND = "There is nothing of yours under this address."
+WRONG_METHOD = "This address does not know the method of the request."
 FORBIDDEN = "You may not do this."
 TOO_LARGE = "The body is larger than 1 MiB."
 DATABASE_RETRY_AFTER = 5  # seconds
@@ -81,7 +83,25 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response:
         response["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None:
         response["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    if _receivers_own(exception):
+        _log_quietly(response, context)
     return response
+
+
+def _receivers_own(exception: Exception) -> bool:
+    match exception:
+        case actions.ExchangeFailed() | actions.NotCallable():
+            return True
+    return False
+
+
+def _log_quietly(response: Response, context: dict[str, Any]) -> None:
+    """What a receiver did is told by the history and is no error of ours, as which Django logs
+    every answer of 500 and more."""
+    request = getattr(context.get("request"), "_request", None)
+    path = request.path if request is not None else ""
+    words = f"{response.status_code} for a receiver: %s"
+    log_response(words, path, response=response, request=request, level="info")
 
 
 def _problem(exception: Exception) -> Problem | None:
@@ -97,7 +117,7 @@ def _problem(exception: Exception) -> Problem | None:
         case exceptions.NotAuthenticated():
             return Problem(401, "Send a developer access token: Authorization: Bearer <token>.")
         case exceptions.MethodNotAllowed():
-            return Problem(405, "This address does not know the method of the request.")
+            return Problem(405, WRONG_METHOD)
         case exceptions.NotFound() | Http404() | Webhook.DoesNotExist():
             return Problem(404, NOT_FOUND)
         case exceptions.PermissionDenied():

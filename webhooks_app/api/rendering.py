@@ -15,6 +15,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request, override_method
 
+ACCEPT_LIMIT = 1024  # characters of `Accept` that are read; those of browsers are much shorter
+
 
 class ApiJSONRenderer(JSONRenderer):
     charset = None
@@ -101,7 +103,7 @@ def wants_html(request: HttpRequest) -> bool:
     if "HTTP_AUTHORIZATION" in request.META:
         return False
     liking = {"text/html": 0.0, "application/json": 0.0}
-    for choice in request.META.get("HTTP_ACCEPT", "").lower().split(","):
+    for choice in request.META.get("HTTP_ACCEPT", "")[:ACCEPT_LIMIT].lower().split(","):
         media_type, *parameters = (part.strip() for part in choice.split(";"))
         if media_type in liking:
             liking[media_type] = _quality(parameters)

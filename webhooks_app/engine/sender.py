@@ -344,9 +344,9 @@ def _ms(seconds: float) -> int:
 
 def retry_after(value: str, now: datetime) -> float | None:
     """Seconds to wait by a Retry-After of any shape, 0 to a day; None when it says nothing."""
-    value = value.strip()
+    value = value[:100].strip()  # a date has some thirty, and so many digits are past any clamp
     if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", value):
-        return min(max(float(value[:320]), 0.0), RETRY_AFTER_LIMIT)
+        return min(max(float(value), 0.0), RETRY_AFTER_LIMIT)
     try:
         moment = email.utils.parsedate_to_datetime(value)
         if moment.tzinfo is None:

@@ -108,11 +108,12 @@ def send(console: Console, options: dict[str, Any]) -> int:
 def body(data: str) -> bytes:
     """The bytes to send: given, of a @file, or of standard input."""
     if data == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(actions.PAYLOAD_LIMIT + 1)
     if not data.startswith("@"):
         return data.encode("utf-8", "surrogateescape")
     try:
-        return Path(data[1:]).read_bytes()
+        with Path(data[1:]).open("rb") as file:
+            return file.read(actions.PAYLOAD_LIMIT + 1)
     except OSError as error:
         raise wrong_usage(f"{data[1:]} cannot be read: {error.strerror}.") from error
 

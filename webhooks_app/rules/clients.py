@@ -2,6 +2,8 @@
 
 import ipaddress
 
+ADDRESS_LIMIT = 128  # characters; an IPv6 address with brackets, scope and port has fewer
+
 
 def client_address(remote: str, forwarded: str, proxies: int) -> str:
     """The client's address; `""` when there is none (a unix socket).
@@ -10,14 +12,14 @@ def client_address(remote: str, forwarded: str, proxies: int) -> str:
     appends whom it was called by, so the client is the last but `proxies - 1`. Whatever stands
     before was sent by the client itself. An IPv6 /64 is one address, for one customer has as many.
     """
-    chain = [part.strip() for part in forwarded.split(",")] if forwarded else []
-    if 0 < proxies <= len(chain):
-        return _unit(chain[-proxies]) or _unit(remote)
-    return _unit(remote)
+    chain = forwarded.rsplit(",", proxies)[-proxies:] if forwarded and proxies else []
+    return (_unit(chain[0].strip()) if len(chain) == proxies > 0 else "") or _unit(remote)
 
 
 def _unit(text: str) -> str:
     """IPv4 as it is, IPv6 as its /64; `""` for what is no address. A port is left off."""
+    if len(text) > ADDRESS_LIMIT:
+        return ""
     host = text.split("%")[0]
     if host.startswith("["):
         host = host[1:].partition("]")[0]

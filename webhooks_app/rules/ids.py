@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 ID_LENGTH = 24
 MOMENT_LENGTH = 64  # characters that a moment may have
 _ID = re.compile(r"[0-9a-f]{24}\Z")
+_ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
 def new_id(now: float | None = None) -> str:
@@ -25,6 +26,11 @@ def new_id(now: float | None = None) -> str:
 def is_id(text: object) -> bool:
     """Whether `text` has the form of an id."""
     return isinstance(text, str) and _ID.match(text) is not None
+
+
+def is_account_name(text: object) -> bool:
+    """Whether `text` has the form of an account's name."""
+    return isinstance(text, str) and _ACCOUNT_NAME.match(text) is not None
 
 
 def first_id(moment: datetime) -> str:

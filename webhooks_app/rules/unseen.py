@@ -1,21 +1,30 @@
 """Text of strangers for the eyes of people: what commands, hides or turns is shown as an escape."""
 
 import unicodedata
+from functools import cache
 
 JOINERS = "\u200c\u200d"  # part of ordinary words in Persian and Hindi, and of emoji
+KNOWN_LIMIT = 4096  # characters that are remembered; no text is to fill the memory with them
 
 
 def shown(text: str, keep: str = "") -> str:
     """`text` with controls, bidi and other invisible characters as `\\u202e`, but for those of
     `keep`: harmless for a terminal, and on a page nothing runs backwards or hides."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character in keep or not _acts(character) else f"\\u{ord(character):04x}"
-        for character in text
-    )
+    return text if text.isprintable() else text.translate(_known(keep))
 
 
-def _acts(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
+@cache
+def _known(keep: str) -> "_Known":
+    return _Known({ord(character): character for character in keep})
+
+
+class _Known(dict[int, str]):
+    """How characters are shown, judged when they are met."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        acts = category[0] == "C" or category in ("Zl", "Zp")
+        found = f"\\u{code:04x}" if acts else chr(code)
+        if len(self) < KNOWN_LIMIT:
+            self[code] = found
+        return found

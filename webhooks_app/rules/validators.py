@@ -19,6 +19,7 @@ MASK = "••••••••"  # stands for a stored secret; sent back, it k
 
 NAME_LIMIT = 1024  # all limits in code points
 URL_LIMIT = 2048
+HOST_LIMIT = 253
 TOKEN_LIMIT = 1024
 CREDENTIAL_LIMIT = 1024
 HEADERS_LIMIT = 99
@@ -60,8 +61,10 @@ def parse_url(url: str) -> Endpoint:
 
     It judges the form alone; whether the place may be reached is for `url_error` and the guard.
     A non-ASCII host is sent as IDNA 2008, non-ASCII in path and query as percent-encoded UTF-8,
-    everything else byte for byte.
+    everything else byte for byte. Its length is judged before anything else.
     """
+    if len(url) > URL_LIMIT:
+        raise ValueError(f"The URL must have 1 to {URL_LIMIT:,} characters.")
     _check_characters(url)
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
@@ -138,7 +141,7 @@ def _ascii_host(typed: str) -> str:
         raise ValueError("The URL has no host.")
     labels = [label if label.isascii() else _alabel(label) for label in host.split(".")]
     host = ".".join(labels)
-    if len(host) > 253 or not all(map(_LABEL.match, labels)):
+    if len(host) > HOST_LIMIT or not all(map(_LABEL.match, labels)):
         raise ValueError("The host of the URL is not a valid host name.")
     if _NUMBER.match(labels[-1]):
         # Other programs read 127.1, 0x7f000001 and 0177.0.0.1 as addresses.
@@ -154,6 +157,8 @@ def _ascii_host(typed: str) -> str:
 
 def _alabel(label: str) -> str:
     """One non-ASCII label as IDNA 2008: lower case and composed, nothing else is mapped."""
+    if len(label) > HOST_LIMIT:  # putting marks in their order takes the square of their number
+        raise ValueError("The host of the URL is not a valid host name.")
     try:
         return idna.alabel(unicodedata.normalize("NFC", label)).decode("ascii")
     except (idna.IDNAError, UnicodeError):

@@ -1,0 +1,245 @@
+"""The table of the readers of outside text: every parser, pattern, normaliser, masker and formatter
+of ours that meets what a client, a receiver, a person at the console, a command line or a file
+says. A regular expression outside of `modules` of these rows is refused by a test."""
+
+import re
+from types import SimpleNamespace
+
+from django.http import QueryDict
+from django.test import RequestFactory
+from django.utils import timezone
+
+from project import errors as site_errors
+from project import first_run, log_in
+from project.serving import TokenHandler
+from tests.security.outside import Reader
+from webhooks_app import conf, limits
+from webhooks_app.admin import deliveries, jobs, requests, searching, secret_fields
+from webhooks_app.admin.console import is_place
+from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
+from webhooks_app.engine import calls, history, message, sender
+from webhooks_app.management import terminal
+from webhooks_app.models import Account, Attempt, Delivery, selection
+from webhooks_app.models.account import digest
+from webhooks_app.rules import (
+    alike,
+    answers,
+    clients,
+    echoes,
+    guard,
+    ids,
+    nearest,
+    strictjson,
+    unseen,
+    validators,
+)
+from webhooks_app.templatetags import webhooks_console as tags
+
+RULES = {"allowed": (), "require_https": False}
+REQUESTS = RequestFactory()
+NOW = timezone.now()
+
+
+def raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def meta(**given: str) -> SimpleNamespace:
+    """A request with these headers, made without Django's own reading of them."""
+    values = SimpleNamespace(META=given, GET=QueryDict(), path_info="/webhooks", method="GET")
+    values._request = values
+    return values
+
+
+def asked(name: str):
+    """A reader of query parameters, given a request with this one."""
+
+    def read(reader, *more):
+        def with_text(text: str):
+            request = SimpleNamespace(
+                query_params={name: text}, META={"QUERY_STRING": text}, GET={name: text}
+            )
+            return reader(request, name, *more)
+
+        return with_text
+
+    return read
+
+
+def scope(**headers: bytes) -> dict:
+    pairs = [(name.replace("_", "-").encode(), value) for name, value in headers.items()]
+    return {"type": "http", "path": "/", "raw_path": b"/", "query_string": b"", "headers": pairs}
+
+
+def webhook(text: str) -> dict:
+    headers = [(text, text), ("X-A", text)] * 20
+    return validators.webhook_errors(
+        name=text, url=text, token=text, headers=headers, username=text, password=text, **RULES
+    )
+
+
+def alike_found(text: str) -> object:
+    """As the list of errors looks for messages like one of them."""
+    cut = text[: alike.LIMIT]
+    return re.search(alike.pattern(alike.blanked(cut)), f"{cut}!")
+
+
+def masked(text: str) -> object:
+    """What is kept of an answer, of a webhook with as many and as long headers as there can be."""
+    words = text[: 99 * validators.HEADER_VALUE_LIMIT]
+    step = validators.HEADER_VALUE_LIMIT
+    secrets = tuple(words[at : at + step] for at in range(0, len(words), step))
+    body = raw(text)[: sender.ANSWER_LIMIT]
+    headers = [(b"Server", body), (b"Location", body)]
+    outcome = sender.Outcome(NOW, body=body, raw_headers=headers, secrets=secrets)
+    return history._kept(outcome), history._kept_headers(outcome)
+
+
+CLIENTS = [
+    Reader(
+        "the header Authorization",
+        authentication.bearer,
+        ("{}", "Bearer {}", "bearer x{}", "Bear{}"),
+    ),
+    Reader(
+        "which requests go by token",
+        lambda t: TokenHandler.serves(meta(HTTP_AUTHORIZATION=t)),  # type: ignore[arg-type]
+        ("Bearer {}",),
+    ),
+    Reader("the digest of a token", digest),
+    Reader("the address of a client", lambda t: clients.client_address(t, t, 1), ("{}", "[{}]:1")),
+    Reader("the chain of proxies", lambda t: clients.client_address("", t, 10)),
+    Reader("Accept", lambda t: rendering.wants_html(meta(HTTP_ACCEPT=t)), ("{}", "text/html;{}")),  # type: ignore[arg-type]
+    Reader(
+        "Content-Type of a body",
+        lambda t: body.require_json_type(meta(CONTENT_TYPE=t)),  # type: ignore[arg-type]
+        ("application/json; {}", "application/json; charset={}", 'a/b; x="{}', "a/b; x*={}"),
+    ),
+    Reader(
+        "Content-Encoding",
+        lambda t: body.read(meta(HTTP_CONTENT_ENCODING=t, CONTENT_LENGTH=t)),  # type: ignore[arg-type]
+    ),
+    Reader("the head of an ASGI request", lambda t: limits.check_scope(scope(cookie=raw(t)))),
+    Reader("its length", lambda t: limits.check_scope(scope(content_length=raw(t)))),
+    Reader("the head of a WSGI request", lambda t: limits.check_environ({"HTTP_COOKIE": t})),
+    Reader("the whole body", lambda t: body.loads(raw(t)), ("{}", '"{}"', "[{}]", '{"{}":1}')),
+    Reader("an object in a body", lambda t: body.loads_object(raw(t)), ("{}", '{"a":"{}"}')),
+    Reader("a name nobody knows", lambda t: nearest.unknown(t, ("webhook", "state"), "field")),
+    Reader("an id", ids.is_id, modules=("webhooks_app.rules.ids",)),
+    Reader("the name of an account", ids.is_account_name, modules=("webhooks_app.rules.ids",)),
+    Reader("a text in a query", asked("type")(query.text, 128)),
+    Reader("a text in a query that is no UTF-8", asked("type")(query.text, 2**30), ("\ufffd{}",)),
+    Reader("a choice in a query", asked("state")(query.choice, Delivery.State.values)),
+    Reader("a moment in a query", asked("since")(query.moment), ("{}", "2026-11-29T{}")),
+    Reader("a page's size", lambda t: asked("limit")(lambda r, _: query.limit(r))(t)),
+    Reader("a page's place", lambda t: asked("after")(lambda r, _: query.after_id(r))(t)),
+    Reader("a page's number", lambda t: asked("after")(lambda r, _: query.after_key(r))(t)),
+    Reader("a moment in a body", lambda t: query.read_moment("since", t)),
+    Reader("a moment", ids.read_moment, ("{}", "2026-11-29T{}")),
+    Reader("a mask in a body", lambda t: masks.changes(sent(t), None, masked=True)),
+    Reader("a shape in a body", lambda t: fields.Shape(data={t: t}).is_valid()),
+    Reader("a webhook", webhook, ("{}", "https://{}", "https://{}/", "https://e.com/{}")),
+    Reader(
+        "a URL",
+        validators.parse_url,
+        ("https://{}", "https://{}/", "https://e.com/{}", "https://e.com:{}", "https://[{}]/"),
+        ("webhooks_app.rules.validators",),
+    ),
+    Reader("a header", lambda t: validators.header_error(t, t)),
+    Reader("an address", guard.is_public, ("{}", "1.{}", "::{}")),
+    Reader("an interaction", lambda t: calls.interaction_errors({t: t, "node": t})),
+    Reader("the limits' own address", lambda t: throttling.client_address(meta(REMOTE_ADDR=t))),  # type: ignore[arg-type]
+    Reader("whose log-in failed", lambda t: log_in.user_name(None, {"username": t})),  # type: ignore[arg-type]
+    Reader(
+        "names in a report of an error",
+        lambda t: site_errors.AlwaysMasked().cleanse_setting(t, t),
+        modules=("project.errors",),
+    ),
+]
+
+
+def sent(text: str) -> dict:
+    headers = [{"name": text, "value": text}] * 20
+    return {"name": text, "url": text, "headers": headers, "auth": {"password": text}}
+
+
+RECEIVERS = [
+    Reader(
+        "strict JSON",
+        lambda t: strictjson.loads(raw(t)),
+        ("{}", '"{}"', "[{}]", '{"{}":1}', "[" * 65 + '"{}"'),
+        ("webhooks_app.rules.strictjson",),
+    ),
+    Reader("characters of a text", strictjson.check_text),
+    Reader("an answer", lambda t: answers.interaction(raw(t)), ("{}", '{"responses":[{}]}')),
+    Reader(
+        "an answer to a challenge",
+        lambda t: answers.verification(200, raw(t), "c1"),
+        ("{}", '"{}"'),
+    ),
+    Reader(
+        "Retry-After",
+        lambda t: sender.retry_after(t, NOW),
+        ("{}", "Sun, 29 Nov {}", "1.{}"),
+        ("webhooks_app.engine.sender",),
+    ),
+    Reader("an answer with secrets", masked, modules=("webhooks_app.rules.echoes",)),
+    Reader(
+        "a header of an answer",
+        lambda t: history._kept_headers(
+            sender.Outcome(NOW, raw_headers=[(b"Server", raw(t))] * 6, secrets=("abcd",))
+        ),
+    ),
+    Reader("a text for the database", history.storable),
+    Reader("messages alike", alike.blanked, modules=("webhooks_app.rules.alike",)),
+    Reader(
+        "the search for messages alike",
+        alike_found,
+        ("{}", "connect {}"),
+        ("webhooks_app.rules.alike",),
+    ),
+    Reader("text for people", unseen.shown, ("{}", "\u202e{}")),
+    Reader("text for pages", tags.visible),
+    Reader("a URL for the history", message.without_token, ("https://e.com/?{}",)),
+]
+
+
+def tried_by(text: str) -> Attempt:
+    return Attempt(requested_by=text, started_at=NOW)
+
+
+CONSOLE = [
+    Reader(
+        "a search among deliveries",
+        lambda t: searching.search_of(SimpleNamespace(GET={"q": t * 2})),
+    ),
+    Reader("a place in a list", lambda t: is_place(Delivery, t) or is_place(Account, t)),
+    Reader("the words of a job", lambda t: jobs.words_of(QueryDict(f"type={t}&since={t}"))),
+    Reader(
+        "a job in words", lambda t: jobs.sentence(dict.fromkeys(("type", "payload", "since"), t))
+    ),
+    Reader("a body for reading", lambda t: deliveries.body_text(raw(t)), ("{}", "[{}]", '"{}"')),
+    Reader(
+        "who asked for a try", lambda t: deliveries.trigger(tried_by(t), None), ("{}", "x, job {}")
+    ),
+    Reader("a request as curl", lambda t: requests.Sent(t[:4096], [("X", t[:4096])]).curl(t)),
+    Reader("where a URL leads", secret_fields.origin_of, ("https://{}",)),
+    *(
+        Reader(f"the filter {name}", lambda t, name=name: selection.condition(name, t, NOW))
+        for name in selection.CONDITIONS
+    ),
+]
+
+OPERATORS = [
+    Reader(
+        "a duration", terminal.duration, ("{}", "1{}", "{}d"), ("webhooks_app.management.terminal",)
+    ),
+    Reader("a moment of a command", terminal.moment, ("{}", "2026-11-29T{}")),
+    Reader("a file of settings", first_run.names_in, ("{}", "A={}")),
+    *(
+        Reader(f"the setting {name}", lambda t, setting=setting: setting.read(t))
+        for name, setting in conf.SETTINGS.items()
+    ),
+]
+
+READERS = [*CLIENTS, *RECEIVERS, *CONSOLE, *OPERATORS]
