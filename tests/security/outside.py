@@ -35,6 +35,7 @@ class Reader:
     read: Callable[[str], Any]
     frames: tuple[str, ...] = ("{}",)
     modules: tuple[str, ...] = ()  # of ours, whose regular expressions this tries
+    base: float = 0.0  # seconds; what a reader costs that looks at a bounded part alone
 
 
 # --- what it may cost ----------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def findings(reader: Reader, size: int) -> list[str]:
                 shape = f"{text[:40]!r}…{text[-20:]!r}"
                 if shape in dear:
                     continue
-                if seconds := too_dear(reader.read, text, scale):
+                if seconds := too_dear(reader.read, text, scale, reader.base):
                     dear.add(shape)
                     found.append(f"{reader.name}: {len(text)} of {shape}: {seconds:.3f} s")
                 if len(found) == ENOUGH:

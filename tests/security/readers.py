@@ -25,7 +25,6 @@ from webhooks_app.rules import (
     alike,
     answers,
     clients,
-    echoes,
     guard,
     ids,
     nearest,
@@ -183,7 +182,7 @@ RECEIVERS = [
         ("{}", "Sun, 29 Nov {}", "1.{}"),
         ("webhooks_app.engine.sender",),
     ),
-    Reader("an answer with secrets", masked, modules=("webhooks_app.rules.echoes",)),
+    Reader("an answer with secrets", masked, modules=("webhooks_app.rules.echoes",), base=0.015),
     Reader(
         "a header of an answer",
         lambda t: history._kept_headers(
