@@ -42,7 +42,7 @@ class Reader:
 
 WORK = 200_000  # turns of a loop, some 10 ms where the budgets were set
 REFERENCE = 0.0095  # seconds they took there
-MARGIN = 3  # for a machine whose other core takes the memory away
+MARGIN = 5  # for a machine whose other core takes the memory away
 FLOOR = 0.002  # seconds that anything may cost
 ENOUGH = 5  # findings of one reader
 A_CHARACTER = 0.2 / 2**20  # seconds: 1 MiB of anything costs 0.2 s at most

@@ -6,8 +6,8 @@ import re
 from types import SimpleNamespace
 
 from django.http import QueryDict
-from django.test import RequestFactory
 from django.utils import timezone
+from django.utils.datastructures import MultiValueDict
 
 from project import errors as site_errors
 from project import first_run, log_in
@@ -35,7 +35,6 @@ from webhooks_app.rules import (
 from webhooks_app.templatetags import webhooks_console as tags
 
 RULES = {"allowed": (), "require_https": False}
-REQUESTS = RequestFactory()
 NOW = timezone.now()
 
 
@@ -213,7 +212,9 @@ CONSOLE = [
         lambda t: searching.search_of(SimpleNamespace(GET={"q": t * 2})),
     ),
     Reader("a place in a list", lambda t: is_place(Delivery, t) or is_place(Account, t)),
-    Reader("the words of a job", lambda t: jobs.words_of(QueryDict(f"type={t}&since={t}"))),
+    Reader(
+        "the words of a job", lambda t: jobs.words_of(MultiValueDict({"type": [t], "since": [t]}))
+    ),
     Reader(
         "a job in words", lambda t: jobs.sentence(dict.fromkeys(("type", "payload", "since"), t))
     ),
