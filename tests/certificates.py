@@ -2,13 +2,18 @@
 
 import datetime
 import functools
+import ipaddress
 import ssl
 import tempfile
+from typing import Any
 
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from webhooks_app.engine.sender import tls_context
 
 NAMES = ("127.0.0.1", "localhost", "*.example.com")
 
@@ -18,9 +23,10 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def client_context() -> ssl.SSLContext:
+@functools.cache
+def client_context(*, check_hostname: bool = True) -> ssl.SSLContext:
     """As the sender's own, except that it also trusts the tests' authority."""
-    context = ssl.create_default_context()
+    context = tls_context.__wrapped__(check_hostname=check_hostname)
     authority().configure_trust(context)
     return context
 
@@ -30,8 +36,8 @@ def server_context(variant: str) -> ssl.SSLContext:
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if variant == "self-signed":
-        _self_signed(context, now, day)
+    if variant in _OWN:
+        _of_our_own(context, variant, now, day)
         return context
     cert = {
         "good": lambda: authority().issue_cert(*NAMES),
@@ -53,20 +59,38 @@ def server_context(variant: str) -> ssl.SSLContext:
     return context
 
 
-def _self_signed(context: ssl.SSLContext, now: datetime.datetime, day: datetime.timedelta) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    cert = (
+# Without the extensions that RFC 5280 asks for and hardly anybody checks.
+_OWN = ("self-signed", "not strict", "weak", "for clients")
+
+
+def _of_our_own(
+    context: ssl.SSLContext, variant: str, now: datetime.datetime, day: datetime.timedelta
+) -> None:
+    key: Any = ec.generate_private_key(ec.SECP256R1())
+    if variant == "weak":
+        key = rsa.generate_private_key(65537, 1024)
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
+    name = issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    signer = key
+    if variant != "self-signed":
+        issuer = x509.load_pem_x509_certificate(authority().cert_pem.bytes()).subject
+        signer = serialization.load_pem_private_key(authority().private_key_pem.bytes(), None)
+    addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.DNSName("*.example.com"), *addresses]
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - day)
         .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
     )
+    if variant == "for clients":
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(purpose, critical=False)
+    cert = builder.sign(signer, hashes.SHA256())
     pem = serialization.Encoding.PEM
     with tempfile.NamedTemporaryFile() as file:
         file.write(cert.public_bytes(pem))

@@ -1,5 +1,6 @@
 """Interactions, verification and test through a real receiver."""
 
+import gzip
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,9 @@ from webhooks_app.rules import failures
 from webhooks_app.testing import FakeReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+GZIP = gzip.compress(b'{"responses": []}')
 
 
 @pytest.fixture
@@ -47,6 +51,9 @@ def test_an_interaction_is_answered_with_what_the_receiver_said(api, webhook, re
         (410, 502, "gone"),
         (Answer(301, headers=(("Location", "http://127.0.0.1:1/"),)), 502, "redirect"),
         ("<html>", 502, "bad_json"),
+        (Answer(200, GZIP, headers=(("Content-Encoding", "gzip"),)), 502, "encoded"),
+        (Answer(200, GZIP), 502, "encoded"),
+        (Answer(200, b"\x1b\x0f", headers=(("Content-Encoding", "br"),)), 502, "encoded"),
         (Answer(200, delay=2), 504, "timeout"),
     ],
 )
@@ -116,6 +123,26 @@ def test_a_verification_that_fails_is_an_exchange_too(api, webhook, receiver):
     assert (body["ok"], body["status"]) == (False, 404)
     assert set(body["error"]) == {"date", "message", "kind", "advice"}
     assert body["error"]["kind"] == "v_404"
+
+
+def test_a_challenge_that_comes_back_compressed_is_told_as_such(api, webhook, receiver):
+    receiver.challenge = False
+    receiver.answer = lambda request: Answer(
+        200, gzip.compress(request.query["challenge"][0].encode())
+    )
+    error = api.post(f"/webhooks/{webhook.id}/verify").json()["error"]
+    assert error["message"] == "Verification failed: the answer is compressed"
+    assert error["kind"] == "encoded"
+
+
+def test_what_php_and_editors_with_byte_order_marks_write_is_understood(api, webhook, receiver):
+    receiver.challenge = False
+    receiver.answer = lambda request: b"\xef\xbb\xbf" + request.query["challenge"][0].encode()
+    assert api.post(f"/webhooks/{webhook.id}/verify").json()["ok"] is True
+    for answer in (b"[]", b'{"responses":[],"attributes":[]}'):
+        receiver.answer = answer
+        response = api.post(f"/webhooks/{webhook.id}/interactions", {})
+        assert response.json() == {"responses": [], "attributes": {}}
 
 
 def test_a_test_goes_past_pause_and_missing_verification(api, account, receiver):

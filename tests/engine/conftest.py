@@ -24,7 +24,7 @@ def run(request):
     def run(scenario, **options):
         async def main():
             options.setdefault("resolver", StubResolver({}))
-            sender = Sender(options.pop("resolver"), ssl_context=client_context(), **options)
+            sender = Sender(options.pop("resolver"), ssl_context=client_context, **options)
             try:
                 return await scenario(sender)
             finally:

@@ -206,6 +206,11 @@ def test_a_header_of_ours_is_refused_with_the_reason_in_any_spelling(name):
     assert "set by us" in header_error(name, "x")["name"][0]
 
 
+@pytest.mark.parametrize("name", ["Content-Encoding", "content_encoding", "CONTENT-ENCODING"])
+def test_a_header_that_says_our_body_is_packed_is_refused(name):
+    assert "packed" in header_error(name, "gzip")["name"][0]
+
+
 @pytest.mark.parametrize(
     "name", ["Content-Type", "User-Agent", "Accept", "X-Api-Key", "x!#$%&'*+-.^_`|~9", "Cookie"]
 )

@@ -215,14 +215,14 @@ def reads_a_byte_at_a_time(connection):
         time.sleep(PAUSE)
 
 
-@evil("connect_timeout", https=True)
+@evil("tls_timeout", https=True)
 def tls_silence(connection):
     """Says nothing in the TLS handshake."""
     connection.recv(1)
     time.sleep(30)
 
 
-@evil("connect_timeout", https=True)
+@evil("tls_timeout", https=True)
 def tls_drip(connection):
     """A byte of a handshake record at a time."""
     connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")
@@ -264,7 +264,7 @@ def one_endless_chunk_extension(connection):
     flood(connection, b"e" * 65_536)
 
 
-@evil("not_http")
+@evil("bad_http")
 def endless_header_line(connection):
     """A header value that never ends."""
     asked(connection)
@@ -272,7 +272,7 @@ def endless_header_line(connection):
     flood(connection, b"y" * 65_536)
 
 
-@evil("not_http")
+@evil("bad_http")
 def endless_headers(connection):
     """Header lines without end."""
     asked(connection)
@@ -280,7 +280,7 @@ def endless_headers(connection):
     flood(connection, b"X: y\r\n" * 10_000)
 
 
-@evil("not_http")
+@evil("bad_http")
 def endless_trailers(connection):
     """Trailers without end."""
     asked(connection)
@@ -288,7 +288,7 @@ def endless_trailers(connection):
     flood(connection, b"X: y\r\n" * 10_000)
 
 
-@evil("not_http")
+@evil("bad_http")
 def endless_reason(connection):
     """A reason phrase without end."""
     asked(connection)
@@ -296,7 +296,7 @@ def endless_reason(connection):
     flood(connection, b"y" * 65_536)
 
 
-@evil("not_http")
+@evil("bad_http")
 def endless_informational_answers(connection):
     """1xx without end."""
     asked(connection)
@@ -322,30 +322,30 @@ def a_terabyte(connection):
 
 L = "Content-Length: "
 T = "Transfer-Encoding: "
-row("negative_length", "not_http", "A length below zero.", H, f"{L}-1\r\n\r\nok")
-row("huge_length", "not_http", "A length past 64 bits.", H, f"{L}{'9' * 40}\r\n\r\nok")
-row("hex_length", "not_http", "A length in hex.", H, f"{L}0x2\r\n\r\nok")
-row("signed_length", "not_http", "A length with a sign.", H, f"{L}+2\r\n\r\nok")
-row("list_of_lengths", "not_http", "Two lengths in one line.", H, f"{L}2, 2\r\n\r\nok")
-row("two_lengths", "not_http", "Two lengths that differ.", H, f"{L}2\r\n{L}40\r\n\r\nok")
-row("same_length_twice", "not_http", "The same length twice.", H, f"{L}2\r\n{L}2\r\n\r\nok")
-row("empty_length", "not_http", "A length that is empty.", H, f"{L}\r\n\r\nok")
+row("negative_length", "bad_http", "A length below zero.", H, f"{L}-1\r\n\r\nok")
+row("huge_length", "bad_http", "A length past 64 bits.", H, f"{L}{'9' * 40}\r\n\r\nok")
+row("hex_length", "bad_http", "A length in hex.", H, f"{L}0x2\r\n\r\nok")
+row("signed_length", "bad_http", "A length with a sign.", H, f"{L}+2\r\n\r\nok")
+row("list_of_lengths", "bad_http", "Two lengths in one line.", H, f"{L}2, 2\r\n\r\nok")
+row("two_lengths", "bad_http", "Two lengths that differ.", H, f"{L}2\r\n{L}40\r\n\r\nok")
+row("same_length_twice", "bad_http", "The same length twice.", H, f"{L}2\r\n{L}2\r\n\r\nok")
+row("empty_length", "bad_http", "A length that is empty.", H, f"{L}\r\n\r\nok")
 row(
-    "length_and_chunks", "not_http", "A length and chunks: which?", H, f"{L}9\r\n{T}chunked\r\n\r\n"
+    "length_and_chunks", "bad_http", "A length and chunks: which?", H, f"{L}9\r\n{T}chunked\r\n\r\n"
 )
 row("length_too_long", "reset", "Hangs up before the length is there.", H, f"{L}90\r\n\r\nok")
 row("length_too_short", "", "More body than its length.", H, f"{L}2\r\n\r\nok and more")
 row(
     "chunk_of_garbage",
-    "not_http",
+    "bad_http",
     "A chunk size that is no number.",
     CHUNKED,
     "zz\r\nok\r\n0\r\n\r\n",
 )
-row("chunk_negative", "not_http", "A chunk size below zero.", CHUNKED, "-2\r\nok\r\n0\r\n\r\n")
-row("chunk_huge", "not_http", "A chunk size past 64 bits.", CHUNKED, "f" * 40 + "\r\nok\r\n")
+row("chunk_negative", "bad_http", "A chunk size below zero.", CHUNKED, "-2\r\nok\r\n0\r\n\r\n")
+row("chunk_huge", "bad_http", "A chunk size past 64 bits.", CHUNKED, "f" * 40 + "\r\nok\r\n")
 row("chunk_too_long", "reset", "Hangs up inside a chunk.", CHUNKED, "ff\r\nok")
-row("chunk_too_short", "not_http", "A chunk longer than its size.", CHUNKED, "1\r\nok\r\n0\r\n\r\n")
+row("chunk_too_short", "bad_http", "A chunk longer than its size.", CHUNKED, "1\r\nok\r\n0\r\n\r\n")
 row("chunks_without_end", "reset", "Hangs up before the last chunk.", CHUNKED, "2\r\nok\r\n")
 row(
     "chunked_twice",
@@ -356,13 +356,13 @@ row(
 )
 row(
     "chunked_disguised",
-    "not_http",
+    "bad_http",
     "Chunked behind a control character.",
     H,
     f"{T}\x0bchunked\r\n\r\nok",
 )
-row("chunk_line_feeds", "not_http", "Chunks with bare line feeds.", CHUNKED, "2\nok\n0\n\n")
-row("many_lengths", "not_http", "A hundred lengths.", H, f"{L}2\r\n" * 100, "\r\nok")
+row("chunk_line_feeds", "bad_http", "Chunks with bare line feeds.", CHUNKED, "2\nok\n0\n\n")
+row("many_lengths", "bad_http", "A hundred lengths.", H, f"{L}2\r\n" * 100, "\r\nok")
 
 # The line breaks
 
@@ -409,7 +409,7 @@ def a_second_answer_later(connection):
 # Other protocols
 
 
-def banner(name: str, text: bytes, *, first: bool = True) -> None:
+def banner(name: str, text: bytes, *, first: bool = True, kind: str = "not_http") -> None:
     def play(connection: socket.socket) -> None:
         if first:
             connection.sendall(text)
@@ -418,7 +418,7 @@ def banner(name: str, text: bytes, *, first: bool = True) -> None:
             connection.sendall(text)
         connection.recv(1)
 
-    EVIL.append(Evil(name, f"Speaks {name.upper().replace('_', ' ')}.", "not_http", play))
+    EVIL.append(Evil(name, f"Speaks {name.upper().replace('_', ' ')}.", kind, play))
 
 
 banner("ssh", b"SSH-2.0-OpenSSH_9.6\r\n")
@@ -433,17 +433,17 @@ banner("rtsp", b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", first=False)
 banner("icy", b"ICY 200 OK\r\n\r\n", first=False)
 banner("http_0_9", b"<html>hello</html>", first=False)
 banner("http_2", b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\x01\0\0\0\x05\0\xff\xff\xff")
-banner("http_9", b"HTTP/9.9 200 OK\r\nContent-Length: 0\r\n\r\n", first=False)
+banner("http_9", b"HTTP/9.9 200 OK\r\nContent-Length: 0\r\n\r\n", first=False, kind="bad_http")
 banner("tls_on_http", b"\x15\x03\x01\0\x02\x02\x46", first=False)
 banner("zeros", bytes(1000), first=False)
 
 # Status lines and heads
 
-row("status_000", "not_http", "A status of zero.", "HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\n")
-row("status_999", "not_http", "A status past 599.", "HTTP/1.1 999 No\r\nContent-Length: 0\r\n\r\n")
-row("status_long", "not_http", "A status of forty digits.", f"HTTP/1.1 {'2' * 40} OK\r\n\r\n")
-row("status_letters", "not_http", "A status of letters.", "HTTP/1.1 2OO OK\r\n\r\n")
-row("status_negative", "not_http", "A status below zero.", "HTTP/1.1 -200 OK\r\n\r\n")
+row("status_000", "bad_http", "A status of zero.", "HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\n")
+row("status_999", "bad_http", "A status past 599.", "HTTP/1.1 999 No\r\nContent-Length: 0\r\n\r\n")
+row("status_long", "bad_http", "A status of forty digits.", f"HTTP/1.1 {'2' * 40} OK\r\n\r\n")
+row("status_letters", "bad_http", "A status of letters.", "HTTP/1.1 2OO OK\r\n\r\n")
+row("status_negative", "bad_http", "A status below zero.", "HTTP/1.1 -200 OK\r\n\r\n")
 row(
     "upgrade",
     "http_other",
@@ -451,32 +451,32 @@ row(
     "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     end="hold",
 )
-row("header_without_colon", "not_http", "A header line without a colon.", H, "evil\r\n\r\n")
-row("header_with_nul", "not_http", "A NUL in a header.", H, "X: a\0b\r\nContent-Length: 0\r\n\r\n")
+row("header_without_colon", "bad_http", "A header line without a colon.", H, "evil\r\n\r\n")
+row("header_with_nul", "bad_http", "A NUL in a header.", H, "X: a\0b\r\nContent-Length: 0\r\n\r\n")
 row(
     "header_with_space",
-    "not_http",
+    "bad_http",
     "A space in a header's name.",
     H,
     "X y : z\r\nContent-Length: 0\r\n\r\n",
 )
 row(
     "header_folded",
-    "not_http",
+    "bad_http",
     "A header on two lines.",
     H,
     "X: a\r\n b\r\nContent-Length: 0\r\n\r\n",
 )
 row(
     "header_line_feed",
-    "not_http",
+    "bad_http",
     "Bare line feeds for line ends.",
     "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
 )
 row(
-    "head_of_33_kb", "not_http", "A head just past the limit.", H, "X: " + "y" * 33_000 + "\r\n\r\n"
+    "head_of_33_kb", "bad_http", "A head just past the limit.", H, "X: " + "y" * 33_000 + "\r\n\r\n"
 )
-row("head_of_201_lines", "not_http", "One header too many.", H, "X: y\r\n" * 201 + "\r\n")
+row("head_of_201_lines", "bad_http", "One header too many.", H, "X: y\r\n" * 201 + "\r\n")
 row(
     "reason_html",
     "http_500",
@@ -619,7 +619,7 @@ tls(
     "No intermediate certificate.",
     lambda: server_context("incomplete"),
 )
-tls("tls_demanding", "tls_protocol", "Demands a certificate of ours.", demanding)
+tls("tls_demanding", "tls_client", "Demands a certificate of ours.", demanding)
 tls(
     "tls_cut",
     "reset",
@@ -636,18 +636,21 @@ tls(
 )
 
 
-def raw_tls(name: str, why: str, answer: bytes) -> None:
+def raw_tls(name: str, why: str, answer: bytes, kind: str = "tls_protocol") -> None:
     def play(connection: socket.socket) -> None:
         connection.recv(4096)
         connection.sendall(answer)
         time.sleep(PAUSE)
 
-    EVIL.append(Evil(name, why, "tls_protocol", play, https=True))
+    EVIL.append(Evil(name, why, kind, play, https=True))
 
 
-raw_tls("tls_alert", "An alert for an answer.", b"\x15\x03\x03\0\x02\x02\x28")
+raw_tls("tls_alert", "An alert for an answer.", b"\x15\x03\x03\0\x02\x02\x28", kind="tls_refused")
 raw_tls(
-    "tls_version_3_0", "A handshake of SSL 3.", b"\x16\x03\0\0\x2a\x02\0\0\x26\x03\0" + b"\0" * 36
+    "tls_version_3_0",
+    "A handshake of SSL 3.",
+    b"\x16\x03\0\0\x2a\x02\0\0\x26\x03\0" + b"\0" * 36,
+    kind="tls_old",
 )
 raw_tls("tls_garbage", "A record of garbage.", b"\x16\x03\x03\0\xff" + b"\xee" * 255)
 raw_tls(

@@ -62,6 +62,8 @@ class Interaction:
         try:
             return None, answers.interaction(outcome.body)
         except ValueError as error:
+            if answers.is_compressed(outcome.headers, outcome.body):
+                return Failure("encoded", "invalid JSON: the answer is compressed"), None
             return Failure("bad_json", f"invalid JSON: {error}"), None
 
     def conclude(self, failure: Failure | None, outcome: Outcome) -> None:
@@ -94,7 +96,11 @@ class Verification:
     def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
         if outcome.status is None or (outcome.failure and outcome.failure.kind == "too_big"):
             return outcome.failure, None
-        return answers.verification(outcome.status, outcome.body, self.challenge), None
+        failure = answers.verification(outcome.status, outcome.body, self.challenge)
+        compressed = answers.is_compressed(outcome.headers, outcome.body)
+        if compressed and failure and failure.kind == "v_body":
+            failure = Failure("encoded", "Verification failed: the answer is compressed")
+        return failure, None
 
     def conclude(self, failure: Failure | None, outcome: Outcome) -> None:
         """Under the row lock: what was sent must still be what stands there, else ask again."""

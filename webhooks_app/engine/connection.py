@@ -147,7 +147,7 @@ class Line(asyncio.Protocol):
         if not answer.first_at:
             answer.first_at = perf_counter()
             if data[:1] != b"H":  # the parser also takes RTSP and ICE
-                self._finish(failures.not_http("Expected HTTP/"))
+                self._finish(failures.not_http())
                 return
         self._wire += len(data)
         if not self._head_done:

@@ -2,9 +2,9 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from django.views.decorators.debug import sensitive_variables
 
@@ -49,16 +49,20 @@ def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
     if not parameters:
         return target
     path, _, query = target.partition("?")
-    ours = {name for name, _ in parameters}
-    kept = [part for part in query.split("&") if part and part.partition("=")[0] not in ours]
+    kept = _others(query, {name for name, _ in parameters}) if query else []
     added = [f"{name}={quote(value, safe='')}" for name, value in parameters]
     return f"{path}?{'&'.join(kept + added)}"
+
+
+def _others(query: str, names: Collection[str]) -> list[str]:
+    """The parts of a query but for parameters of these names, however they are spelled."""
+    return [part for part in query.split("&") if unquote(part.partition("=")[0]) not in names]
 
 
 def without_token(url: str) -> str:
     """The URL as the history keeps it: without a token or challenge in its query."""
     base, mark, query = url.partition("?")
-    kept = [p for p in query.split("&") if p.partition("=")[0] not in _OWN_PARAMETERS]
+    kept = _others(query, _OWN_PARAMETERS)
     return f"{base}{mark}{'&'.join(kept)}" if kept and mark else base
 
 

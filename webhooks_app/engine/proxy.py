@@ -52,7 +52,7 @@ async def open_tunnel(
             raise ProxyFailure(failures.proxy_refused(address, reply.status))
         if reply.more:
             # Nobody was asked yet: a server that greets, as SSH and mail servers do.
-            raise ProxyFailure(failures.not_http("Expected HTTP/"))
+            raise ProxyFailure(failures.not_http())
     except BaseException:
         sock.close()
         raise

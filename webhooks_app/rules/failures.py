@@ -20,7 +20,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "dns": Kind(
         "Host name not found",
-        "The host name does not exist.",
+        "The host name does not exist, or has no address.",
         "Check the host for a typing mistake; else ask the owner whether the name was removed.",
     ),
     "dns_temp": Kind(
@@ -41,7 +41,7 @@ KINDS: dict[str, Kind] = {
     ),
     "unreachable": Kind(
         "No route",
-        "There is no route to that address.",
+        "There is no route to that address, or a firewall of ours forbids it.",
         "Ask the owner; if several receivers show it, our network is at fault.",
     ),
     "connect_timeout": Kind(
@@ -74,10 +74,46 @@ KINDS: dict[str, Kind] = {
         "No known authority signed the certificate, or the intermediate certificate is missing.",
         "Ask the owner to install the full chain of a public authority.",
     ),
+    "tls_weak": Kind(
+        "Certificate too weak",
+        "The key or the signature of the certificate, or of one it rests on, is no longer safe.",
+        "Ask the owner for a new certificate: a key of RSA 2048 or EC 256, signed with SHA-256.",
+    ),
+    "tls_unusable": Kind(
+        "Certificate not usable",
+        "The certificate, or one it rests on, breaks a rule; the recorded line names it.",
+        "Ask the owner for a new certificate, made for a web server by a public authority.",
+    ),
     "tls_protocol": Kind(
         "TLS failed",
-        "The port does not speak TLS, or none that both sides know.",
+        "The port does not speak TLS, or hangs up when it is asked to.",
         "Check https or http, and the port.",
+    ),
+    "tls_old": Kind(
+        "TLS too old",
+        "The receiver and we have no version of TLS, or no cipher, in common that is safe.",
+        "Ask the owner to offer TLS 1.2 or 1.3 with the ciphers of today.",
+    ),
+    "tls_client": Kind(
+        "Client certificate wanted",
+        "The receiver asks for a client certificate, and we have none.",
+        "Ask the owner to take calls without one; token, password and headers prove who calls.",
+    ),
+    "tls_name": Kind(
+        "Host name not served",
+        "The server at that address is not set up for this host name.",
+        "Check the host for a typing mistake; else ask the owner to set the server up for it.",
+    ),
+    "tls_refused": Kind(
+        "TLS refused",
+        "The receiver speaks TLS and broke the handshake off; it may want a client certificate, or "
+        "a cipher that we do not offer.",
+        "Ask the owner to look into the log of server and proxy at the time of the attempt.",
+    ),
+    "tls_timeout": Kind(
+        "TLS timeout",
+        "The port takes connections, but the TLS handshake did not end within the timeout.",
+        "Ask the owner whether that port speaks TLS, and whether the server is overloaded.",
     ),
     "redirect": Kind(
         "Redirect",
@@ -87,7 +123,7 @@ KINDS: dict[str, Kind] = {
     "http_400": Kind(
         "Rejected (4xx)",
         "The receiver rejects the request.",
-        "Its answer usually names the field. Retry only after the owner changed something.",
+        "Its answer usually says why. Retry only after the owner changed something.",
     ),
     "http_401": Kind(
         "Not authorized",
@@ -101,13 +137,14 @@ KINDS: dict[str, Kind] = {
     ),
     "gone": Kind(
         "Receiver gone (410)",
-        "The receiver says it is gone for good; calls were stopped.",
+        "The receiver says it is gone for good. A delivery or an interaction that is told so stops "
+        "the webhook; a test or a verification does not.",
         "Ask for a new URL, or delete the webhook.",
     ),
     "rate": Kind(
         "Too many requests",
         "The receiver asks us to slow down.",
-        "Nothing: the delivery waits as long as the receiver asked. "
+        "Nothing: a delivery waits as long as the receiver asked; send an interaction later. "
         "If it comes daily, lower the number of calls in flight in the settings.",
     ),
     "http_500": Kind(
@@ -134,6 +171,18 @@ KINDS: dict[str, Kind] = {
         "Not HTTP",
         "What came back is not HTTP.",
         "Check scheme and port.",
+    ),
+    "bad_http": Kind(
+        "Malformed HTTP",
+        "The answer is HTTP but breaks its rules: the status line, the headers or the length of "
+        "the body is wrong, or there are too many headers.",
+        "Ask the owner to look at the program or proxy that writes the answer.",
+    ),
+    "encoded": Kind(
+        "Answer is compressed",
+        "The answer is compressed, although we ask for one that is not.",
+        "Ask the owner to switch compression off for this path; every call of ours says "
+        "Accept-Encoding: identity.",
     ),
     "bad_json": Kind(
         "Answer is no JSON",
@@ -178,13 +227,13 @@ KINDS: dict[str, Kind] = {
     ),
     "v_body": Kind(
         "Verification: wrong answer",
-        "The receiver answered the token or a page instead of the challenge.",
+        "The receiver answered the token, a page or nothing instead of the challenge.",
         "Answer the value of the query parameter `challenge` alone, then verify again.",
     ),
 }
 
 
-TIMEOUTS = frozenset({"timeout", "connect_timeout", "dns_timeout"})
+TIMEOUTS = frozenset({"timeout", "connect_timeout", "tls_timeout", "dns_timeout"})
 # No connection came about: a firewall that does not know our addresses may be why.
 NOT_CONNECTED = frozenset({"refused", "unreachable", "connect_timeout", "proxy"})
 
@@ -249,9 +298,18 @@ def of_status(status: int) -> Failure | None:
     return Failure(kind, f"Request failed with status code {status}")
 
 
-def timeout(timeout_ms: int, *, connecting: bool = False, resolving: bool = False) -> Failure:
-    """The deadline passed. The text follows the setting, as the document's example does."""
-    kind = "dns_timeout" if resolving else "connect_timeout" if connecting else "timeout"
+def timeout(
+    timeout_ms: int, *, connecting: bool = False, securing: bool = False, resolving: bool = False
+) -> Failure:
+    """The deadline passed, while what was done? The text follows the setting, as the document's
+    example does."""
+    kind = "timeout"
+    if resolving:
+        kind = "dns_timeout"
+    elif securing:
+        kind = "tls_timeout"
+    elif connecting:
+        kind = "connect_timeout"
     return Failure(kind, f"timeout of {timeout_ms}ms exceeded")
 
 
@@ -302,7 +360,10 @@ _CONNECT_KINDS = {
 def of_connect(number: int | None, address: str) -> Failure:
     """What an error number (`errno`) of connecting to `address` ("ip:port") means."""
     name = errno.errorcode.get(number or 0, "EIO")
-    return Failure(_CONNECT_KINDS.get(number or 0, "unreachable"), f"connect {name} {address}")
+    kind = _CONNECT_KINDS.get(number or 0, "unreachable")
+    if number == errno.EADDRNOTAVAIL and not address.startswith("["):
+        kind = "internal"  # our ports are used up; of IPv6 it says that we have no address
+    return Failure(kind, f"connect {name} {address}")
 
 
 def hang_up() -> Failure:
@@ -310,9 +371,14 @@ def hang_up() -> Failure:
     return Failure("reset", "socket hang up")
 
 
-def not_http(detail: str) -> Failure:
-    """`detail` is a word of our parser's, never of the receiver's."""
-    return Failure("not_http", f"Parse Error: {detail}")
+_NOT_HTTP = "Expected HTTP/"
+
+
+def not_http(detail: str = _NOT_HTTP) -> Failure:
+    """What came is no HTTP, or HTTP that breaks its rules. `detail` is a word of our parser's,
+    never of the receiver's."""
+    kind = "not_http" if detail.startswith(_NOT_HTTP) else "bad_http"
+    return Failure(kind, f"Parse Error: {detail}")
 
 
 # Verification results of OpenSSL (X509_V_ERR_…) in the words that Node prints.
@@ -325,12 +391,26 @@ _CERTIFICATES = {
     21: ("tls_untrusted", "unable to verify the first certificate"),
     62: ("tls_host", "Hostname/IP does not match certificate's altnames"),
     64: ("tls_host", "Hostname/IP does not match certificate's altnames"),
+    2: ("tls_untrusted", "unable to get issuer certificate"),
+    27: ("tls_untrusted", "certificate not trusted"),
+    66: ("tls_weak", "EE certificate key too weak"),
+    67: ("tls_weak", "CA certificate key too weak"),
+    68: ("tls_weak", "CA signature digest algorithm too weak"),
 }
+WRONG_HOST = 62
 
 
 def of_certificate(code: int, text: str) -> Failure:
     """What OpenSSL's verification result `code` means; `text` is its own sentence for it."""
-    return Failure(*_CERTIFICATES.get(code, ("tls_untrusted", text)))
+    return Failure(*_CERTIFICATES.get(code, ("tls_unusable", text)))
+
+
+# What OpenSSL calls it when the two sides find nothing in common that is safe.
+_TLS_OLD = (
+    *("UNSUPPORTED_PROTOCOL", "ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION"),
+    *("DH_KEY_TOO_SMALL", "UNSAFE_LEGACY_RENEGOTIATION", "ALERT_INSUFFICIENT_SECURITY"),
+    *("WRONG_CIPHER", "WRONG_SIGNATURE_TYPE", "LEGACY_SIGALG"),
+)
 
 
 def of_tls(reason: str) -> Failure:
@@ -340,7 +420,16 @@ def of_tls(reason: str) -> Failure:
             "tls_protocol",
             "Client network socket disconnected before secure TLS connection was established",
         )
-    return Failure("tls_protocol", reason.lower().replace("_", " "))
+    kind = "tls_protocol"
+    if "CERTIFICATE_REQUIRED" in reason:
+        kind = "tls_client"
+    elif "UNRECOGNIZED_NAME" in reason:
+        kind = "tls_name"
+    elif any(word in reason for word in _TLS_OLD):
+        kind = "tls_old"
+    elif "ALERT" in reason:  # from the other side, which does speak TLS
+        kind = "tls_refused"
+    return Failure(kind, reason.lower().replace("_", " "))
 
 
 def internal() -> Failure:

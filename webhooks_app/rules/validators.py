@@ -228,6 +228,7 @@ _HEADER_REASONS = {
     "expect": _FRAMING,
     "proxy": _FRAMING,
     "accept-encoding": "is set by us: answers are read as they are, never unpacked",
+    "content-encoding": "says how the body is packed; ours is sent as it is",
     "x-request-id": "carries the id of the delivery; it is set by us",
 }
 
