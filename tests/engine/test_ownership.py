@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from webhooks_app.engine import ownership
-from webhooks_app.engine.ownership import ALL, AdvisoryLocks
+from webhooks_app.engine.ownership import ALL, AdvisoryLocks, SharedSession
 
 NONE = frozenset()
 
@@ -147,14 +147,32 @@ def test_a_session_replaced_under_the_worker_is_noticed(join):
     worker.check()
 
 
-def test_a_pooler_that_changes_sessions_is_noticed(join, caplog, monkeypatch):
+def test_a_pooler_that_changes_sessions_is_noticed(join, monkeypatch):
     worker, elsewhere = join(), join()
     owned(worker)
     elsewhere._connection.ensure_connection()
     monkeypatch.setattr(worker._connection, "cursor", elsewhere._connection.cursor)
-    with pytest.raises(OperationalError):
+    with pytest.raises(SharedSession, match="direct connection"):
         owned(worker)
-    assert "direct connection" in caplog.text
+
+
+def test_two_workers_in_one_session_do_not_both_own_what_it_has_locked(join, monkeypatch):
+    """A lock is given to its session again and again."""
+    first, second = join(), join()
+    owned(first)
+    monkeypatch.setattr(second, "_connection", first._connection)
+    with pytest.raises(SharedSession):
+        owned(second)
+    assert owned(first) == ALL
+    first.release()
+    assert owned(second) == ALL
+
+
+def test_a_key_of_a_lock_is_the_tables_oid_however_large(join):
+    assert [ownership._int4(oid) for oid in (16_384, 2**31 - 1, 2**31, 2**32 - 1)] == [
+        *(16_384, 2**31 - 1),
+        *(-(2**31), -1),
+    ]
 
 
 def test_who_leaves_gives_the_idle_slots_at_once_and_the_busy_ones_later(join, at_once):

@@ -21,7 +21,6 @@ for n in range({count}):
     print(actions.create_webhook(account, name=f'W{{n}}', url='{url}' + str(n + {first}),
                                  max_in_flight={cap}, timeout={timeout}).id)
 """
-SLOT_CLASS = 0x77686B01
 
 
 def until(true, seconds, what):
@@ -187,9 +186,10 @@ class Crew:
         return [
             row[0]
             for row in self.rows(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND "
-                f"classid = {SLOT_CLASS} AND database = (SELECT oid FROM pg_database WHERE "
-                "datname = current_database()) GROUP BY pid ORDER BY 1"
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+                "AND classid = 'webhooks_app_delivery'::regclass AND database = "
+                "(SELECT oid FROM pg_database WHERE datname = current_database()) "
+                "GROUP BY pid ORDER BY 1"
             )
         ]
 

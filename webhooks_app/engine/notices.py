@@ -28,7 +28,9 @@ async def listen(alias: str, announced: Callable[[], None]) -> None:
             async with await psycopg.AsyncConnection.connect(
                 **parameters, autocommit=True
             ) as connection:
-                await connection.execute(f"LISTEN {queue.CHANNEL}")
+                found = await (await connection.execute(queue.CHANNEL)).fetchone()
+                assert found is not None
+                await connection.execute(f"LISTEN {found[0]}")
                 announced()
                 backoff = 0.1
                 async for _ in connection.notifies():

@@ -3,13 +3,16 @@
 PostgreSQL: a slot is a session advisory lock, taken on the very connection that claims and
 finishes, so a killed worker's locks end with its session. A worker that lives but is cut off, or
 hangs, is silent: it stops sending after `worker.SILENCE_MOST`, and the server ends its session
-after twice that, whatever stands between the two. SQLite: one worker owns all by a lock on a file
-beside the database; a second waits as a stand-by.
+after twice that, whatever stands between the two. Advisory locks are the whole database's, so their
+keys are those of the installation: the oids of its tables. SQLite: one worker owns all by a lock on
+a file beside the database; a second waits as a stand-by.
 """
 
 import logging
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -17,7 +20,9 @@ from typing import IO, Any, Protocol
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from ..models import Delivery, Worker
 from ..models.webhook import SLOTS
+from ..rules.ids import new_id
 
 log = logging.getLogger("webhooks")
 
@@ -25,8 +30,7 @@ ALL = frozenset(range(SLOTS))
 IDLE_MOST = 10.0  # seconds without a word after which the server ends a worker's session
 REST = 0.5  # seconds for which the slots of a worker that vanished are left alone
 DRAIN_MOST = 1.0  # seconds after which a slot that is to go and stays busy is swapped for another
-_SLOT_CLASS = 0x77686B01  # first keys of our advisory locks ("whk", slots and presence)
-_PRESENCE_CLASS = 0x77686B02
+_NAME = "webhooks.worker"  # a variable of the session: whose it is
 
 # A cut network is noticed within 10 s; psycopg's parameters.
 NOTICES_A_CUT: dict[str, Any] = {
@@ -39,11 +43,25 @@ NOTICES_A_CUT: dict[str, Any] = {
 }
 
 
+class SharedSession(Exception):
+    """Somebody else's statements reach the session that holds the locks, or ours another one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Several connections share the database's sessions: a pooler in transaction mode "
+            "stands in between, which cannot hold a worker's locks. Give `webhooks deliver` a "
+            "direct connection to PostgreSQL, or a pooler in session mode."
+        )
+
+
 class Ownership(Protocol):
     """Asked every third of a second, in the thread that owns the connection."""
 
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
-        """The slots to claim from now. `busy` slots (something in flight) are never given away."""
+        """The slots to claim from now. `busy` slots (something in flight) are never given away.
+
+        Raises SharedSession where no session can be had alone.
+        """
         ...
 
     def check(self) -> None:
@@ -75,6 +93,8 @@ class AdvisoryLocks:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._session: Any = None  # the driver's connection that holds the locks
+        self._name = new_id()  # in the session, to be known again
+        self._tables = (0, 0)  # oids of the deliveries' and the workers' table
         self._held: set[int] = set()
         self._draining: dict[int, float] = {}  # since when, monotonic seconds
         self._slow: set[int] = set()  # stayed busy when they were to go
@@ -90,8 +110,9 @@ class AdvisoryLocks:
         # the next look at the earliest.
         told = set(self._draining)
         now = time.monotonic()
-        with self._connection.cursor() as cursor:
-            if self._session is None:
+        begins = self._session is None
+        with self._look() as cursor:
+            if begins:
                 self._begin(cursor)
             share = ceil(SLOTS / self._count(cursor))
             kept = self._held - self._draining.keys()
@@ -106,6 +127,8 @@ class AdvisoryLocks:
                 self._take(cursor, share - len(kept) - len(back))
             self._swap_slow(busy, now)
             self._give(cursor, (self._draining.keys() & told) - busy)
+        if begins:
+            self._refuse_pooler()
         if now >= self._rest_until:
             self._resting.clear()
         return frozenset(self._held - self._draining.keys() - self._resting)
@@ -121,12 +144,72 @@ class AdvisoryLocks:
             self._slow.add(slot)
             self._draining[other] = now
 
+    @contextmanager
+    def _look(self) -> Iterator[Any]:
+        """A cursor in one transaction of the session that holds the locks.
+
+        Raises SharedSession when it is another's session, or another session than the last time:
+        a pooler in transaction mode keeps a session for no longer than that.
+        """
+        connection = self._connection
+        with (
+            connection.cursor() as cursor,
+            connection.wrap_database_errors,
+            cursor.connection.transaction(),
+        ):
+            tables = [
+                connection.ops.quote_name(model._meta.db_table) for model in (Delivery, Worker)
+            ]
+            cursor.execute(
+                "SELECT current_setting(%s, true), to_regclass(%s)::oid, to_regclass(%s)::oid",
+                [_NAME, *tables],
+            )
+            name, *found = cursor.fetchone()
+            if (name or "") != ("" if self._session is None else self._name):
+                raise SharedSession
+            if self._session is None:
+                self._tables = found[0], found[1]
+            elif (found[0], found[1]) != self._tables:
+                # Restored from a dump, say: other workers lock by the new ones.
+                raise OperationalError("the tables were made anew")
+            yield cursor
+
+    @property
+    def _slots(self) -> int:
+        """The first key of the slots' locks; the second is the slot."""
+        return _int4(self._tables[0])
+
+    @property
+    def _presence(self) -> int:
+        """The first key of a lock that each worker has; the second is the session's process."""
+        return _int4(self._tables[1])
+
+    def _refuse_pooler(self) -> None:
+        """Raises SharedSession where the next one to speak gets the session that we just left.
+
+        A pooler invents the process number that a client is told, so others are not asked.
+        """
+        ours = self._session.info.backend_pid
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            if cursor.fetchone()[0] == ours:
+                return
+        other = type(self._connection)(self._connection.settings_dict, self._connection.alias)
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("SELECT current_setting(%s, true)", [_NAME])
+                if cursor.fetchone()[0]:
+                    raise SharedSession
+        finally:
+            other.close()
+
     def _begin(self, cursor: Any) -> None:
+        cursor.execute("SELECT set_config(%s, %s, false)", [_NAME, self._name])
         # Also where a proxy answers the keepalives of a worker that is gone, and for one that
         # hangs. Half of it is left to the worker for stopping by itself.
         _limit(cursor, "idle_session_timeout")
         # A lock of its own for each worker, so that all can count who is there.
-        cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
+        cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [self._presence])
         self._session = self._connection.connection
         if self._has_lost:
             self._rest_until = time.monotonic() + REST
@@ -137,15 +220,11 @@ class AdvisoryLocks:
             "SELECT count(*), count(*) FILTER (WHERE pid = pg_backend_pid()) FROM pg_locks "
             "WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2 "
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            [_PRESENCE_CLASS],
+            [self._tables[1]],
         )
         workers, here = cursor.fetchone()
         if not here:
-            log.error(
-                "the database session changes between statements: a pooler in transaction mode "
-                "cannot hold a worker's locks, give `webhooks deliver` a direct connection"
-            )
-            raise OperationalError("the session is not the one that holds the slots")
+            raise OperationalError("somebody took the locks from the session")
         if workers < self._workers:
             # Its session ended, but its process may live: it notices at its next word, and writes
             # what has been answered. Claiming at once would send that again.
@@ -161,7 +240,7 @@ class AdvisoryLocks:
         cursor.execute(
             "SELECT slot FROM unnest(%s::int[]) AS slot "
             "WHERE pg_try_advisory_lock(%s, slot) LIMIT %s",
-            [free, _SLOT_CLASS, count],
+            [free, self._slots, count],
         )
         taken = {row[0] for row in cursor.fetchall()}
         self._held |= taken
@@ -171,7 +250,7 @@ class AdvisoryLocks:
         if slots:
             cursor.execute(
                 "SELECT pg_advisory_unlock(%s, slot) FROM unnest(%s::int[]) AS slot",
-                [_SLOT_CLASS, list(slots)],
+                [self._slots, list(slots)],
             )
             self._held -= slots
             for slot in slots:
@@ -186,10 +265,10 @@ class AdvisoryLocks:
         self.check()
         if self._session is None:
             return
-        with self._connection.cursor() as cursor:
+        with self._look() as cursor:
             if not self._retires:
                 self._retires = True  # the others' shares grow now
-                cursor.execute("SELECT pg_advisory_unlock(%s, pg_backend_pid())", [_PRESENCE_CLASS])
+                cursor.execute("SELECT pg_advisory_unlock(%s, pg_backend_pid())", [self._presence])
             self._give(cursor, self._held - busy)
 
     def forget(self) -> None:
@@ -202,9 +281,16 @@ class AdvisoryLocks:
 
     def release(self) -> None:
         if self._session is not None and self._connection.connection is self._session:
-            with self._connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock_all()")
+            with self._look() as cursor:
+                cursor.execute(
+                    "SELECT pg_advisory_unlock_all(), set_config(%s, '', false)", [_NAME]
+                )
         self.forget()
+
+
+def _int4(oid: int) -> int:
+    """An oid, 32 bits without a sign, as the key of an advisory lock, 32 bits with one."""
+    return oid - 2**32 if oid >= 2**31 else oid
 
 
 def limit_silence(connection: BaseDatabaseWrapper) -> None:

@@ -41,7 +41,9 @@ from . import history, moments, rows
 _D = Delivery._meta.db_table
 _W = Webhook._meta.db_table
 
-CHANNEL = "webhooks_due"  # PostgreSQL: NOTIFY after every commit that made something due
+# PostgreSQL: what NOTIFY is sent to after a commit that made something due. Channels are the whole
+# database's; with the oid of its table each installation has its own.
+CHANNEL = f"SELECT 'webhooks_due_' || '\"{_D}\"'::regclass::oid"
 ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
 
 HOLD_REASONS = {
@@ -281,7 +283,7 @@ def _notify(connection: BaseDatabaseWrapper) -> None:
         return
     _announced = now
     with connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {CHANNEL}")
+        cursor.execute(f"SELECT pg_notify(({CHANNEL}), '')")
 
 
 # --- what the worker does: discover, claim, finish ----------------------------------------------

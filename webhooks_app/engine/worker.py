@@ -150,6 +150,7 @@ class Worker:
         self._stopping = False
         self._look_until = 0.0
         self._database_seen = time.monotonic()
+        self._failure: Exception | None = None  # why this worker ends by itself
         self.sent = 0
 
     @property
@@ -162,7 +163,7 @@ class Worker:
         self._wake.set()
 
     async def run(self, on_start: Callable[[], None] | None = None) -> int:
-        """Returns how many exchanges were made."""
+        """Returns how many exchanges were made. Raises CannotStart when it must not go on."""
         beside = [
             asyncio.create_task(notices.listen(self._alias, self._announced)),
             asyncio.create_task(upkeep.run(self._alias)),
@@ -188,6 +189,8 @@ class Worker:
             for thread in (self._reading, self._writing):
                 await self._loop.run_in_executor(thread, connections.close_all)
                 thread.shutdown()
+        if self._failure is not None:
+            raise self._failure
         return self.sent
 
     def _announced(self) -> None:
@@ -246,6 +249,11 @@ class Worker:
                     raise Away(f"The database cannot be reached ({why}).") from error
                 log.warning("the database is away (%s), trying again", why)
                 await self._let_go()
+            except ownership.SharedSession as error:
+                # What flies is finished and written; that needs no session of our own.
+                await self._let_go()
+                self._failure = CannotStart(str(error))
+                return
             except Exception:
                 # Read-only after a failover, one odd row: nobody is helped by a worker's end. The
                 # slots stay at first: another worker would send again what cannot be written now.
