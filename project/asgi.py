@@ -5,6 +5,9 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup(set_prefix=False)
 
-from .serving import Site  # noqa: E402  (it needs Django set up)
+from webhooks_app.engine import output  # noqa: E402  (they need Django set up)
 
+from .serving import Site  # noqa: E402
+
+output.never_block()
 application = Site()

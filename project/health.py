@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection, router
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
-from webhooks_app.models import Worker
+from webhooks_app.models import Worker, database_file
 
 from .errors import only_read
 
@@ -27,8 +27,11 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served. A missing worker is told, and is no reason to take the
     web part out of service: deliveries are stored and wait."""
     try:
+        database_file.check(router.db_for_write(Worker))
         problem = "" if _migrations_applied() else "migrations are not applied"
         body: dict[str, Any] = {} if problem else _workers()
+    except database_file.Replaced:
+        problem, body = "the database's file was replaced", {}
     except (DatabaseError, InterfaceError):
         problem, body = "the database does not answer", {}
     status = problem or "ok"

@@ -7,6 +7,7 @@ body is read by the event loop (so a slow client holds no thread), then one thre
 
 import asyncio
 import io
+import os
 import threading
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefi
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.signals import request_started
-from django.db import connections
+from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
@@ -31,8 +32,10 @@ from webhooks_app import conf, limits
 from webhooks_app.api.authentication import bearer
 from webhooks_app.engine import calls
 from webhooks_app.limits import Headers, Receive, Refused, Scope, Send
+from webhooks_app.models import Delivery, database_file
 
 TURNS = 4  # requests that run at once, and so connections to each database
+ENDS_AFTER = 1.0  # seconds
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 BODY_TIMEOUT = 30.0  # seconds for a whole body, however it comes
 SLOW = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
@@ -154,6 +157,7 @@ class Site(ASGIHandler):
         self.load_middleware()  # the synchronous one
         self._by_token = TokenHandler()
         self.turns = Turns(TURNS)
+        self._alias = router.db_for_write(Delivery)
         # Whoever waits for a receiver keeps a thread; the others are for requests that run.
         self._threads = ThreadPoolExecutor(conf.concurrency() + 2 * TURNS, "request")
 
@@ -164,10 +168,10 @@ class Site(ASGIHandler):
         try:
             limits.check_scope(scope)
             body = await _read(receive)
+            status, headers, content = await self._in_thread(self._respond, scope, body)
         except Refused as refusal:
             await refusal.answer(send)
             return
-        status, headers, content = await self._in_thread(self._respond, scope, body)
         if isinstance(content, bytes):
             await _send(send, status, headers, content)
         else:
@@ -192,6 +196,10 @@ class Site(ASGIHandler):
             if request is not None:
                 handler = self._by_token if TokenHandler.serves(request) else self
                 response = handler.get_response(request)
+            if database_file.is_replaced(self._alias):
+                response.close()
+                end_soon()
+                raise Refused(503, database_file.REPLACED)
             headers = _headers(response)
             if response.streaming:
                 return response.status_code, headers, response
@@ -216,6 +224,12 @@ async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1000})
+
+
+def end_soon() -> None:
+    """When the answers under way are out. The server sees a worker of it end, and ends too: whoever
+    keeps it running starts it anew."""
+    threading.Timer(ENDS_AFTER, os._exit, (1,)).start()
 
 
 async def _read(receive: Receive) -> bytes:

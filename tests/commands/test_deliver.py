@@ -4,14 +4,16 @@ import json
 import os
 import re
 import signal
+import subprocess
+from functools import partial
 
 import psycopg
 import pytest
 from django.core.management import call_command
 
-from tests.commands.conftest import new_postgres_database
+from tests.commands.conftest import MANAGE, new_postgres_database
 from tests.commands.test_supervisor import gone
-from tests.receivers import Each, Receiver
+from tests.receivers import Answer, Each, Receiver
 from webhooks_app.engine.worker import LANDING_MOST
 from webhooks_app.management import work
 
@@ -52,7 +54,7 @@ def test_once_tries_what_is_due_and_leaves_the_retry(site):
     assert site.status()["deliveries"] == {"due": 0, "later": 1, "failedLast24h": 0}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_worker_well(site, number):
     worker = site.start("webhooks", "deliver")
     said(worker, "ready")
@@ -61,6 +63,45 @@ def test_a_signal_ends_the_worker_well(site, number):
 
     assert "stopped after 0 exchanges" in worker.stdout.read()
     assert worker.wait(20) == 0
+
+
+def test_what_flies_is_finished_when_the_terminal_is_closed(site):
+    """All processes of the terminal are told, and there is nobody to read the output any more."""
+    with Receiver(Answer(delay=1.5)) as receiver:
+        webhook = site.webhook(receiver.url)
+        site.manage("webhooks", "send", webhook)
+        terminal, inside = os.openpty()
+        worker = subprocess.Popen(
+            [*MANAGE, "webhooks", "deliver"],
+            env=site.environment,
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            preexec_fn=partial(os.login_tty, inside),  # it is the terminal's own
+        )
+        os.close(inside)
+        receiver.wait(1, 60)
+        os.close(terminal)
+
+        assert worker.wait(60) == 0
+        assert len(receiver.requests) == 1
+    assert site.status()["deliveries"]["due"] == 0
+
+
+def test_what_is_started_with_nohup_stays_when_the_terminal_is_closed(site):
+    worker = site.start_program(
+        "-c",
+        "import signal, os, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        f"os.execv(sys.executable, [sys.executable, {MANAGE[1]!r}, 'webhooks', 'deliver'])",
+    )
+    said(worker, "ready")
+
+    worker.send_signal(signal.SIGHUP)
+
+    with Receiver() as receiver:
+        site.manage("webhooks", "send", site.webhook(receiver.url))
+        receiver.wait(1, 60)
+    assert worker.poll() is None
 
 
 def test_waiting_for_a_delivery_that_arrives_at_the_second_try(site):

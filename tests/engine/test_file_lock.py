@@ -1,6 +1,70 @@
 """Who sends, on SQLite."""
 
+import pytest
+
+from webhooks_app.engine import ownership
 from webhooks_app.engine.ownership import ALL, FileLock
+
+NONE = frozenset()
+
+
+@pytest.fixture
+def join(tmp_path, monkeypatch):
+    """A new worker's lock, on one database."""
+    monkeypatch.setattr(ownership, "REST", 0.0)
+    locks = []
+
+    def join():
+        locks.append(FileLock(str(tmp_path / "db.sqlite3")))
+        return locks[-1]
+
+    yield join
+    for lock in locks:
+        lock.release()
+
+
+@pytest.fixture
+def lock_file(tmp_path):
+    return tmp_path / "db.sqlite3-worker.lock"
+
+
+def test_a_lock_that_is_removed_is_taken_anew_before_another_comes(join, lock_file):
+    first, second = join(), join()
+    assert first.refresh(NONE) == ALL
+    assert not first.is_lost()
+    lock_file.unlink()
+    assert first.is_lost()
+    assert first.refresh(NONE) == ALL
+    assert not first.is_lost()
+    assert second.refresh(NONE) == NONE
+
+
+def test_who_finds_another_with_the_lock_that_was_removed_stops(join, lock_file):
+    first, second = join(), join()
+    first.refresh(NONE)
+    lock_file.rename(lock_file.with_suffix(".aside"))
+    assert second.refresh(NONE) == ALL
+    assert first.is_lost()
+    assert first.refresh(NONE) == NONE
+    assert not second.is_lost()
+    second.release()
+    assert first.refresh(NONE) == ALL
+
+
+def test_who_makes_the_lock_gives_whoever_may_still_send_time_to_notice(
+    join, lock_file, monkeypatch
+):
+    rests = []
+    monkeypatch.setattr(ownership.time, "sleep", rests.append)
+    monkeypatch.setattr(ownership, "REST", 0.5)
+    first, second = join(), join()
+    first.refresh(NONE)
+    first.release()
+    second.refresh(NONE)
+    assert rests == [0.5]
+    lock_file.unlink()
+    second.refresh(NONE)
+    assert rests == [0.5, 0.5]
 
 
 def test_one_worker_has_a_sqlite_file_whatever_link_leads_to_it(tmp_path):

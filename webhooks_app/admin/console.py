@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from typing import Any, ClassVar
 
 from django import forms
@@ -11,7 +11,7 @@ from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.http import (
     Http404,
     HttpRequest,
@@ -28,7 +28,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
-from ..models import Account, Actor, AuditEntry, Delivery, Webhook
+from ..models import Account, Actor, AuditEntry, Delivery, Webhook, database_file
 from ..models.selection import unfit
 from ..roles import may
 from ..rules.ids import first_id, is_account_name, is_id, read_moment
@@ -334,6 +334,21 @@ _SCRIPTS: Any = [forms.Script("webhooks_app/deliveries.js", defer=True)]
 FOLLOW_LOOKS = forms.Media(css={"all": ["webhooks_app/deliveries.css"]}, js=_SCRIPTS)
 
 
+def _acknowledged(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answers 503 where what a view did or shows is in a file that nobody will read again."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response = view(request, *args, **kwargs)
+            database_file.check(router.db_for_write(Webhook))
+        except database_file.Replaced:
+            return HttpResponse(database_file.REPLACED, status=503, content_type="text/plain")
+        return response
+
+    return answer
+
+
 class ConsoleAdmin(ModelAdmin):
     """A screen of the console. Lists are newest first and go on by `?before=`, never by number."""
 
@@ -423,6 +438,13 @@ class ConsoleAdmin(ModelAdmin):
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return may(request.user, "retry")
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        patterns: list[URLPattern] = super().urls
+        for pattern in patterns:
+            pattern.callback = _acknowledged(pattern.callback)
+        return patterns
 
     def post_view(
         self, route: str, name: str, view: Callable[..., HttpResponse], **initial: Any

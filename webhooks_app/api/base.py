@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
-from ..models import Delivery, Webhook
+from ..models import Delivery, Webhook, database_file
 from ..roles import VERBS
 from ..rules.ids import is_id, timestamp
 from . import body, errors, query, rendering, schema, throttling
@@ -87,6 +87,7 @@ class ApiViewSet(ViewSet):
             request
         )
         request.version, request.versioning_scheme = None, None
+        database_file.check(router.db_for_write(Webhook))
         throttling.count_address(request._request)
         if not isinstance(request.auth, Caller):
             raise NotAuthenticated
@@ -205,6 +206,10 @@ class ApiViewSet(ViewSet):
         return response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            database_file.check(router.db_for_write(Webhook))
+        except database_file.Replaced as error:
+            response = self.handle_exception(error)  # nothing that was done will be there
         self.response = response
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"  # secrets in clear, and states of the moment

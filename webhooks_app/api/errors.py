@@ -24,7 +24,7 @@ from rest_framework.views import set_rollback
 
 from .. import actions
 from ..fields import WrongKey
-from ..models import Webhook
+from ..models import Webhook, database_file
 from ..models.delivery import advice_on
 from ..rules.failures import TIMEOUTS
 from ..rules.ids import timestamp
@@ -130,6 +130,8 @@ def _problem(exception: Exception) -> Problem | None:
             return Problem(413, TOO_LARGE)
         case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
             return Problem(400, "The request cannot be read.")
+        case database_file.Replaced():
+            return Problem(503, database_file.REPLACED, retry_after=DATABASE_RETRY_AFTER)
         case DatabaseError() | InterfaceError() if _is_away(exception):
             logger.warning("the database did not answer", exc_info=exception)
             return Problem(

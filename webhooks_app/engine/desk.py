@@ -150,6 +150,10 @@ class Desk:
         """Whether who owns nothing now waits for the end of another worker."""
         return self._connection.vendor == "sqlite"
 
+    def owns_nothing_more(self) -> bool:
+        """Whether the slots may be another's by now. Asked from the loop's thread."""
+        return self._ownership.is_lost()
+
     def turn(self, turn: Turn) -> Answer:
         """Look and claim. Raises DatabaseError when the database is away."""
         answer = self._turn(turn)

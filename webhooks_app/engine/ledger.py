@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Self
 from django.db import DataError, IntegrityError, OperationalError, connections
 
 from ..models import WebhookHealth
-from . import history, queue
+from . import history, output, queue, signals
 from .session import hang_up, own_connection
 
 log = logging.getLogger("webhooks")
@@ -121,6 +121,7 @@ class LedgerProcess:
                 ours.close()
                 _serve(alias, theirs)
             finally:
+                output.flush()
                 os._exit(1)  # whatever happens, the child is no second worker
         theirs.close()
         return cls(pid, ours)
@@ -167,9 +168,8 @@ class LedgerProcess:
 
 
 def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
-    # A signal to the whole group (Ctrl-C) stops the worker, which still has things to write.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signals.ignore_all()
+    output.never_block()
     ledger = Ledger(alias)
     fault = None
     while True:

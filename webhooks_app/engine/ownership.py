@@ -9,6 +9,7 @@ a file beside the database; a second waits as a stand-by.
 """
 
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import IO, Any, Protocol
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import Delivery, Worker
+from ..models import Delivery, Worker, database_file
 from ..models.webhook import SLOTS
 from ..rules.ids import new_id
 
@@ -66,6 +67,10 @@ class Ownership(Protocol):
 
     def check(self) -> None:
         """Raises OperationalError when the slots went with a session that has ended."""
+        ...
+
+    def is_lost(self) -> bool:
+        """Whether the slots may be another's by now. Asked from any thread, and often."""
         ...
 
     def retire(self, busy: frozenset[int]) -> None:
@@ -261,6 +266,10 @@ class AdvisoryLocks:
             # Django opens a new connection silently after one was closed under it.
             raise OperationalError("the session that held the slots has ended")
 
+    def is_lost(self) -> bool:
+        """Silence tells: the session ends by itself, and whoever has it hears that."""
+        return False
+
     def retire(self, busy: frozenset[int]) -> None:
         self.check()
         if self._session is None:
@@ -305,26 +314,47 @@ def _limit(cursor: Any, name: str) -> None:
 
 
 class FileLock:
-    """All slots or none, by an operating-system lock that ends with the process."""
+    """All slots or none, by an operating-system lock that ends with the process.
+
+    The lock is the file that the path leads to: one that was removed, or replaced, locks nobody out
+    any more. Its owner looks again and again, and takes the new one or stops.
+    """
 
     def __init__(self, database: str) -> None:
         in_memory = database == ":memory:" or "mode=memory" in database
         # One file is one database, whatever link leads to it.
         self._path = None if in_memory else Path(f"{Path(database).resolve()}-worker.lock")
         self._file: IO[bytes] | None = None
+        self._locked: database_file.Identity | None = None
 
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
-        if self._path is None or self._file is not None:
+        if self._path is None:
             return ALL
+        if self.is_lost():
+            log.error("%s was removed while this worker held it, taking it anew", self._path)
+            self.release()
+        if self._file is None:
+            self._take(self._path)
+        return ALL if self._file is not None else frozenset()
+
+    def _take(self, path: Path) -> None:
+        is_new = not path.exists()
         try:
-            file = self._path.open("ab")
+            file = path.open("ab")
         except OSError as error:
-            raise OperationalError(f"{self._path}: {error.strerror}") from error
-        if not _try_lock(file):
+            raise OperationalError(f"{path}: {error.strerror}") from error
+        locked = database_file.identity_of(os.fstat(file.fileno()))
+        if not _try_lock(file) or not database_file.leads_to(path, locked):
             file.close()
-            return frozenset()
-        self._file = file
-        return ALL
+            return
+        self._file, self._locked = file, locked
+        if is_new:
+            # Another worker may hold one that stood here, and looks for it meanwhile.
+            time.sleep(REST)
+
+    def is_lost(self) -> bool:
+        locked, path = self._locked, self._path
+        return locked is not None and path is not None and not database_file.leads_to(path, locked)
 
     def check(self) -> None:
         """The lock is not the connection's."""
@@ -336,6 +366,7 @@ class FileLock:
         """The lock is not the connection's: it stays."""
 
     def release(self) -> None:
+        self._locked = None
         if self._file is not None:
             self._file.close()
             self._file = None

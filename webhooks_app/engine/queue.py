@@ -33,7 +33,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .. import conf
-from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth
+from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file
 from ..models.health import health_of
 from ..models.webhook import SLOTS
 from . import history, moments, rows
@@ -105,7 +105,9 @@ _STORE_ONE = (
 
 def store_one(connection: BaseDatabaseWrapper, delivery: Delivery) -> None:
     """Insert a new delivery. `save` would put the same SQL together each time, which costs more
-    than running it. Raises IntegrityError where its idempotency key is taken."""
+    than running it. Raises IntegrityError where its idempotency key is taken, Replaced where nobody
+    will ever read it."""
+    database_file.check(connection.alias)
     due_at, created_at = delivery.due_at, delivery.created_at
     values = _stored(delivery, moment(connection, due_at), moment(connection, created_at))
     with connection.cursor() as cursor:
@@ -115,7 +117,9 @@ def store_one(connection: BaseDatabaseWrapper, delivery: Delivery) -> None:
 
 
 def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> None:
-    """Insert new deliveries, thousands in a statement, in the caller's transaction."""
+    """Insert new deliveries, thousands in a statement, in the caller's transaction. Raises Replaced
+    as `store_one`."""
+    database_file.check(connection.alias)
     with transaction.atomic(using=connection.alias):
         for start in range(0, len(deliveries), _STORE_AT_ONCE):
             batch = [

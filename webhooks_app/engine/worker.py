@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -22,10 +21,22 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from .. import conf
 from ..fields import WrongKey
-from ..models import Attempt, Delivery
+from ..models import Attempt, Delivery, database_file
 from ..models.delivery import schedule_delays
 from ..rules import failures
-from . import calls, files, history, message, moments, notices, ownership, queue, upkeep
+from . import (
+    calls,
+    files,
+    history,
+    message,
+    moments,
+    notices,
+    output,
+    ownership,
+    queue,
+    signals,
+    upkeep,
+)
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
 from .ledger import Breaker, Ledger, LedgerProcess
@@ -56,6 +67,7 @@ START_TRIES = 6  # to reach it, of a worker that is to end by itself: about 3 se
 # Seconds until outcomes are written again: before another worker, which rests for
 # `ownership.REST`, claims what they are about.
 WRITE_AGAIN = ownership.REST / 2
+FILES_EVERY = 0.05  # seconds between looks whether database and lock are the files at their paths
 OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
 JITTER = 0.2  # ± of each delay of the retry schedule
 
@@ -93,6 +105,10 @@ class CannotStart(Exception):
 
 class Away(CannotStart):
     """It cannot be reached, and this worker was not to wait for it."""
+
+
+class CannotGoOn(Exception):
+    """This worker has ended, and another should be started; the text is for the operator."""
 
 
 class OthersSend(Exception):
@@ -138,7 +154,7 @@ class Worker:
         self._breakers: dict[str, Breaker] = {}  # changed, not yet written
         self._breakers_written: set[str] = set()  # since the last read began
         self._gone: set[str] = set()  # webhooks that answered 410, which is not yet written
-        self._ownership_due = 0.0
+        self._ownership_due = self._files_due = 0.0
         # Those with a place: ids, since when, in that order, and of which lane.
         self._flying: dict[str, tuple[float, Lane]] = {}
         self._slow: set[str] = set()  # gave their place away
@@ -163,7 +179,7 @@ class Worker:
         self._wake.set()
 
     async def run(self, on_start: Callable[[], None] | None = None) -> int:
-        """Returns how many exchanges were made. Raises CannotStart when it must not go on."""
+        """Returns how many exchanges were made. Raises CannotStart or CannotGoOn."""
         beside = [
             asyncio.create_task(notices.listen(self._alias, self._announced)),
             asyncio.create_task(upkeep.run(self._alias)),
@@ -175,7 +191,10 @@ class Worker:
             finally:
                 for task in beside:
                     task.cancel()
-            await self._land()
+            if isinstance(self._failure, CannotGoOn):
+                await self._break_off()
+            else:
+                await self._land()
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -232,6 +251,7 @@ class Worker:
         backoff = BACKOFF[0]
         empty_looks = tries = failed = 0
         while not self._stopping:
+            self._look_at_files(time.monotonic())
             turn = self._turn()
             asked = time.monotonic()
             answer: Answer | None = None
@@ -252,8 +272,7 @@ class Worker:
             except ownership.SharedSession as error:
                 # What flies is finished and written; that needs no session of our own.
                 await self._let_go()
-                self._failure = CannotStart(str(error))
-                return
+                self._fail(CannotStart(str(error)))
             except Exception:
                 # Read-only after a failover, one odd row: nobody is helped by a worker's end. The
                 # slots stay at first: another worker would send again what cannot be written now.
@@ -470,8 +489,33 @@ class Worker:
             self._slow.add(oldest)
             self._lanes.slowed(lane)
 
+    def _look_at_files(self, now: float) -> None:
+        """SQLite's: somebody may replace the database, or remove the lock, in the meantime."""
+        if now < self._files_due:
+            return
+        self._files_due = now + FILES_EVERY
+        try:
+            database_file.check(self._alias)
+        except database_file.Replaced as error:
+            self._fail(CannotGoOn(str(error)))
+        if self._desk is not None and self._desk.owns_nothing_more():
+            self._ownership_due = 0.0
+            self._lanes.own(frozenset())
+
+    def _fail(self, error: Exception) -> None:
+        """End by itself, for that reason."""
+        self._failure = self._failure or error
+        self.stop()
+
+    async def _break_off(self) -> None:
+        """What flies is left: it cannot be written down."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def _next(self) -> tuple[Lane, Claimed] | None:
         now = time.monotonic()
+        self._look_at_files(now)
         silent = now - self._database_seen > SILENCE_MOST
         if self._stopping or silent or self._unwritten > UNWRITTEN_MOST:
             return None
@@ -617,18 +661,22 @@ def run(
 ) -> int:
     """Run a worker in this thread; returns the number of exchanges made.
 
-    Stops gracefully on SIGTERM and SIGINT when called in the main thread. `until_empty`: returns
-    when nothing is due any more; `once`: the same, without waiting for what becomes due meanwhile.
+    Stops gracefully on SIGTERM, SIGINT and SIGHUP when called in the main thread. `until_empty`:
+    returns when nothing is due any more; `once`: the same, without waiting for what becomes due
+    meanwhile.
     Both raise Away when the database cannot be reached from the start, and OthersSend when another
-    worker has all of a SQLite database. Raises CannotStart where migrations are missing.
+    worker has all of a SQLite database. Raises CannotStart where migrations are missing or sessions
+    are shared, CannotGoOn when another worker should be started in its place.
     `on_start` is called once, when the worker owns webhooks. `forks`: outcomes are written by a
-    process of their own, for a program that does nothing else; closes its database connections.
+    process of their own, for a program that does nothing else; closes its database connections, and
+    nobody who does not read its output can hold it up any more.
     """
     alias = router.db_for_write(Delivery)
     ledger = None
     if forks:
         files.raise_limit()
         ledger = LedgerProcess.start(alias)
+        output.never_block()
     loop = new_event_loop()
 
     async def main() -> int:
@@ -641,7 +689,7 @@ def run(
             ledger=ledger,
         )
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals.ends():
                 loop.add_signal_handler(number, worker.stop)
         return await worker.run(on_start)
 

@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
+from webhooks_app.engine import output
+from webhooks_app.engine.signals import ends
+
 WRONG_USAGE = 2  # an exit code that no restart can mend
 FIRST_PAUSE = 0.5  # seconds before a child that died is started again, doubled each time …
 LONGEST_PAUSE = 30.0  # … up to this
 OUTLIVES_MOST = 5.0  # what a child that died left behind has so long to finish
 HEALTHY_AFTER = 20.0  # a child that lived so long begins again with the first pause
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -50,6 +52,8 @@ class Child:
             list(self.command),
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
+            stdout=output.real(1),
+            stderr=output.real(2),
             process_group=0,
             preexec_fn=_end_with_parent,
         )
@@ -104,7 +108,7 @@ class Supervisor:
 
         `ready` is asked again and again while the children run, until it says yes.
         """
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        before = {number: signal.signal(number, self._on_signal) for number in ends()}
         try:
             is_ready = False
             while not self._signals and any(child.code is None for child in self.children):

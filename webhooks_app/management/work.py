@@ -84,7 +84,7 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
     except worker.OthersSend:
         console.line("another worker of this database is running and sends what is due")
         return 0
-    except worker.Away as error:
+    except (worker.Away, worker.CannotGoOn) as error:
         raise CommandError(str(error)) from error
     except worker.CannotStart as error:
         raise wrong_usage(str(error)) from error
@@ -93,8 +93,10 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
 
 
 def _supervise(console: Console, options: dict[str, Any], wanted: int, sqlite: bool) -> int:
+    from webhooks_app.engine import output
     from webhooks_app.engine.worker import LANDING_MOST
 
+    output.never_block()
     if sqlite:
         console.note("SQLite: one process sends, the others stand by.")
     arguments = ["webhooks", "deliver"]

@@ -19,6 +19,7 @@ from django.db import connection
 
 from project.demo import HOST
 from webhooks_app import actions
+from webhooks_app.engine import output
 from webhooks_app.management.base import PlainCommand
 from webhooks_app.management.supervisor import Child, Supervisor, manage
 from webhooks_app.models import AccessToken, Account, Webhook
@@ -79,6 +80,7 @@ class Command(PlainCommand):
             Child("web server", [*granian, "project.asgi:application"]),
             Child("worker", manage("webhooks", "deliver")),
         ]
+        output.never_block()
         os.chdir(BASE_DIR)
         deadline = time.monotonic() + VERIFIED_WITHIN
 
