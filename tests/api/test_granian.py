@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from project.server import GRANIAN
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
@@ -47,7 +49,7 @@ def site(tmp_path_factory):
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(
             [
-                *(sys.executable, "-m", "granian", "--interface", "asginl"),
+                *(sys.executable, "-m", "granian", *GRANIAN),
                 *("--port", str(port), "--workers", "1", "project.asgi:application"),
             ],
             env=environment,
@@ -64,6 +66,9 @@ def site(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(20)
+    said = (folder / "log").read_text()
+    assert "Traceback" not in said
+    assert "ERROR" not in said
 
 
 def answers(port):
@@ -148,3 +153,48 @@ def test_a_body_whose_chunks_are_none_is_400_in_the_envelope(site, chunk):
         head, _, body = line.makefile("rb").read().partition(b"\r\n\r\n")
     assert b" 400 " in head.split(b"\r\n")[0]
     assert json.loads(body)["status"]["code"] == 400
+
+
+def answer_to(port, request):
+    """The status, head and body of the answer to these bytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.sendall(request)
+        head, _, body = line.makefile("rb").read().partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), head.lower(), body
+
+
+CLOSE = b"Connection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize(
+    "head", [b"/healthz HTTP/1.0\r\n", b"/healthz HTTP/1.1\r\nHost: 10.1.2.3:8000\r\n"]
+)
+def test_a_load_balancer_is_answered(site, method, head):
+    status, _, body = answer_to(site[0], method + b" " + head + CLOSE)
+    assert status == 200
+    assert body == (b'{"status": "ok"}' if method == b"GET" else b"")
+
+
+def test_a_websocket_is_no_error_of_ours(site):
+    upgrade = (
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade, close\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert answer_to(site[0], upgrade)[0] == 200  # and no traceback, see the fixture
+
+
+@pytest.mark.parametrize("name", [b"Content-Type", b"Cookie", b"Authorization", b"X-Any"])
+def test_a_head_that_is_too_large_is_431_in_the_envelope_and_costs_nobody_anything(site, name):
+    value = b"Bearer x" + b" " * 20_000 + b"y" if name == b"Authorization" else b";" * 60_000
+    request = b"GET /webhooks HTTP/1.1\r\nHost: localhost\r\n" + name + b": " + value + b"\r\n"
+    status, head, body = answer_to(site[0], request + CLOSE)
+    assert status == json.loads(body)["status"]["code"] == 431
+    assert b"connection: close" in head
+
+
+def test_the_documented_command_is_the_one_that_is_tried():
+    for page in ("README.md", "docs/operations.md"):
+        said = " ".join(Path(page).read_text().replace("\\\n", " ").split())
+        assert f"granian {' '.join(GRANIAN)} project.asgi:application" in said

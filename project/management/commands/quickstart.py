@@ -18,6 +18,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
 from project.demo import HOST
+from project.server import GRANIAN
 from webhooks_app import actions
 from webhooks_app.engine import output
 from webhooks_app.management.base import PlainCommand
@@ -69,7 +70,7 @@ class Command(PlainCommand):
     def serve(self, demo: "Demo", port: int) -> int:
         python = sys.executable
         ports = [str(demo.port), str(demo.refused_port)]
-        granian = [python, "-m", "granian", "--interface", "asginl", "--no-ws"]
+        granian = [python, "-m", "granian", *GRANIAN]
         granian += ["--log-level", "warning", "--host", HOST, "--port", str(port)]
         children = [
             Child(
