@@ -49,9 +49,11 @@ class TestCreating:
         words = {"webhook": webhook.pk, "verb": "retry", "failed_since": f"{old:%Y-%m-%dT%H:%M}"}
         text = text_of(operator.get(ADD, words))
         assert "4 deliveries" in text
-        assert f'name="failed_since" value="{words["failed_since"]}"' in text
+        assert f'name="failed_since" value="{words["failed_since"]}' in text
         words["failed_since"] = f"{NOW - timedelta(hours=8):%Y-%m-%d %H:%M}"
         assert "3 deliveries" in text_of(operator.get(ADD, words))
+        words |= {"failed_since": f"{old:%Y-%m-%d %H:%M}", "failed_until": f"{old:%Y-%m-%d %H:59}"}
+        assert "1 delivery<" in text_of(operator.get(ADD, words))
         words["failed_since"] = "last night"
         assert "This selection cannot be used" in text_of(operator.get(ADD, words))
 

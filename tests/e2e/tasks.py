@@ -102,7 +102,7 @@ def replay(person: Person) -> None:
     person.clicks_on(person.link(X))
     person.clicks_on(person.page.locator("#do-replay"))
     person.clicks_on(person.link("in 24 hours"))
-    person.clicks_on(person.button("Replay 12"))
+    person.clicks_on(person.button("Replay 12 all the same"))
     must(person.sees("Started: Replay"), "the job")
 
 

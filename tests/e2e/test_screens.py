@@ -179,7 +179,7 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     press(page, "Save")
     judge("webhook refused")
     page.goto(screens["replay"])
-    press(page, "Replay 12")
+    press(page, "Replay 12 all the same")
     judge("job started")
     page.goto(screens["webhook-delete"])
     press(page, "Delete it")

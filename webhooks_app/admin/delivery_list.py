@@ -33,6 +33,7 @@ from .console import (
     as_moments,
     named,
 )
+from .job_outcome import skipped_by
 from .jobs import MOMENTS, add_url, open_jobs, stamp, words_of
 from .moments import unread
 from .pages import SIEVED, Page
@@ -147,6 +148,20 @@ class OfJob(Quiet):
         return queryset.filter(job.touched()) if job else queryset.none()
 
 
+class SkippedBy(Quiet):
+    """The deliveries that a job looked at and left as they were."""
+
+    title, parameter_name = "skipped by the job", "skipped"
+    sieves = True
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        job = Job.objects.filter(pk=value).first() if is_id(value) else None
+        return queryset.filter(pk__in=skipped_by(job).values("pk")) if job else queryset.none()
+
+
 def with_last_attempts(rows: list[Any]) -> None:
     """Each delivery with how its last attempt went: one query for all of them."""
     attempts = Attempt.objects.filter(delivery__in=[row.pk for row in rows]).order_by("pk")
@@ -203,6 +218,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         word("since", "since"),
         word("until", "until"),
         OfJob,
+        SkippedBy,
         Those,
         Before,
     ]
@@ -250,7 +266,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
     def tells_all(self, request: HttpRequest) -> bool:
         """Whether the words of a selection hold just what the list shows, so that a job may take
         "all that match"."""
-        chosen = {"id", "job"} & {name for name, value in request.GET.items() if value}
+        chosen = {"id", "job", "skipped"} & {name for name, value in request.GET.items() if value}
         return not chosen and search_of(request).by not in ("id", "webhook")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:

@@ -23,7 +23,8 @@ from ..models.selection import CONDITIONS, STATES
 from ..rules import failures
 from ..templatetags.webhooks_console import badge, duration, moment
 from .console import COUNT_LIMIT, FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
-from .moments import said
+from .job_outcome import Outcome, is_watched, likely_to_fail, outcome_of, parts, verdict
+from .moments import for_field, said
 from .pages import Page
 from .states import DELIVERY_STATES, State
 
@@ -31,12 +32,12 @@ JOB_STATES = {
     "running": State("running", "Running", "retry", "warn"),
     "paused": State("paused", "Paused", "pause", "idle"),
     "stopped": State("stopped", "Stopped", "off", "idle"),
-    "done": State("done", "Done", "ok", "ok"),
+    "done": State("done", "Done", "send", "idle"),  # what came of it, its page says
 }
 VERBS = {"retry": "Send again", "cancel": "Cancel"}
 REPLAYED = {"": "at any time", "7d": "in 7 days", "24h": "in 24 hours", "1h": "in the last hour"}
 MOMENTS = ("since", "until", "failed_since", "failed_until")
-ENDED = {"failed", "delivered", "cancelled"}
+GAVE_UP = {"failed_since", "failed_until"}
 
 
 def words_of(query: QueryDict) -> dict[str, str]:
@@ -57,13 +58,13 @@ def stamp(span: timedelta) -> str:
 
 def label_of(verb: str, words: Mapping[str, str]) -> str:
     """What a verb is called over a selection: what gave up is replayed."""
-    replayed = words.get("state") == Delivery.State.FAILED or "failed_since" in words
+    replayed = words.get("state") == Delivery.State.FAILED or GAVE_UP & set(words)
     return "Replay" if verb == Job.Verb.RETRY and replayed else VERBS[verb]
 
 
 def replays_of(words: Mapping[str, str], chosen: str) -> list[tuple[str, str, bool]]:
     """Since when deliveries are replayed: words, link, whether it is the one that is shown."""
-    others = {name: value for name, value in words.items() if name not in ("state", "failed_since")}
+    others = {name: words[name] for name in words if name not in ("state", *GAVE_UP)}
     links = {
         span: add_url(Job.Verb.RETRY, {**others, "failed_since": span}) for span in REPLAYED if span
     }
@@ -115,7 +116,7 @@ def sentence(
     if "until" in words:
         parts.append(format_html("made before {}", said(words["until"])))
     rest = format_html_join(", ", "{}", ((part,) for part in parts))
-    return format_html("deliveries {}", rest) if parts else format_html("deliveries")
+    return format_html("deliveries {}", rest) if parts else format_html("{}", "deliveries")
 
 
 def _state_word(key: str) -> str:
@@ -150,10 +151,16 @@ def left(job: Job) -> str:
     return duration(spent * ((1 - job.share) / job.share))
 
 
+def verbed(job: Job) -> str:
+    return "queued again" if job.verb == Job.Verb.RETRY else "cancelled"
+
+
 class JobView:
     """A job as the templates show it."""
 
-    def __init__(self, job: Job, names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, job: Job, names: Mapping[str, str] | None = None, outcome: Outcome | None = None
+    ) -> None:
         self.job = job
         self.state = JOB_STATES[job.state]
         label = label_of(job.verb, job.selection)
@@ -162,11 +169,18 @@ class JobView:
         self.page = reverse("admin:webhooks_app_job_change", args=[job.pk])
         self.left = left(job)
         self.percent = int(job.share * 100)
-        self.verbed = "queued again" if job.verb == Job.Verb.RETRY else "cancelled"
+        self.verbed = verbed(job)
         self.shows = (
             reverse("admin:webhooks_app_delivery_changelist") + f"?job={job.pk}&created=any"
         )
         self.finished = job.finished_at and moment(job.finished_at)
+        self.verdict, self.headline = self.state, self.state.word
+        self.watched, self.outcome = is_watched(job, outcome), outcome
+        self.parts = parts(job, outcome) if outcome else []
+        if outcome and outcome.sent and not job.is_open:
+            self.verdict, self.headline = verdict(job, outcome)
+            if job.state == Job.State.STOPPED:
+                self.headline = f"Stopped. {self.headline}"
 
 
 class Rows(Page):
@@ -213,7 +227,7 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description="Done")
     def done_(self, job: Job) -> SafeString:
         of = f" of {job.expected:,}" if job.expected is not None else ""
-        words = f"{job.done:,}{of}"
+        words = f"{job.done:,}{of} {verbed(job)}"
         skipped = f"{job.skipped:,} skipped" if job.skipped else ""
         return format_html(
             '<span class="wh-num">{}</span><span class="wh-sub">{}</span>', words, skipped
@@ -231,11 +245,11 @@ class JobAdmin(ReadOnlyAdmin):
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         names = names_of(obj.selection)
-        view = JobView(obj, names)
+        view = JobView(obj, names, outcome_of(obj))
         return {
             "title": view.title,
             "subtitle": None,
-            "page_state": view.state.word,
+            "page_state": view.verdict.word,
             "view": view,
             "which": sentence(obj.selection, names),
             "listed": listed(obj.selection),
@@ -327,8 +341,10 @@ class JobAdmin(ReadOnlyAdmin):
             "verb": verb,
             "label": label_of(verb, words),
             "replays": replays_of(words, query.get("failed_since", "")),
-            "others": [pair for pair in words.items() if pair[0] not in ("state", "failed_since")],
-            "typed_since": words.get("failed_since", ""),
+            "span": self._span(words),
+            "doubtful": likely_to_fail(words, timezone.now())
+            if verb == Job.Verb.RETRY and not problem
+            else [],
             "words": words,
             "what": sentence(words),
             "count": count,
@@ -339,12 +355,28 @@ class JobAdmin(ReadOnlyAdmin):
             "pace": pace,
             "pace_limit": PACE_LIMIT,
             "may_hold_delivered": verb == Job.Verb.RETRY
-            and "failed_since" not in words
+            and not GAVE_UP & set(words)
             and words.get("state", "delivered") == "delivered",
             "only_delivered": words.get("state") == "delivered",
             "unknown_state": words.get("state", "failed") not in STATES,
         }
         return TemplateResponse(request, "admin/webhooks_app/job/create.html", context)
+
+    @staticmethod
+    def _span(words: Mapping[str, str]) -> dict[str, Any]:
+        """For the form of from and until: when they gave up where that is what is replayed, else
+        when they were made; and what else stays."""
+        gave_up = label_of(Job.Verb.RETRY, words) == "Replay"
+        names = ("failed_since", "failed_until") if gave_up else ("since", "until")
+        left_out = {*names, "state"} if gave_up else {*names}
+        return {
+            "what": "Gave up" if gave_up else "Made",
+            "fields": [
+                (name, word, for_field(words.get(name, "")))
+                for name, word in zip(names, ("from", "until"), strict=True)
+            ],
+            "others": [pair for pair in words.items() if pair[0] not in left_out],
+        }
 
     def _created(self, request: HttpRequest, job: Job) -> HttpResponse:
         view = JobView(job)

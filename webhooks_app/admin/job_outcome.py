@@ -1,0 +1,124 @@
+"""What became of the deliveries that a job sent again: not only that they were queued."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from ..models import Delivery, Job, Webhook
+from ..models.in_time import TooSlow, in_time
+from ..models.selection import select
+from .board import lower
+from .states import State, webhook_state, webhooks_that_are
+
+COUNTED_IN = 0.25  # seconds
+LOOKED_AT = 1000  # deliveries of a selection whose webhooks are looked at before it is replayed
+NAMED = 5
+WATCHED = timedelta(minutes=10)  # how long a page looks again after the job has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many of them are in which state now, and the one that gave up last."""
+
+    delivered: int
+    under_way: int
+    gave_up: int
+    cancelled: int
+    last: Delivery | None
+
+    @property
+    def sent(self) -> int:
+        return self.delivered + self.under_way + self.gave_up + self.cancelled
+
+
+def outcome_of(job: Job) -> Outcome | None:
+    """None of a job that sends nothing, and where it could not be counted in time."""
+    if job.verb != Job.Verb.RETRY or not job.done:
+        return None
+    touched = Delivery.objects.filter(job.touched()).order_by()
+    failed = touched.filter(state=Delivery.State.FAILED).order_by("-finished_at")
+    failed = failed.defer("payload")
+
+    def read() -> tuple[dict[str, int], Delivery | None]:
+        counted = dict(touched.values_list("state").annotate(Count("pk")))
+        return counted, failed.first() if counted.get(Delivery.State.FAILED) else None
+
+    try:
+        counted, last = in_time(read, COUNTED_IN, using=touched.db)
+    except TooSlow:
+        return None
+    states = Delivery.State
+    order = (states.DELIVERED, states.PENDING, states.FAILED, states.CANCELLED)
+    return Outcome(*(counted.get(state, 0) for state in order), last=last)
+
+
+def verdict(job: Job, outcome: Outcome) -> tuple[State, str]:
+    """What a job that has ended came to."""
+    of = f"{outcome.delivered:,} of {outcome.sent:,} arrived"
+    if not outcome.gave_up and not outcome.cancelled:
+        if not outcome.under_way:
+            return State(
+                "arrived", "Arrived", "ok", "ok"
+            ), f"Replayed: all {outcome.sent:,} arrived"
+        return State("sent", "Sent", "retry", "idle"), f"Replayed: {of}, the others are under way"
+    if not outcome.delivered and not outcome.under_way:
+        words = f"Replayed: none of {outcome.sent:,} arrived"
+        return State("lost", "Gave up again", "bad", "bad"), words
+    return State("partly", "Partly", "warn", "warn"), f"Replayed: {of}"
+
+
+def parts(job: Job, outcome: Outcome) -> list[tuple[str, str, str]]:
+    """Number, word and list of each outcome."""
+    place = reverse("admin:webhooks_app_delivery_changelist")
+
+    def listed(**words: str) -> str:
+        return f"{place}?{urlencode({**words, 'created': 'any'})}"
+
+    found = [
+        (outcome.delivered, "delivered", listed(job=job.pk, state="delivered")),
+        (outcome.under_way, "under way", listed(job=job.pk, state="pending")),
+        (outcome.gave_up, "gave up again", listed(job=job.pk, state="failed")),
+    ]
+    if outcome.cancelled:
+        found.append((outcome.cancelled, "cancelled", listed(job=job.pk, state="cancelled")))
+    found.append((job.skipped, "skipped", listed(skipped=job.pk)))
+    return [(f"{count:,}", word, link) for count, word, link in found]
+
+
+def is_watched(job: Job, outcome: Outcome | None) -> bool:
+    """Whether its page looks again by itself."""
+    if job.is_open:
+        return True
+    ended = job.finished_at or job.created_at
+    return bool(outcome and outcome.under_way and timezone.now() - ended < WATCHED)
+
+
+def skipped_by(job: Job) -> Any:
+    """The deliveries that it looked at and left as they were."""
+    held = select(job.selection, timezone.now()).filter(pk__gte=job.first, pk__lte=job.place)
+    return held.exclude(pk__in=Delivery.objects.filter(job.touched()).order_by().values("pk"))
+
+
+def likely_to_fail(words: Mapping[str, str], now: datetime) -> list[tuple[Webhook, str, str]]:
+    """Of the webhooks of a selection those that deliver nothing now: the webhook, its state in
+    words, its last error. The newest deliveries are looked at."""
+    plain = {name: value for name, value in words.items() if name != "payload"}
+    newest = select(plain, now).order_by("-pk").values("webhook")[:LOOKED_AT]
+    rows = Webhook.objects.live().filter(webhooks_that_are("silent", now), pk__in=newest)
+    rows = rows.select_related("health").defer("token", "auth_password").order_by("pk")[:NAMED]
+    try:
+        found = in_time(lambda: list(rows), COUNTED_IN, using=rows.db)
+    except TooSlow:
+        return []
+    return [(row, lower(webhook_state(row, now).word), _error(row)) for row in found]
+
+
+def _error(webhook: Webhook) -> str:
+    health = getattr(webhook, "health", None)
+    return health.last_error_message if health else ""
