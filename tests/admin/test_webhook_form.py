@@ -205,8 +205,8 @@ def test_the_log_names_fields_and_no_values(boss, webhook):
 def test_row_ids_of_another_webhook_are_refused(boss, webhook, account):
     other = WebhookFactory(account=account, headers=[("X-Other", "theirs")])
     row = other.headers.get()
-    response = save(boss, webhook, **{"headers-0-id": row.pk})
-    assert "no header of this webhook any more" in errors(response)
+    response = save(boss, webhook, **{"headers-0-id": row.pk, "headers-0-name": "X-Other"})
+    assert "Somebody took this header away meanwhile" in errors(response)
     save(boss, webhook, **{"headers-0-id": row.pk, "headers-0-DELETE": "on"})
     assert headers_of(other) == [("X-Other", "theirs")]
     assert ("X-Other", "theirs") not in headers_of(webhook)

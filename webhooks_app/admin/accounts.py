@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from ..models import Account, AuditEntry
 from ..templatetags.webhooks_console import moment
 from .console import Before, ConsoleAdmin, named
+from .stale import StaleForm
 
 BELONGINGS = (
     ("Webhooks", "webhook"),
@@ -21,8 +22,15 @@ BELONGINGS = (
 )
 
 
+class AccountForm(StaleForm):
+    class Meta:
+        model = Account
+        fields = ["name", "contact_email", "members"]
+
+
 @admin.register(Account)
 class AccountAdmin(ConsoleAdmin):
+    form = AccountForm
     list_title = "Accounts"
     empty_words = ("No accounts yet", "An account owns webhooks and access tokens.")
     list_display = ["name_", "contact_", "created_"]

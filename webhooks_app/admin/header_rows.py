@@ -16,8 +16,8 @@ from ..rules.validators import HEADERS_LIMIT, webhook_errors
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 
 NOT_OURS = (
-    "This row is no header of this webhook any more: somebody changed the headers meanwhile. "
-    "Load the page anew."
+    "Somebody took this header away meanwhile: tick Delete to go along with it, or enter it anew "
+    "in an empty row."
 )
 
 
@@ -55,6 +55,33 @@ class HeaderFormSet(BaseInlineFormSet):
     """The headers as a whole list; `kept_rows` says what becomes of them."""
 
     may_reveal = False
+
+    def __init__(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(data, *args, **kwargs)
+        if self.is_bound and self.instance.pk:
+            self.data = self._found_again(self.data.copy())
+
+    def _found_again(self, data: Any) -> Any:
+        """Every change of the headers stores all of them anew: a row whose header is no more is
+        that of the same name, if there is one, and keeps its value."""
+        stored = list(self.get_queryset())
+        count = self._initial_rows(data)
+        ids = [data.get(f"{self.prefix}-{row}-id", "") for row in range(count)]
+        there = {str(header.pk) for header in stored}
+        free: dict[str, list[str]] = {}
+        for header in stored:
+            if str(header.pk) not in ids:
+                free.setdefault(header.name, []).append(str(header.pk))
+        for row, ident in enumerate(ids):
+            same = free.get(data.get(f"{self.prefix}-{row}-name", ""))
+            if ident and ident not in there and same:
+                data[f"{self.prefix}-{row}-id"] = same.pop(0)
+        return data
+
+    def _initial_rows(self, data: Any) -> int:
+        text = data.get(f"{self.prefix}-INITIAL_FORMS", "")
+        fits = text.isascii() and text.isdecimal() and len(text) < 4
+        return min(int(text), HEADERS_LIMIT) if fits else 0
 
     def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
         return {**super().get_form_kwargs(index), "may_reveal": self.may_reveal}

@@ -53,9 +53,13 @@ def outcome_of(job: Job) -> Outcome | None:
         counted, last = in_time(read, COUNTED_IN, using=touched.db)
     except TooSlow:
         return None
-    states = Delivery.State
-    order = (states.DELIVERED, states.PENDING, states.FAILED, states.CANCELLED)
-    return Outcome(*(counted.get(state, 0) for state in order), last=last)
+    return Outcome(
+        delivered=counted.get(Delivery.State.DELIVERED, 0),
+        under_way=counted.get(Delivery.State.PENDING, 0),
+        gave_up=counted.get(Delivery.State.FAILED, 0),
+        cancelled=counted.get(Delivery.State.CANCELLED, 0),
+        last=last,
+    )
 
 
 def verdict(job: Job, outcome: Outcome) -> tuple[State, str]:

@@ -29,6 +29,7 @@ from .console import (
     only_account,
 )
 from .moments import MomentField
+from .stale import StaleForm
 from .states import State
 
 USABLE = State("usable", "Usable", "ok", "ok")
@@ -60,7 +61,7 @@ class StateFilter(Chips):
         return queryset.filter(revoked_at__isnull=False) if key == "revoked" else queryset
 
 
-class TokenForm(forms.ModelForm):
+class TokenForm(StaleForm):
     account = account_field()
     expires_at = MomentField(required=False, help_text="Empty: it never expires.")
 

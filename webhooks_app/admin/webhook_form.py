@@ -6,18 +6,17 @@ headers for theirs, so that every sentence stands where it belongs.
 
 from typing import Any
 
-from django import forms
-
 from .. import conf
 from ..models import Webhook
 from ..rules.validators import webhook_errors
 from .console import account_field
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
+from .stale import StaleForm
 
 SECRETS = {"token": "token", "password": "auth_password"}  # and the columns behind them
 
 
-class WebhookForm(forms.ModelForm):
+class WebhookForm(StaleForm):
     """`may_reveal` is set by the admin, on a subclass of the request's own."""
 
     may_reveal = False
@@ -50,6 +49,9 @@ class WebhookForm(forms.ModelForm):
                 field.widget.stored = getattr(self.instance, f"{secret}_set", False)
                 field.widget.may_reveal = self.may_reveal
 
+    def mark(self) -> str:
+        return str(self.instance.version)
+
     def validate_constraints(self) -> None:
         """The rules have said it all; the database's own constraints stay its last line."""
 
@@ -76,6 +78,7 @@ class WebhookForm(forms.ModelForm):
             for secret in SECRETS:
                 if self._keeps(secret):
                     self._report(f"new_{secret}", [ENTER_ANEW])
+        self.report_stale()
         return data
 
     def _keeps(self, secret: str) -> bool:

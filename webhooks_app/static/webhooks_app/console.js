@@ -51,6 +51,15 @@
     }
   });
 
+  /* Of two texts the one that is stored. */
+  for (const button of document.querySelectorAll("[data-take]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      document.getElementById(button.dataset.take).value = button.dataset.text;
+      button.textContent = "Taken";
+    });
+  }
+
   /* Account names are completed while they are typed. */
   document.querySelectorAll("input[data-complete]").forEach((input, index) => {
     const list = document.createElement("datalist");
