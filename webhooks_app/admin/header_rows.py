@@ -59,7 +59,7 @@ class HeaderFormSet(BaseInlineFormSet):
     def __init__(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(data, *args, **kwargs)
         if self.is_bound and self.instance.pk:
-            self.data = self._found_again(self.data.copy())
+            self.data = self._found_again(data.copy())
 
     def _found_again(self, data: Any) -> Any:
         """Every change of the headers stores all of them anew: a row whose header is no more is
