@@ -148,6 +148,7 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
 def test_a_webhook_is_added_verified_and_its_headers_put_in_order(mira, live_server):
     page = mira
     AccountFactory(name="acme")
+    WorkerFactory(seen_at=timezone.now() + timedelta(hours=1))
     with Receiver(challenge=True, token=TOKEN) as receiver:
         page.goto(f"{live_server.url}/admin/webhooks_app/webhook/add/")
         page.fill("#id_name", "Orders")

@@ -38,6 +38,7 @@ from . import links
 from .attempts import CALLS
 from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from .console import LOOKS, BoundedCount, bounded, bounded_counts
+from .first_steps import Step, steps
 from .states import (
     SILENT,
     WEBHOOK_STATES,
@@ -51,6 +52,7 @@ from .states import (
 
 ATTENTION = ("failing", "breaker", "unverified", "stopped_today")  # in this order
 LATE = State("late", "Late", "bad", "bad")
+ADDS_WEBHOOKS = "webhooks_app.add_webhook"
 ATTENTION_SHOWN = 10
 CERTIFICATES_SHOWN = 5
 KINDS_SHOWN = 10
@@ -157,10 +159,23 @@ class Home:
             due=due,
             due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
             retrying=Delivery.objects.filter(deliveries_that_are("retrying", self.now)),
+            deliveries=Delivery.objects.all(),
         )
 
     def _stopped_today(self) -> Q:
         return webhooks_that_are("disabled", self.now) & Q(stopped_at__gte=self.now - DAY.step * 24)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """What is to be done on a new site, until the first delivery has been made."""
+        if self.counts["deliveries"] > 1 or not self.request.user.has_perm(ADDS_WEBHOOKS):
+            return []
+        webhook = Webhook.objects.live().order_by("-pk").only("pk").first()
+        return steps(self.request, webhook, sent=bool(self.counts["deliveries"]))
+
+    @property
+    def steps_left(self) -> bool:
+        return not all(step.done for step in self.steps)
 
     @property
     def oldest_due(self) -> datetime | None:

@@ -24,9 +24,11 @@ from .console import (
     Chips,
     ConsoleAdmin,
     Those,
-    account_field,
+    WithAccount,
+    may_create_account,
     named,
     only_account,
+    stored_account,
 )
 from .moments import MomentField
 from .stale import StaleForm
@@ -61,8 +63,7 @@ class StateFilter(Chips):
         return queryset.filter(revoked_at__isnull=False) if key == "revoked" else queryset
 
 
-class TokenForm(StaleForm):
-    account = account_field()
+class TokenForm(WithAccount, StaleForm):
     expires_at = MomentField(required=False, help_text="Empty: it never expires.")
 
     class Meta:
@@ -92,11 +93,17 @@ class AccessTokenAdmin(ConsoleAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["account", "name", "scope"]
         if obj is None:
-            return [*fields, "expires_at"]
+            new = ["new_account"] if may_create_account(request) else []
+            return ["account", *new, "name", "scope", "expires_at"]
         return [*fields, "expires_", "hint", "created_", "used_", "revoked_"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {**only_account(), **super().get_changeform_initial_data(request)}
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        form.may_create = may_create_account(request)
+        return form
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """A token that exists is never made wider or longer: it can be renamed and revoked."""
@@ -172,6 +179,7 @@ class AccessTokenAdmin(ConsoleAdmin):
             if form.has_changed():
                 AuditEntry.objects.note(named(request), "Renamed.", obj)
             return
+        obj.account = stored_account(form.cleaned_data["account"], named(request))
         token, obj.secret = actions.issue_token(
             obj.account,
             name=obj.name,

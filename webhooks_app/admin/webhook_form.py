@@ -9,19 +9,18 @@ from typing import Any
 from .. import conf
 from ..models import Webhook
 from ..rules.validators import webhook_errors
-from .console import account_field
+from .console import WithAccount
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 from .stale import StaleForm
 
 SECRETS = {"token": "token", "password": "auth_password"}  # and the columns behind them
 
 
-class WebhookForm(StaleForm):
+class WebhookForm(WithAccount, StaleForm):
     """`may_reveal` is set by the admin, on a subclass of the request's own."""
 
     may_reveal = False
 
-    account = account_field()
     name = AsTyped(help_text="1 to 1,024 characters.")
     url = AsTyped(label="URL", help_text="Public http or https address, at most 2,048 characters.")
     new_token = SecretField(

@@ -30,7 +30,16 @@ from ..rules.validators import MASK
 from . import links
 from .board import busy_words, webhook_banner
 from .charts import SPANS, Bar, Chart, charts_of, span_of
-from .console import BoundedCount, bounded, is_place, named, only_account, url_of
+from .console import (
+    BoundedCount,
+    bounded,
+    is_place,
+    may_create_account,
+    named,
+    only_account,
+    stored_account,
+    url_of,
+)
 from .delivery_list import last_answer, with_last_attempts
 from .errors import errors_of
 from .header_rows import HeaderInline
@@ -78,6 +87,7 @@ class WebhookAdmin(WebhookList):
     ) -> Any:
         form: Any = super().get_form(request, obj, change, **kwargs)
         form.may_reveal = self.has_reveal_permission(request)
+        form.may_create = may_create_account(request)
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -85,7 +95,8 @@ class WebhookAdmin(WebhookList):
         if obj is not None and not self.has_change_permission(request, obj):
             token, password = "token_", "password_"
         fields = ["name", "url", token, "auth_username", password, *more]
-        return [("Settings", {"fields": fields if obj else ["account", *fields]})]
+        new = ["new_account"] if may_create_account(request) else []
+        return [("Settings", {"fields": fields if obj else ["account", *new, *fields]})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["account"] if obj else []
@@ -210,7 +221,7 @@ class WebhookAdmin(WebhookList):
         if change:
             actions.update_webhook(form.instance, by=named(request), **changes)
         else:
-            account = form.cleaned_data["account"]
+            account = stored_account(form.cleaned_data["account"], named(request))
             created = actions.create_webhook(account, by=named(request), **changes)
             form.instance.pk = created.pk
 
