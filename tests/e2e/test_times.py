@@ -33,7 +33,7 @@ def made(webhook):
     """Something of 15:45 UTC, 21:15 in the zone of the reader, the day before yesterday."""
     at = (timezone.now() - timedelta(days=2)).replace(hour=15, minute=45, second=0, microsecond=0)
     delivery = DeliveryFactory(webhook=webhook, created_at=at)
-    AttemptFactory(webhook=webhook, delivery=delivery, started_at=at, kind="timeout")
+    AttemptFactory(webhook=webhook, delivery=delivery, ended_at=at, kind="timeout")
     return at
 
 
