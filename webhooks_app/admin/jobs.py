@@ -227,8 +227,8 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description="Done")
     def done_(self, job: Job) -> SafeString:
         of = f" of {job.expected:,}" if job.expected is not None else ""
-        words = f"{job.done:,}{of} {verbed(job)}"
-        skipped = f"{job.skipped:,} skipped" if job.skipped else ""
+        words = f"{job.done:,}{of}"
+        skipped = verbed(job) + (f", {job.skipped:,} skipped" if job.skipped else "")
         return format_html(
             '<span class="wh-num">{}</span><span class="wh-sub">{}</span>', words, skipped
         )
