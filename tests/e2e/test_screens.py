@@ -19,7 +19,7 @@ from webhooks_app.admin.console import ConsoleAdmin
 
 pytestmark = pytest.mark.slow
 
-WIDTHS = (320, 390, 768, 1023, 1024, 1280, 1920)
+WIDTHS = (320, 390, 768, 1023, 1024, 1100, 1180, 1280, 1920)
 NO_PAGE = {
     "files": r"favicon.ico|readme|schema|.*/jsi18n/",
     "JSON for a script": r".*/autocomplete/|.*/newer/",
