@@ -76,8 +76,47 @@ def test_no_count_goes_on_for_ever(account, monkeypatch, django_assert_max_num_q
     past = timezone.now() - timedelta(minutes=1)
     for _ in range(6):
         DeliveryFactory(webhook=webhook, due_at=past)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(30):
         assert numbers()["webhooks_deliveries_due",] == 4
+
+
+def test_what_is_held_is_not_due(account):
+    """A queue that is late is told by its age, and nothing else is."""
+    now = timezone.now()
+    old = now - timedelta(days=3)
+    off = {
+        "paused": WebhookFactory(account=account, stopped="paused", verified_at=None),
+        "gone": WebhookFactory(account=account, stopped="gone"),
+        "failing": WebhookFactory(account=account, stopped="failing"),
+        "unverified": WebhookFactory(account=account, verified_at=None),
+        "unreadable": WebhookFactory(account=account, health={"unreadable_since": old}),
+        "breaker": WebhookFactory(
+            account=account, health={"breaker_until": now + timedelta(hours=1)}
+        ),
+    }
+    for webhook in off.values():
+        DeliveryFactory(webhook=webhook, due_at=old)
+    working = WebhookFactory(account=account)
+    DeliveryFactory(webhook=working, due_at=now + timedelta(hours=1))
+    DeliveryFactory(webhook=working, state="failed", finished_at=now)
+    DeliveryFactory(webhook=working, state="failed", finished_at=old)
+    DeliveryFactory(webhook=working, reason="unrecorded", due_at=now + timedelta(days=999))
+    found = numbers()
+    assert (found["webhooks_deliveries_due",], found["webhooks_oldest_due_seconds",]) == (0, 0)
+    assert found["webhooks_deliveries_later",] == 2
+    assert found["webhooks_deliveries_given_up",] == 1
+    assert found["webhooks_deliveries_unrecorded",] == 1
+    for reason in off:
+        assert found["webhooks_deliveries_held", reason] == 1, reason
+        assert found["webhooks_held", reason] == 1, reason
+
+
+def test_a_deleted_webhook_is_not_among_those_that_fail_or_are_held(account):
+    health = {"failures_in_row": 9, "unreadable_since": timezone.now()}
+    WebhookFactory(account=account, stopped="paused", deleted_at=timezone.now(), health=health)
+    found = numbers()
+    assert found["webhooks_failing",] == 0
+    assert not [key for key in found if key[0] == "webhooks_held" and found[key]]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """A webhook whose secrets are encrypted with a key that is missing: explained, held, mended."""
 
+import json
+from datetime import timedelta
+
 import pytest
 from cryptography.fernet import Fernet
 from django.db import connections
@@ -47,7 +50,12 @@ def lock_out(webhook, *columns):
 
 @pytest.fixture
 def webhook(account):
-    return lock_out(WebhookFactory(account=account, token="old", headers=[("X-Key", "k")]))
+    """As it stands once its worker has looked."""
+    webhook = WebhookFactory(account=account, token="old", headers=[("X-Key", "k")])
+    WebhookHealth.objects.filter(pk=webhook.pk).update(
+        last_success_at=timezone.now(), unreadable_since=timezone.now() - timedelta(hours=3)
+    )
+    return lock_out(webhook)
 
 
 @pytest.fixture
@@ -94,7 +102,6 @@ class TestApi:
     def test_a_new_token_mends_it(self, api, webhook):
         assert api.patch(f"/webhooks/{webhook.id}", {"token": "fresh"}).status_code == 200
         assert api.get(f"/webhooks/{webhook.id}").json()["token"] == "fresh"
-        assert not Webhook.objects.get(pk=webhook.pk).unreadable
 
     def test_new_headers_and_a_new_password_mend_them(self, api, webhook):
         lock_out(webhook, "token", "auth_password")
@@ -159,6 +166,70 @@ class TestConsole:
     def test_its_buttons_say_so(self, boss, webhook, verb, data, transactional_db):
         answer = boss.post(url("webhook", webhook.pk, verb), data, follow=True)
         assert SENTENCE in text_of(answer)
+
+
+class TestEveryFace:
+    """What the worker found is told alike, also by a process that has the key."""
+
+    @pytest.fixture(params=["without the key", "with the key"])
+    def webhook(self, request, webhook):
+        if request.param == "with the key":
+            Webhook.objects.filter(pk=webhook.pk).update(token="readable here")
+        return webhook
+
+    @pytest.fixture
+    def delivery(self, webhook):
+        return DeliveryFactory(webhook=webhook)
+
+    def test_the_api(self, api, webhook, delivery):
+        assert api.get(f"/deliveries/{delivery.pk}").json()["reason"] == "unreadable"
+        assert api.get(f"/webhooks/{webhook.pk}/settings").json()["health"]["held"] == "unreadable"
+
+    def test_the_commands(self, webhook, delivery):
+        assert f"It is held: {SENTENCE}" in run("explain", delivery.pk)
+        assert json.loads(run("explain", webhook.pk, "--json"))["held"] == "unreadable"
+        assert "not called: 1 unreadable" in run("status", code=1)
+        shown = json.loads(run("status", "--json", code=1))
+        assert shown["webhooks"]["held"]["unreadable"] == 1
+        assert shown["deliveries"]["held"]["unreadable"] == 1
+        assert (shown["deliveries"]["due"], shown["oldestDueAt"]) == (0, "")
+
+    def test_the_metrics(self, webhook, delivery, settings):
+        settings.WEBHOOKS_METRICS_TOKEN = "m"
+        told = Client().get("/metrics", headers={"authorization": "Bearer m"}).content.decode()
+        assert 'webhooks_held{state="unreadable"} 1.0' in told
+        assert 'webhooks_deliveries_held{state="unreadable"} 1.0' in told
+        assert "webhooks_deliveries_due 0.0" in told
+
+    def test_the_console(self, boss, webhook, delivery):
+        said = text_of(boss.get(page(webhook)))
+        assert "Unreadable since" in said
+        assert "Working" not in said.split("</main>")[0].split('id="content"')[1].split("<form")[0]
+        assert "Held: the webhook is “unreadable”" in text_of(boss.get(page(delivery, "delivery")))
+        listed = text_of(boss.get(url("webhook"), {"state": "unreadable"}))
+        assert webhook.name in listed
+        assert webhook.name not in text_of(boss.get(url("webhook"), {"state": "working"}))
+        assert "1 webhook has a secret that cannot be read" in text_of(boss.get("/admin/"))
+        held = text_of(boss.get(url("delivery"), {"state": "held", "webhook": webhook.pk}))
+        assert delivery.pk in held
+
+    def test_what_comes_before_it(self, api, webhook, delivery):
+        actions.pause(webhook)
+        assert api.get(f"/deliveries/{delivery.pk}").json()["reason"] == "paused"
+
+    def test_it_comes_before_a_missing_verification(self, api, webhook, delivery):
+        Webhook.objects.filter(pk=webhook.pk).update(verified_at=None)
+        assert api.get(f"/deliveries/{delivery.pk}").json()["reason"] == "unreadable"
+
+    def test_the_worker_still_tries_it(self, drain, webhook):
+        """Told, never asked: who has the key sends."""
+        with Receiver() as receiver:
+            Webhook.objects.filter(pk=webhook.pk).update(url=receiver.url, token="readable here")
+            delivery = actions.deliver(webhook, 1)
+            drain()
+        delivery.refresh_from_db()
+        assert delivery.state == "delivered"
+        assert WebhookHealth.objects.get(pk=webhook.pk).unreadable_since is None
 
 
 class TestWorker:

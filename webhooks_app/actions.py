@@ -31,6 +31,7 @@ from .models import (
     Job,
     Webhook,
     WebhookHealth,
+    holds,
 )
 from .models.health import health_of
 from .models.in_time import TooSlow, in_time
@@ -352,9 +353,8 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
 
 
 def hold_reason(webhook: Webhook) -> str:
-    """Why deliveries of the webhook are held now; `""` when it may be called."""
-    reason = queue.hold_reason(webhook, timezone.now())
-    return reason or ("unreadable" if webhook.unreadable else "")
+    """Why deliveries of the webhook are held now; `""` when it is called."""
+    return holds.hold_reason(webhook, timezone.now())
 
 
 # --- deliveries -------------------------------------------------------------------------------

@@ -85,13 +85,6 @@ class Sealed:
         """The text. Raises WrongKey."""
         return decrypt(self.stored)
 
-    def opens(self) -> bool:
-        try:
-            self.open()
-        except WrongKey:
-            return False
-        return True
-
 
 class _Opened(DeferredAttribute):
     def __get__(self, instance: Any, cls: Any = None) -> Any:

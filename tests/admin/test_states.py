@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app.admin import states
-from webhooks_app.models import Delivery, Webhook, WebhookHealth
+from webhooks_app.models import Delivery, Webhook, WebhookHealth, holds
 
 NOW = timezone.now()
 
@@ -25,6 +25,9 @@ def every_kind_of_webhook(db):
     for s, v, b, f, ok, u in product(stopped, verified, breaker, failures, success, share):
         health = {"breaker_until": b, "failures_in_row": f, "last_success_at": ok}
         health["unsteady_since"] = u
+        WebhookFactory(account=account, stopped=s, verified_at=v, health=health)
+    for s, v, f in product(stopped, verified, failures):
+        health = {"unreadable_since": NOW, "failures_in_row": f, "last_success_at": NOW}
         WebhookFactory(account=account, stopped=s, verified_at=v, health=health)
     WebhookHealth.objects.filter(webhook=WebhookFactory(account=account)).delete()
 
@@ -60,3 +63,22 @@ def test_word_and_filter_agree_for_deliveries(every_kind_of_webhook):
     for key, expected in by_word.items():
         found = Delivery.objects.filter(states.deliveries_that_are(key, NOW))
         assert set(found.values_list("pk", flat=True)) == expected, key
+
+
+@pytest.mark.parametrize("verification", ["required", "off"])
+def test_reason_and_rows_agree_for_what_is_held(every_kind_of_webhook, settings, verification):
+    settings.WEBHOOKS_VERIFICATION = verification
+    by_reason = {hold.reason: set() for hold in holds.HOLDS}
+    for webhook in Webhook.objects.select_related("health"):
+        DeliveryFactory(webhook=webhook)
+        if reason := holds.hold_reason(webhook, NOW):
+            by_reason[reason].add(webhook.pk)
+    found = holds.held_webhooks(NOW)
+    waiting = holds.held_deliveries(NOW)
+    for reason, expected in by_reason.items():
+        rows, deliveries = found.get(reason), waiting.get(reason)
+        assert set(rows.values_list("pk", flat=True) if rows is not None else ()) == expected
+        held = deliveries.values_list("webhook", flat=True) if deliveries is not None else ()
+        assert set(held) == expected, reason
+    every = Delivery.objects.filter(holds.held(NOW)).values_list("webhook", flat=True)
+    assert set(every) == set().union(*by_reason.values())

@@ -51,7 +51,8 @@ def test_once_tries_what_is_due_and_leaves_the_retry(site):
         site.manage("webhooks", "deliver", "--once")
 
         assert len(receiver.requests) == 1
-    assert site.status()["deliveries"] == {"due": 0, "later": 1, "failedLast24h": 0}
+    counts = site.status()["deliveries"]
+    assert (counts["due"], counts["later"], counts["failedLast24h"]) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

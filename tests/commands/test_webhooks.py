@@ -282,16 +282,24 @@ class TestStatus:
         shown = json.loads(run("status", "--json"))
 
         assert "1 worker alive" in out
-        assert "webhooks    2: 1 failing, 1 stopped, 1 unverified, 0 with an open breaker" in out
+        assert "webhooks    2, 1 failing; not called: 1 paused, 1 unverified" in out
+        assert "0 due, 0 later, 1 given up in the last 24 h; held: 2 paused" in out
         assert shown["workers"][0]["inFlight"] == 3
-        assert shown["deliveries"] == {"due": 1, "later": 1, "failedLast24h": 1}
-        assert shown["oldestDueAt"]
+        held = {"paused": 2} | dict.fromkeys(
+            ("gone", "failing", "unreadable", "unverified", "breaker"), 0
+        )
+        counts = {"due": 0, "held": held, "later": 0, "unrecorded": 0, "failedLast24h": 1}
+        assert shown["deliveries"] == counts
+        assert shown["webhooks"]["held"] == held | {"paused": 1, "unverified": 1}
+        assert shown["oldestDueAt"] == ""
+        Webhook.objects.update(stopped="")
+        assert json.loads(run("status", "--json"))["oldestDueAt"]
 
     def test_counting_ends_at_a_thousand(self, django_assert_max_num_queries):
         webhook = WebhookFactory()
         Delivery.objects.bulk_create(Delivery(webhook=webhook, payload=b"{}") for _ in range(1005))
 
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(24):
             out = run("status", code=1)
 
         assert "1,000+ due" in out

@@ -9,10 +9,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import conf
-from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
 from ..models.health import health_of
+from ..models.holds import SENTENCES, hold_reason
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from .charts import Chart
@@ -83,6 +83,10 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         if gone:
             advice = "Ask the owner for a new URL and enable it, or delete the webhook."
         first = ENABLE
+    elif state.key == "unreadable":
+        headline = format_html("Unreadable{}: a key is missing", _since(health.unreadable_since))
+        message, advice = "", ""
+        why = f"{SENTENCES['unreadable']} Deliveries are kept and wait."
     elif state.key == "unverified":
         first = VERIFY
         if webhook.verification == "waiting":
@@ -150,7 +154,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         advice,
         rest,
         [first, *(button for button in others if button != first)],
-        filled=state.key != "working",
+        filled=state.key not in ("working", "unreadable"),
     )
 
 

@@ -50,7 +50,7 @@ from .states import (
     webhooks_that_are,
 )
 
-ATTENTION = ("failing", "breaker", "unverified", "stopped_today")  # in this order
+ATTENTION = ("failing", "unreadable", "breaker", "unverified", "stopped_today")  # in this order
 LATE = State("late", "Late", "bad", "bad")
 ADDS_WEBHOOKS = "webhooks_app.add_webhook"
 ATTENTION_SHOWN = 10
@@ -342,6 +342,9 @@ class Home:
         if state.key == "unverified":
             next_try = "after verification"
             why = why or "It has not passed the verification yet."
+        elif state.key == "unreadable":
+            since, next_try = health.unreadable_since or since, "when its key is back"
+            why = queue.HOLD_REASONS["unreadable"]
         elif state.key == "disabled":
             since, next_try = webhook.stopped_at or since, "when it is enabled"
             why = queue.HOLD_REASONS.get(webhook.stopped, "")
@@ -457,6 +460,7 @@ def _plain(words: str) -> SafeString:
 WORDS = {
     "failing": ("is failing", "are failing"),
     "breaker": ("is paused by its breaker", "are paused by their breakers"),
+    "unreadable": ("has a secret that cannot be read", "have a secret that cannot be read"),
     "unverified": ("is not verified", "are not verified"),
     "disabled": ("is disabled", "are disabled"),
     "paused": ("is paused by staff", "are paused by staff"),

@@ -1,7 +1,8 @@
 """How a webhook and a delivery do, in a word, a shape and a tone; and the same as a filter.
 
-Precedence of a webhook: disabled, paused, not verified, failing, breaker, unsteady, working,
-nothing delivered yet. An open breaker is what becomes of one that fails, so it is no answer to why.
+Precedence of a webhook: disabled, paused, unreadable, not verified, failing, breaker, unsteady,
+working, nothing delivered yet. An open breaker is what becomes of one that fails, so it is no
+answer to why.
 """
 
 from collections.abc import Iterable
@@ -12,9 +13,9 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .. import conf
-from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
+from ..models.holds import hold_reason
 from ..models.selection import in_state
 from ..models.webhook import FAILING_AFTER
 
@@ -34,6 +35,7 @@ WEBHOOK_STATES = {
     for state in (
         State("failing", "Failing", "bad", "bad"),
         State("breaker", "Paused by breaker", "pause", "warn"),
+        State("unreadable", "Unreadable", "key", "bad"),
         State("unverified", "Not verified", "key", "warn"),
         State("unsteady", "Unsteady", "warn", "warn"),
         State("working", "Working", "ok", "ok"),
@@ -44,7 +46,7 @@ WEBHOOK_STATES = {
 }
 
 # Those that deliver nothing, the worst first; each comes before all others in precedence.
-SILENT = ("failing", "breaker", "unverified", "disabled", "paused")
+SILENT = ("failing", "unreadable", "breaker", "unverified", "disabled", "paused")
 
 DELIVERY_STATES = {
     state.key: state
@@ -65,6 +67,8 @@ def webhook_state(webhook: Webhook, now: datetime) -> State:
         key = "paused"
     elif webhook.stopped:
         key = "disabled"
+    elif health.unreadable_since:
+        key = "unreadable"
     elif conf.verification_required() and not webhook.verified:
         key = "unverified"
     elif health.failing:
@@ -80,11 +84,15 @@ def webhook_state(webhook: Webhook, now: datetime) -> State:
     return WEBHOOK_STATES[key]
 
 
+_UNREADABLE = Q(health__unreadable_since__isnull=False)
+
+
 def _conditions(now: datetime) -> list[tuple[str, Q]]:
     """In order of precedence; each holds where none before it does."""
     conditions = [
         ("paused", Q(stopped=Webhook.Stopped.PAUSED)),
         ("disabled", Q(stopped__in=[Webhook.Stopped.GONE, Webhook.Stopped.FAILING])),
+        ("unreadable", _UNREADABLE),
         ("unverified", Q(verified_at__isnull=True)),
         *_by_health(now, "health__"),
         ("working", Q(health__last_success_at__isnull=False)),
@@ -118,6 +126,8 @@ def _few(key: str, now: datetime) -> list[QuerySet[Any]]:
             return [webhooks.filter(verified_at__isnull=True)]
         case "breaker":
             return [health.filter(breaker_until__isnull=False, breaker_until__gt=now)]
+        case "unreadable":
+            return [health.filter(unreadable_since__isnull=False)]
         case "failing":
             return [health.filter(failures_in_row__gte=FAILING_AFTER)]
         case "unsteady":
@@ -155,6 +165,7 @@ def to_be_counted(key: str, now: datetime) -> QuerySet[Any]:
     """The live webhooks in a state, a row each: of a state that the health tells its row, because
     joined with the webhooks PostgreSQL would read all of those."""
     rows: QuerySet[Any] = WebhookHealth.objects.filter(among([key], now))
+    rows = rows.filter(unreadable_since__isnull=True)
     for name, condition in _by_health(now):
         if name == key:
             own = Webhook.objects.filter(pk=OuterRef("pk"))

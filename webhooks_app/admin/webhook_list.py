@@ -16,9 +16,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions, conf
-from ..engine.queue import hold_reason
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
+from ..models.holds import hold_reason
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import unfit
 from ..roles import may
@@ -271,6 +271,7 @@ class WebhookList(ConsoleAdmin):
         since = {
             "failing": health.failing_since,
             "breaker": health.failing_since,
+            "unreadable": health.unreadable_since,
             "paused": webhook.stopped_at,
             "disabled": webhook.stopped_at,
             "unsteady": health.unsteady_since or health.failing_since,

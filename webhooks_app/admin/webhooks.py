@@ -24,6 +24,7 @@ from ..engine.calls import sample_interaction
 from ..fields import WrongKey
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
 from ..models.health import health_of
+from ..models.holds import hold_reason
 from ..roles import may
 from ..rules.ids import is_id
 from ..rules.validators import MASK
@@ -142,7 +143,7 @@ class WebhookAdmin(WebhookList):
             ]
             board["waiting"] = bounded(webhook.waiting or 0)
             board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
-            reason = queue.hold_reason(webhook, now)
+            reason = hold_reason(webhook, now)
             after = (reason == "breaker" and health_of(webhook).breaker_until) or now
             board["next_due"] = webhook.next_due and max(webhook.next_due, after)
             board["goes_out"] = reason in ("", "breaker")

@@ -101,7 +101,6 @@ class WebhookDeliveriesViewSet(ApiViewSet):
         event_type = query.text(request, "type", 128)
         reference = query.text(request, "reference", 255)
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        self.webhook.unreadable = False  # not asked: it would cost each delivery a query more
         body.loads(payload)  # judged here for its sentence; the verb would raise ValueError
         delivery = actions.deliver(
             self.webhook,

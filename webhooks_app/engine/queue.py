@@ -33,8 +33,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .. import conf
-from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file
-from ..models.health import health_of
+from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file, holds
 from ..models.webhook import SLOTS
 from . import history, moments, rows
 
@@ -46,16 +45,7 @@ _W = Webhook._meta.db_table
 CHANNEL = f"SELECT 'webhooks_due_' || '\"{_D}\"'::regclass::oid"
 ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
 
-HOLD_REASONS = {
-    "paused": "The webhook is paused.",
-    "gone": "The webhook is stopped: the receiver says it is gone (410).",
-    "failing": "The webhook is stopped: nothing but failure for 5 days.",
-    "unverified": "The webhook is not verified: its URL has not passed the challenge.",
-    "breaker": "The webhook's breaker is open after many failures in a row.",
-    "unreadable": "A stored secret of the webhook cannot be read: the key that it was encrypted "
-    "with is missing in WEBHOOKS_ENCRYPTION_KEYS. Give the key back, or send token, headers and "
-    "auth anew.",
-}
+HOLD_REASONS = holds.SENTENCES
 
 
 @lru_cache(maxsize=16)
@@ -67,14 +57,9 @@ def schedule_text(delays: tuple[float, ...]) -> str:
 def hold_reason(webhook: Webhook, now: datetime) -> str:
     """Why the webhook may not be called now, one of HOLD_REASONS; `""` when it may.
 
-    Its secrets are not read for it: see `Webhook.unreadable`.
+    That a key is missing to its worker (see `models.holds`) keeps nobody else from calling it.
     """
-    if webhook.stopped:
-        return webhook.stopped
-    if conf.verification_required() and not webhook.verified:
-        return "unverified"
-    until = health_of(webhook).breaker_until
-    return "breaker" if until is not None and until > now else ""
+    return holds.hold_reason(webhook, now, told=False)
 
 
 # --- what is put in ---------------------------------------------------------------------------

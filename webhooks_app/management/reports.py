@@ -10,6 +10,9 @@ from webhooks_app import actions
 from webhooks_app.engine import queue
 from webhooks_app.models import Delivery, Webhook, Worker
 from webhooks_app.models.health import health_of
+from webhooks_app.models.holds import held as held_now
+from webhooks_app.models.holds import held_deliveries, held_webhooks
+from webhooks_app.models.selection import in_state
 from webhooks_app.rules.ids import timestamp
 
 from .sending import as_json
@@ -33,19 +36,21 @@ def status(console: Console, options: dict[str, Any]) -> int:
     now = timezone.now()
     workers = list(Worker.objects.alive(now))
     live = Webhook.objects.live()
-    due = Delivery.objects.due(now).order_by("due_at")
+    due = Delivery.objects.filter(in_state("due", now)).order_by("due_at")
+    held = {reason: _count(rows) for reason, rows in held_deliveries(now).items()}
+    stopped = {reason: _count(rows) for reason, rows in held_webhooks(now).items()}
     finished = Delivery.objects.filter(finished_at__gte=now - timedelta(days=1))
-    counts = {
+    counts: dict[str, Any] = {
         "webhooks": {
             "total": _count(live),
             "failing": _count(live.failing()),
-            "stopped": _count(live.exclude(stopped="")),
-            "unverified": _count(live.filter(verified_at__isnull=True)),
-            "breakerOpen": _count(live.filter(health__breaker_until__gt=now)),
+            "held": stopped,
         },
         "deliveries": {
             "due": _count(due),
-            "later": _count(Delivery.objects.pending().filter(due_at__gt=now)),
+            "held": held,
+            "later": _count(Delivery.objects.pending().filter(~held_now(now), due_at__gt=now)),
+            "unrecorded": _count(Delivery.objects.pending().filter(reason="unrecorded")),
             "failedLast24h": _count(finished.filter(state=Delivery.State.FAILED)),
         },
     }
@@ -76,15 +81,19 @@ def status(console: Console, options: dict[str, Any]) -> int:
         console.line("No worker is alive; nothing is sent. Start `manage.py webhooks deliver`.")
     hooks, deliveries = counts["webhooks"], counts["deliveries"]
     console.line(
-        f"webhooks    {_many(hooks['total'])}: {_many(hooks['failing'])} failing, "
-        f"{_many(hooks['stopped'])} stopped, {_many(hooks['unverified'])} unverified, "
-        f"{_many(hooks['breakerOpen'])} with an open breaker"
+        f"webhooks    {_many(hooks['total'])}, {_many(hooks['failing'])} failing; "
+        f"not called: {_reasons(stopped)}"
     )
     console.line(
-        f"deliveries  {_many(deliveries['due'])} due (held ones included), "
-        f"{_many(deliveries['later'])} later, "
-        f"{_many(deliveries['failedLast24h'])} given up in the last 24 h"
+        f"deliveries  {_many(deliveries['due'])} due, {_many(deliveries['later'])} later, "
+        f"{_many(deliveries['failedLast24h'])} given up in the last 24 h; held: {_reasons(held)}"
     )
+    unwritten = sum(worker.unwritten for worker in workers)
+    if deliveries["unrecorded"] or unwritten:
+        console.line(
+            f"unrecorded  {_many(deliveries['unrecorded'])} deliveries were sent and their outcome "
+            f"cannot be stored, {_many(unwritten)} more are known to a worker alone"
+        )
     if oldest is not None:
         console.line(f"oldest due  {timestamp(oldest)}")
     return 0 if workers else 1
@@ -92,6 +101,11 @@ def status(console: Console, options: dict[str, Any]) -> int:
 
 def _count(rows: "QuerySet[Any]") -> int:
     return rows.order_by()[: MANY + 1].count()
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    words = [f"{_many(number)} {what}" for what, number in counts.items() if number]
+    return ", ".join(words) or "none"
 
 
 def _many(number: int) -> str:
@@ -109,6 +123,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "slots": worker.slots,
         "inFlight": worker.in_flight,
         "sent": worker.sent,
+        "unwritten": worker.unwritten,
     }
 
 

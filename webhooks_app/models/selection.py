@@ -12,10 +12,9 @@ from typing import Any
 from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
 from django.db.models.lookups import GreaterThan
 
-from .. import conf
 from ..rules.ids import first_id, is_id, read_moment
 from .delivery import Attempt, Delivery
-from .health import WebhookHealth
+from .holds import held
 from .webhook import Webhook
 
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
@@ -28,18 +27,6 @@ def unfit(text: str) -> bool:
     """Whether no row can be looked for by a text: it is too long, or holds a NUL, on which
     PostgreSQL raises."""
     return len(text) > TEXT_LIMIT or "\0" in text
-
-
-def held(now: datetime) -> Q:
-    """Whose webhook may not be called now. The webhooks are chosen once, not for each delivery,
-    each reason by the index of the few that it holds for."""
-    tripped = WebhookHealth.objects.filter(breaker_until__isnull=False, breaker_until__gt=now)
-    condition = Q(webhook__in=Webhook.objects.exclude(stopped="").order_by().values("pk"))
-    condition |= Q(webhook__in=tripped.values("pk"))
-    if conf.verification_required():
-        unverified = Webhook.objects.filter(verified_at__isnull=True)
-        condition |= Q(webhook__in=unverified.order_by().values("pk"))
-    return condition
 
 
 def in_state(key: str, now: datetime) -> Q:

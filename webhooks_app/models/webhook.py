@@ -1,6 +1,6 @@
 """Webhook (what is called) and Header (what goes with every call)."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -8,7 +8,6 @@ from django.db.models import Q
 from django.db.models.functions import Length
 from django.db.models.lookups import GreaterThan
 from django.utils import timezone
-from django.utils.functional import cached_property
 
 from .. import conf
 from ..fields import EncryptedTextField, IdField
@@ -167,13 +166,6 @@ class Webhook(models.Model):
         if self.verification_due_at is not None:
             return "waiting"
         return "passed" if self.verified else "failed"
-
-    @cached_property
-    def unreadable(self) -> bool:
-        """Whether one of its secrets is encrypted with a key that is missing."""
-        stored = Webhook.objects.using(self._state.db).filter(pk=self.pk)
-        secrets: Any = stored.values_list("token", "auth_password", "headers__value")
-        return not all(secret is None or secret.opens() for row in secrets for secret in row)
 
     @property
     def exchange_timeout(self) -> float:
