@@ -103,18 +103,20 @@ def held(now: datetime) -> Q:
     return condition
 
 
-def held_webhooks(now: datetime) -> "dict[str, QuerySet[Webhook]]":
+def held_webhooks(now: datetime) -> "dict[str, QuerySet[Any]]":
     """The live webhooks that are not called, by the reason."""
-    found, earlier = {}, Q()
+    found: dict[str, QuerySet[Any]] = {}
+    earlier = Q()
     for hold in present():
         found[hold.reason] = Webhook.objects.live().filter(~earlier, pk__in=hold.keys(now))
         earlier |= Q(pk__in=hold.keys(now))
     return found
 
 
-def held_deliveries(now: datetime) -> "dict[str, QuerySet[Delivery]]":
+def held_deliveries(now: datetime) -> "dict[str, QuerySet[Any]]":
     """The deliveries that wait for a webhook, by the reason why that is not called."""
-    found, earlier = {}, Q()
+    found: dict[str, QuerySet[Any]] = {}
+    earlier = Q()
     for hold in present():
         own = Q(webhook__in=hold.keys(now))
         found[hold.reason] = Delivery.objects.pending().filter(own, ~earlier)
