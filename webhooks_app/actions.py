@@ -18,7 +18,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from . import conf
-from .engine import calls, queue
+from .engine import breaker, calls, queue
 from .engine.history import Entry, storable
 from .fields import WrongKey
 from .models import (
@@ -330,8 +330,9 @@ def enable(webhook: Webhook, *, by: str = "") -> None:
 
 def close_breaker(webhook: Webhook, *, by: str = "") -> None:
     """Call again at once instead of waiting for the breaker's own probe."""
-    WebhookHealth.objects.filter(webhook=webhook.pk).update(breaker_until=None, breaker_trips=0)
-    AuditEntry.objects.note(by, "Closed the breaker.", webhook)
+    with transaction.atomic(using=_db()):
+        WebhookHealth.objects.filter(webhook=webhook.pk).update(breaker_until=None, breaker_trips=0)
+        AuditEntry.objects.note(by, "Closed the breaker.", webhook)
 
 
 def clear_error(webhook: Webhook, *, by: str = "") -> None:
@@ -646,10 +647,13 @@ def revoke_token(token: AccessToken, *, by: str = "") -> bool:
 def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> dict[str, Any]:
     """Send an interaction now and return the receiver's `{"responses": […], "attributes": {…}}`.
 
-    Never retried. Raises Invalid, NotCallable, Busy, ExchangeFailed.
+    Never retried. Ten of these or of deliveries that fail in a row so that the receiver seems not
+    to be there open the breaker; a 410 stops the webhook. Raises Invalid, NotCallable, Busy,
+    ExchangeFailed.
     """
     _outside_transactions()
-    entry, answer = _call(calls.Interaction(_fresh(webhook), _checked(interaction)), by)
+    interaction = _checked(interaction)
+    entry, answer = _call(calls.Interaction(_callable(webhook), interaction), by)
     return _answer(entry, answer)
 
 
@@ -666,7 +670,7 @@ def verify(webhook: Webhook, *, by: str = "") -> Attempt:
     """Send the verification challenge now; the outcome is kept when URL and token are still so."""
     _outside_transactions()
     calls.limit_rate("verify", webhook.pk, TooSoon)
-    entry, _ = _call(calls.Verification(_fresh(webhook, any_state=True)), by)
+    entry, _ = _call(calls.Verification(_fresh(webhook)), by)
     AuditEntry.objects.note(by, "Sent a verification.", webhook)
     return calls.recorded(entry)
 
@@ -694,7 +698,7 @@ def test(
         except Invalid as error:
             raise Invalid({"interaction": error.details}) from None
     calls.limit_rate("test", webhook.pk, TooSoon)
-    row = _fresh(webhook, any_state=True)
+    row = _fresh(webhook)
     body = calls.sample_interaction(row, generation or 2) if interaction is None else interaction
     entry, _ = _call(calls.Test(row, body), by)
     AuditEntry.objects.note(by, "Sent a test.", webhook)
@@ -714,20 +718,28 @@ def _outside_transactions() -> None:
 _ROW = Prepared(Webhook, lambda ident: Webhook.objects.filter(pk=ident), beside="health")
 
 
-def _fresh(webhook: Webhook, *, any_state: bool = False) -> Webhook:
-    """The row as it is now, callable; what the caller holds may be old."""
+def _fresh(webhook: Webhook) -> Webhook:
+    """The row as it is now; what the caller holds may be old."""
     row = _ROW.first(webhook.pk)
     if row is None:
         raise Webhook.DoesNotExist
     if row.deleted_at is not None:
         raise NotCallable("deleted")
-    now = timezone.now()
-    reason = "" if any_state else queue.hold_reason(row, now)
-    if reason == "breaker":
-        until = health_of(row).breaker_until or now
+    return row
+
+
+def _callable(webhook: Webhook) -> Webhook:
+    """`_fresh`, of a webhook that may be called now. Where its breaker has been open long enough,
+    this call is the probe, and others wait for what comes of it."""
+    row, now = _fresh(webhook), timezone.now()
+    reason = queue.hold_reason(row, now)
+    until = health_of(row).breaker_until
+    if reason == "breaker" and until is not None:
         raise NotCallable(reason, max(1.0, (until - now).total_seconds()))
     if reason:
         raise NotCallable(reason)
+    if until is not None and not breaker.take_probe(_db(), row.pk, now, row.exchange_timeout):
+        raise NotCallable("breaker", max(1.0, row.exchange_timeout))
     return row
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.urls import URLPattern, path, re_path
 
 from .api.base import UnknownPath
-from .api.views_calls import CallViewSet, InteractionViewSet
+from .api.views_calls import BreakerViewSet, CallViewSet, InteractionViewSet
 from .api.views_deliveries import (
     DeliveryViewSet,
     ErrorViewSet,
@@ -53,6 +53,7 @@ urlpatterns: list[URLPattern] = [
     *_served(f"{_WEBHOOK}/replay", ReplayViewSet, {"post": "create"}, "replay"),
     *_served(f"{_WEBHOOK}/errors", ErrorViewSet, {"get": "list"}, "errors"),
     *_served(f"{_WEBHOOK}/verify", CallViewSet, {"post": "verify"}, "verify"),
+    *_served(f"{_WEBHOOK}/close-breaker", BreakerViewSet, {"post": "close"}, "close-breaker"),
     *_served(f"{_WEBHOOK}/test", CallViewSet, {"post": "test"}, "test"),
     *_served(_DELIVERY, DeliveryViewSet, {"get": "retrieve"}, "delivery"),
     *_served(f"{_DELIVERY}/attempts", DeliveryViewSet, {"get": "attempts"}, "attempts"),

@@ -9,7 +9,7 @@ from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app.engine import calls
-from webhooks_app.models import AccessToken, Attempt, Webhook
+from webhooks_app.models import AccessToken, Attempt, AuditEntry, Webhook
 from webhooks_app.rules import failures
 from webhooks_app.testing import FakeReceiver
 
@@ -168,7 +168,22 @@ def test_only_one_a_second_is_made_the_next_is_429(api, webhook, verb, monkeypat
     assert int(response["Retry-After"]) >= 1
 
 
-@pytest.mark.parametrize("verb", ["verify", "test", "interactions"])
+def test_a_breaker_is_closed_by_hand_and_calls_go_on(api, account, receiver):
+    until = "2999-01-01T00:00:00Z"
+    health = {"breaker_until": until, "breaker_trips": 3}
+    webhook = WebhookFactory(account=account, url=receiver.url, health=health)
+    path = f"/webhooks/{webhook.id}"
+    assert problem(api.post(f"{path}/interactions", {}), 503)["details"] == {"reason": "breaker"}
+    response = api.post(f"{path}/close-breaker")
+    assert response.status_code == 200
+    assert response.json()["id"] == webhook.id
+    assert response.json()["status"] == {"code": 200, "type": "success"}
+    assert api.post(f"{path}/close-breaker").status_code == 200  # it is closed, as was asked
+    assert api.post(f"{path}/interactions", {}).status_code == 200
+    assert AuditEntry.objects.filter(action="Closed the breaker.", target=webhook.id).count() == 2
+
+
+@pytest.mark.parametrize("verb", ["verify", "test", "interactions", "close-breaker"])
 def test_another_accounts_webhook_is_never_called(webhook, receiver, verb):
     stranger = Api(AccessToken.issue(AccountFactory())[1])
     problem(stranger.post(f"/webhooks/{webhook.id}/{verb}", {}), 404)

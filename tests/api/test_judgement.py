@@ -37,6 +37,7 @@ WEBHOOK_CALLS = [
     ("POST", "/interactions", {}, "manage send", "operate_webhook"),
     ("POST", "/verify", None, "manage", "operate_webhook"),
     ("POST", "/test", None, "manage", "operate_webhook"),
+    ("POST", "/close-breaker", None, "manage", "operate_webhook"),
 ]
 DELIVERY_CALLS = [
     ("GET", "", None, "manage read send", "view_delivery"),

@@ -38,6 +38,7 @@ def test_it_describes_every_path_of_ours_once(description):
         f"{webhook}/errors": ["get"],
         f"{webhook}/verify": ["post"],
         f"{webhook}/test": ["post"],
+        f"{webhook}/close-breaker": ["post"],
         delivery: ["get"],
         f"{delivery}/attempts": ["get"],
         f"{delivery}/retry": ["post"],

@@ -1,5 +1,6 @@
 """The worker and its queue against real receivers, on the database of the run."""
 
+import contextlib
 import json
 import time
 from datetime import timedelta
@@ -12,10 +13,13 @@ from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
 from webhooks_app.engine import loop, queue, worker
+from webhooks_app.engine.lanes import BREAKER_AFTER
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError, WebhookHealth
+from webhooks_app.rules import failures
+from webhooks_app.testing import FakeReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -445,7 +449,15 @@ WHILE_IT_WAITS = {
     "delete": (lambda webhook, waiting: actions.delete_webhook(webhook), 0),
     "unverified": (lambda webhook, waiting: unverify(webhook), 0),
     "another header": (lambda webhook, waiting: set_header(webhook, "new"), 4),
+    "interactions find nobody there": (lambda webhook, waiting: find_nobody(webhook), 0),
 }
+
+
+def find_nobody(webhook):
+    with FakeReceiver(failures.hang_up()):
+        for _ in range(BREAKER_AFTER):
+            with contextlib.suppress(actions.ExchangeFailed):
+                actions.interact(webhook, {})
 
 
 def unverify(webhook):
@@ -466,7 +478,7 @@ def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what, monk
             decide(Webhook.objects.get(pk=webhook.pk), deliveries[1:])
             connections.close_all()
             time.sleep(2.5)
-        return 200
+        return 503 if what == "interactions find nobody there" else 200
 
     with Receiver(answer) as receiver:
         webhook = WebhookFactory(url=receiver.url, headers=[("X-Key", "old")], max_in_flight=1)

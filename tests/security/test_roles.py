@@ -264,6 +264,12 @@ DOORS = {
     "enable": ("webhook/{webhook}/enable/", "PATCH", "/webhooks/{webhook}/settings", RUNNING),
     "verify": ("webhook/{webhook}/verify/", "POST", "/webhooks/{webhook}/verify", {}),
     "test": ("webhook/{webhook}/test/", "POST", "/webhooks/{webhook}/test", {}),
+    "close_breaker": (
+        "webhook/{webhook}/close-breaker/",
+        "POST",
+        "/webhooks/{webhook}/close-breaker",
+        {},
+    ),
     "retry": ("delivery/{delivery}/retry/", "POST", "/deliveries/{delivery}/retry", {}),
     "cancel": ("delivery/{delivery}/cancel/", "POST", "/deliveries/{delivery}/cancel", {}),
     "delete_webhook": ("webhook/{webhook}/delete/", "DELETE", "/webhooks/{webhook}", {}),

@@ -11,6 +11,7 @@ from . import body
 from .authentication import MANAGE, SEND, Need
 from .base import ApiViewSet
 from .schema import EMPTY_OBJECT, describe
+from .serializers import EnvelopeSerializer
 from .serializers_added import (
     InteractionAnswerSerializer,
     InteractionWrite,
@@ -45,6 +46,19 @@ class InteractionViewSet(ApiViewSet):
     def create(self, request: Request, id: str) -> Response:
         interaction = body.loads_object(self.read_bytes())
         return Response(actions.interact(self.webhook, interaction, by=self.caller.by))
+
+
+class BreakerViewSet(ApiViewSet):
+    """The breaker opens after ten failures in a row; people may close it before its time is up."""
+
+    needs = {"close": Need(MANAGE, VERBS["close_breaker"])}
+    title = "Breaker"
+    secrets = False
+
+    @describe("Close the breaker: call again at once", answer=EnvelopeSerializer)
+    def close(self, request: Request, id: str) -> Response:
+        actions.close_breaker(self.webhook, by=self.caller.by)
+        return self.done(self.webhook.id)
 
 
 class CallViewSet(ApiViewSet):

@@ -18,7 +18,7 @@ from ..models import Attempt, Webhook, WebhookHealth
 from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import history, loop, message
+from . import breaker, history, loop, message, queue
 from .loop import NoSlot
 from .sender import Outcome, Request, Sender
 
@@ -67,7 +67,7 @@ class Interaction:
             return Failure("bad_json", f"invalid JSON: {error}"), None
 
     def conclude(self, failure: Failure | None, outcome: Outcome) -> None:
-        """Nothing but the history changes."""
+        """Nothing of the webhook itself changes."""
 
 
 class Test(Interaction):
@@ -167,6 +167,11 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
     with transaction.atomic(using=alias):
         call.conclude(failure, outcome)
         history.record(connections[alias], [entry])
+        # After the health of the webhook, which is locked before the webhook wherever both are.
+        if call.exchange != Attempt.Exchange.VERIFICATION:
+            breaker.note(alias, call.webhook.pk, call.exchange, failure)
+        if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
+            queue.stop(call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410")
     return entry, answer
 
 

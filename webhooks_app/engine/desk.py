@@ -43,6 +43,7 @@ VERIFYING_MOST = 500  # that are under way, in all
 VERIFYING_EACH = 100  # and of one account, so that its hanging ones leave room for others
 UNREADABLE_AGAIN = 60.0  # until secrets that no key opened are tried again
 REOPENED_AT_ONCE = 100  # webhooks of which that is tried in one turn
+BREAKERS_ASKED = 300  # open breakers that are read in one turn
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 REACH_MOST = timedelta(seconds=60)  # at the most, after a long transaction on SQLite
 CLAIM_MOST = 1000  # rows of one claim
@@ -104,6 +105,8 @@ class Answer:
     # Of what waits in memory: ids, by webhook, that are not pending any more.
     ended: dict[str, set[str]] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)  # breakers that people closed
+    # Breakers that are open, of some webhooks: for how many seconds, and how often they opened.
+    opened: dict[str, tuple[float, int]] = field(default_factory=dict)
     verifications: list[calls.Verification] = field(default_factory=list)
     looked: bool = False
     scanned: bool = False  # a scan is through
@@ -134,6 +137,7 @@ class Desk:
         self._due_at: dict[str, float] = {}
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
+        self._opened_after: datetime | None = None  # the open breakers up to there were read
         # Webhooks whose secrets no key opens: in which version, and when they are tried again.
         self._unreadable: dict[str, tuple[int, float]] = {}
         self._reopened: str | None = None  # up to this webhook, while such are tried again
@@ -192,6 +196,8 @@ class Desk:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
             answer.closed = self._closed(turn.open_breakers)
+        if turn.busy is not None:
+            answer.opened = self._opened(now)
         if self._reopened is not None or self._is_time("reopen", UNREADABLE_AGAIN):
             self._reopen()
         if self._is_time("verifications", VERIFICATIONS_EVERY):
@@ -474,6 +480,19 @@ class Desk:
             pk__in=list(webhook_ids), breaker_until__isnull=True
         )
         return list(closed.values_list("pk", flat=True))
+
+    def _opened(self, now: datetime) -> dict[str, tuple[float, int]]:
+        """Some breakers in turn: interactions open them, too."""
+        after = max(now, self._opened_after or now)
+        found = WebhookHealth.objects.using(self._alias).filter(breaker_until__gt=after)
+        columns = ("pk", "breaker_until", "breaker_trips")
+        some = list(found.order_by("breaker_until").values_list(*columns)[:BREAKERS_ASKED])
+        self._opened_after = some[-1][1] if len(some) == BREAKERS_ASKED else None
+        return {
+            ident: ((until - now).total_seconds(), trips)
+            for ident, until, trips in some
+            if until is not None and slot_of(ident) in self._owned
+        }
 
     def _verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
         """The next ones, the oldest first. None waits behind those that hang."""

@@ -20,6 +20,7 @@ from .queue import Claimed, Place, Want
 BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
 BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fails
 BREAKER_LONGEST = 600.0
+BREAKER_NEWS = 0.5  # seconds by which one must be open longer than is known, to be opened anew
 CAP_AT_FIRST = 10  # until the webhook's own is known
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
 LARGE_EACH = 4  # large bodies of one webhook that are sent at once
@@ -66,6 +67,11 @@ class Lane:
     def worth_asking(self) -> int:
         """So much room is worth a claim: half-empty buffers are, nearly full ones are not."""
         return max(1, min(self.cap, BUFFER_EACH) // 2)
+
+
+def breaker_pause(trips: int) -> float:
+    """Seconds for which a breaker opens that did so as often before."""
+    return min(BREAKER_FIRST * 2 ** min(trips, 16), BREAKER_LONGEST)
 
 
 class Lanes:
@@ -298,6 +304,14 @@ class Lanes:
         if lane := self._open.pop(webhook_id, None):
             lane.open_until, lane.failures, lane.trips = 0.0, 0, 0
 
+    def open_breaker(self, webhook_id: str, until: float, trips: int, now: float) -> None:
+        """Somebody else has opened it: interactions failed, or one of them is the probe."""
+        lane = self._lanes.get(webhook_id)
+        if lane is not None and lane.version and until > max(now, lane.open_until) + BREAKER_NEWS:
+            self.trip(lane, until, trips)
+            if not lane.held:
+                self._empty(lane)
+
     def trip(self, lane: Lane, until: float, trips: int) -> None:
         """Open the breaker: one probe then, and the next failure opens it again."""
         lane.open_until, lane.trips, lane.cap = until, trips, 1
@@ -362,8 +376,7 @@ class Lanes:
             lane.failures += 1
             if lane.failures >= BREAKER_AFTER and lane.open_until <= now:
                 event = "opened"
-                pause = min(BREAKER_FIRST * 2 ** min(lane.trips, 16), BREAKER_LONGEST)
-                self.trip(lane, now + pause, lane.trips + 1)
+                self.trip(lane, now + breaker_pause(lane.trips), lane.trips + 1)
                 self._empty(lane)
         self._stand(lane)
         return event

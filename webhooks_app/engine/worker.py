@@ -71,9 +71,6 @@ FILES_EVERY = 0.05  # seconds between looks whether database and lock are the fi
 OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
 JITTER = 0.2  # ± of each delay of the retry schedule
 
-# Failures that say something about the webhook's owner and not that the receiver is away.
-_ANSWERED = {"http_400", "http_401", "http_404", "gone", "rate", "redirect", "http_other"}
-
 _DELIVERY, _DELIVERED = Attempt.Exchange.DELIVERY.value, Delivery.State.DELIVERED.value
 
 
@@ -362,6 +359,9 @@ class Worker:
                 lanes.free(webhook_id)
         for webhook_id, ids in answer.ended.items():
             lanes.forget(webhook_id, ids)
+        for webhook_id, (left, trips) in answer.opened.items():
+            if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
+                lanes.open_breaker(webhook_id, now + left, trips, now)
         for webhook_id in answer.closed:
             if webhook_id not in self._breakers and webhook_id not in self._breakers_written:
                 lanes.close_breaker(webhook_id)
@@ -578,7 +578,7 @@ class Worker:
         if outcome.our_fault:
             self._lanes.our_fault(lane, row.id, now)
             return
-        away = failure is not None and failure.kind not in _ANSWERED
+        away = failures.is_away(failure)
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
             until = moments.at(self._now()) + timedelta(seconds=lane.open_until - now)

@@ -234,6 +234,13 @@ KINDS: dict[str, Kind] = {
 
 
 TIMEOUTS = frozenset({"timeout", "connect_timeout", "tls_timeout", "dns_timeout"})
+# Somebody is there and said so: these say something about the webhook's owner alone.
+ANSWERED = frozenset(
+    {
+        *("http_400", "http_401", "http_404", "gone", "rate", "redirect", "http_other"),
+        *("bad_json", "encoded"),
+    }
+)
 # No connection came about: a firewall that does not know our addresses may be why.
 NOT_CONNECTED = frozenset({"refused", "unreachable", "connect_timeout", "proxy"})
 
@@ -256,6 +263,11 @@ class Failure:
     @property
     def advice(self) -> str:
         return KINDS[self.kind].advice
+
+
+def is_away(failure: Failure | None) -> bool:
+    """Whether an exchange failed so that the receiver seems not to be there."""
+    return failure is not None and failure.kind not in ANSWERED
 
 
 def advice(kind: str) -> str:

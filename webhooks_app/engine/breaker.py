@@ -1,0 +1,48 @@
+"""The breaker of a webhook, as calls that somebody waits for feed and ask it.
+
+Ten failures in a row that say that the receiver is not there open it, and calls rest; then one call
+is the probe: an answer closes it, a failure opens it for longer. Deliveries do the same in the
+memory of the worker that owns the webhook (see `lanes`), which writes what it finds into the
+webhook's health and reads there what was found here.
+"""
+
+from datetime import datetime, timedelta
+
+from django.db.models import F
+from django.utils import timezone
+
+from ..models import Attempt, WebhookHealth
+from ..rules import failures
+from ..rules.failures import Failure
+from . import lanes
+from .history import COUNTING
+
+
+def note(alias: str, webhook_id: str, exchange: str, failure: Failure | None) -> None:
+    """An interaction or a test was recorded, in the caller's transaction, which holds the health of
+    the webhook. An answer closes the breaker; a test that fails finds out, and opens nothing."""
+    health = WebhookHealth.objects.using(alias).filter(pk=webhook_id)
+    if not failures.is_away(failure):
+        health.filter(breaker_trips__gt=0).update(breaker_until=None, breaker_trips=0)
+        return
+    if exchange not in COUNTING:
+        return
+    run = health.filter(failures_in_row__gte=lanes.BREAKER_AFTER).first()
+    if run is None or not (run.breaker_trips or _are_all_away(alias, webhook_id)):
+        return
+    until = timezone.now() + timedelta(seconds=lanes.breaker_pause(run.breaker_trips))
+    health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
+
+
+def _are_all_away(alias: str, webhook_id: str) -> bool:
+    """Of the failures in a row, which hold refusals, too, the last ones."""
+    last = Attempt.objects.using(alias).filter(webhook=webhook_id, exchange__in=COUNTING)
+    kinds = last.order_by("-id").values_list("kind", flat=True)[: lanes.BREAKER_AFTER]
+    return all(kind and kind not in failures.ANSWERED for kind in kinds)
+
+
+def take_probe(alias: str, webhook_id: str, now: datetime, seconds: float) -> bool:
+    """Whether this call is the one that may try a breaker whose time is up. For the others it is
+    open so much longer: as long as the probe may take."""
+    health = WebhookHealth.objects.using(alias).filter(pk=webhook_id, breaker_until__lte=now)
+    return bool(health.update(breaker_until=now + timedelta(seconds=seconds)))
