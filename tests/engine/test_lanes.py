@@ -1,10 +1,11 @@
 """What a worker keeps of each webhook, where two threads come between each other."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from webhooks_app.engine.lanes import Lanes
+from webhooks_app.engine.lanes import ROWS_ASKED, WEBHOOKS_ASKED, Lanes
 from webhooks_app.engine.queue import Claimed
 from webhooks_app.models.webhook import SLOTS
 
@@ -92,3 +93,59 @@ def test_nothing_waits_in_memory_for_an_open_breaker(lanes):
     (want,) = lanes.wants(40, 1000)
     lanes.fill(want, [row(4), row(5)], 40)
     assert sent(lanes, 40.0) == [5]
+
+
+def many(number):
+    return [f"{n:020x}0000" for n in range(number)]
+
+
+class TestManyAreAskedForInTurn:
+    """What a turn asks the database for stays small, however many webhooks fail and retry."""
+
+    MANY = 10_000
+
+    @pytest.fixture
+    def crowd(self):
+        lanes = Lanes()
+        lanes.own(frozenset(range(SLOTS)))
+        lanes.mark(many(self.MANY), None)
+        return lanes
+
+    def turns(self, ask):
+        """Asks until every webhook was asked for; how many turns that took."""
+        seen, turns = set(), 0
+        while len(seen) < self.MANY:
+            asked = ask()
+            assert 0 < len(asked) <= WEBHOOKS_ASKED
+            seen.update(asked)
+            turns += 1
+            assert turns < 1000
+        return turns
+
+    def test_that_wait_in_memory(self, crowd):
+        wants, place = [], 0
+        while found := crowd.wants(0, 10_000):
+            wants += found
+            for want in found:
+                rows = [replace(row(place + n), webhook_id=want.webhook_id) for n in range(2)]
+                place += 2
+                crowd.fill(want, rows, 1.0)
+        assert crowd.buffered == 2 * self.MANY
+        assert self.turns(lambda: crowd.some_waiting(2.0)) <= self.MANY // WEBHOOKS_ASKED + 2
+        ids = [ident for _, ids in crowd.some_waiting(2.0).values() for ident in ids]
+        assert len(ids) <= ROWS_ASKED + 1
+        assert crowd.some_waiting(0.5) == {}  # what came just now is not asked for
+
+    def test_that_are_held(self, crowd):
+        for webhook_id in many(self.MANY):
+            crowd.hold(webhook_id)
+        assert self.turns(crowd.some_held) <= self.MANY // WEBHOOKS_ASKED + 2
+
+    def test_whose_breakers_are_open(self, crowd):
+        for webhook_id in many(self.MANY):
+            crowd.trip(crowd.get(webhook_id), 99.0, 1)
+        assert self.turns(crowd.some_open) <= self.MANY // WEBHOOKS_ASKED + 2
+
+    def test_and_few_are_asked_for_each_time(self, lanes):
+        assert lanes.some_waiting(9.0).keys() == {WEBHOOK}
+        assert lanes.some_waiting(9.0).keys() == {WEBHOOK}

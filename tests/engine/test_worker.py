@@ -347,10 +347,11 @@ def test_an_outage_after_the_outcome_was_written_does_not_strand_the_delivery(
     write = Ledger.write
 
     def breaks_once(ledger, *batch, **options):
-        write(ledger, *batch, **options)
+        written = write(ledger, *batch, **options)
         if not broken:
             broken.append(True)
             raise OperationalError
+        return written
 
     monkeypatch.setattr(Ledger, "write", breaks_once)
     with Receiver(Each(503, 200)) as receiver:

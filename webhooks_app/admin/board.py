@@ -12,7 +12,7 @@ from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
 from ..models.health import health_of
-from ..models.holds import SENTENCES, hold_reason
+from ..models.holds import SENTENCES, UNRECORDED, hold_reason
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from .charts import Chart
@@ -182,7 +182,10 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
     why, advice = failures.why(kind), advice_on(kind)
     tried = f"{delivery.tries} of {delivery.max_tries} tries failed"
     buttons = [RETRY, CANCEL]
-    if state.key == "held":
+    if delivery.reason == UNRECORDED and not hold_reason(delivery.webhook, now):
+        headline = format_html("Held: what came of try {} is not recorded", delivery.tries + 1)
+        why = SENTENCES[UNRECORDED]
+    elif state.key == "held":
         held_by = webhook_state(delivery.webhook, now)
         headline = format_html("Held: the webhook is “{}”", lower(held_by.word))
         if hold_reason(delivery.webhook, now) == "breaker":

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.health import health_of
-from ..models.holds import hold_reason
+from ..models.holds import UNRECORDED, hold_reason
 from ..models.selection import in_state
 from ..models.webhook import FAILING_AFTER
 
@@ -180,7 +180,7 @@ def to_be_counted(key: str, now: datetime) -> QuerySet[Any]:
 def delivery_state(delivery: Delivery, now: datetime) -> State:
     if delivery.state != Delivery.State.PENDING:
         return DELIVERY_STATES[delivery.state]
-    if hold_reason(delivery.webhook, now):
+    if hold_reason(delivery.webhook, now) or delivery.reason == UNRECORDED:
         return DELIVERY_STATES["held"]
     return DELIVERY_STATES["retrying" if delivery.tries else "waiting"]
 

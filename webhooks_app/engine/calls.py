@@ -164,14 +164,18 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
         requested_by=by[:150],
     )
     alias = router.db_for_write(Attempt)
-    with transaction.atomic(using=alias):
-        call.conclude(failure, outcome)
-        history.record(connections[alias], [entry])
-        # After the health of the webhook, which is locked before the webhook wherever both are.
-        if call.exchange != Attempt.Exchange.VERIFICATION:
-            breaker.note(alias, call.webhook.pk, call.exchange, failure)
-        if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
-            queue.stop(call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410")
+
+    def write() -> None:
+        with transaction.atomic(using=alias):
+            call.conclude(failure, outcome)
+            history.record(connections[alias], [entry])
+            # After the health of the webhook, which is locked before the webhook wherever both are.
+            if call.exchange != Attempt.Exchange.VERIFICATION:
+                breaker.note(alias, call.webhook.pk, call.exchange, failure)
+            if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
+                queue.stop(call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410")
+
+    history.with_free_keys(write)
     return entry, answer
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
-from django.db.models import Q
 
 from .. import conf
 from ..fields import WrongKey
@@ -84,6 +83,7 @@ class Turn:
     in_flight: int = 0
     in_flight_of: Callable[[], dict[str, int]] = dict  # by webhook, asked at a heartbeat
     sent: int = 0
+    unwritten: int = 0  # outcomes that cannot be written
 
 
 @dataclass(slots=True)
@@ -353,12 +353,9 @@ class Desk:
     def _look_after(self, answer: Answer, waiting: Mapping[str, tuple[int, Sequence[str]]]) -> None:
         """What was claimed a while ago may have been cancelled since; its webhook may have been
         paused, deleted or sent elsewhere."""
-        webhooks = Webhook.objects.using(self._alias).filter(pk__in=list(waiting))
-        versions = dict(webhooks.values_list("pk", "version"))
-        may_be_called = set(
-            webhooks.filter(pk__in=queue.callable_webhooks()).values_list("pk", flat=True)
-        )
-        answer.held += [ident for ident in versions if ident not in may_be_called]
+        versions = {ident: version for ident, version, ok in self._callable(waiting) if ok}
+        may_be_called = versions.keys()
+        answer.held += [ident for ident in waiting if ident not in may_be_called]
         changed = [ident for ident in may_be_called if versions[ident] != waiting[ident][0]]
         self._load(changed, answer)
         answer.held += [ident for ident in changed if ident not in answer.loaded]  # cannot be read
@@ -457,20 +454,36 @@ class Desk:
         if not webhook_ids:
             return []
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
-        for webhook_id in webhooks.filter(deleted_at__isnull=False).values_list("pk", flat=True):
+        deleted = set(webhooks.filter(deleted_at__isnull=False).values_list("pk", flat=True))
+        for webhook_id in deleted:
             # Made by somebody who still held the webhook while it was deleted.
             queue.cancel_all(webhook_id, "webhook deleted")
-        held = webhooks.live().exclude(pk__in=queue.callable_webhooks())
-        return list(held.values_list("pk", flat=True))
+        found = self._callable(webhook_ids)
+        return [ident for ident, _, ok in found if not ok and ident not in deleted]
 
     def _freed(self, webhook_ids: Sequence[str]) -> list[str]:
-        freed = Webhook.objects.using(self._alias).filter(pk__in=list(webhook_ids))
         # A deleted one is asked for once more: what is left of it is cancelled then.
-        freed = freed.filter(Q(pk__in=queue.callable_webhooks()) | Q(deleted_at__isnull=False))
         return [
             ident
-            for ident, version in freed.values_list("pk", "version")
-            if not self._is_unreadable(ident, version)
+            for ident, version, ok in self._callable(webhook_ids, deleted_too=True)
+            if ok and not self._is_unreadable(ident, version)
+        ]
+
+    def _callable(
+        self, webhook_ids: Iterable[str], *, deleted_too: bool = False
+    ) -> list[tuple[str, int, bool]]:
+        """Id, version and whether it may be called, of those of these webhooks that exist.
+
+        Judged here: the same condition as a subquery has the database read all webhooks once its
+        statistics are old.
+        """
+        rows = Webhook.objects.using(self._alias).filter(pk__in=list(webhook_ids))
+        found = rows.values_list("pk", "version", "stopped", "verified_at", "deleted_at")
+        return [
+            (pk, version, queue.may_be_called(stopped, verified_at, deleted_at))
+            if deleted_at is None or not deleted_too
+            else (pk, version, True)
+            for pk, version, stopped, verified_at, deleted_at in found
         ]
 
     def _closed(self, webhook_ids: Sequence[str]) -> list[str]:
@@ -538,6 +551,7 @@ class Desk:
                 "in_flight": turn.in_flight,
                 "in_flight_of": turn.in_flight_of(),
                 "sent": turn.sent,
+                "unwritten": turn.unwritten,
             },
         )
         workers.filter(seen_at__lt=now - timedelta(days=1)).delete()

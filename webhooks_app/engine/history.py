@@ -5,11 +5,11 @@ Called inside a transaction, together with the state changes that belong to it.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,9 +19,11 @@ from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS
 from ..rules import echoes
 from ..rules.failures import Failure
-from ..rules.ids import keys
+from ..rules.ids import keys, other_process
 from . import moments, rows
 from .sender import Outcome
+
+T = TypeVar("T")
 
 ANSWER_KEPT = 4096  # bytes of an answer that the history keeps
 HEADER_KEPT = 300  # bytes of the value of such a header
@@ -185,6 +187,24 @@ def _kept_headers(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+CLASHES_MOST = 5
+_elsewhere = 0  # makes the keys of this process, by exclusive or, those of another one
+
+
+def with_free_keys(write: Callable[[], T]) -> T:
+    """`write`, a whole transaction that writes attempts. When one of their keys is taken, as when
+    two processes drew the same number, it is done again with keys of another process."""
+    global _elsewhere
+    for _ in range(CLASHES_MOST):
+        try:
+            return write()
+        except IntegrityError as error:
+            if not rows.is_taken(error):
+                raise
+            _elsewhere = other_process()
+    return write()
+
+
 def record(connection: BaseDatabaseWrapper, entries: Sequence[Entry]) -> None:
     """Write attempts, health and hourly counts of some exchanges, in the caller's transaction.
 
@@ -198,7 +218,9 @@ def write(connection: BaseDatabaseWrapper, attempts: Sequence[Row]) -> None:
     if not attempts:
         return
     columns = len(_ATTEMPT_COLUMNS)
-    plain = [row[:columns] for row in attempts]
+    plain: list[tuple[Any, ...]] = [row[:columns] for row in attempts]
+    if _elsewhere:
+        plain = [(row[0] ^ _elsewhere, *row[1:]) for row in plain]
     health = _health_rows(attempts)
     # Before the attempts: purge removes no webhook beside a change of its health.
     if rows.execute(connection, _health_update(), _HEALTH_COLUMNS, health) < len(health):

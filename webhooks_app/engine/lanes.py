@@ -7,8 +7,9 @@ coordination, because a webhook has one owner.
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +26,9 @@ CAP_AT_FIRST = 10  # until the webhook's own is known
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
 LARGE_EACH = 4  # large bodies of one webhook that are sent at once
 BUFFER_EACH = 250  # rows of one webhook that wait in memory, at the most
+# Asked for in one turn: webhooks that wait, are held or have an open breaker, and what waits.
+WEBHOOKS_ASKED = 300
+ROWS_ASKED = 2000
 # Of the calls that may be slow at once this share is for whoever comes; the rest is kept for
 # webhooks that are not slow.
 CROWDED_AT = 0.8
@@ -74,6 +78,14 @@ def breaker_pause(trips: int) -> float:
     return min(BREAKER_FIRST * 2 ** min(trips, 16), BREAKER_LONGEST)
 
 
+def _some(index: dict[str, Lane]) -> list[str]:
+    """The first of these, which are the last ones then."""
+    ids = list(islice(index, WEBHOOKS_ASKED))
+    for ident in ids:
+        index[ident] = index.pop(ident)
+    return ids
+
+
 class Lanes:
     """All lanes of a worker, and whose turn it is."""
 
@@ -85,19 +97,20 @@ class Lanes:
         self._more: dict[str, Lane] = {}  # the database may hold more for these
         self._held: dict[str, Lane] = {}
         self._open: dict[str, Lane] = {}  # with an open breaker
+        self._unasked: Iterator[Lane] | None = None  # of those that wait, while some were asked for
         self.owned: frozenset[int] = frozenset()
         self.buffered = 0
 
     def get(self, webhook_id: str) -> Lane | None:
         return self._lanes.get(webhook_id)
 
-    @property
-    def held(self) -> list[str]:
-        return list(self._held)
+    def some_held(self) -> list[str]:
+        """Webhooks that may not be called, some in turn."""
+        return _some(self._held)
 
-    @property
-    def open(self) -> list[str]:
-        return list(self._open)
+    def some_open(self) -> list[str]:
+        """Webhooks with an open breaker, some in turn."""
+        return _some(self._open)
 
     def busy(self) -> frozenset[int]:
         """Slots of which something is in flight or not recorded yet."""
@@ -270,13 +283,23 @@ class Lanes:
         self.buffered += len(new)
         self._stand(lane)
 
-    def waiting(self, since: float) -> dict[str, tuple[int, list[str]]]:
-        """What has waited here since then at least, by webhook: its version as loaded, and ids."""
-        return {
-            lane.webhook_id: (lane.version, [row.id for row in lane.buffer])
-            for lane in self._lanes.values()
-            if lane.buffer and lane.filled_at <= since
-        }
+    def some_waiting(self, since: float) -> dict[str, tuple[int, list[str]]]:
+        """What has waited here since then at least, by webhook: its version as loaded, and ids.
+
+        Some webhooks in turn: to ask for very many at once would keep the database from all else.
+        """
+        found: dict[str, tuple[int, list[str]]] = {}
+        rows = 0
+        if self._unasked is None:
+            self._unasked = iter(list(self._lanes.values()))
+        for lane in self._unasked:
+            if lane.buffer and lane.filled_at <= since:
+                found[lane.webhook_id] = lane.version, [row.id for row in lane.buffer]
+                rows += len(lane.buffer)
+                if len(found) == WEBHOOKS_ASKED or rows >= ROWS_ASKED:
+                    return found
+        self._unasked = None
+        return found
 
     def forget(self, webhook_id: str, ids: Collection[str]) -> None:
         """These are not to be sent any more, unless they are under way already."""

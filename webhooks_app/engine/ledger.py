@@ -14,26 +14,54 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
-from django.db import DataError, IntegrityError, OperationalError, connections
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    transaction,
+)
 
 from ..models import WebhookHealth
-from . import history, output, queue, signals
-from .session import hang_up, own_connection
+from . import history, output, queue, rows, signals
+from .session import hang_up, limit_locks, own_connection
 
 log = logging.getLogger("webhooks")
 
 ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 
+AWAY = (OperationalError, InterfaceError)
 # One row's own fault, which comes again however often it is tried.
 _UNWRITABLE = (IntegrityError, DataError, ValueError, OverflowError)
+LOCK_MOST_MS = 500  # that a batch waits for a row that somebody has locked; then it is parted,
+PART_LOCK_MOST_MS = 100  # and the outcomes of each webhook wait so long,
+PARTING_MOST = 0.5  # seconds in all: the others wait meanwhile
+LOCKED, LATE = "locked", "late"  # late: not tried in that time
 
 Breaker = tuple[str, datetime | None, int]  # webhook, open until (None: closed), trips
+
+
+class Written(NamedTuple):
+    """What a write came to.
+
+    `number`: outcomes that are dealt with now, in the order in which they were given. `aside`: of
+    these the places of those that are not written, and why: LOCKED, LATE, or the fault. `unset`:
+    webhooks whose breaker is not written.
+    """
+
+    number: int
+    aside: list[tuple[int, str]]
+    unset: list[str]
+
+
+Numbered = tuple[int, queue.Finished]
 
 
 class Ledger:
@@ -43,7 +71,7 @@ class Ledger:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        self._connection = own_connection(alias)
+        self._connection = own_connection(alias, lock_timeout_ms=LOCK_MOST_MS)
 
     def write(
         self,
@@ -52,37 +80,108 @@ class Ledger:
         *,
         in_doubt: bool,
         ahead: bool = False,
-    ) -> int:
+        again: Collection[str] | None = None,
+    ) -> Written:
         """One transaction for the batch. `in_doubt`: some of it may have been written before.
+        `again`: these were set aside before; what cannot be written of the webhooks it names, and
+        is not locked, is held as `unrecorded` now.
 
-        Returns how many outcomes are written now, in the order in which they were given. Raises
-        DatabaseError when the database is away; the next call connects anew.
+        Raises DatabaseError when the database is away; the next call connects anew.
         """
-        given = len(batch)
+        aside: list[tuple[int, str]] = []
+        unset = []
         try:
+            numbered = list(enumerate(batch))
             if in_doubt and batch:
-                batch = queue.unrecorded(self._connection, batch)
-            if batch:
-                self._finish(batch)
+                left = set(map(id, queue.unrecorded(self._connection, batch)))
+                numbered = [(place, item) for place, item in numbered if id(item) in left]
+            if numbered:
+                aside = self._finish(numbered) if again is None else self._part(numbered, again)
             for webhook_id, until, trips in breakers:
-                WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(
-                    breaker_until=until, breaker_trips=trips
-                )
+                if not self._set_breaker(webhook_id, until, trips):
+                    unset.append(webhook_id)
         except Exception:
             self.close()
             raise
-        return given
+        return Written(len(batch), aside, unset)
 
-    def _finish(self, batch: Sequence[queue.Finished]) -> None:
+    def _set_breaker(self, webhook_id: str, until: datetime | None, trips: int) -> bool:
+        rows_ = WebhookHealth.objects.using(self._alias).filter(pk=webhook_id)
         try:
-            queue.finish(self._connection, batch)
-        except _UNWRITABLE:
-            # One row that cannot be written (its webhook was removed) must not stop the others.
-            for item in batch:
-                try:
-                    queue.finish(self._connection, [item])
-                except _UNWRITABLE as error:
-                    log.error("attempt of %s is not recorded: %s", item.attempt.request_id, error)
+            rows_.update(breaker_until=until, breaker_trips=trips)
+        except OperationalError as error:
+            if rows.is_locked(error):
+                return False
+            raise
+        return True
+
+    def _finish(self, batch: list[Numbered]) -> list[tuple[int, str]]:
+        """The places of those that are not written, and why."""
+        try:
+            queue.finish(self._connection, [item for _, item in batch])
+        except Exception as error:
+            if isinstance(error, AWAY) and not rows.is_locked(error):
+                raise
+            return self._part(batch)
+        return []
+
+    def _part(self, batch: list[Numbered], last: Collection[str] = ()) -> list[tuple[int, str]]:
+        """Write what each webhook has by itself: one row that cannot be written must not stop the
+        others."""
+        by_webhook: dict[str, list[Numbered]] = {}
+        for place, item in batch:
+            by_webhook.setdefault(item.attempt.webhook_id, []).append((place, item))
+        aside: list[tuple[int, str]] = []
+        until = time.monotonic() + PARTING_MOST
+        for webhook_id, group in by_webhook.items():
+            if time.monotonic() > until:
+                aside += [(place, LATE) for place, _ in group]
+                continue
+            fault = self._tried([item for _, item in group])
+            if fault is not None and rows.is_locked(fault):
+                aside += [(place, LOCKED) for place, _ in group]
+                continue
+            for place, item in group if fault else ():
+                if why := self._alone(item, webhook_id in last):
+                    aside.append((place, why))
+        return aside
+
+    def _tried(self, items: list[queue.Finished]) -> Exception | None:
+        """None when they are written, else why not. Raises when the database is away."""
+        try:
+            with transaction.atomic(using=self._alias):
+                limit_locks(self._connection, PART_LOCK_MOST_MS, local=True)
+                queue.finish(self._connection, items)
+        except Exception as error:
+            if isinstance(error, AWAY) and not rows.is_locked(error):
+                raise
+            return error
+        return None
+
+    def _alone(self, item: queue.Finished, last: bool) -> str:
+        """Why one outcome is not written; `""` when it is, or its delivery is held for it."""
+        fault = self._tried([item])
+        if fault is None:
+            return ""
+        if rows.is_locked(fault):
+            return LOCKED
+        # The first line alone: the others may show the row, and what is in it.
+        why = f"{type(fault).__name__}: {str(fault).partition(chr(10))[0]}"
+        if not last and not isinstance(fault, _UNWRITABLE):
+            return why
+        try:
+            held = queue.hold_unrecorded(self._connection, item)
+        except Exception as error:
+            if isinstance(error, AWAY) and not rows.is_locked(error):
+                raise
+            return why
+        log.error(
+            "attempt of %s is not recorded%s: %s",
+            item.attempt.request_id,
+            ", the delivery is held until somebody retries it" if held else "",
+            why,
+        )
+        return ""
 
     def hang_up(self) -> None:
         """Break the connection under a call that never ends. Called from another thread."""
@@ -133,27 +232,33 @@ class LedgerProcess:
         *,
         in_doubt: bool,
         ahead: bool = False,
-    ) -> int:
+        again: Collection[str] | None = None,
+    ) -> Written:
         """As Ledger.write. `ahead`: does not wait for this batch, but for those before it, so that
         the child finds the next one ready. Raises OperationalError, also when the child has ended;
         then all that was not yet known to be written is in doubt.
         """
         written, fault = 0, None
+        aside: list[tuple[int, str]] = []
+        unset: list[str] = []
         try:
             # Plain tuples of numbers and text, and without looking for what is in them twice.
             plain = [(tuple(item.attempt), *item[1:]) for item in batch]
             self._pipe.send_bytes(marshal.dumps(plain, 2))
-            self._pipe.send((breakers, in_doubt))
+            self._pipe.send((breakers, in_doubt, again))
             self._unanswered.append(len(batch))
             while len(self._unanswered) > (ahead and fault is None):
-                fault = self._pipe.recv() or fault
+                said, places, left = self._pipe.recv()
+                fault = said or fault
+                aside += [(written + place, why) for place, why in places]
+                unset += left
                 written += self._unanswered.popleft()
         except (EOFError, OSError) as error:
             self.has_ended = True
             raise OperationalError("the process that writes has ended") from error
         if fault is not None:
             raise OperationalError(str(fault))
-        return written
+        return Written(written, aside, unset)
 
     def hang_up(self) -> None:
         os.kill(self._pid, signal.SIGKILL)
@@ -175,9 +280,11 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
     while True:
         try:
             plain = marshal.loads(pipe.recv_bytes())  # noqa: S302 - from our own parent
-            breakers, in_doubt = pipe.recv()
+            breakers, in_doubt, again = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)
+        aside: list[tuple[int, str]] = []
+        unset: list[str] = []
         # After a fault what was handed over ahead waits until it is given again, in its order.
         if fault is None or in_doubt:
             batch = [
@@ -186,12 +293,13 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
             ]
             fault = None
             try:
-                ledger.write(batch, breakers, in_doubt=in_doubt)
+                done = ledger.write(batch, breakers, in_doubt=in_doubt, again=again)
+                aside, unset = done.aside, done.unset
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
                 if not isinstance(error, OperationalError):
                     log.exception("outcomes cannot be written")
         try:
-            pipe.send(fault)
+            pipe.send((fault, aside, unset))
         except OSError:
             os._exit(0)

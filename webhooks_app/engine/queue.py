@@ -145,7 +145,7 @@ def retry(delivery_id: str, *, by: str = "") -> bool:
     """Due now; unless pending, tries from 0. False when its webhook is deleted."""
     now = timezone.now()
     rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    if rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150]):
+    if rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150], reason=""):
         return True
     return bool(_restart(rows_.exclude(state=Delivery.State.PENDING), now, by))
 
@@ -164,7 +164,7 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
     webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
     live = set(webhooks.values_list("pk", flat=True))
     rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
-    brought_forward = rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150])
+    brought_forward = rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150], reason="")
     return brought_forward + _restart(rows_.exclude(state=Delivery.State.PENDING), now, by)
 
 
@@ -434,6 +434,13 @@ _CLAIMED = (
 )
 
 
+def may_be_called(stopped: str, verified_at: Any, deleted_at: Any) -> bool:
+    """As far as these columns of a webhook say; `_callable_sql` and `callable_webhooks` ask the
+    same of the database."""
+    verified = verified_at is not None or not conf.verification_required()
+    return verified and not stopped and deleted_at is None
+
+
 def _callable_sql() -> str:
     verified = "h.verified_at IS NOT NULL AND " if conf.verification_required() else ""
     return f"{verified}h.stopped = '' AND h.deleted_at IS NULL"
@@ -623,12 +630,28 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
         FROM {{rows}}
         WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
     values = sorted(map(_finish_row, batch), key=itemgetter(0))
-    with transaction.atomic(using=connection.alias):
-        if rows.execute(connection, sql, _FINISH_COLUMNS, values) < len(values):
-            _keep_there(connection, {item.attempt.request_id for item in batch})
-        history.write(connection, [item.attempt for item in batch])
-        for webhook_id in {item.attempt.webhook_id for item in batch if item.gone}:
-            stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
+
+    def write() -> None:
+        with transaction.atomic(using=connection.alias):
+            if rows.execute(connection, sql, _FINISH_COLUMNS, values) < len(values):
+                _keep_there(connection, {item.attempt.request_id for item in batch})
+            history.write(connection, [item.attempt for item in batch])
+            for webhook_id in {item.attempt.webhook_id for item in batch if item.gone}:
+                stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
+
+    history.with_free_keys(write)
+
+
+FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def hold_unrecorded(connection: BaseDatabaseWrapper, item: Finished) -> bool:
+    """A receiver has answered, and that cannot be written down: the delivery waits for a person,
+    because to send it again by itself might go on for ever. False when it is removed, or somebody
+    else has decided already."""
+    rows_ = Delivery.objects.using(connection.alias).filter(_OPEN, pk=item.attempt.request_id)
+    changed = {"reason": holds.UNRECORDED, "due_at": FAR_AHEAD, "requested_by": ""}
+    return bool(rows_.filter(tries=item.tries).update(**changed))
 
 
 def _keep_there(connection: BaseDatabaseWrapper, ids: set[str]) -> None:

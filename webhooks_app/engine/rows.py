@@ -88,6 +88,22 @@ def insert(
     )
 
 
+def is_taken(error: Exception) -> bool:
+    """Whether an IntegrityError says that a key, or what must be unique, is there already."""
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", None) == "23505":
+        return True
+    return getattr(cause, "sqlite_errorname", "") in _TAKEN
+
+
+_TAKEN = frozenset(f"SQLITE_CONSTRAINT_{what}" for what in ("PRIMARYKEY", "ROWID", "UNIQUE"))
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether PostgreSQL's `lock_timeout` has passed: somebody else holds a row for long."""
+    return getattr(error.__cause__, "sqlstate", None) == "55P03"
+
+
 def read(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> list[Any]:
     """What PostgreSQL answers, in its binary form: as text a payload is twice as long. Raises
     Django's errors."""

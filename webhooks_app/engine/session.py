@@ -14,8 +14,10 @@ CHECKPOINT_PAGES = 8000  # of SQLite's log: 32 MB
 CACHE_KIB = 16_384  # of SQLite's pages, a connection
 
 
-def own_connection(alias: str) -> BaseDatabaseWrapper:
-    """A direct connection for this thread, outside any pool, that never hangs on a cut network."""
+def own_connection(alias: str, *, lock_timeout_ms: int = 0) -> BaseDatabaseWrapper:
+    """A direct connection for this thread, outside any pool, that never hangs on a cut network;
+    nor, on PostgreSQL, longer than that on a row that somebody has locked (0: as the server says).
+    """
     shared = connections[alias]
     settings = copy.deepcopy(shared.settings_dict)
     if shared.vendor == "postgresql":
@@ -32,12 +34,21 @@ def own_connection(alias: str) -> BaseDatabaseWrapper:
         begin()
         if connection.vendor == "postgresql":
             ownership.limit_silence(connection)
+            if lock_timeout_ms:
+                limit_locks(connection, lock_timeout_ms)
         elif connection.vendor == "sqlite":
             _write_back_seldom(connection)
 
     connection.init_connection_state = begin_session  # type: ignore[method-assign]
     connections[alias] = connection
     return connection
+
+
+def limit_locks(connection: BaseDatabaseWrapper, ms: int, *, local: bool = False) -> None:
+    """PostgreSQL: wait so long for a lock, in this session or in the present transaction."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, %s)", [str(ms), local])
 
 
 def _write_back_seldom(connection: BaseDatabaseWrapper) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -39,7 +40,7 @@ from . import (
 )
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
-from .ledger import Breaker, Ledger, LedgerProcess
+from .ledger import LATE, LOCKED, Breaker, Ledger, LedgerProcess, Written
 from .loop import new_event_loop
 from .queue import Claimed, Finished
 from .sender import Outcome, Sender
@@ -68,6 +69,9 @@ START_TRIES = 6  # to reach it, of a worker that is to end by itself: about 3 se
 # `ownership.REST`, claims what they are about.
 WRITE_AGAIN = ownership.REST / 2
 FILES_EVERY = 0.05  # seconds between looks whether database and lock are the files at their paths
+UNRECORDED_AFTER = 3  # tries again to write an outcome; then its delivery is held
+AGAIN_FIRST, AGAIN_LONGEST = 0.5, 10.0  # seconds between them
+AGAIN_APART = 1.0  # seconds between two such tries, of any webhooks
 OWNERSHIP_EVERY = 0.3  # seconds between looks at who owns what, who is held, whose breaker is open
 JITTER = 0.2  # ± of each delay of the retry schedule
 
@@ -94,6 +98,16 @@ def verdict(
         wait = max(wait, outcome.retry_after)
     due_at = now + round(wait * moments.SECOND)
     return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
+
+
+@dataclass(slots=True)
+class Aside:
+    """Outcomes of one webhook that could not be written; the others go on."""
+
+    locked: bool  # somebody holds its rows: nothing more of it is sent meanwhile
+    items: list[Finished] = field(default_factory=list)
+    rounds: int = 0
+    again_at: float = 0.0  # monotonic seconds
 
 
 class CannotStart(Exception):
@@ -146,6 +160,8 @@ class Worker:
         self._results: list[Finished] = []
         self._being_written: list[Finished] = []
         self._written: list[Finished] = []  # known until the next read has begun
+        self._aside: dict[str, Aside] = {}  # by webhook
+        self._again_at = 0.0  # the next of them is tried again, monotonic seconds
         self._in_doubt = 0  # so many of the results, the first ones, may have been written
         self._write_due = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}  # changed, not yet written
@@ -326,15 +342,16 @@ class Worker:
         turn = Turn(look=now < self._look_until, in_flight=self.in_flight, sent=self.sent)
         turn.in_flight_of = lanes.in_flight_of
         turn.verifying = dict(self._verifying)
+        turn.unwritten = self._set_aside
         if lanes.buffered < BUFFER_LOW:
             turn.wants = lanes.wants(now, CLAIM_MOST)
             turn.room, turn.want, turn.version = True, lanes.want, lanes.version
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
             turn.busy = lanes.busy()
-            turn.held = [ident for ident in lanes.held if ident not in self._gone]
-            turn.waiting = lanes.waiting(now - OWNERSHIP_EVERY)
-            turn.open_breakers = [ident for ident in lanes.open if ident not in self._breakers]
+            turn.held = [ident for ident in lanes.some_held() if not self._is_kept(ident)]
+            turn.waiting = lanes.some_waiting(now - OWNERSHIP_EVERY)
+            turn.open_breakers = [i for i in lanes.some_open() if i not in self._breakers]
         return turn
 
     def _apply(self, answer: Answer) -> None:
@@ -355,7 +372,7 @@ class Worker:
         for webhook_id in answer.held:
             lanes.hold(webhook_id)
         for webhook_id in answer.freed:
-            if webhook_id not in self._gone:
+            if not self._is_kept(webhook_id):
                 lanes.free(webhook_id)
         for webhook_id, ids in answer.ended.items():
             lanes.forget(webhook_id, ids)
@@ -394,8 +411,15 @@ class Worker:
         lane.version, lane.timeout, lane.url = loaded.version, loaded.timeout, loaded.url
         lane.head, lane.failure = loaded.head, loaded.failure
 
+    def _is_kept(self, webhook_id: str) -> bool:
+        """It is held for a reason that the database does not know yet."""
+        aside = self._aside.get(webhook_id)
+        return webhook_id in self._gone or (aside is not None and aside.locked)
+
     def _is_busy(self, answer: Answer) -> bool:
-        unwritten = self._results or self._being_written or self._written
+        # For what nothing helps, a worker that is to end does not wait.
+        aside = any(one.locked or one.rounds <= UNRECORDED_AFTER for one in self._aside.values())
+        unwritten = aside or self._results or self._being_written or self._written
         found = answer.waiting or answer.claimed_anything
         return bool(self._tasks or unwritten or self._lanes.buffered or found)
 
@@ -413,7 +437,11 @@ class Worker:
 
     @property
     def _unwritten(self) -> int:
-        return len(self._results) + len(self._being_written)
+        return len(self._results) + len(self._being_written) + self._set_aside
+
+    @property
+    def _set_aside(self) -> int:
+        return sum(len(one.items) for one in self._aside.values()) if self._aside else 0
 
     async def _write_out(self) -> None:
         """Outcomes and breakers are written, in batches cut by size and time, until cancelled."""
@@ -422,15 +450,21 @@ class Worker:
                 async with asyncio.timeout(BATCH_AGE):
                     await self._write_due.wait()
             self._write_due.clear()
-            if not (self._results or self._breakers):
+            again = self._again(time.monotonic())
+            if not (self._results or self._breakers or again):
                 continue
-            cut = self._in_doubt or BATCH_MOST
-            batch = self._results[:cut]
+            if again:
+                batch = [item for one in again for item in self._aside[one].items]
+                for one in again:
+                    self._aside[one].items = []
+            else:
+                cut = self._in_doubt or BATCH_MOST
+                batch = self._results[:cut]
+                del self._results[:cut]
             self._being_written += batch
-            del self._results[:cut]
             if self._results:
                 self._write_due.set()
-            breakers = dict(self._breakers)
+            breakers = {key: one for key, one in self._breakers.items() if key not in self._aside}
             try:
                 ledger = self._ledger
                 if ledger is None or ledger.has_ended:
@@ -439,10 +473,11 @@ class Worker:
                     ledger.write,
                     in_doubt=self._in_doubt > 0,
                     # Others wait already: the next turn asks how this batch went.
-                    ahead=bool(self._results) and not (breakers or self._in_doubt),
+                    ahead=bool(self._results) and not (breakers or self._in_doubt or again),
+                    again=self._last_tries(again) if again else None,
                 )
-                written = self._write(writing, batch, list(breakers.values()))
-                written = await self._patiently(written, ledger.hang_up)
+                asked = self._write(writing, batch, list(breakers.values()))
+                written: Written = await self._patiently(asked, ledger.hang_up)
             except Exception as error:
                 # Receivers have answered these already: they are written later, whatever it is.
                 level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
@@ -459,13 +494,74 @@ class Worker:
                 await asyncio.sleep(WRITE_AGAIN)
                 continue
             self._in_doubt = 0
-            self._written += self._being_written[:written]
-            del self._being_written[:written]
+            done = self._being_written[: written.number]
+            del self._being_written[: written.number]
+            if written.aside or again:
+                done = self._without_aside(done, dict(written.aside), again)
+            self._written += done
             for webhook_id, breaker in breakers.items():
-                if self._breakers[webhook_id] is breaker:
+                if webhook_id in written.unset:
+                    self._put_aside(webhook_id, [], LOCKED)
+                elif self._breakers[webhook_id] is breaker:
                     del self._breakers[webhook_id]
                 self._breakers_written.add(webhook_id)
             self._dispatch()
+
+    def _again(self, now: float) -> list[str]:
+        """Webhooks whose outcomes are to be tried again; once in a while, because the others wait
+        for it."""
+        if not self._aside or now < self._again_at or self._in_doubt:
+            return []
+        self._again_at = now + AGAIN_APART
+        due = [(one.again_at, key) for key, one in self._aside.items() if one.again_at <= now]
+        return [key for _, key in sorted(due)]
+
+    def _last_tries(self, webhook_ids: list[str]) -> list[str]:
+        return [key for key in webhook_ids if self._aside[key].rounds >= UNRECORDED_AFTER]
+
+    def _without_aside(
+        self, done: list[Finished], places: dict[int, str], again: list[str]
+    ) -> list[Finished]:
+        """What of these is written; the others are set aside. `again`: the webhooks that were
+        tried once more."""
+        by_webhook: dict[str, tuple[str, list[Finished]]] = {}
+        for place, why in places.items():
+            item = done[place]
+            by_webhook.setdefault(item.attempt.webhook_id, (why, []))[1].append(item)
+        for webhook_id, (why, items) in by_webhook.items():
+            self._put_aside(webhook_id, items, why)
+        for webhook_id in again:
+            if webhook_id in by_webhook:
+                continue
+            if self._aside[webhook_id].items:  # landed meanwhile
+                self._aside[webhook_id].again_at = 0.0
+            else:
+                # Held, it is found to be callable by a look at those that are held.
+                del self._aside[webhook_id]
+        return [item for place, item in enumerate(done) if place not in places]
+
+    def _put_aside(self, webhook_id: str, items: list[Finished], why: str) -> None:
+        one = self._aside.get(webhook_id)
+        locked = why in (LOCKED, LATE)
+        if one is None:
+            one = self._aside[webhook_id] = Aside(locked)
+            words = "%d outcomes of webhook %s are not written yet (%s), the others go on"
+            level = logging.DEBUG if why == LATE else logging.WARNING
+            log.log(level, words, len(items), webhook_id, why)
+        elif one.rounds == UNRECORDED_AFTER and not locked:
+            log.error(
+                "%d outcomes of webhook %s can neither be written nor their deliveries held (%s); "
+                "they are kept in memory, and sent again after a restart",
+                *(len(items), webhook_id, why),
+            )
+        one.locked = locked
+        one.items = [*items, *one.items]
+        one.again_at = time.monotonic()
+        if why != LATE:
+            one.again_at += min(AGAIN_FIRST * 2 ** min(one.rounds, 10), AGAIN_LONGEST)
+            one.rounds += 1
+        if locked:
+            self._lanes.hold(webhook_id)
 
     # --- exchanges ----------------------------------------------------------------------------
 
@@ -587,7 +683,11 @@ class Worker:
             self._breakers[lane.webhook_id] = (lane.webhook_id, None, 0)
         jitter = random.uniform(1 - JITTER, 1 + JITTER) if failure else 1.0  # noqa: S311
         item = verdict(row, lane.url, outcome, started_at, jitter)
-        self._results.append(item)
+        aside = self._aside.get(lane.webhook_id)
+        if aside is not None and aside.locked:
+            aside.items.append(item)
+        else:
+            self._results.append(item)
         if item.gone:
             # Nothing more goes to somebody who said so; that it is written down takes a moment.
             self._gone.add(lane.webhook_id)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from webhooks_app import actions
 from webhooks_app.engine import queue
-from webhooks_app.models import Delivery, Webhook, Worker
+from webhooks_app.models import Delivery, Webhook, Worker, holds
 from webhooks_app.models.health import health_of
 from webhooks_app.models.holds import held as held_now
 from webhooks_app.models.holds import held_deliveries, held_webhooks
@@ -195,7 +195,10 @@ def _of_delivery(delivery: Delivery) -> list[str]:
             f"Delivery {delivery.id} is {delivery.state} since "
             f"{timestamp(delivery.finished_at)}, after {tries}."
         ]
-    if delivery.reason:
+    if delivery.reason == holds.UNRECORDED:
+        lines = [f"Delivery {delivery.id} waits for somebody, after {tries}."]
+        lines.append(holds.SENTENCES[holds.UNRECORDED])
+    elif delivery.reason:
         lines.append(f"Reason: {delivery.reason}.")
     last = delivery.attempts.order_by("-id").first()
     if last is not None and not last.ok:

@@ -981,6 +981,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
+                condition=models.Q(("reason", "unrecorded"), ("state", "pending")),
+                fields=["webhook"],
+                name="delivery_unrecorded",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
                 condition=models.Q(("state", "failed")),
                 fields=["webhook", "state", "id"],
                 name="delivery_list_failed",

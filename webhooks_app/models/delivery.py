@@ -146,6 +146,11 @@ class Delivery(models.Model):
                 name="delivery_list_failed",
             ),
             models.Index(
+                fields=["webhook"],
+                condition=Q(state="pending", reason="unrecorded"),
+                name="delivery_unrecorded",
+            ),
+            models.Index(
                 fields=["webhook", "state", "id"],
                 condition=Q(state="cancelled"),
                 name="delivery_list_cancelled",

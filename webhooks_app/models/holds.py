@@ -74,7 +74,12 @@ HOLDS = (
         ),
     ),
 )
-SENTENCES = {hold.reason: hold.sentence for hold in HOLDS}
+# The one reason that is a delivery's own and not its webhook's, and stands in its row.
+UNRECORDED = "unrecorded"
+SENTENCES = {hold.reason: hold.sentence for hold in HOLDS} | {
+    UNRECORDED: "What became of its last try could not be written down, so it is not sent again by "
+    "itself. Retry it when the cause is mended."
+}
 
 
 def present() -> list[Hold]:

@@ -1,0 +1,270 @@
+"""Outcomes that cannot be written: nothing is sent without end, and the others go on."""
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection, connections, transaction
+from django.test import Client
+from prometheus_client import CollectorRegistry, generate_latest
+
+from project.metrics import Collector
+from tests.admin.pages import page, text_of
+from tests.api.conftest import Api
+from tests.commands.test_webhooks import run
+from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
+from tests.receivers import Receiver
+from webhooks_app import actions
+from webhooks_app.engine import history, queue, worker
+from webhooks_app.engine.sender import Sender
+from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker
+from webhooks_app.rules.ids import keys
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ATTEMPTS, DELIVERIES = Attempt._meta.db_table, Delivery._meta.db_table
+
+
+@contextmanager
+def refused(table, change, webhook):
+    """The database refuses to insert into a table, or to update it, for one webhook."""
+    name = f"refused_{change}_{table[-8:]}"
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                f"IF NEW.webhook_id = '{webhook.pk}' THEN RAISE EXCEPTION 'not this one'; END IF; "
+                "RETURN NEW; END $$"
+            )
+            cursor.execute(
+                f"CREATE TRIGGER {name} BEFORE {change} ON {table} FOR EACH ROW "
+                f"EXECUTE FUNCTION {name}()"
+            )
+        else:
+            cursor.execute(
+                f"CREATE TRIGGER {name} BEFORE {change} ON {table} WHEN NEW.webhook_id = "
+                f"'{webhook.pk}' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+            )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            on = f" ON {table}" if connection.vendor == "postgresql" else ""
+            cursor.execute(f"DROP TRIGGER {name}{on}")
+            if connection.vendor == "postgresql":
+                cursor.execute(f"DROP FUNCTION {name}()")
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """What is tried again is tried again soon."""
+    monkeypatch.setattr(worker, "AGAIN_FIRST", 0.01)
+    monkeypatch.setattr(worker, "AGAIN_APART", 0.01)
+
+
+class Running:
+    """A worker in a thread."""
+
+    def __init__(self):
+        self.worker, self.started = None, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        assert self.started.wait(60)
+
+    def _run(self):
+        async def main():
+            self.worker = worker.Worker(alias="default", sender=Sender(), concurrency=50)
+            self.loop = asyncio.get_running_loop()
+            await self.worker.run(self.started.set)
+
+        asyncio.run(main())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.worker.stop)
+        self.thread.join(120)
+        assert not self.thread.is_alive()
+
+
+def until(found, what):
+    end = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def state_of(delivery):
+    delivery.refresh_from_db()
+    return delivery.state, delivery.reason
+
+
+def metrics():
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector())
+    return registry
+
+
+class TestKeys:
+    @pytest.fixture
+    def taken(self, monkeypatch):
+        """A process of the same number has drawn the same keys already."""
+        monkeypatch.setattr(history, "_elsewhere", 0)
+        drawn = [keys.draw(int(time.time() * 1000)) for _ in range(3)]
+        other = WebhookFactory()
+        for key in drawn:
+            AttemptFactory(id=key, webhook=other)
+
+        class Twin:
+            left = list(drawn)
+
+            def draw(self, ms):
+                return self.left.pop() if self.left else keys.draw(ms)
+
+        monkeypatch.setattr(history, "keys", Twin())
+        return drawn
+
+    @pytest.mark.parametrize("many", [1, 60])  # one by one, and by COPY on PostgreSQL
+    def test_that_are_taken_are_drawn_again(self, loopback, taken, many):
+        with Receiver() as receiver:
+            webhook = WebhookFactory(url=receiver.url, max_in_flight=100)
+            deliveries = actions.deliver_many([(webhook, {"n": n}) for n in range(many)])
+            worker.run(until_empty=True)
+        assert len(receiver.requests) == many
+        assert {state_of(delivery) for delivery in deliveries} == {("delivered", "")}
+        assert Attempt.objects.filter(webhook=webhook).count() == many
+
+    def test_of_a_call_that_somebody_waits_for_are_drawn_again_too(self, loopback, taken):
+        with Receiver(200) as receiver:
+            webhook = WebhookFactory(url=receiver.url)
+            assert actions.test(webhook).ok
+        assert Attempt.objects.filter(webhook=webhook).count() == len(receiver.requests) == 1
+
+    def test_from_then_on_are_those_of_another_process(self, loopback, taken):
+        with Receiver(200) as receiver:
+            webhook = WebhookFactory(url=receiver.url)
+            actions.test(webhook)
+            WebhookHealth.objects.update(test_asked_at=None)
+            actions.test(webhook)
+        processes = {key >> 12 & 1023 for key in webhook.attempts.values_list("pk", flat=True)}
+        assert len(processes) == 1
+        assert processes != {taken[0] >> 12 & 1023}
+
+
+class TestUnrecorded:
+    def test_an_outcome_that_cannot_be_written_is_held_and_never_sent_without_end(
+        self, loopback, soon
+    ):
+        with Receiver() as receiver, Receiver() as others:
+            webhook, other = WebhookFactory(url=receiver.url), WebhookFactory(url=others.url)
+            with refused(ATTEMPTS, "INSERT", webhook):
+                delivery = actions.deliver(webhook, {"order": 1})
+                sent = actions.deliver_many([(other, {"n": n}) for n in range(30)])
+                worker.run(until_empty=True)
+                worker.run(until_empty=True)  # a restart does not send it either
+                assert state_of(delivery) == ("pending", "unrecorded")
+                assert "unrecorded  1 deliveries were sent" in run("status", code=1)
+                assert queue.HOLD_REASONS["unrecorded"] in run("explain", delivery.pk)
+                assert "webhooks_deliveries_unrecorded 1.0" in generate_latest(metrics()).decode()
+                boss = Client()
+                boss.force_login(UserFactory(is_superuser=True))
+                assert "is not recorded" in text_of(boss.get(page(delivery, "delivery")))
+                assert len(receiver.requests) == 1
+            assert {state_of(one) for one in sent} == {("delivered", "")}
+            assert not Worker.objects.filter(unwritten__gt=0).exists()
+
+    def test_a_person_lets_it_go_on(self, loopback, soon, secret, account):
+        api = Api(secret)
+        with Receiver() as receiver:
+            webhook = WebhookFactory(url=receiver.url, account=account)
+            with refused(ATTEMPTS, "INSERT", webhook):
+                delivery = actions.deliver(webhook, {"order": 1})
+                worker.run(until_empty=True)
+            path = f"/deliveries/{delivery.pk}"
+            assert api.get(path).json()["reason"] == "unrecorded"
+            assert api.post(f"{path}/retry").json()["reason"] == ""
+            worker.run(until_empty=True)
+        shown = api.get(path).json()
+        assert (shown["state"], shown["tries"], shown["reason"]) == ("delivered", 1, "")
+        assert len(receiver.requests) == 2
+
+    @pytest.mark.parametrize("verb", ["retry_all", "cancel"])
+    def test_it_is_retried_with_many_or_cancelled(self, verb):
+        delivery = DeliveryFactory(reason="unrecorded", due_at=queue.FAR_AHEAD)
+        if verb == "cancel":
+            assert queue.cancel(delivery.pk, "by hand")
+            assert state_of(delivery) == ("cancelled", "by hand")
+        else:
+            with transaction.atomic():
+                assert queue.retry_all([delivery.pk]) == 1
+            assert state_of(delivery) == ("pending", "")
+            assert delivery.due_at < queue.FAR_AHEAD
+
+    def test_where_not_even_that_can_be_written_it_is_kept_in_memory_and_told(self, loopback, soon):
+        with Receiver() as receiver, Receiver() as others:
+            webhook, other = WebhookFactory(url=receiver.url), WebhookFactory(url=others.url)
+            with Running():
+                with refused(ATTEMPTS, "INSERT", webhook), refused(DELIVERIES, "UPDATE", webhook):
+                    delivery = actions.deliver(webhook, {"order": 1})
+                    receiver.wait()
+                    until(lambda: Worker.objects.filter(unwritten=1).exists(), "nobody is told")
+                    assert "1 more are known to a worker alone" in run("status")
+                    assert "webhooks_outcomes_unwritten 1.0" in generate_latest(metrics()).decode()
+                    sent = actions.deliver(other, {})
+                    until(lambda: state_of(sent)[0] == "delivered", "the others stand")
+                # And as soon as it can, it is written.
+                until(lambda: state_of(delivery)[0] == "delivered", "it is not written")
+            assert len(receiver.requests) == 1
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite locks no rows")
+class TestLocked:
+    @contextmanager
+    def locked(self, webhook):
+        """Somebody holds the health of one webhook."""
+        held, release = threading.Event(), threading.Event()
+
+        def hold():
+            with transaction.atomic():
+                list(WebhookHealth.objects.select_for_update().filter(pk=webhook.pk))
+                held.set()
+                assert release.wait(120)
+            connections.close_all()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert held.wait(30)
+        try:
+            yield
+        finally:
+            release.set()
+            thread.join()
+
+    def test_rows_of_one_webhook_stop_no_other(self, loopback, soon):
+        def slowly(request):
+            time.sleep(0.02)
+            return 200
+
+        with Receiver(slowly) as receiver, Receiver() as others, Running():
+            webhook, other = WebhookFactory(url=receiver.url), WebhookFactory(url=others.url)
+            with self.locked(webhook):
+                waits = actions.deliver_many([(webhook, {"n": n}) for n in range(1000)])
+                receiver.wait()
+                for _ in range(3):
+                    sent = actions.deliver_many([(other, {"n": n}) for n in range(20)])
+                    until(
+                        lambda sent=sent: {state_of(one)[0] for one in sent} == {"delivered"},
+                        "the others stand",
+                    )
+                # Its lane is held meanwhile: what was under way, and no more.
+                assert len(receiver.requests) < 1000
+                assert not webhook.attempts.exists()
+            until(
+                lambda: not Delivery.objects.filter(webhook=webhook, state="pending").exists(),
+                "it does not go on",
+            )
+        assert len(receiver.requests) == len(waits) == webhook.attempts.count()
+        assert {delivery.tries for delivery in webhook.deliveries.all()} == {1}
