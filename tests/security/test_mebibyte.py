@@ -1,0 +1,86 @@
+"""1 MiB of anything costs 0.2 s at most in all, with a token too."""
+
+import json
+
+import pytest
+
+from tests.factories import AccountFactory, WebhookFactory
+from tests.security.asking import Ask, dear, filled
+from tests.security.outside import UNITS
+from webhooks_app.limits import BODY_LIMIT
+from webhooks_app.models import AccessToken
+from webhooks_app.testing import FakeReceiver
+
+pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+ALLOWED = 0.2  # seconds of CPU
+A_REQUEST = 0.01  # of them without any body
+JSON = ("content-type", b"application/json")
+# Where a text stands in a body: as the whole of it, and as one value, name or list in it.
+FRAMES = (
+    *("{}", '"{}"', "[" * 65 + '"{}', '{"{}":1}', '{"name":"{}","url":"https://e.com/"}'),
+    *('{"url":"https://{}/","name":"n"}', '{"url":"{}"}', '{"url":"https://e.com/{}"}'),
+    *('{"headers":[{"name":"{}","value":"v"}]}', '{"headers":[{"name":"X-A","value":"{}"}]}'),
+    *('{"auth":{"username":"{}"}}', '{"token":"{}"}', '{"node":{"id":"{}"}}', '{"chatId":"{}"}'),
+    *('{"since":"{}"}', '{"note":"{}","enabled":false}', '{"headers":[{}]}', '{"a":[{}]}'),
+)
+ELEMENTS = ('{"name":"X","value":"v"},', "[],", "{},", '"",', "1,", "1e9,", '{"a":', "-", "null,")
+SAMPLE = ("\u0315\u0300", '\\"', "a", " ", "\U0001f600")
+
+
+@pytest.fixture
+def ask(transactional_db):
+    """No call of it leaves the process."""
+    ask = Ask()
+    with FakeReceiver({}):
+        yield ask
+    ask.close()
+
+
+@pytest.fixture
+def doors(transactional_db):
+    """The addresses that take a body, and a token for them."""
+    account = AccountFactory()
+    webhook = WebhookFactory(account=account)
+    one = f"/webhooks/{webhook.pk}"
+    return AccessToken.issue(account)[1], [
+        *(("POST", "/webhooks"), ("PUT", one), ("PATCH", one), ("POST", f"{one}/deliveries")),
+        *(("PATCH", f"{one}/settings"), ("POST", f"{one}/interactions"), ("POST", f"{one}/replay")),
+        ("POST", f"{one}/test"),
+    ]
+
+
+def bodies(units, size):
+    for frame in FRAMES:
+        inner = frame.endswith("[{}]}")
+        for unit in ELEMENTS if inner else units:
+            yield filled(frame, unit, size)
+
+
+def tried(doors, units, size, step):
+    secret, addresses = doors
+    headers = [JSON, ("authorization", f"Bearer {secret}".encode())]
+    for number, body in enumerate(bodies(units, size)):
+        for method, path in addresses[number % step :: step]:
+            request = {"method": method, "path": path, "headers": headers, "body": body}
+            yield f"{method} {path} {body[:50]!r}", request
+
+
+def test_whatever_a_client_sends(ask, doors):
+    some = list(tried(doors, SAMPLE, BODY_LIMIT // 4, 8))
+    assert dear(ask, some, ALLOWED / 4 + A_REQUEST) == []
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(3600)
+def test_whatever_a_client_sends_anywhere(ask, doors):
+    assert dear(ask, list(tried(doors, UNITS, BODY_LIMIT - 1024, 1)), ALLOWED) == []
+
+
+def test_what_is_sent_is_understood_where_it_can_be(ask, doors):
+    secret, addresses = doors
+    headers = [JSON, ("authorization", f"Bearer {secret}".encode())]
+    ask(*addresses[2], headers=headers, body=b'{"name":"another"}')
+    assert ask.status == 200, ask.body
+    ask(*addresses[3], headers=headers, body=json.dumps("x" * 1000).encode())
+    assert ask.status == 202, ask.body
