@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 ORDER = (
     *("Webhook", "Delivery", "WebhookError", "Attempt", "Job"),
@@ -13,6 +13,19 @@ ORDER = (
 
 class Console(AdminSite):
     index_template = "admin/webhooks_app/home.html"
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Of the stock pages too."""
+        # Not before: the screens of the package register with this site.
+        from webhooks_app.admin.outside import without_nul
+
+        return without_nul(super().admin_view(view, cacheable))
+
+    def index(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        from webhooks_app.admin.outside import seen
+
+        page: HttpResponse = seen(super().index)(request, extra_context)
+        return page
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps: list[Any] = super().get_app_list(request, app_label)

@@ -15,7 +15,7 @@ from webhooks_app.rules.unseen import JOINERS, shown
         ("one\ntwo\r\tthree", "one\\u000atwo\\u000d\\u0009three"),
         ("line\u2028next\u2029", "line\\u2028next\\u2029"),
         ("\ufeff{}\u200b\u00ad", "\\ufeff{}\\u200b\\u00ad"),
-        ("tag\U000e0041", "tag\\ue0041"),
+        ("tag\U000e0041", "tag\\udb40\\udc41"),
         ("half \ud800", "half \\ud800"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -32,7 +33,9 @@ from ..models import Account, Actor, AuditEntry, Delivery, Webhook, database_fil
 from ..models.selection import unfit
 from ..roles import may
 from ..rules.ids import first_id, is_account_name, is_id, read_moment
+from ..rules.unseen import shown
 from .moments import said, unread
+from .outside import seen, without_nul
 from .pages import SIEVED, Page
 
 COUNT_LIMIT = 1000  # nothing is counted further
@@ -442,6 +445,24 @@ class ConsoleAdmin(ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
         return Page
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What a link fills in; a moment as the API takes it, and what is none stays out."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        for field in self.opts.fields:
+            if isinstance(field, models.DateTimeField) and field.name in initial:
+                try:
+                    initial[field.name] = read_moment(initial[field.name])
+                except ValueError:
+                    del initial[field.name]
+        return initial
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        if not is_place(self.model, object_id):
+            return None
+        return super().get_object(request, object_id, from_field)
+
     def reads_payloads(self, request: HttpRequest) -> bool:
         """Whether the list looks into payloads."""
         return False
@@ -462,7 +483,10 @@ class ConsoleAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         """Lists are filtered by their own filters alone: no `?token__startswith=` of any kind."""
-        return lookup in {choice.parameter_name for choice in self.list_filter}
+        if lookup in {choice.parameter_name for choice in self.list_filter}:
+            return True
+        # Django's own words would go into the log as they came.
+        raise DisallowedModelAdminLookup(f"There is no filter {shown(lookup[:100])}.")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title, hint = self.empty_words
@@ -511,7 +535,7 @@ class ConsoleAdmin(ModelAdmin):
     def urls(self) -> list[URLPattern]:
         patterns: list[URLPattern] = super().urls
         for pattern in patterns:
-            pattern.callback = _acknowledged(pattern.callback)
+            pattern.callback = without_nul(seen(_acknowledged(pattern.callback)))
         return patterns
 
     def post_view(

@@ -15,6 +15,9 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request, override_method
 
+from ..rules.unseen import JOINERS, shown
+
+KEPT = "\n\r\t" + JOINERS
 ACCEPT_LIMIT = 1024  # characters of `Accept` that are read; those of browsers are much shorter
 
 
@@ -53,6 +56,13 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
         with override_method(view, request, method) as cloned:
             return self.show_form_for_method(view, method, cloned, None)
 
+    def get_content(
+        self, renderer: Any, data: Any, accepted_media_type: str, renderer_context: Any
+    ) -> Any:
+        """For eyes: unseen characters are written as JSON may write them."""
+        content = super().get_content(renderer, data, accepted_media_type, renderer_context)
+        return shown(content, KEPT) if isinstance(content, str) else content
+
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         with override_method(view, request, method) as cloned:
             if not self.show_form_for_method(view, method, cloned, None):
@@ -62,7 +72,7 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
             text = view.sent.decode("utf-8", "replace")  # what was refused can be mended
         else:
             text = json.dumps(content, indent=4, ensure_ascii=False)
-        return RawForm(initial={"_content": text})
+        return RawForm(initial={"_content": shown(text, KEPT)})
 
     def get_filter_form(self, data: Any, view: Any, request: Any) -> None:
         return None
@@ -75,7 +85,7 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
         if here != root:
             if above.startswith(root + "/"):
                 crumbs.append((above.rpartition("/")[2], above))
-            crumbs.append((last, here))
+            crumbs.append((shown(last), here))
         query = f"?account={self._account(request)}" if self._account(request) else ""
         return [(name, path + query) for name, path in crumbs]
 

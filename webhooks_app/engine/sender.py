@@ -24,6 +24,7 @@ from .. import conf
 from ..rules import failures
 from ..rules.failures import Failure
 from ..rules.guard import is_public
+from ..rules.unseen import shown
 from .connection import ANSWER_LIMIT, Answer, Line, Origin, open_socket
 from .pool import Pool
 from .proxy import ProxyFailure, open_tunnel
@@ -156,7 +157,7 @@ class Sender:
         except (Failed, NameFailure, ProxyFailure) as error:
             outcome.failure = error.failure
             if outcome.our_fault:
-                logger.error("an exchange failed on our side: %s", error.failure.message)
+                logger.error("an exchange failed on our side: %s", shown(error.failure.message))
         except Exception:
             logger.exception("an exchange failed inside the sender")
             outcome.failure = failures.internal()

@@ -13,6 +13,12 @@ def shown(text: str, keep: str = "") -> str:
     return text if text.isprintable() else text.translate(_known(keep))
 
 
+def _escape(code: int) -> str:
+    """As JSON writes it: so text that is JSON stays the same JSON."""
+    pair = chr(code).encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{pair[place : place + 4]}" for place in range(0, len(pair), 4))
+
+
 @cache
 def _known(keep: str) -> "_Known":
     return _Known({ord(character): character for character in keep})
@@ -24,7 +30,7 @@ class _Known(dict[int, str]):
     def __missing__(self, code: int) -> str:
         category = unicodedata.category(chr(code))
         acts = category[0] == "C" or category in ("Zl", "Zp")
-        found = f"\\u{code:04x}" if acts else chr(code)
+        found = _escape(code) if acts else chr(code)
         if len(self) < KNOWN_LIMIT:
             self[code] = found
         return found

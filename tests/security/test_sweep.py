@@ -1,0 +1,183 @@
+"""Every address of the console takes every query, and every verb every form, without a 500."""
+
+import re
+from itertools import cycle, product
+from urllib.parse import quote
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.views.main import IGNORED_PARAMS
+from django.test import Client
+from django.urls import resolve
+
+from tests.factories import UserFactory
+from tests.security.test_roles import FIELDS, admin_paths
+from tests.security.test_roles import rows as one_of_everything  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+SURROGATE, WIDE = "%ED%A0%80", "x" * 10_000
+MOMENT, LOOKUP = "2026-12-01", "a__startswith"
+VALUES = [
+    *(
+        "",
+        "a%00b",
+        SURROGATE,
+        "%FF",
+        WIDE,
+        "%0D%0A%1B[2J",
+        "%E2%80%AE",
+        "'",
+        "%25",
+        "[",
+        "\\(",
+        "*",
+    ),
+    *(
+        "-1",
+        "0",
+        "9" * 30,
+        "1e999",
+        "NaN",
+        "None",
+        "null",
+        MOMENT,
+        "2026-12-01T00:00",
+        "0001-01-01",
+    ),
+    *("9999-12-31T23:59:59-14:00", "true", "1,2,%00", "a.b.c", "__proto__", "any", "24h"),
+]
+OTHERS = [
+    *("_changelist_filters=%00", "_changelist_filters=q%3D%2500", "_popup=1", "_popup=%00"),
+    *("_to_field=id", "_to_field=%00", "e=1", "e=%00", "o=", "o=1.-2.x", "o=%00", "p=0", "p=x"),
+    *("p=" + "9" * 30, "p=%00", "all=", "all=%00", f"{LOOKUP}=x", "pk__in=1,x", "token__gt=a"),
+    *("webhook__token__startswith=a", "account__id__exact=%00", "%00=x", "_facets=1", "raw=%00"),
+    *("&".join(f"x{number}=1" for number in range(900)), "q=" + "a+" * 3000, ";", "%", "=", "&&"),
+]
+
+
+def paths(rows):
+    """Of the console itself; log-ins are tested elsewhere, and a log-out would end the test."""
+    return [path for path in admin_paths(rows) if not re.search("logout|login|jsi18n", path)]
+
+
+def names_of(path):
+    """What a page may read from its query: filters, fields of its form, what templates link to."""
+    names = {"q", "span", "attempt", "after", "before", "created", "verb", "pace"}
+    view = resolve(path).func
+    owner = getattr(view, "model_admin", None)
+    if owner is not None:
+        names |= {getattr(choice, "parameter_name", None) for choice in owner.list_filter}
+        names |= {field.name for field in owner.model._meta.get_fields()}
+        names |= {f"{name}_0" for name in ("expires_at",)}
+    return sorted({*filter(None, names), *IGNORED_PARAMS})
+
+
+@pytest.fixture
+def rows(one_of_everything):  # noqa: F811
+    return one_of_everything
+
+
+@pytest.fixture
+def boss(db):
+    client = Client(raise_request_exception=False)
+    client.force_login(UserFactory(is_superuser=True))
+    return client
+
+
+def asked(client, queries):
+    """The addresses that were answered with a 500, each with its exception."""
+    return [
+        (address[:200], response.exc_info[1])
+        for address in queries
+        if (response := client.get(address)).status_code >= 500
+    ]
+
+
+MODELS = ["", "webhook", "delivery", "attempt", "webhookerror"]
+MODELS += ["account", "accesstoken", "auditentry", "job", "user", "group"]
+
+
+def of(model, rows):
+    def belongs(path):
+        found = re.match(r"/admin/\w+/(\w+)/", path)
+        return (found[1] if found else "") == model
+
+    return [path for path in paths(rows) if belongs(path)]
+
+
+def test_the_sweep_knows_every_model(rows):
+    assert {model for model in MODELS if of(model, rows)} == set(MODELS)
+    registered = {model._meta.model_name for model in admin.site._registry}
+    assert registered == set(MODELS) - {""}
+
+
+def queries_of(path, *, whole):
+    """Every name meets every value; or, as there is no time for that, each of them a few."""
+    names = names_of(path)
+    if whole:
+        pairs = product(names, VALUES)
+    else:
+        values = ("a%00b", MOMENT) if path.endswith("/add/") or path.count("/") == 4 else ()
+        in_turn = zip(cycle(names), VALUES, strict=False)
+        pairs = {*product(names, values), *in_turn}
+    return [f"{path}?{other}" for other in OTHERS] + [f"{path}?{n}={v}" for n, v in sorted(pairs)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_query_of_the_console_is_a_500(boss, rows, model):
+    listed, *others = sorted(of(model, rows), key=len)
+    queries = queries_of(listed, whole=False)
+    for path in others:
+        some = queries_of(path, whole=False)
+        queries += some if path.endswith("/add/") else some[len(path) % 3 :: 3]
+    assert not asked(boss, queries)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("model", MODELS)
+def test_not_one_query_of_the_console_is_a_500(boss, rows, model):
+    for path in of(model, rows):
+        assert not asked(boss, queries_of(path, whole=True))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_address_of_the_console_is_a_500(boss, rows, model):
+    hostile = ["%00", "%0A", "9" * 30, "-1", "é%00", "..%2F", "_5F", "_00", WIDE[:2000]]
+    queries = [
+        re.sub(rf"/{re.escape(ident)}/", f"/{value}/", path)
+        for path in of(model, rows)
+        for ident in (rows.get(model, "1"),)
+        for value in hostile
+        if f"/{ident}/" in path
+    ]
+    assert not asked(boss, queries)
+
+
+POSTED = ["\0", "a\0b", "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace")]
+POSTED += ["9" * 400, "-1", "x" * 3000, "1e999", "2026-13-45", "\u202e\x1b[2J\r\n"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_form_of_the_console_is_a_500(boss, rows, model):
+    failed = []
+
+    def post(path, form):
+        response = boss.post(path, form)
+        if response.status_code >= 500:
+            failed.append((path, {k: str(v)[:10] for k, v in form.items()}, response.exc_info[1]))
+
+    chosen = {"_selected_action": rows.get(model, "1"), "select_across": "1", "index": "0"}
+    for place, path in enumerate(of(model, rows)):
+        for value in POSTED[place % 3 :: 3]:
+            hostile = dict.fromkeys([*FIELDS, *chosen, "action", "version", "q", "reason"], value)
+            hostile |= {"headers-TOTAL_FORMS": "1", "headers-INITIAL_FORMS": "0"}
+            hostile |= {"headers-0-name": value, "headers-0-value": value, "headers-0-id": value}
+            post(path, hostile | {"confirm": "yes", "post": "yes"})
+        if path.count("/") == 4:  # a list
+            for action in getattr(resolve(path).func.model_admin, "actions", None) or ():
+                for value in POSTED[:2]:
+                    post(f"{path}?q={quote(value)}", chosen | {"action": action, "q": value})
+                    post(path, chosen | {"action": action, "_selected_action": value})
+    assert not failed
