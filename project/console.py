@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 
 ORDER = (
     *("Webhook", "Delivery", "WebhookError", "Attempt", "Job"),
@@ -21,10 +22,10 @@ class Console(AdminSite):
 
         return without_nul(super().admin_view(view, cacheable))
 
-    def index(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         from webhooks_app.admin.outside import seen
 
-        page: HttpResponse = seen(super().index)(request, extra_context)
+        page: TemplateResponse = seen(super().index)(request, extra_context)
         return page
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:

@@ -57,7 +57,7 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
             return self.show_form_for_method(view, method, cloned, None)
 
     def get_content(
-        self, renderer: Any, data: Any, accepted_media_type: str, renderer_context: Any
+        self, renderer: Any, data: Any, accepted_media_type: str | None, renderer_context: Any
     ) -> Any:
         """For eyes: unseen characters are written as JSON may write them."""
         content = super().get_content(renderer, data, accepted_media_type, renderer_context)
