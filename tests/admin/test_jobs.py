@@ -158,7 +158,15 @@ def test_job_screens_need_no_more_than_twelve_queries(
     for _ in range(4):
         job, _ = start(operator, webhook=webhook.pk, state="failed")
     Job.objects.update(created_at=NOW - timedelta(minutes=1), place="1" * 24)
-    places = [url("job"), page(job, "job"), url("delivery"), url("delivery") + "?q=text"]
+    done, _ = start(operator, webhook=webhook.pk, state="failed")
+    jobs.step(done, timezone.now())
+    places = [
+        url("job"),
+        page(job, "job"),
+        page(done, "job"),
+        url("delivery"),
+        url("delivery") + "?q=text",
+    ]
     places += [page(webhook.deliveries.first(), "delivery"), ADD + f"?webhook={webhook.pk}"]
     for place in places:
         with django_assert_max_num_queries(12):

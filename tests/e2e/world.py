@@ -17,7 +17,15 @@ from tests.factories import (
     WorkerFactory,
 )
 from webhooks_app import actions
-from webhooks_app.models import AccessToken, Account, Attempt, AuditEntry, Job, Webhook
+from webhooks_app.models import (
+    AccessToken,
+    Account,
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Job,
+    Webhook,
+)
 from webhooks_app.models.audit import Actor
 
 PASSWORD = "secret-of-the-tests"
@@ -338,6 +346,7 @@ class World:
         end = {"state": "done", "done": 12, "place": ids[11], "finished_at": self.now}
         Job.objects.filter(pk=done.pk).update(created_at=self.ago(64), **end)
         Job.objects.filter(pk=self.job.pk).update(done=5, skipped=1, place=ids[5])
+        Delivery.objects.filter(pk__in=ids[:5]).update(requested_by=self.job.signature)
         self.deleted = self.webhook("Summer campaign", "northwind", "summer.northwind.example")
         actions.delete_webhook(self.deleted, by="mira")
 

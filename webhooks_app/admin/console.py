@@ -355,6 +355,8 @@ class WithAccount(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if not (self.may_create and self.instance._state.adding):
             self.fields.pop("new_account", None)
+            if "account" in self.fields and not Account.objects.exists():
+                self.fields["account"].help_text = "There is none yet; you may not add one."
         else:
             account: Any = self.fields["account"]
             account.may_create = True

@@ -342,7 +342,7 @@ class JobAdmin(ReadOnlyAdmin):
             "label": label_of(verb, words),
             "replays": replays_of(words, query.get("failed_since", "")),
             "span": self._span(words),
-            "doubtful": likely_to_fail(words, timezone.now())
+            "doubtful": likely_to_fail(words, timezone.now(), counted=count is not None)
             if verb == Job.Verb.RETRY and not problem
             else [],
             "words": words,

@@ -35,6 +35,7 @@ from .console import (
     BoundedCount,
     Chips,
     ConsoleAdmin,
+    Moment,
     Quiet,
     Those,
     bounded,
@@ -95,16 +96,14 @@ class HealthFilter(Chips):
         """Of what the search and the other filters leave; none where that takes too long."""
         now = timezone.now()
         deleted = Webhook.objects.filter(deleted_at__isnull=False)
-        counted = {key: to_be_counted(key, now) for key in RARE}
-        if set(changelist.params) - {self.parameter_name, "before"}:
-            live, deleted = (
-                changelist.narrowed(self.request, rows)
-                for rows in (Webhook.objects.live(), deleted)
-            )
-            counted = {key: live.filter(webhooks_that_are(key, now)) for key in RARE}
+        if not set(changelist.params) - {self.parameter_name, "before"}:
+            counted = {key: to_be_counted(key, now) for key in RARE}
+            return bounded_counts(**counted, **{DELETED.key: deleted})
+        live = changelist.narrowed(self.request, Webhook.objects.live())
+        counted = {key: live.filter(webhooks_that_are(key, now)) for key in RARE}
+        counted[DELETED.key] = changelist.narrowed(self.request, deleted)
         try:
-            read = partial(bounded_counts, **counted, **{DELETED.key: deleted})
-            return in_time(read, COUNTED_IN)
+            return in_time(partial(bounded_counts, **counted), COUNTED_IN)
         except TooSlow:
             return {}
 
@@ -153,7 +152,7 @@ class Met(Quiet):
         return queryset.filter(pk__in={webhook for met, webhook in newest if met == kind})
 
 
-class MetSince(Quiet):
+class MetSince(Moment):
     """The moment that goes with `Met`."""
 
     title, parameter_name = "since", "since"

@@ -37,9 +37,9 @@ def _on_postgresql(connection: Any, read: Callable[[], T], seconds: float) -> T:
     set_to = "SELECT set_config('statement_timeout', %s, true)"
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            cursor.execute("SELECT current_setting('statement_timeout')")
-            before = cursor.fetchone()
-            cursor.execute(set_to, [str(int(seconds * 1000))])
+            both = f"SELECT current_setting('statement_timeout'), ({set_to})"
+            cursor.execute(both, [str(int(seconds * 1000))])
+            before = cursor.fetchone()[:1]
             found = read()
             cursor.execute(set_to, before)  # for the rest of a transaction around this one
             return found
