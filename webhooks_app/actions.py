@@ -653,7 +653,8 @@ def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> 
     """
     _outside_transactions()
     interaction = _checked(interaction)
-    entry, answer = _call(calls.Interaction(_callable(webhook), interaction), by)
+    row, probe = _callable(webhook)
+    entry, answer = _call(calls.Interaction(row, interaction, probe=probe), by)
     return _answer(entry, answer)
 
 
@@ -728,9 +729,9 @@ def _fresh(webhook: Webhook) -> Webhook:
     return row
 
 
-def _callable(webhook: Webhook) -> Webhook:
+def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
     """`_fresh`, of a webhook that may be called now. Where its breaker has been open long enough,
-    this call is the probe, and others wait for what comes of it."""
+    this call is the probe (true), and others wait for what comes of it."""
     row, now = _fresh(webhook), timezone.now()
     reason = queue.hold_reason(row, now)
     until = health_of(row).breaker_until
@@ -740,7 +741,7 @@ def _callable(webhook: Webhook) -> Webhook:
         raise NotCallable(reason)
     if until is not None and not breaker.take_probe(_db(), row.pk, now, row.exchange_timeout):
         raise NotCallable("breaker", max(1.0, row.exchange_timeout))
-    return row
+    return row, until is not None
 
 
 def _checked(interaction: Any) -> dict[str, Any]:

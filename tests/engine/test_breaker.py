@@ -10,6 +10,7 @@ from webhooks_app import actions
 from webhooks_app.engine import calls
 from webhooks_app.engine.desk import Turn
 from webhooks_app.engine.lanes import BREAKER_AFTER, Lanes
+from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Webhook, WebhookHealth
 from webhooks_app.models.webhook import slot_of
 from webhooks_app.rules import failures
@@ -69,6 +70,13 @@ def test_ten_interactions_that_nobody_answers_open_it_and_the_next_is_not_sent(w
         assert reason == "breaker"
         assert 1 <= int(seconds) <= 30
         assert receiver.requests == []
+
+
+def test_many_that_were_under_way_together_open_it_once(webhook):
+    under_way = [calls.Interaction(webhook, {}) for _ in range(40)]
+    for call in under_way:
+        calls.finish(call, Outcome(timezone.now(), failure=AWAY))
+    assert near(breaker(webhook), 30, 1)
 
 
 def test_whoever_answers_is_there_even_with_a_refusal(webhook):

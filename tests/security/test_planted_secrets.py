@@ -113,7 +113,7 @@ def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
         ident = api.post(f"{origin}/webhooks", json=webhook, timeout=30).json()["id"]
         address = f"{origin}/webhooks/{ident}"
         wait_for(lambda: api.get(f"{address}/settings", timeout=30).json()["verified"])
-        for path in ("interactions", "deliveries", "verify", "test"):
+        for path in ("interactions", "deliveries", "verify", "test", "close-breaker"):
             said.append(api.post(f"{address}/{path}", json={"n": 1}, timeout=30).text)
         failed = {"state": "failed"}
         wait_for(lambda: api.get(f"{address}/deliveries", params=failed, timeout=30).json())

@@ -18,9 +18,12 @@ from . import lanes
 from .history import COUNTING
 
 
-def note(alias: str, webhook_id: str, exchange: str, failure: Failure | None) -> None:
+def note(
+    alias: str, webhook_id: str, exchange: str, failure: Failure | None, *, probe: bool = False
+) -> None:
     """An interaction or a test was recorded, in the caller's transaction, which holds the health of
-    the webhook. An answer closes the breaker; a test that fails finds out, and opens nothing."""
+    the webhook. An answer closes the breaker; a test that fails finds out, and opens nothing. Of
+    calls that were under way when it opened only the probe opens it once more."""
     health = WebhookHealth.objects.using(alias).filter(pk=webhook_id)
     if not failures.is_away(failure):
         health.filter(breaker_trips__gt=0).update(breaker_until=None, breaker_trips=0)
@@ -30,7 +33,10 @@ def note(alias: str, webhook_id: str, exchange: str, failure: Failure | None) ->
     run = health.filter(failures_in_row__gte=lanes.BREAKER_AFTER).first()
     if run is None or not (run.breaker_trips or _are_all_away(alias, webhook_id)):
         return
-    until = timezone.now() + timedelta(seconds=lanes.breaker_pause(run.breaker_trips))
+    now = timezone.now()
+    if run.breaker_until is not None and run.breaker_until > now and not probe:
+        return
+    until = now + timedelta(seconds=lanes.breaker_pause(run.breaker_trips))
     health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
 
 

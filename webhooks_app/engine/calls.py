@@ -48,8 +48,11 @@ class Interaction:
 
     exchange: str = Attempt.Exchange.INTERACTION
 
-    def __init__(self, webhook: Webhook, interaction: dict[str, Any]) -> None:
+    def __init__(
+        self, webhook: Webhook, interaction: dict[str, Any], *, probe: bool = False
+    ) -> None:
         self.webhook = webhook
+        self.probe = probe  # tries a breaker whose time is up
         self.request_id = new_id()
         self.body = interaction_body(webhook, interaction)
 
@@ -170,8 +173,8 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
             call.conclude(failure, outcome)
             history.record(connections[alias], [entry])
             # After the health of the webhook, which is locked before the webhook wherever both are.
-            if call.exchange != Attempt.Exchange.VERIFICATION:
-                breaker.note(alias, call.webhook.pk, call.exchange, failure)
+            if isinstance(call, Interaction):
+                breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
             if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
                 queue.stop(call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410")
 
