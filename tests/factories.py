@@ -37,11 +37,14 @@ class WebhookFactory(factory.django.DjangoModelFactory):
     name = factory.Sequence(lambda n: f"Webhook {n}")
     url = "https://receiver.example.com/hook"
     verified_at = factory.LazyFunction(timezone.now)
+    verification_due_at = None
 
     @factory.post_generation
     def headers(self, create, extracted, **kwargs):
         for position, (name, value) in enumerate(extracted or []):
             models.Header.objects.create(webhook=self, position=position, name=name, value=value)
+        if extracted:
+            self.refresh_from_db(fields=["version"])
 
     @factory.post_generation
     def health(self, create, extracted, **kwargs):

@@ -224,7 +224,12 @@ class TestEveryFace:
     def test_the_worker_still_tries_it(self, drain, webhook):
         """Told, never asked: who has the key sends."""
         with Receiver() as receiver:
-            Webhook.objects.filter(pk=webhook.pk).update(url=receiver.url, token="readable here")
+            Webhook.objects.filter(pk=webhook.pk).update(
+                url=receiver.url,
+                token="readable here",
+                verified_at=timezone.now(),
+                verification_due_at=None,
+            )
             delivery = actions.deliver(webhook, 1)
             drain()
         delivery.refresh_from_db()

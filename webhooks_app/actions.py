@@ -33,7 +33,6 @@ from .models import (
     WebhookHealth,
     holds,
 )
-from .models.health import health_of
 from .models.in_time import TooSlow, in_time
 from .models.job import PACE, PACE_LIMIT
 from .models.prepared import Prepared
@@ -142,14 +141,13 @@ def create_webhook(
         auth_password=auth_password,
         timeout=timeout,
         max_in_flight=max_in_flight,
-        verification_due_at=timezone.now(),
     )
     headers = list(headers)
     _validate(webhook, headers)
     with transaction.atomic(using=_db()):
         webhook.save(force_insert=True)
         WebhookHealth.objects.create(webhook=webhook)
-        _replace_headers(webhook, headers)
+        Header.objects.replace(webhook, headers)
         AuditEntry.objects.note(by, "Created.", webhook)
         queue.announce(_db())
     return webhook
@@ -189,27 +187,11 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
         if fields or headers != old_headers:
             with _readable():
                 _validate(row, headers)
-            if "url" in fields:
-                row.verified_at = None
-                # Both were seen at another place, perhaps.
-                WebhookHealth.objects.filter(pk=row.pk).update(certificate_ends_at=None)
-                queue.clear_run(row.pk)
-            if "url" in fields or "token" in fields:
-                row.verification_due_at = timezone.now()
-            row.version += 1
-            row.updated_at = timezone.now()
-            row.save(
-                update_fields=[
-                    *fields,
-                    "version",
-                    "updated_at",
-                    "verified_at",
-                    "verification_due_at",
-                ]
-            )
+            # Which sees to version and verification, also where the headers alone have changed.
+            row.save(update_fields={"name", *fields})
             changed = [WORDS.get(field, field) for field in fields]
             if headers != old_headers:
-                _replace_headers(row, headers)
+                Header.objects.replace(row, headers)
                 changed.append("headers")
             AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
             queue.announce(_db())
@@ -262,14 +244,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _replace_headers(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
-    webhook.headers.all().delete()
-    Header.objects.bulk_create(
-        Header(webhook=webhook, position=position, name=name, value=value)
-        for position, (name, value) in enumerate(headers)
-    )
-
-
 def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
     """Hide the webhook, wipe its secrets and headers at once, cancel what waits.
 
@@ -287,7 +261,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
             version=F("version") + 1,
         ):
             return
-        webhook.headers.all().delete()
+        Header.objects.replace(webhook, ())
         queue.cancel_all(webhook.pk, "webhook deleted")
         AuditEntry.objects.note(by, "Deleted.", webhook)
 
@@ -734,7 +708,7 @@ def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
     this call is the probe (true), and others wait for what comes of it."""
     row, now = _fresh(webhook), timezone.now()
     reason = queue.hold_reason(row, now)
-    until = health_of(row).breaker_until
+    until = row.health.breaker_until
     if reason == "breaker" and until is not None:
         raise NotCallable(reason, max(1.0, (until - now).total_seconds()))
     if reason:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import loop, queue, worker
+from webhooks_app.engine import lanes, loop, queue, worker
 from webhooks_app.engine.lanes import BREAKER_AFTER
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
@@ -491,6 +491,26 @@ def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what, monk
         assert {request.header("X-Key") for request in after} == {"new"}
     if what == "cancel one":
         assert deliveries[1].pk not in {request.header("webhook-id") for request in after}
+
+
+def test_a_url_that_was_changed_past_the_models_is_not_called_for_ever(
+    drain, monkeypatch, settings
+):
+    monkeypatch.setattr(lanes, "LOADED_MOST", 0.0)
+    settings.WEBHOOKS_RETRY_SCHEDULE = "0"
+
+    def answer(request):
+        with connections["default"].cursor() as cursor:
+            table = Webhook._meta.db_table
+            cursor.execute(f"UPDATE {table} SET url = %s", [new.url])
+        connections.close_all()
+        return 503
+
+    with Receiver(answer) as old, Receiver() as new:
+        webhook = WebhookFactory(url=old.url)
+        actions.deliver(webhook, {"n": 1})
+        drain()
+    assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
 def test_a_webhook_that_is_removed_while_it_is_called_has_no_history(account, loopback):

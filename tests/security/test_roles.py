@@ -285,7 +285,12 @@ def test_console_and_browsable_api_allow_a_role_the_same(roles, rows, account, r
     """A 403 at both doors or at none; what else the answer is hangs on the row."""
     console, method, path, body = DOORS[verb]
     stopped = "paused" if verb == "enable" else ""
-    Webhook.objects.filter(pk=rows["webhook"]).update(stopped=stopped, url="http://127.0.0.1:9/")
+    Webhook.objects.filter(pk=rows["webhook"]).update(
+        stopped=stopped,
+        url="http://127.0.0.1:9/",
+        verified_at=timezone.now(),
+        verification_due_at=None,
+    )
     client = member_of(role)
     account.members.add(client.user)
     allowed = client.user.has_perm(f"webhooks_app.{VERBS[verb]}")

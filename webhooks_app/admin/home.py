@@ -28,7 +28,6 @@ from ..models import (
 from ..models.health import (
     LATENCY_COLUMNS,
     WORKER_SILENT_AFTER,
-    health_of,
     percentile,
     totals_since,
 )
@@ -315,7 +314,7 @@ class Home:
             wanted |= condition
             rank.append(When(condition, then=Value(place)))
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
-        rows = (
+        rows: Any = (
             Webhook.objects.live()
             .filter(wanted)
             .select_related("account", "health")
@@ -335,7 +334,7 @@ class Home:
         return [self._trouble(row) for row in rows[:ATTENTION_SHOWN]]
 
     def _trouble(self, webhook: Any) -> Trouble:
-        health, state = health_of(webhook), webhook_state(webhook, self.now)
+        health, state = webhook.health, webhook_state(webhook, self.now)
         since = health.failing_since or health.last_error_at or webhook.created_at
         why = failures.why(health.last_error_kind)
         next_try: SafeString | str = ""

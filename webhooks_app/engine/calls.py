@@ -209,8 +209,11 @@ def limit_rate(which: str, webhook_id: str, error: Callable[[], Exception]) -> N
     field = f"{which}_asked_at"
     now = timezone.now()
     free = Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__lte": now - MANUAL_CALLS_APART})
-    if not WebhookHealth.objects.filter(free, pk=webhook_id).update(**{field: now}):
-        raise error()
+    asked = WebhookHealth.objects.filter(free, pk=webhook_id)
+    if not asked.update(**{field: now}):
+        WebhookHealth.objects.begin([webhook_id])
+        if not asked.update(**{field: now}):
+            raise error()
 
 
 # --- the body of an interaction -----------------------------------------------------------------

@@ -22,7 +22,6 @@ from django.db.migrations.loader import MigrationLoader
 from .. import conf
 from ..fields import WrongKey
 from ..models import Webhook, WebhookHealth, Worker
-from ..models.health import health_of
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
@@ -373,7 +372,7 @@ class Desk:
         now = self.now()
         opened = []
         for row in webhooks.select_related("health").prefetch_related("headers"):
-            health = health_of(row)
+            health = row.health
             until, cleared = health.breaker_until, health.run_cleared_at
             left = (until - now).total_seconds() if until else 0.0
             success = health.last_success_at
@@ -407,6 +406,7 @@ class Desk:
         """Note it, for this worker and for everybody: once, however often it is found."""
         if webhook.pk not in self._unreadable:
             log.error("webhook %s is held: %s", webhook.pk, error)
+            WebhookHealth.objects.using(self._alias).begin([webhook.pk])
             self._health([webhook.pk]).filter(unreadable_since=None).update(
                 unreadable_since=self.now()
             )

@@ -237,15 +237,12 @@ def _table(model: Any) -> str:
 
 
 def _begin_health(connection: BaseDatabaseWrapper, health: Sequence[tuple[Any, ...]]) -> None:
-    """Of webhooks that have no health row: stored past `actions.create_webhook`, or removed."""
+    """Of webhooks that have no health row: not called before, or removed."""
     ids = {row[0] for row in health}
     present = WebhookHealth.objects.using(connection.alias).filter(pk__in=ids)
     ids.difference_update(present.values_list("pk", flat=True))
-    webhooks = Webhook.objects.using(connection.alias).filter(pk__in=ids).only("pk")
-    begun = [WebhookHealth(webhook=webhook) for webhook in webhooks]
-    if len(begun) < len(ids):
+    if WebhookHealth.objects.using(connection.alias).begin(ids) < len(ids):
         raise IntegrityError("a webhook was removed while it was called")
-    WebhookHealth.objects.using(connection.alias).bulk_create(begun, ignore_conflicts=True)
     missed = [row for row in health if row[0] in ids]
     rows.execute(connection, _health_update(), _HEALTH_COLUMNS, missed)
 

@@ -6,6 +6,7 @@ coordination, because a webhook has one owner.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fa
 BREAKER_LONGEST = 600.0
 BREAKER_NEWS = 0.5  # seconds by which one must be open longer than is known, to be opened anew
 CAP_AT_FIRST = 10  # until the webhook's own is known
+# Seconds after which a webhook is loaded anew though its version is the same: somebody may have
+# written it past the models, by SQL or from a fixture.
+LOADED_MOST = 60.0
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
 LARGE_EACH = 4  # large bodies of one webhook that are sent at once
 BUFFER_EACH = 250  # rows of one webhook that wait in memory, at the most
@@ -52,6 +56,7 @@ class Lane:
     known: set[str] = field(default_factory=set)  # buffered, in flight or not yet recorded
     ready: bool = False  # stands in the order
     version: int = 0  # of the webhook as loaded; 0: not loaded
+    loaded_at: float = 0.0  # monotonic seconds
     head: Head | None = None
     failure: Failure | None = None  # why there is no head
     timeout: float = 10.0
@@ -61,6 +66,10 @@ class Lane:
     failures: int = 0
     trips: int = 0
     open_until: float = 0.0  # monotonic seconds
+
+    def version_at(self, now: float) -> int:
+        """The version as a claim is told it: 0 where it is time to load the webhook once more."""
+        return self.version if now - self.loaded_at < LOADED_MOST else 0
 
     @property
     def room(self) -> int:
@@ -194,7 +203,7 @@ class Lanes:
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return 0
-        return None if lane.held else lane.version
+        return None if lane.held else lane.version_at(time.monotonic())
 
     def wants(self, now: float, most: int) -> list[Want]:
         """What to claim: lanes that may send and have room, `most` rows in all."""
@@ -206,7 +215,7 @@ class Lanes:
             if room < lane.worth_asking:  # of what is left for this turn
                 continue
             more = room + len(lane.known) if lane.rereads else room
-            wants.append(Want(lane.webhook_id, more, lane.place, lane.version))
+            wants.append(Want(lane.webhook_id, more, lane.place, lane.version_at(now)))
             del self._more[lane.webhook_id]
             self._more[lane.webhook_id] = lane  # the others come first next time
             most -= room
@@ -230,7 +239,7 @@ class Lanes:
         after = lane.place
         if after is not None and after[0] > back_to:
             after = (back_to, "")
-        return Want(webhook_id, lane.room + len(lane.known), after, lane.version)
+        return Want(webhook_id, lane.room + len(lane.known), after, lane.version_at(now))
 
     def starves(self, lane: Lane) -> bool:
         """Whether nothing is left to send of what the database may hold more of."""

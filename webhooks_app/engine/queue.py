@@ -233,21 +233,9 @@ def start(webhook_id: str) -> bool:
         )
         if started:
             # Else the next single failure would stop it again.
-            clear_run(webhook_id)
+            WebhookHealth.objects.filter(pk=webhook_id).clear_run()
     announce(router.db_for_write(Webhook))
     return bool(started)
-
-
-def clear_run(webhook_id: str) -> None:
-    """What failed so far counts no more, and the breaker is closed. An attempt under way may still
-    fail, as the first of a new run."""
-    WebhookHealth.objects.filter(pk=webhook_id).update(
-        failures_in_row=0,
-        failing_since=None,
-        run_cleared_at=timezone.now(),
-        breaker_until=None,
-        breaker_trips=0,
-    )
 
 
 _announced = 0.0

@@ -12,7 +12,7 @@ from django.db.models import Count, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from .. import conf
-from ..models import Attempt, HourlyCount, HourlyTotal, WebhookHealth
+from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.delivery import KEYS_AHEAD
 from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
 from .history import COUNTING
@@ -85,7 +85,7 @@ def _counts() -> dict[str, Count]:
 
 
 def _next_webhooks(after: str) -> list[str]:
-    rows = WebhookHealth.objects.filter(pk__gt=after).order_by("pk")
+    rows = Webhook.objects.filter(pk__gt=after).order_by("pk")
     return list(rows.values_list("pk", flat=True)[:_WEBHOOKS_AT_ONCE])
 
 
@@ -98,6 +98,7 @@ def follow_health(webhook_ids: list[str]) -> int:
     healths = WebhookHealth.objects.using(alias).filter(pk__in=webhook_ids).order_by("pk")
     own = Attempt.objects.using(alias).filter(webhook=OuterRef("pk")).order_by("-id").values("id")
     with transaction.atomic(using=alias):
+        WebhookHealth.objects.using(alias).begin(webhook_ids)
         # The lock first: what was recorded before it is seen by every statement after it.
         rows = {health.pk: health for health in healths.select_for_update()}
         newest = healths.values_list(

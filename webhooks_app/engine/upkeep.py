@@ -9,8 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from .. import conf
@@ -116,7 +118,7 @@ def purge_records(
     Returns how many of each. Deletes `at_once` rows a transaction, until `stopped` says so.
     """
     now = timezone.now()
-    old = {
+    old: dict[str, QuerySet[Any]] = {
         "jobs": Job.objects.filter(finished_at__lt=now - timedelta(days=conf.job_retention_days())),
         "audit entries": AuditEntry.objects.filter(
             at__lt=now - timedelta(days=conf.audit_retention_days())

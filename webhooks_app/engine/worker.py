@@ -409,6 +409,7 @@ class Worker:
         lane.top = loaded.top
         lane.cap = min(lane.cap, lane.top)
         lane.version, lane.timeout, lane.url = loaded.version, loaded.timeout, loaded.url
+        lane.loaded_at = time.monotonic()
         lane.head, lane.failure = loaded.head, loaded.failure
 
     def _is_kept(self, webhook_id: str) -> bool:

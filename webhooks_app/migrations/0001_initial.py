@@ -2,6 +2,7 @@
 
 import django.core.validators
 import django.db.models.deletion
+import django.db.models.functions.datetime
 import django.db.models.functions.text
 import django.db.models.lookups
 import django.utils.timezone
@@ -183,7 +184,13 @@ class Migration(migrations.Migration):
                 ("verified_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
                     "verification_due_at",
-                    models.DateTimeField(blank=True, editable=False, null=True),
+                    models.DateTimeField(
+                        blank=True,
+                        db_default=django.db.models.functions.datetime.Now(),
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        null=True,
+                    ),
                 ),
                 (
                     "stopped",

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from .in_time import in_passing
 from .prepared import Prepared
+from .primary import PrimaryModel, PrimaryQuerySet
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 USES_LOST_MOST = 10_000
@@ -22,7 +23,7 @@ FAILURES_COUNTED = timedelta(minutes=15)  # for which wrong tokens of an address
 TOKEN_PREFIX = "whk_"  # noqa: S105  (a prefix that secret scanners can look for)
 
 
-class Account(models.Model):
+class Account(PrimaryModel):
     """The tenant: everything belongs to one account and is seen by its tokens and members only."""
 
     name = models.CharField(
@@ -54,7 +55,7 @@ class Account(models.Model):
         return self.name
 
 
-class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
+class AccessTokenQuerySet(PrimaryQuerySet["AccessToken"]):
     def usable(self) -> Self:
         """Neither revoked nor expired, by the database's clock."""
         return self.filter(
@@ -71,7 +72,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class AccessToken(models.Model):
+class AccessToken(PrimaryModel):
     """A developer access token: `Authorization: Bearer whk_…`. The secret is never stored."""
 
     class Scope(models.TextChoices):
@@ -149,7 +150,7 @@ _BY_DIGEST = Prepared(
 )
 
 
-class FailedAuthenticationQuerySet(models.QuerySet["FailedAuthentication"]):
+class FailedAuthenticationQuerySet(PrimaryQuerySet["FailedAuthentication"]):
     def note(self, address: str, limit: int) -> float:
         """One more from this address; 0, or the seconds to wait when there were `limit` already.
 
@@ -172,7 +173,7 @@ class FailedAuthenticationQuerySet(models.QuerySet["FailedAuthentication"]):
         return 0
 
 
-class FailedAuthentication(models.Model):
+class FailedAuthentication(PrimaryModel):
     """How many wrong access tokens came from an address (an IPv6 /64) since a moment."""
 
     address = models.CharField(primary_key=True, max_length=45)

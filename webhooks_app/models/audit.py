@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from .account import AccessToken, Account
 from .delivery import Delivery
+from .primary import PrimaryModel, PrimaryQuerySet
 from .webhook import Webhook
 
 
@@ -33,7 +34,7 @@ class Actor(str):
         return cls(text if text.strip() else f"user {user.pk}", door)
 
 
-class AuditEntryManager(models.Manager["AuditEntry"]):
+class AuditEntryQuerySet(PrimaryQuerySet["AuditEntry"]):
     def note(self, by: str, action: str, target: Any, account: Account | None = None) -> None:
         """One line: `by` did `action` (words, never a value) to `target`, a row of ours, a user or
         a group; None is the installation as a whole.
@@ -62,7 +63,7 @@ class AuditEntryManager(models.Manager["AuditEntry"]):
         )
 
 
-class AuditEntry(models.Model):
+class AuditEntry(PrimaryModel):
     """A change that a person or a program asked for: webhooks, deliveries, tokens, accounts, staff.
 
     It holds names and words, no secret and no value that was typed into a field.
@@ -85,7 +86,7 @@ class AuditEntry(models.Model):
         Account, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
 
-    objects = AuditEntryManager()
+    objects = AuditEntryQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

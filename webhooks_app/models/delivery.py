@@ -13,6 +13,7 @@ from ..fields import IdField, KeyField
 from ..rules import failures
 from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
 from .account import Account
+from .primary import PrimaryModel, PrimaryQuerySet
 from .webhook import Webhook
 
 
@@ -21,7 +22,7 @@ def schedule_delays(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(",") if part)
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
     def for_account(self, account: Account | int) -> Self:
         return self.filter(webhook__account=account, webhook__deleted_at__isnull=True)
 
@@ -63,7 +64,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(type=type).exclude(type="")
 
 
-class Delivery(models.Model):
+class Delivery(PrimaryModel):
     """One payload for one webhook, sent until it is delivered or dead. The row is the queue.
 
     `id` is the `webhook-id` and `X-Request-Id` of every try.
@@ -219,7 +220,7 @@ class Delivery(models.Model):
 KEYS_AHEAD = timedelta(minutes=1)  # that the key of an attempt may be ahead of its end
 
 
-class AttemptQuerySet(models.QuerySet["Attempt"]):
+class AttemptQuerySet(PrimaryQuerySet["Attempt"]):
     def for_account(self, account: Account) -> Self:
         return self.filter(webhook__account=account, webhook__deleted_at__isnull=True)
 
@@ -237,7 +238,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         return rows
 
 
-class Attempt(models.Model):
+class Attempt(PrimaryModel):
     """One exchange with a receiver, of any kind, as it went. Never changed afterwards."""
 
     class Exchange(models.TextChoices):
@@ -373,7 +374,7 @@ class WebhookErrorManager(models.Manager["WebhookError"]):
 class WebhookError(Attempt):
     """The error history: the attempts that failed. A view of them, never a second record."""
 
-    objects = WebhookErrorManager()  # type: ignore[assignment,misc]
+    objects = WebhookErrorManager()  # type: ignore[assignment]
 
     class Meta:
         proxy = True

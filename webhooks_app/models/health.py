@@ -1,14 +1,16 @@
 """WebhookHealth (how a webhook does), HourlyCount (what came of its exchanges, hour by hour),
 HourlyTotal (the same of all webhooks) and Worker (who sends). Written by the engine only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
 from django.db.models import Sum
+from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 from django.utils import timezone
 
+from .primary import PrimaryModel, PrimaryQuerySet
 from .webhook import FAILING_AFTER, Webhook
 
 HOUR = timedelta(hours=1)
@@ -19,9 +21,51 @@ UNSTEADY_WITHIN = timedelta(hours=24)
 CERTIFICATE_SOON = timedelta(days=14)  # people are told of a certificate that ends within
 
 
-class WebhookHealthQuerySet(models.QuerySet["WebhookHealth"]):
+class HealthAccessor(ReverseOneToOneDescriptor):
+    """`webhook.health`: an empty one where there is no row yet, however the webhook was made."""
+
+    def __get__(self, instance: Any, cls: Any = None) -> Any:
+        try:
+            return super().__get__(instance, cls)
+        except self.RelatedObjectDoesNotExist:
+            return WebhookHealth(webhook=instance)  # which remembers it with the instance
+
+
+class HealthField(models.OneToOneField[Any, Any]):
+    related_accessor_class = HealthAccessor
+
+    def deconstruct(self) -> Any:
+        # To the database it is what it is to Django.
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.OneToOneField", args, kwargs
+
+
+class WebhookHealthQuerySet(PrimaryQuerySet["WebhookHealth"]):
     def live(self) -> Self:
         return self.filter(webhook__deleted_at__isnull=True)
+
+    def begin(self, webhook_ids: Iterable[str]) -> int:
+        """Make the rows that are missing; returns for how many of these webhooks there is one."""
+        webhooks = Webhook.objects.using(self.db).filter(pk__in=set(webhook_ids))
+        rows = [WebhookHealth(webhook_id=pk) for pk in webhooks.values_list("pk", flat=True)]
+        self.bulk_create(rows, ignore_conflicts=True)
+        return len(rows)
+
+    def clear_run(self) -> int:
+        """What failed so far counts no more, and the breaker is closed. An attempt under way may
+        still fail, as the first of a new run."""
+        return self.update(
+            failures_in_row=0,
+            failing_since=None,
+            run_cleared_at=timezone.now(),
+            breaker_until=None,
+            breaker_trips=0,
+        )
+
+    def watch_anew(self) -> None:
+        """For a new URL: run and certificate were seen at another place, perhaps."""
+        self.update(certificate_ends_at=None)
+        self.clear_run()
 
     def certificate_ends_soon(self, now: datetime) -> Self:
         """Or has ended."""
@@ -29,11 +73,15 @@ class WebhookHealthQuerySet(models.QuerySet["WebhookHealth"]):
         return self.filter(certificate_ends_at__isnull=False, certificate_ends_at__lt=soon)
 
 
-class WebhookHealth(models.Model):
+class WebhookHealth(PrimaryModel):
     """The last noted error and the run of failures; a table of its own, so that saving a form
-    of the webhook can never put a counter back."""
+    of the webhook can never put a counter back.
 
-    webhook = models.OneToOneField(
+    A webhook may have no row: nobody has called it yet. Who writes begins one (`begin`), who reads
+    `webhook.health` finds an empty one.
+    """
+
+    webhook = HealthField(
         Webhook, on_delete=models.CASCADE, primary_key=True, related_name="health"
     )
     last_error_at = models.DateTimeField(null=True, blank=True)
@@ -147,7 +195,7 @@ def percentile(histogram: Sequence[int], share: float) -> int | None:
     return None
 
 
-class HourlyCountQuerySet(models.QuerySet["HourlyCount"]):
+class HourlyCountQuerySet(PrimaryQuerySet["HourlyCount"]):
     def since(self, moment: datetime) -> Self:
         """From the hour of a moment on."""
         return self.filter(hour__gte=hour_of(moment))
@@ -168,7 +216,7 @@ class HourlyCountQuerySet(models.QuerySet["HourlyCount"]):
         return percentile([totals[name] for name, _ in LATENCY_COLUMNS], share)
 
 
-class Counts(models.Model):
+class Counts(PrimaryModel):
     """COUNT_COLUMNS as columns."""
 
     delivered = models.IntegerField(default=0)
@@ -188,9 +236,8 @@ class Counts(models.Model):
 
 
 def health_of(webhook: Webhook) -> WebhookHealth:
-    """The health row; an empty one where there is none: a webhook that was stored past
-    `actions.create_webhook` has none until its first attempt."""
-    return getattr(webhook, "health", None) or WebhookHealth(webhook=webhook)
+    """`webhook.health`, an empty one where there is no row."""
+    return webhook.health
 
 
 class HourlyCount(Counts):
@@ -253,12 +300,12 @@ def hour_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-class WorkerQuerySet(models.QuerySet["Worker"]):
+class WorkerQuerySet(PrimaryQuerySet["Worker"]):
     def alive(self, now: datetime | None = None) -> Self:
         return self.filter(seen_at__gt=(now or timezone.now()) - WORKER_SILENT_AFTER)
 
 
-class Worker(models.Model):
+class Worker(PrimaryModel):
     """A `deliver` process, so that status, /readyz and the admin see who lives. Decides nothing."""
 
     id = models.CharField(primary_key=True, max_length=64)

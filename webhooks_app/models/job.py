@@ -9,13 +9,14 @@ from django.utils import timezone
 
 from ..rules.ids import ID_LENGTH, id_time, new_id
 from .delivery import Attempt, Delivery
+from .primary import PrimaryModel
 from .selection import select
 
 PACE = 200  # deliveries a second, unless somebody says otherwise
 PACE_LIMIT = 1000
 
 
-class Job(models.Model):
+class Job(PrimaryModel):
     """Retry or cancel every delivery that a selection holds, the oldest first.
 
     `place` is the id of the last delivery looked at and is written in the transaction that

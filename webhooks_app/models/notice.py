@@ -3,10 +3,11 @@
 from django.db import models
 from django.utils import timezone
 
+from .primary import PrimaryModel
 from .webhook import Webhook
 
 
-class Notice(models.Model):
+class Notice(PrimaryModel):
     """Written in the transaction that noted the change; gone once the mail server has taken it."""
 
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="notices")

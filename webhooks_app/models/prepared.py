@@ -42,7 +42,7 @@ class Prepared(Generic[M]):
         self._plans: dict[str, _Plan] = {}
 
     def first(self, *values: Any) -> M | None:
-        alias = router.db_for_read(self._model)
+        alias = router.db_for_write(self._model)
         plan = self._plans.get(alias)
         if plan is None:
             plan = self._plans[alias] = self._compile(alias, values)
@@ -60,8 +60,9 @@ class Prepared(Generic[M]):
         if plan.related is not None:
             model, names = plan.related
             related = model.from_db(alias, names, row[own:])
-            if related.pk is not None:
-                setattr(instance, self._beside, related)
+            # None: there is none, and nobody need ask again.
+            relation: Any = self._model._meta.get_field(self._beside)
+            relation.set_cached_value(instance, None if related.pk is None else related)
         return instance
 
     def _compile(self, alias: str, values: tuple[Any, ...]) -> _Plan:

@@ -1,27 +1,36 @@
 """Webhook (what is called) and Header (what goes with every call)."""
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Length
+from django.db import models, router, transaction
+from django.db.models import Case, F, Q, When
+from django.db.models.functions import Length, Now
 from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 
 from .. import conf
-from ..fields import EncryptedTextField, IdField
+from ..fields import EncryptedTextField, IdField, Sealed, WrongKey
 from ..rules.ids import ID_LENGTH, new_id
 from .account import Account
+from .primary import PrimaryModel, PrimaryQuerySet
 
 if TYPE_CHECKING:
     from .health import WebhookHealth
 
 FAILING_AFTER = 5  # failures in a row
+# Columns that say how it stands with a webhook; all others go into its requests.
+STATE = frozenset(
+    (
+        *("verified_at", "verification_due_at", "updated_at", "deleted_at"),
+        *("stopped", "stopped_note", "stopped_by", "stopped_at"),
+    )
+)
 SLOTS = 64  # shares of the webhooks that workers own
 
 
-class WebhookQuerySet(models.QuerySet["Webhook"]):
+class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
     def live(self) -> Self:
         """Not deleted."""
         return self.filter(deleted_at__isnull=True)
@@ -34,8 +43,39 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         """5 or more deliveries or interactions in a row failed."""
         return self.filter(health__failures_in_row__gte=FAILING_AFTER)
 
+    def update(self, **changes: Any) -> int:
+        """As Django's (`bulk_update` comes through here too), and what follows from a change of
+        what is sent: see `Webhook.save`. Who changes `version` himself has done that already."""
+        if "version" not in changes and not changes.keys() <= STATE:
+            now = timezone.now()
+            changes["version"] = F("version") + 1
+            changes.setdefault("updated_at", now)
+            if "token" in changes:
+                changes.setdefault("verification_due_at", now)
+            if "url" in changes:
+                same = Q(url=changes["url"])
+                moment = models.DateTimeField()
+                changes.setdefault(
+                    "verified_at",
+                    Case(When(same, then=F("verified_at")), default=None, output_field=moment),
+                )
+                changes.setdefault(
+                    "verification_due_at",
+                    Case(
+                        When(same, then=F("verification_due_at")), default=now, output_field=moment
+                    ),
+                )
+        return super().update(**changes)
 
-class Webhook(models.Model):
+    update.alters_data = True  # type: ignore[attr-defined]  # templates do not call it
+
+    def touch(self) -> None:
+        """What goes with their calls was changed elsewhere: whoever keeps a request makes it
+        anew."""
+        self.update(version=F("version") + 1, updated_at=timezone.now())
+
+
+class Webhook(PrimaryModel):
     """An endpoint of a customer that is called, and everything that goes with the call.
 
     Source: the Webhooks API document (name, url, token, headers, auth, error); the rest is what
@@ -63,8 +103,11 @@ class Webhook(models.Model):
 
     # Verification: `verified_at` says that the present URL passed; `verification_due_at` that a
     # verification was asked for and has not been answered yet. Both go with the URL and token.
+    # A new row asks for one, whoever makes it and however.
     verified_at = models.DateTimeField(null=True, blank=True, editable=False)
-    verification_due_at = models.DateTimeField(null=True, blank=True, editable=False)
+    verification_due_at = models.DateTimeField(
+        null=True, blank=True, editable=False, default=timezone.now, db_default=Now()
+    )
 
     stopped = models.CharField(
         max_length=7, choices=Stopped, blank=True, default="", editable=False
@@ -149,6 +192,50 @@ class Webhook(models.Model):
     def __str__(self) -> str:
         return self.name if len(self.name) <= 60 else self.name[:59] + "…"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As Django's, and what follows from a change of what is stored: whoever keeps a built
+        request makes it anew; a new URL is not verified, a new URL or token asks for a
+        verification, and the failures of another URL count no more.
+
+        Who names `version` in `update_fields` has done that already.
+        """
+        named = kwargs.get("update_fields")
+        follows = named is None or not ("version" in named or STATE.issuperset(named))
+        if self._state.adding or kwargs.get("force_insert") or not follows:
+            return super().save(*args, **kwargs)
+        alias = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=alias):
+            more = self._follow(alias, named)
+            if named is not None:
+                kwargs["update_fields"] = {*named, *more}
+            return super().save(*args, **kwargs)
+
+    def _follow(self, alias: str, named: Collection[str] | None) -> set[str]:
+        """Set what follows from what is about to be saved; returns the names of these fields."""
+        rows = type(self).objects.using(alias).filter(pk=self.pk)
+        stored: Any = rows.select_for_update(no_key=True).values("url", "token", "version")
+        before = stored.first()
+        if before is None:
+            return set()
+        self.version, self.updated_at = before["version"] + 1, timezone.now()
+        fields = {"version", "updated_at"}
+        changed = [
+            name
+            for name in ("url", "token")
+            if (named is None or name in named) and _is_other(self.__dict__, name, before[name])
+        ]
+        if changed:
+            self.verification_due_at = self.updated_at
+            fields.add("verification_due_at")
+        if "url" in changed and "verified_at" not in (named or ()):
+            self.verified_at = None
+            fields.add("verified_at")
+        if "url" in changed:
+            from .health import WebhookHealth  # which imports this module
+
+            WebhookHealth.objects.using(alias).filter(pk=self.pk).watch_anew()
+        return fields
+
     @property
     def slot(self) -> int:
         """The share of the webhooks it belongs to, 0 to 63, by its random bytes."""
@@ -173,17 +260,82 @@ class Webhook(models.Model):
         return conf.timeout() if self.timeout is None else self.timeout
 
 
+def _is_other(instance: dict[str, Any], name: str, stored: Any) -> bool:
+    """Whether an instance holds another value than is stored; secrets are opened if need be."""
+    value = instance.get(name, stored)  # deferred: nobody has touched it
+    if value == stored:
+        return False
+    try:
+        return bool(_opened(value) != _opened(stored))
+    except WrongKey:
+        return True
+
+
+def _opened(value: Any) -> Any:
+    return value.open() if isinstance(value, Sealed) else value
+
+
 def slot_of(webhook_id: str) -> int:
     return int(webhook_id[-4:], 16) % SLOTS
 
 
-class Header(models.Model):
+class HeaderQuerySet(PrimaryQuerySet["Header"]):
+    """As Django's; and whoever keeps a request with these headers makes it anew."""
+
+    def update(self, **changes: Any) -> int:
+        with transaction.atomic(using=router.db_for_write(self.model)):
+            touched = set(self.order_by().values_list("webhook_id", flat=True))
+            if (webhook := changes.get("webhook", changes.get("webhook_id"))) is not None:
+                touched.add(getattr(webhook, "pk", webhook))
+            changed = super().update(**changes)
+            _touch(touched)
+        return changed
+
+    update.alters_data = True  # type: ignore[attr-defined]  # templates do not call these
+
+    def delete(self) -> Any:
+        with transaction.atomic(using=router.db_for_write(self.model)):
+            touched = set(self.order_by().values_list("webhook_id", flat=True))
+            deleted = super().delete()
+            _touch(touched)
+        return deleted
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]  # no manager deletes everything
+
+    def bulk_create(self, objs: Iterable["Header"], *args: Any, **kwargs: Any) -> Any:
+        made = super().bulk_create(objs := list(objs), *args, **kwargs)
+        _touch({header.webhook_id for header in objs})
+        return made
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
+
+    def replace(self, webhook: Webhook, pairs: Iterable[tuple[str, str]]) -> None:
+        """These names and values instead of all headers of a webhook; who does so sees to its
+        version."""
+        super(HeaderQuerySet, self.filter(webhook=webhook)).delete()
+        super().bulk_create(
+            Header(webhook=webhook, position=position, name=name, value=value)
+            for position, (name, value) in enumerate(pairs)
+        )
+
+    replace.alters_data = True  # type: ignore[attr-defined]
+
+
+def _touch(webhook_ids: Collection[str]) -> None:
+    if webhook_ids:
+        Webhook.objects.filter(pk__in=webhook_ids).touch()
+
+
+class Header(PrimaryModel):
     """A request header of a webhook; all header values are secrets. Sent in this order."""
 
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="headers")
     position = models.PositiveSmallIntegerField(default=0)
     name = models.CharField(max_length=128)
     value = EncryptedTextField()
+
+    objects = HeaderQuerySet.as_manager()
 
     class Meta:
         ordering = ["position", "id"]
@@ -197,3 +349,12 @@ class Header(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+        _touch([self.webhook_id])
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        deleted = super().delete(*args, **kwargs)
+        _touch([self.webhook_id])
+        return deleted
