@@ -2,6 +2,8 @@
 of ours that meets what a client, a receiver, a person at the console, a command line or a file
 says. A regular expression outside of `modules` of these rows is refused by a test."""
 
+import asyncio
+import atexit
 import re
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from webhooks_app.admin import deliveries, jobs, requests, searching, secret_fie
 from webhooks_app.admin.console import is_place
 from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
 from webhooks_app.engine import calls, history, message, sender
+from webhooks_app.engine.connection import Line
 from webhooks_app.management import terminal
 from webhooks_app.models import Account, Attempt, Delivery, selection
 from webhooks_app.models.account import digest
@@ -156,6 +159,39 @@ CLIENTS = [
 ]
 
 
+class Pipe:
+    """Where the bytes of an answer come from; what is written to it goes nowhere."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+LOOP = asyncio.new_event_loop()
+atexit.register(LOOP.close)
+
+
+def received(text: str) -> None:
+    """The bytes of an answer, as they come from a line in pieces."""
+    line = Line(LOOP, ("http", "h", 80), "", None, lambda line: None)
+    line.connection_made(Pipe())  # type: ignore[arg-type]
+    line._waiter = LOOP.create_future()
+    line._ask(b"")
+    data = raw(text)
+    for at in range(0, len(data), 256):
+        line.data_received(data[at : at + 256])
+    line.eof_received()
+    line.connection_lost(None)
+
+
 def sent(text: str) -> dict:
     headers = [{"name": text, "value": text}] * 20
     return {"name": text, "url": text, "headers": headers, "auth": {"password": text}}
@@ -167,6 +203,15 @@ RECEIVERS = [
         lambda t: strictjson.loads(raw(t)),
         ("{}", '"{}"', "[{}]", '{"{}":1}', "[" * 65 + '"{}"'),
         ("webhooks_app.rules.strictjson",),
+    ),
+    Reader(
+        "the bytes of an answer",
+        received,
+        (
+            *("{}", "HTTP/1.1 {}", "HTTP/1.1 200 OK\r\n{}\r\n\r\n", "HTTP/1.1 200 OK\r\nX: {}"),
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\n\r\n{}",
+        ),
     ),
     Reader("characters of a text", strictjson.check_text),
     Reader("an answer", lambda t: answers.interaction(raw(t)), ("{}", '{"responses":[{}]}')),
@@ -203,7 +248,7 @@ RECEIVERS = [
 
 
 def tried_by(text: str) -> Attempt:
-    return Attempt(requested_by=text, started_at=NOW)
+    return Attempt(requested_by=text)
 
 
 CONSOLE = [

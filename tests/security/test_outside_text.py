@@ -2,12 +2,18 @@
 
 import ast
 import re
+from argparse import ArgumentTypeError
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.security.outside import Reader, findings
 from tests.security.readers import READERS
+from webhooks_app.actions import ActionError
+from webhooks_app.api.errors import Problem
+from webhooks_app.limits import Refused
 from webhooks_app.models.delivery import DeliveryQuerySet
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +30,17 @@ def no_database(monkeypatch):
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_reading_costs_what_the_length_is_worth(reader, no_database):
     assert findings(reader, 16 * KIB) == []
+
+
+SAYS_NO = (ValueError, Problem, ActionError, Refused, ArgumentTypeError)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_each_is_really_asked(reader, no_database):
+    for frame, text in product(reader.frames, ("abc", "12", " ", "é")):
+        with suppress(*SAYS_NO):
+            reader.read(frame.replace("{}", text))
 
 
 @pytest.mark.prove

@@ -28,6 +28,7 @@ from .webhooks import is_set
 ATTEMPTS_SHOWN = 100
 SOON = timedelta(minutes=1)  # what is due until then is waited for
 BODY_SHOWN = 64 * 1024  # bytes
+PRETTY = 8 * BODY_SHOWN  # characters of a payload with its lines and spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,9 @@ def body_text(payload: bytes, *, raw: bool = False) -> tuple[str, int]:
     shown = payload[:BODY_SHOWN]
     if len(shown) == len(payload) and not raw:
         try:
-            return json.dumps(json.loads(payload), indent=2, ensure_ascii=False), len(payload)
+            pretty = json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
-            pass
+            pretty = ""
+        if pretty and len(pretty) <= PRETTY:  # deep in brackets a line is mostly spaces
+            return pretty, len(payload)
     return shown.decode("utf-8", "replace"), len(shown)
