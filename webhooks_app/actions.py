@@ -635,10 +635,20 @@ def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> 
 async def ainteract(
     webhook: Webhook, interaction: dict[str, Any], *, by: str = ""
 ) -> dict[str, Any]:
-    """`interact` for asynchronous callers."""
+    """`interact` for asynchronous callers: in a thread of the event loop's pool."""
     from asgiref.sync import sync_to_async
 
-    return await sync_to_async(interact, thread_sensitive=False)(webhook, interaction, by=by)
+    return await sync_to_async(_in_a_pools_thread, thread_sensitive=False)(webhook, interaction, by)
+
+
+def _in_a_pools_thread(webhook: Webhook, interaction: dict[str, Any], by: str) -> dict[str, Any]:
+    """Connections are a thread's own, and this one has no requests at whose beginning and end
+    Django would look after them."""
+    connections.close_all()
+    try:
+        return interact(webhook, interaction, by=by)
+    finally:
+        connections.close_all()
 
 
 def verify(webhook: Webhook, *, by: str = "") -> Attempt:
@@ -748,4 +758,10 @@ def _answer(entry: Entry, answer: Any) -> dict[str, Any]:
 
 
 def _db() -> str:
-    return router.db_for_write(Delivery)
+    """The database of the deliveries. A connection to it that broke is made anew: what calls us may
+    be a process without requests, at whose beginning Django does that."""
+    alias = router.db_for_write(Delivery)
+    connection = connections[alias]
+    if connection.errors_occurred:
+        connection.close_if_unusable_or_obsolete()
+    return alias
