@@ -38,6 +38,7 @@ log = logging.getLogger("webhooks")
 ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 
 AWAY = (OperationalError, InterfaceError)
+HOPELESS = (*AWAY, MemoryError)  # no outcome's own fault: it would come with every other, too
 # One row's own fault, which comes again however often it is tried.
 _UNWRITABLE = (IntegrityError, DataError, ValueError, OverflowError)
 LOCK_MOST_MS = 500  # that a batch waits for a row that somebody has locked; then it is parted,
@@ -120,7 +121,7 @@ class Ledger:
         try:
             queue.finish(self._connection, [item for _, item in batch])
         except Exception as error:
-            if isinstance(error, AWAY) and not rows.is_locked(error):
+            if isinstance(error, HOPELESS) and not rows.is_locked(error):
                 raise
             return self._part(batch)
         return []
@@ -153,7 +154,7 @@ class Ledger:
                 limit_locks(self._connection, PART_LOCK_MOST_MS, local=True)
                 queue.finish(self._connection, items)
         except Exception as error:
-            if isinstance(error, AWAY) and not rows.is_locked(error):
+            if isinstance(error, HOPELESS) and not rows.is_locked(error):
                 raise
             return error
         return None
@@ -172,7 +173,7 @@ class Ledger:
         try:
             held = queue.hold_unrecorded(self._connection, item)
         except Exception as error:
-            if isinstance(error, AWAY) and not rows.is_locked(error):
+            if isinstance(error, HOPELESS) and not rows.is_locked(error):
                 raise
             return why
         log.error(
@@ -295,6 +296,8 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
             try:
                 done = ledger.write(batch, breakers, in_doubt=in_doubt, again=again)
                 aside, unset = done.aside, done.unset
+            except MemoryError:
+                raise  # the worker writes by itself from then on
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
                 if not isinstance(error, OperationalError):

@@ -134,7 +134,8 @@ class Sender:
         self._closed = False
 
     async def send(self, request: Request, *, timeout: float) -> Outcome:
-        """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError."""
+        """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError and
+        MemoryError."""
         start = perf_counter()
         outcome = Outcome(datetime.now(UTC), secrets=request.secrets)
         deadline = _Deadline(start + timeout, round(timeout * 1000))
@@ -158,6 +159,10 @@ class Sender:
             outcome.failure = error.failure
             if outcome.our_fault:
                 logger.error("an exchange failed on our side: %s", shown(error.failure.message))
+        except MemoryError:
+            if line is not None:
+                line.drop()
+            raise
         except Exception:
             logger.exception("an exchange failed inside the sender")
             outcome.failure = failures.internal()

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from .. import conf
 from ..models import AuditEntry, Job
 from . import jobs, mail, queue, steadiness, totals
 from .session import own_connection
+from .threads import OneThread
 
 log = logging.getLogger("webhooks")
 
@@ -31,15 +31,14 @@ PURGE_EVERY = 3600.0
 async def run(alias: str) -> None:
     """Until cancelled; then what is under way stops at its next batch. What fails is tried again
     at the next turn."""
-    loop = asyncio.get_running_loop()
-    thread = ThreadPoolExecutor(1, "webhooks-upkeep", own_connection, (alias,))
+    thread = OneThread("webhooks-upkeep")
     due, stopping = Due(), threading.Event()
     put_off: set[str] = set()
     try:
+        await thread.run(own_connection, alias)
         while True:
             await asyncio.sleep(EVERY)
-            await loop.run_in_executor(
-                thread,
+            await thread.run(
                 partial(turn, stopped=stopping.is_set, put_off=put_off),
                 due.now("notices", NOTICES_EVERY),
                 due.now("purge", PURGE_EVERY),
@@ -47,8 +46,8 @@ async def run(alias: str) -> None:
             )
     finally:
         stopping.set()
-        await loop.run_in_executor(thread, connections.close_all)
-        thread.shutdown()
+        await thread.run(connections.close_all)
+        thread.close()
 
 
 class Due:
@@ -101,6 +100,8 @@ def turn(
             log.log(level, "%s: put off (%s)", what, type(error).__name__)
             connections.close_all()
             put_off.add(what)
+        except MemoryError:
+            raise
         except Exception:
             log.log(logging.DEBUG if told else logging.ERROR, "%s: put off", what, exc_info=True)
             put_off.add(what)

@@ -12,7 +12,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,6 +43,7 @@ from .ledger import LATE, LOCKED, Breaker, Ledger, LedgerProcess, Written
 from .loop import new_event_loop
 from .queue import Claimed, Finished
 from .sender import Outcome, Sender
+from .threads import OneThread, Watch, end_now, is_no_memory, on_loop_error
 
 log = logging.getLogger("webhooks")
 
@@ -59,6 +59,7 @@ UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is 
 # session, and with it the locks.
 SILENCE_MOST = ownership.IDLE_MOST / 2
 TURN_MOST = 30.0  # seconds for one turn; then its connection is broken and made again
+HUNG_UP_MOST = 90.0  # seconds for that; then this process ends
 SLOW_AFTER = 0.1  # seconds after which a call gives its place to others,
 SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slow
 LARGE_MOST = 32  # bodies of more than queue.CARRIED_MOST in memory, a MiB each at the most
@@ -153,8 +154,7 @@ class Worker:
         # Half of the files are for what is kept open, and for everybody else.
         self._slow_most = max(0, min(SLOW_TIMES * concurrency, files.limit() // 2 - concurrency))
         self._lanes = Lanes(self._slow_most)
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="webhooks-desk")
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="webhooks-ledger")
+        self._reading, self._writing = OneThread("webhooks-desk"), OneThread("webhooks-ledger")
         self._desk: Desk | None = None
         self._ledger: Ledger | LedgerProcess | None = ledger
         self._results: list[Finished] = []
@@ -198,6 +198,8 @@ class Worker:
             asyncio.create_task(upkeep.run(self._alias)),
         ]
         writing = asyncio.create_task(self._write_out())
+        for task in (*beside, writing):
+            task.add_done_callback(self._must_not_end)
         try:
             try:
                 await self._turns(on_start)
@@ -219,8 +221,8 @@ class Worker:
             # The last to be waited for: what it is at may take a while, and needs no slot.
             await asyncio.gather(*beside, return_exceptions=True)
             for thread in (self._reading, self._writing):
-                await self._loop.run_in_executor(thread, connections.close_all)
-                thread.shutdown()
+                await thread.run(connections.close_all)
+                thread.close()
         if self._failure is not None:
             raise self._failure
         return self.sent
@@ -231,19 +233,33 @@ class Worker:
         self._wake.set()
 
     async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await self._loop.run_in_executor(self._reading, work, *arguments)
+        return await self._reading.run(work, *arguments)
 
     async def _write(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await self._loop.run_in_executor(self._writing, work, *arguments)
+        return await self._writing.run(work, *arguments)
 
     async def _patiently(self, answer: Any, hang_up: Callable[[], None]) -> Any:
-        """What the database answers. Past TURN_MOST its connection is broken."""
+        """What the database answers. Past TURN_MOST its connection is broken; when that does not
+        help either, nothing will."""
         answer = asyncio.ensure_future(answer)
         done, _ = await asyncio.wait([answer], timeout=TURN_MOST)
         if not done:
             log.warning("no answer from the database for %d s, connecting anew", TURN_MOST)
             hang_up()
+            done, _ = await asyncio.wait([answer], timeout=HUNG_UP_MOST)
+            if not done:
+                end_now(f"no answer from the database for {TURN_MOST + HUNG_UP_MOST:g} s")
         return await answer
+
+    def _must_not_end(self, task: "asyncio.Task[None]") -> None:
+        """Called when a task that goes on as long as this worker has ended."""
+        if not task.cancelled() and (error := task.exception()):
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        if not isinstance(self._failure, CannotGoOn):
+            log.critical("this worker cannot go on", exc_info=error)
+        self._fail(CannotGoOn(f"This worker cannot go on: {type(error).__name__} {error}".strip()))
 
     # --- turns with the desk ------------------------------------------------------------------
 
@@ -275,6 +291,8 @@ class Worker:
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
             except AWAY as error:
                 self._ownership_due = 0.0
+                if is_no_memory(error):
+                    self._break(error)
                 # The driver's own words say what to mend; some take several lines.
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 tries += 1
@@ -286,6 +304,8 @@ class Worker:
                 # What flies is finished and written; that needs no session of our own.
                 await self._let_go()
                 self._fail(CannotStart(str(error)))
+            except MemoryError as error:
+                self._break(error)
             except Exception:
                 # Read-only after a failover, one odd row: nobody is helped by a worker's end. The
                 # slots stay at first: another worker would send again what cannot be written now.
@@ -480,6 +500,8 @@ class Worker:
                 asked = self._write(writing, batch, list(breakers.values()))
                 written: Written = await self._patiently(asked, ledger.hang_up)
             except Exception as error:
+                if is_no_memory(error):
+                    self._break(error)
                 # Receivers have answered these already: they are written later, whatever it is.
                 level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
                 # A COMMIT may have come through without its answer.
@@ -621,7 +643,16 @@ class Worker:
     def _start(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, MemoryError):
+            self._break(error)
+        else:
+            log.error("an exchange broke off", exc_info=error)
 
     async def _send_on(self, lane: Lane, row: Claimed) -> None:
         """Exchanges, one after the other, while there is something to send."""
@@ -633,6 +664,8 @@ class Worker:
                     started_at, outcome = await self._deliver_large(lane, row)
                 else:
                     started_at, outcome = await self._deliver(lane, row, row.body)
+            except MemoryError:
+                raise
             except Exception:
                 log.exception("delivery %s could not be sent", row.id)
                 started_at, outcome = 0, Outcome(datetime.now(UTC), failure=failures.internal())
@@ -779,8 +812,10 @@ def run(
         ledger = LedgerProcess.start(alias)
         output.never_block()
     loop = new_event_loop()
+    loop.set_exception_handler(on_loop_error)
 
     async def main() -> int:
+        watch = Watch() if forks else None
         worker = Worker(
             alias=alias,
             sender=sender or Sender(),
@@ -792,7 +827,11 @@ def run(
         if threading.current_thread() is threading.main_thread():
             for number in signals.ends():
                 loop.add_signal_handler(number, worker.stop)
-        return await worker.run(on_start)
+        try:
+            return await worker.run(on_start)
+        finally:
+            if watch is not None:
+                watch.end()
 
     try:
         return loop.run_until_complete(main())

@@ -1,0 +1,97 @@
+"""A worker that cannot go on ends, loudly and with a code that makes a supervisor start another."""
+
+import sys
+
+import pytest
+
+from tests.promises.crew import until
+from tests.promises.sink import Sink
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+FILL = """
+from webhooks_app import actions
+from webhooks_app.models import Webhook
+hooks = list(Webhook.objects.all())
+for n in range(60):
+    actions.deliver_many([(hook, {'n': n, 'text': 'x' * 16_000}) for hook in hooks * 2])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
+    import resource
+
+    with Sink(delay=0.3) as sink:
+        crew.webhooks(30, sink, cap=100)
+        worker = crew.worker(concurrency=100)
+        until(lambda: "ready" in worker.output, 60, "it owns all")
+        with open(f"/proc/{worker.pid}/statm") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        most = size + 4 * 1024 * 1024
+        resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
+        crew.site.manage("shell", "-v", "0", "-c", FILL)
+
+        # Whatever notices first: some library calls abort().
+        assert worker.wait(120) != 0
+        sink.delay = 0.0
+        crew.worker(concurrency=100)
+        crew.drained(90)
+        assert len(sink.by_ident()) == 3600
+        assert crew.recorded_twice() == 0
+
+
+BROKEN = {
+    "a turn": "break_(desk.Desk, 'turn', 5)",
+    "the database's thread": "break_(threads.OneThread, '_do', 20)",
+    "the writing": "break_(ledger.LedgerProcess, 'write')",
+    "an exchange": "break_(sender.Sender, 'send')",
+    "a callback": "break_(worker.Worker, '_has_ended')",
+    "upkeep": "break_(upkeep, 'turn')",
+    "listening": "notices.listen = breaks",
+    "the loop": (
+        "threads.BEAT, threads.STILL_MOST = 0.05, 40;"
+        "worker.Worker._land_one = lambda *_: time.sleep(600)"
+    ),
+    "the way to the database": (
+        "worker.TURN_MOST, worker.HUNG_UP_MOST = 0.5, 0.5;"
+        "desk.Desk._claim = lambda *_: time.sleep(600)"
+    ),
+}
+SHORT = ("the database's thread", "an exchange", "listening", "the loop")
+RUN = """
+import sys, time
+import django
+django.setup()
+from django.core.management import execute_from_command_line
+from webhooks_app.engine import desk, ledger, notices, sender, threads, upkeep, worker
+
+def break_(where, name, after=0):
+    whole, times = getattr(where, name), [0]
+    def broken(*arguments, **options):
+        times[0] += 1
+        if times[0] > after:
+            raise MemoryError
+        return whole(*arguments, **options)
+    setattr(where, name, broken)
+
+async def breaks(*_):
+    raise MemoryError
+
+exec(sys.argv[1])
+execute_from_command_line(["manage.py", "webhooks", "deliver"])
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "what",
+    [what if what in SHORT else pytest.param(what, marks=pytest.mark.prove) for what in BROKEN],
+)
+def test_what_must_not_break_ends_the_worker_when_it_does(crew, what):
+    with Sink() as sink:
+        hooks = crew.webhooks(2, sink)
+        crew.deliver(hooks, 2)
+        worker = crew._start([sys.executable, "-c", RUN, BROKEN[what]])
+        assert worker.wait(60) == 1
+        assert "cannot go on" in worker.output, worker.output
