@@ -226,7 +226,13 @@ RECEIVERS = [
         ("{}", "Sun, 29 Nov {}", "1.{}"),
         ("webhooks_app.engine.sender",),
     ),
-    Reader("an answer with secrets", masked, modules=("webhooks_app.rules.echoes",), base=0.015),
+    Reader(
+        "an answer with secrets",
+        masked,
+        modules=("webhooks_app.rules.echoes",),
+        every=7,
+        base=0.015,
+    ),
     Reader(
         "a header of an answer",
         lambda t: history._kept_headers(
@@ -240,6 +246,7 @@ RECEIVERS = [
         alike_found,
         ("{}", "connect {}"),
         ("webhooks_app.rules.alike",),
+        every=3,
     ),
     Reader("text for people", unseen.shown, ("{}", "\u202e{}")),
     Reader("text for pages", tags.visible),
