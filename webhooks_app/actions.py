@@ -245,7 +245,8 @@ def _is_number(value: object) -> bool:
 
 
 def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
-    """Hide the webhook, wipe its secrets and headers at once, cancel what waits.
+    """Hide the webhook, wipe its secrets and headers at once, cancel what waits: of very much the
+    first thousands, the worker the rest. None of it is sent.
 
     The history stays for staff until retention ends.
     """
@@ -262,7 +263,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
         ):
             return
         Header.objects.replace(webhook, ())
-        queue.cancel_all(webhook.pk, "webhook deleted")
+        queue.cancel_some(webhook.pk, queue.DELETED)
         AuditEntry.objects.note(by, "Deleted.", webhook)
 
 
@@ -274,6 +275,8 @@ def restore_webhook(webhook: Webhook, *, by: str = "") -> Webhook:
     """
     with transaction.atomic(using=_db()):
         rows = Webhook.objects.filter(pk=webhook.pk, deleted_at__isnull=False)
+        if rows.exists() and Delivery.objects.pending().filter(webhook=webhook.pk).exists():
+            raise Conflict("What waits for the webhook is still being cancelled; try again soon.")
         if not rows.update(
             deleted_at=None,
             stopped=Webhook.Stopped.PAUSED,

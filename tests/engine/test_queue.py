@@ -133,7 +133,7 @@ def test_cancel_takes_pending_only(before):
     "cancel",
     [
         lambda delivery: queue.cancel_many([delivery.pk], "by hand"),
-        lambda delivery: queue.cancel_all(delivery.webhook_id, "webhook deleted"),
+        lambda delivery: queue.cancel_some(delivery.webhook_id, "webhook deleted"),
     ],
     ids=["of many", "of a deleted webhook"],
 )

@@ -207,7 +207,7 @@ meanwhile: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
 def limit_rate(which: str, webhook_id: str, error: Callable[[], Exception]) -> None:
     """Raise `error` when the same was asked less than a second ago, by any process."""
     field = f"{which}_asked_at"
-    now = timezone.now()
+    now = queue.now(connections[router.db_for_write(WebhookHealth)])
     free = Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__lte": now - MANUAL_CALLS_APART})
     asked = WebhookHealth.objects.filter(free, pk=webhook_id)
     if not asked.update(**{field: now}):

@@ -457,7 +457,7 @@ class Desk:
         deleted = set(webhooks.filter(deleted_at__isnull=False).values_list("pk", flat=True))
         for webhook_id in deleted:
             # Made by somebody who still held the webhook while it was deleted.
-            queue.cancel_all(webhook_id, "webhook deleted")
+            queue.cancel_some(webhook_id, queue.DELETED)
         found = self._callable(webhook_ids)
         return [ident for ident, _, ok in found if not ok and ident not in deleted]
 
@@ -511,10 +511,9 @@ class Desk:
         """The next ones, the oldest first. None waits behind those that hang."""
         if not conf.verification_required():
             return []
-        now = self.now()
         of_account = Counter(under_way.values())
         full = [account for account, number in of_account.items() if number >= VERIFYING_EACH]
-        due = Webhook.objects.using(self._alias).live().filter(verification_due_at__lte=now)
+        due = Webhook.objects.using(self._alias).live().filter(verification_due_at__isnull=False)
         waiting = due.exclude(pk__in=list(under_way)).exclude(account__in=full)
         waiting = waiting.order_by("verification_due_at")
         chosen = []

@@ -29,11 +29,12 @@ from typing import Any, NamedTuple
 
 from django.db import IntegrityError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from .. import conf
 from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file, holds
+from ..models.primary import present
 from ..models.webhook import SLOTS
 from . import history, moments, rows
 
@@ -62,6 +63,11 @@ def hold_reason(webhook: Webhook, now: datetime) -> str:
     return holds.hold_reason(webhook, now, told=False)
 
 
+def now(connection: BaseDatabaseWrapper) -> Any:
+    """`present` for this connection."""
+    return present(connection.alias)
+
+
 # --- what is put in ---------------------------------------------------------------------------
 
 _STORE_AT_ONCE = 2000
@@ -86,6 +92,13 @@ _STORE_ONE = (
     f"INSERT INTO {_D} ({', '.join(name for name, _ in _STORE_COLUMNS)}) "
     f"VALUES ({', '.join(['%s'] * len(_STORE_COLUMNS))})"
 )
+# PostgreSQL: one that is due at once is due by the database's clock.
+_STORE_NOW = (
+    f"INSERT INTO {_D} ({', '.join(name for name, _ in _STORE_COLUMNS)}) VALUES ("
+    + ", ".join("%s" if kind != "moment" else "statement_timestamp()" for _, kind in _STORE_COLUMNS)
+    + ") RETURNING due_at"
+)
+_MOMENTS = slice(6, 8)  # the places of due_at and created_at in _STORE_COLUMNS
 
 
 def store_one(connection: BaseDatabaseWrapper, delivery: Delivery) -> None:
@@ -96,7 +109,12 @@ def store_one(connection: BaseDatabaseWrapper, delivery: Delivery) -> None:
     due_at, created_at = delivery.due_at, delivery.created_at
     values = _stored(delivery, moment(connection, due_at), moment(connection, created_at))
     with connection.cursor() as cursor:
-        cursor.execute(_STORE_ONE, values)
+        if connection.vendor == "postgresql" and due_at == created_at:
+            del values[_MOMENTS]
+            cursor.execute(_STORE_NOW, values)
+            delivery.due_at = delivery.created_at = cursor.fetchone()[0]
+        else:
+            cursor.execute(_STORE_ONE, values)
     delivery._state.adding = False
     delivery._state.db = connection.alias
 
@@ -105,7 +123,14 @@ def store(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> No
     """Insert new deliveries, thousands in a statement, in the caller's transaction. Raises Replaced
     as `store_one`."""
     database_file.check(connection.alias)
+    at_once = [delivery for delivery in deliveries if delivery.due_at == delivery.created_at]
     with transaction.atomic(using=connection.alias):
+        if connection.vendor == "postgresql" and at_once:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT statement_timestamp()")
+                (at,) = cursor.fetchone()
+            for delivery in at_once:
+                delivery.due_at = delivery.created_at = at
         for start in range(0, len(deliveries), _STORE_AT_ONCE):
             batch = [
                 _stored(delivery, moments.of(delivery.due_at), moments.of(delivery.created_at))
@@ -143,11 +168,8 @@ _OPEN = Q(finished_at__isnull=True)
 
 def retry(delivery_id: str, *, by: str = "") -> bool:
     """Due now; unless pending, tries from 0. False when its webhook is deleted."""
-    now = timezone.now()
     rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    if rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150], reason=""):
-        return True
-    return bool(_restart(rows_.exclude(state=Delivery.State.PENDING), now, by))
+    return bool(_hurry(rows_, by) or _restart(rows_, by))
 
 
 def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
@@ -155,7 +177,6 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
 
     Takes the row locks in the order of the ids, so that two of these never deadlock.
     """
-    now = timezone.now()
     rows_ = Delivery.objects.filter(pk__in=ids)
     if not delivered_too:
         rows_ = rows_.exclude(state=Delivery.State.DELIVERED)
@@ -164,8 +185,7 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
     webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
     live = set(webhooks.values_list("pk", flat=True))
     rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
-    brought_forward = rows_.filter(_OPEN).update(due_at=now, requested_by=by[:150], reason="")
-    return brought_forward + _restart(rows_.exclude(state=Delivery.State.PENDING), now, by)
+    return _hurry(rows_, by) + _restart(rows_, by)
 
 
 def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
@@ -178,15 +198,42 @@ def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
 
 
 def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
-    """All failed since a moment, once more; returns how many."""
-    return _restart(failed_since(webhook_id, since), timezone.now(), by)
+    """All failed since a moment, once more; returns how many. Some thousand a transaction, so that
+    others come between them."""
+    failed = failed_since(webhook_id, since).filter(finished_at__lte=timezone.now())
+    replayed, place = 0, ""
+    rest = failed.order_by("pk").values_list("pk", flat=True)
+    while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
+        replayed += _restart(failed.filter(pk__in=ids), by)
+        place = ids[-1]
+        _let_others_in()
+    return replayed
 
 
-def _restart(deliveries: "QuerySet[Delivery]", now: datetime, by: str) -> int:
-    return deliveries.update(
+AT_ONCE = 2000  # deliveries whose state one transaction changes, of those that may be very many
+_PAUSE = 0.01  # seconds after it
+
+
+def _let_others_in() -> None:
+    """SQLite has one writer at a time, and whoever waits only looks now and then."""
+    if _here().vendor == "sqlite" and not _here().in_atomic_block:
+        time.sleep(_PAUSE)
+
+
+def _here() -> BaseDatabaseWrapper:
+    return connections[router.db_for_write(Delivery)]
+
+
+def _hurry(deliveries: "QuerySet[Delivery]", by: str) -> int:
+    """Bring forward what is pending."""
+    return deliveries.filter(_OPEN).update(due_at=now(_here()), requested_by=by[:150], reason="")
+
+
+def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
+    return deliveries.exclude(state=Delivery.State.PENDING).update(
         state=Delivery.State.PENDING,
         reason="",
-        due_at=now,
+        due_at=now(_here()),
         tries=0,
         finished_at=None,
         requested_by=by[:150],
@@ -203,8 +250,40 @@ def cancel_many(ids: Sequence[str], reason: str) -> int:
     return _cancel(rows_, reason)
 
 
-def cancel_all(webhook_id: str, reason: str) -> int:
-    return _cancel(Delivery.objects.pending().filter(webhook=webhook_id), reason)
+def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
+    """Cancel the next ones that wait for a webhook; returns how many those were. Rows that somebody
+    has locked are left for another time."""
+    pending = Delivery.objects.pending().filter(webhook=webhook_id)
+    skips = _here().features.has_select_for_update_skip_locked
+    with transaction.atomic(using=router.db_for_write(Delivery)):
+        found = pending.order_by("due_at", "pk").select_for_update(skip_locked=skips, no_key=skips)
+        ids = list(found.values_list("pk", flat=True)[:most])
+        return _cancel(Delivery.objects.filter(_OPEN, pk__in=ids), reason) if ids else 0
+
+
+DELETED = "webhook deleted"
+_STEPS_MOST = 5  # of cancelling what waits for deleted webhooks, in one turn of the upkeep
+
+
+def cancel_deleted(since: datetime, stopped: Callable[[], bool] = bool) -> int:
+    """Cancel what still waits for webhooks that were deleted since a moment; returns how many.
+
+    A delete itself cancels only so much that nobody has to wait for it. None of it is sent
+    meanwhile.
+    """
+    gone = Webhook.objects.filter(deleted_at__gte=since).filter(
+        Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
+    )
+    cancelled = 0
+    for _ in range(_STEPS_MOST):
+        if stopped() or (webhook := gone.order_by("deleted_at").values_list("pk").first()) is None:
+            break
+        done = cancel_some(webhook[0], DELETED)
+        cancelled += done
+        if not done:
+            break  # somebody else is at it
+        _let_others_in()
+    return cancelled
 
 
 def _cancel(pending: "QuerySet[Delivery]", reason: str) -> int:

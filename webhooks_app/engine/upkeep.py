@@ -26,6 +26,7 @@ EVERY = 1.0  # seconds
 NOTICES_EVERY = 5.0
 STEADINESS_EVERY = 60.0
 PURGE_EVERY = 3600.0
+DELETED_LATELY = timedelta(hours=1)  # what waits for webhooks deleted since is looked for each time
 
 
 async def run(alias: str) -> None:
@@ -78,7 +79,11 @@ def turn(
     remembers between rounds what fails, so that the log says it once an outage.
     """
     put_off = set() if put_off is None else put_off
-    steps: list[tuple[str, Callable[[], object]]] = [("jobs", jobs.turn)]
+    lately = timezone.now() - (timedelta(days=36_500) if purge else DELETED_LATELY)
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("jobs", jobs.turn),
+        ("cancelling for deleted webhooks", partial(queue.cancel_deleted, lately, stopped)),
+    ]
     if notices:
         steps.append(("notices", partial(mail.turn, stopped)))
     if judge:

@@ -10,7 +10,7 @@ from django.db.models import Sum
 from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 from django.utils import timezone
 
-from .primary import PrimaryModel, PrimaryQuerySet
+from .primary import PrimaryModel, PrimaryQuerySet, present
 from .webhook import FAILING_AFTER, Webhook
 
 HOUR = timedelta(hours=1)
@@ -57,7 +57,7 @@ class WebhookHealthQuerySet(PrimaryQuerySet["WebhookHealth"]):
         return self.update(
             failures_in_row=0,
             failing_since=None,
-            run_cleared_at=timezone.now(),
+            run_cleared_at=present(self.db),
             breaker_until=None,
             breaker_trips=0,
         )

@@ -1,0 +1,69 @@
+"""What changes very many deliveries goes in steps: others come between them."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tests.factories import DeliveryFactory, WebhookFactory
+from webhooks_app import actions
+from webhooks_app.engine import queue, upkeep
+from webhooks_app.models import Delivery
+
+MANY = 2 * queue.AT_ONCE + 500
+
+
+def waiting(webhook):
+    return Delivery.objects.pending().filter(webhook=webhook)
+
+
+@pytest.fixture
+def webhook(db):
+    webhook = WebhookFactory()
+    actions.deliver_many([(webhook, {})] * MANY)
+    return webhook
+
+
+def test_a_deleted_webhook_is_gone_at_once_and_what_waits_for_it_is_cancelled_in_steps(webhook):
+    other = DeliveryFactory()
+    actions.delete_webhook(webhook)
+    assert waiting(webhook).count() == MANY - queue.AT_ONCE
+    # None of it is sent.
+    want = queue.Want(webhook.pk, 10, None)
+    assert queue.claim(connections["default"], [want], timezone.now()) == []
+    with pytest.raises(actions.Conflict, match="still being cancelled"):
+        actions.restore_webhook(webhook)
+    upkeep.turn(notices=False)
+    assert not waiting(webhook).exists()
+    ended = Delivery.objects.filter(webhook=webhook)
+    assert set(ended.values_list("state", "reason")) == {("cancelled", "webhook deleted")}
+    other.refresh_from_db()
+    assert other.state == "pending"
+    actions.restore_webhook(webhook)
+
+
+def test_a_step_changes_so_many_and_no_more(webhook):
+    assert queue.cancel_some(webhook.pk, "webhook deleted") == queue.AT_ONCE
+    assert waiting(webhook).count() == MANY - queue.AT_ONCE
+
+
+def test_what_was_made_for_a_webhook_that_was_deleted_long_ago_is_found_by_the_purge(webhook):
+    actions.delete_webhook(webhook)
+    long_ago = timezone.now() - timedelta(days=2)
+    type(webhook).objects.update(deleted_at=long_ago)
+    upkeep.turn(notices=False)
+    assert waiting(webhook).exists()
+    upkeep.turn(notices=False, purge=True)
+    assert not waiting(webhook).exists()
+
+
+def test_a_replay_goes_in_steps_and_takes_each_once(webhook):
+    ended = timezone.now()
+    waiting(webhook).update(state="failed", finished_at=ended)
+    with CaptureQueriesContext(connection) as queries:
+        assert actions.replay(webhook, since=ended - timedelta(minutes=1)) == MANY
+    changes = [query for query in queries if query["sql"].startswith("UPDATE")]
+    assert len(changes) == 3
+    assert waiting(webhook).count() == MANY
