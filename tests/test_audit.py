@@ -34,13 +34,13 @@ def test_what_a_token_changes_is_noted_under_its_name(api, account):
     api.put(f"/webhooks/{ident}", {**body, "name": "other", "token": "s3cret-two"})
     api.put(f"/webhooks/{ident}", {**body, "name": "other", "token": "s3cret-two"})
     api.patch(f"/webhooks/{ident}", {"headers": [{"name": "X-One", "value": "s3cret-value"}]})
-    api.patch(f"/webhooks/{ident}/settings", {"enabled": False, "note": "s3cret"})
+    api.patch(f"/webhooks/{ident}/settings", {"enabled": False, "note": "a move"})
     api.patch(f"/webhooks/{ident}/settings", {"enabled": True})
     api.delete(f"/webhooks/{ident}")
     assert entries() == [
         ("shop live", "api", action, "webhook")
         for action in (
-            *("Created.", "Changed name, token.", "Changed headers.", "Paused.", "Enabled."),
+            *("Created.", "Changed name, token.", "Changed headers.", "Paused: a move", "Resumed."),
             "Deleted.",
         )
     ]
@@ -169,7 +169,7 @@ def test_python_that_names_itself_is_noted_and_that_does_not_is_not(account):
     webhook = WebhookFactory(account=account)
     actions.pause(webhook)
     actions.enable(webhook, by="billing")
-    assert entries() == [("billing", "python", "Enabled.", "webhook")]
+    assert entries() == [("billing", "python", "Resumed.", "webhook")]
 
 
 def test_the_list_is_found_filtered_and_cannot_be_changed(admin_client, account):

@@ -295,14 +295,14 @@ def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
     """Stop calling until `enable`; deliveries are held. Changes nothing when already stopped."""
     with transaction.atomic(using=_db()):
         if queue.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by):
-            AuditEntry.objects.note(by, "Paused.", webhook)
+            AuditEntry.objects.note(by, f"Paused: {note}" if note else "Paused.", webhook)
 
 
 def enable(webhook: Webhook, *, by: str = "") -> None:
     """Clear any reason for which the webhook is stopped; what was held goes out gently."""
     with transaction.atomic(using=_db()):
         if queue.start(webhook.pk):
-            AuditEntry.objects.note(by, "Enabled.", webhook)
+            AuditEntry.objects.note(by, "Resumed.", webhook)
 
 
 def close_breaker(webhook: Webhook, *, by: str = "") -> None:

@@ -65,7 +65,7 @@ def every_button(webhook):
         yield url(model, "add"), {"name": "new", "account": "acme"}
         yield url(model, pk, "change"), {"name": "new", "headers-TOTAL_FORMS": "0"}
         yield url(model, pk, "delete"), {"post": "yes"}
-        names = ("verify_", "test_", "enable_", "disable_", "retry_", "cancel_", "revoke_")
+        names = ("verify_", "test_", "enable_", "pause_", "retry_", "cancel_", "revoke_")
         for name in (*names, "delete_selected"):
             yield url(model), {"action": name, "_selected_action": pk, "index": "0", "post": "yes"}
 
@@ -113,7 +113,7 @@ def test_strangers_and_customers_are_sent_to_the_login(client, webhook, django_u
 
 def test_an_operator_operates_and_changes_no_settings(operator, webhook):
     buttons = forms(operator.get(page(webhook))).actions
-    expected = {f"../{verb}/" for verb in ("test", "verify", "pause", "clear-error")}
+    expected = {f"../{verb}/" for verb in ("test", "verify", "pause")}
     assert expected <= set(buttons)
     assert "../reveal/" not in buttons
     assert operator.post(page(webhook), {"name": "new"}).status_code == 403
@@ -138,7 +138,7 @@ def test_pausing_keeps_the_note_and_enabling_clears_it(operator, webhook):
     webhook.refresh_from_db()
     assert (webhook.stopped, webhook.stopped_note) == ("", "")
     history = plain(text_of(operator.get(url("webhook", webhook.pk, "history"))))
-    assert re.search(r"Enabled.*Paused", history), "the newest first"
+    assert re.search(r"Resumed.*Paused: shop closed", history), "the newest first, with the reason"
 
 
 def test_the_last_error_is_cleared_and_the_history_stays(operator, webhook):
@@ -154,9 +154,9 @@ def test_the_last_error_is_cleared_and_the_history_stays(operator, webhook):
 def test_a_breaker_is_closed(operator, webhook):
     trip = {"breaker_until": NOW + timedelta(hours=1), "failures_in_row": 0}
     models.WebhookHealth.objects.update(**trip)
-    assert "Paused by its breaker until" in text_of(operator.get(page(webhook)))
+    assert "Resting until" in text_of(operator.get(page(webhook)))
     operator.post(url("webhook", webhook.pk, "close-breaker"))
-    assert "Paused by its breaker" not in text_of(operator.get(page(webhook)))
+    assert "Resting until" not in text_of(operator.get(page(webhook)))
 
 
 def test_the_page_says_state_reason_and_what_to_do(viewer, webhook):
@@ -194,11 +194,16 @@ def test_list_actions_do_what_they_say(operator, webhook):
     def run(name):
         return operator.post(url("webhook"), {"action": name, "_selected_action": webhook.pk})
 
-    run("disable_")
+    asked = text_of(run("pause_"))
+    assert "Pause 1 webhook?" in asked
+    webhook.refresh_from_db()
+    assert webhook.stopped == "", "nothing before it was confirmed"
+    form = {"action": "pause_", "_selected_action": webhook.pk, "confirmed": "1", "note": "a move"}
+    operator.post(url("webhook"), form)
     said = operator.get(url("webhook")).content.decode()
     assert f'Paused: <a href="{page(webhook)}">1 webhook</a>' in said
     webhook.refresh_from_db()
-    assert webhook.stopped == "paused"
+    assert (webhook.stopped, webhook.stopped_note) == ("paused", "a move")
     run("enable_")
     run("verify_")
     webhook.refresh_from_db()
@@ -255,3 +260,56 @@ def test_deleting_hides_the_webhook_and_keeps_its_history(boss, webhook):
     text = text_of(boss.get(page(delivery, "delivery")))
     assert "Orders</bdi> (deleted)" in text
     assert page(webhook) not in text_of(boss.get(url("delivery") + "?created=any"))
+
+
+def test_a_pause_forgets_nothing_of_a_failure(operator, webhook):
+    since = webhook.health.failing_since
+    operator.post(url("webhook", webhook.pk, "pause"), {"note": ""})
+    operator.post(url("webhook", webhook.pk, "enable"))
+    webhook.health.refresh_from_db()
+    assert (webhook.health.failing_since, webhook.health.failures_in_row) == (since, 7)
+
+
+def test_a_run_that_would_stop_it_again_begins_anew(operator, webhook):
+    models.WebhookHealth.objects.update(failing_since=NOW - timedelta(days=6))
+    operator.post(url("webhook", webhook.pk, "pause"), {"note": ""})
+    operator.post(url("webhook", webhook.pk, "enable"))
+    webhook.health.refresh_from_db()
+    assert (webhook.health.failing_since, webhook.health.failures_in_row) == (None, 0)
+
+
+def test_the_error_of_one_that_fails_is_not_to_be_cleared(operator, webhook):
+    assert "do-clear-error" not in text_of(operator.get(page(webhook)))
+    models.WebhookHealth.objects.update(failures_in_row=0, last_success_at=NOW)
+    assert "do-clear-error" in text_of(operator.get(page(webhook)))
+
+
+def test_what_needs_nothing_has_no_filled_button(operator, webhook):
+    delivery = webhook.deliveries.get()
+    models.Attempt.objects.update(kind="rate", status=429)
+    models.Delivery.objects.update(last_error="Request failed with status code 429")
+    says = text_of(operator.get(page(delivery, "delivery")))
+    assert "<b>What to do:</b> Nothing" in says
+    assert "wh-btn-1" not in says.split('id="attempts"')[0]
+
+
+def test_a_delete_says_how_many_wait(boss, webhook):
+    assert "1 delivery that waits for it is cancelled" in text_of(
+        boss.get(url("webhook", webhook.pk, "delete"))
+    )
+
+
+def test_lists_say_why_a_delivery_is_held(operator, webhook):
+    models.Webhook.objects.update(stopped="gone")
+    assert "held: gone" in text_of(operator.get(url("delivery")))
+    on_page = text_of(operator.get(page(webhook)))
+    assert "held: gone" in on_page
+    assert "4711" in on_page.split('id="last-deliveries"')[1], "its reference"
+
+
+def test_in_another_language_a_page_is_one_language_and_says_so(boss, webhook, settings):
+    settings.LANGUAGE_CODE = "de"
+    for place in (*every_page(webhook), "/admin/"):
+        answer = boss.get(place)
+        assert '<html lang="en' in text_of(answer), place
+        assert "Abmelden" not in text_of(answer), place

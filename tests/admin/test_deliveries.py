@@ -238,8 +238,9 @@ class TestPage:
             "first try",
             "retry after 4 min",
             "retried by <bdi>jo</bdi>",
-            f'sent again by <bdi>mira</bdi> in a <a href="{page(job, "job")}">',
-            "sent again by <bdi>kim</bdi>",
+            f'replayed by <bdi>mira</bdi> in a <a href="{page(job, "job")}">',
+            "retried by <bdi>kim</bdi>",
+            "tries of an earlier round",
         ):
             assert words in text, words
 

@@ -120,7 +120,7 @@ def test_a_delivery_tells_what_happened_and_is_sent_again_and_cancelled(
     follow(console.get_by_role("link", name="Next failure ›"))
     assert after.pk in console.url
     follow(console.get_by_role("link", name="‹ Previous failure"))
-    press(console, "Retry now")
+    press(console, "Retry")
     assert "is due now" in console.inner_text(".messagelist")
     console.click("summary:has-text('Cancel…')")
     press(console, "Cancel now")
@@ -150,7 +150,7 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     assert found.get_attribute("value") == webhook.pk
     console.check("#action-toggle")
     console.click("text=Select all that match, on every page")
-    console.select_option("select[name=action]", label="Send again")
+    console.select_option("select[name=action]", label="Retry")
     press(console, "Go")
     assert "60 deliveries" in console.inner_text("#content")
     console.fill("#pace", "25")

@@ -181,14 +181,14 @@ def test_the_next_attempt_of_a_delivery_shows_by_itself(mira, live_server, worke
     webhook = WebhookFactory()
     delivery = DeliveryFactory(webhook=webhook, state="failed", finished_at=timezone.now(), tries=8)
     mira.goto(page_of(live_server, delivery))
-    press(mira, "Retry now")
+    press(mira, "Retry")
     assert "the attempt shows below as soon as it was made" in mira.inner_text(".messagelist")
     AttemptFactory(webhook=webhook, delivery=delivery, status=200)
     type(delivery).objects.update(state="delivered", finished_at=timezone.now(), tries=1)
     mira.wait_for_selector("#verdict:has-text('Delivered')")
     assert mira.locator(".wh-timeline li").count() == 1
     Worker.objects.update(seen_at=timezone.now() - timedelta(hours=1))
-    press(mira, "Send again")
+    press(mira, "Retry")
     assert "it is sent as soon as a worker runs" in mira.inner_text(".messagelist")
     assert mira.troubles == []
 

@@ -140,7 +140,7 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     assert curl.startswith("curl --request POST")
     assert "X-Api-Key: ••••••••" in curl
     press(page, "Resume")
-    assert "Enabled." in page.inner_text(".messagelist")
+    assert "Resumed." in page.inner_text(".messagelist")
     assert not Webhook.objects.get().stopped
     assert page.troubles == []
 

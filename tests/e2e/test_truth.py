@@ -111,8 +111,8 @@ class TestTheHomePage:
         for words in (
             "2 webhooks are failing",
             "1 webhook is not verified",
-            "2 webhooks are disabled (1 of them in the last 24 hours)",
-            "3 webhooks are paused by staff",
+            "2 webhooks are stopped (1 of them in the last 24 hours)",
+            "3 webhooks are paused",
             "2 webhooks work",
             "The first fails since",
         ):

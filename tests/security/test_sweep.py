@@ -14,7 +14,7 @@ from tests.factories import UserFactory
 from tests.security.test_roles import FIELDS, admin_paths
 from tests.security.test_roles import rows as one_of_everything  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SURROGATE, WIDE = "%ED%A0%80", "x" * 10_000
 MOMENT, LOOKUP = "2026-12-01", "a__startswith"

@@ -16,7 +16,7 @@ from ..models.selection import STATUS_CLASSES, unfit
 from ..rules import failures
 from ..rules.alike import pattern
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import icon, moment, visible
+from ..templatetags.webhooks_console import icon, lasting, moment, visible
 from . import links
 from .console import (
     COUNT_LIMIT,
@@ -266,7 +266,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
 
     @admin.display(description="Answer")
     def answer_(self, attempt: Attempt) -> SafeString:
-        took = f"{attempt.duration_ms:,} ms"
+        took = lasting(attempt.duration_ms)
         if attempt.ok:
             return format_html('<span class="wh-num">in {}</span>', took)
         return format_html(

@@ -50,14 +50,12 @@ class Banner:
 VERIFY = Button("verify", "Verify", busy="Calling {host}, {timeout} s at most…")
 TEST = Button("test", "Send test", busy="Calling {host}, {timeout} s at most…")
 PAUSE = Button("pause", "Pause…", note=True)
-ENABLE = Button("enable", "Enable")
 RESUME = Button("enable", "Resume")
 CLOSE_BREAKER = Button("close-breaker", "Close breaker now")
 CLEAR_ERROR = Button("clear-error", "Clear error")
-RETRY = Button("retry", "Retry now")
-SEND_AGAIN = Button("retry", "Send again")
+RETRY = Button("retry", "Retry")
 CANCEL = Button(
-    "cancel", "Cancel…", confirm="It is given up and not sent, unless somebody sends it again."
+    "cancel", "Cancel…", confirm="It is given up and not sent, unless somebody retries it."
 )
 
 
@@ -78,11 +76,11 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     elif state.key == "disabled":
         gone = webhook.stopped == Webhook.Stopped.GONE
         reason = "the receiver says it is gone (410)" if gone else "nothing but failure for 5 days"
-        headline = format_html("Disabled{}: {}", since, reason)
+        headline = format_html("Stopped{}: {}", since, reason)
         why = "Calls were stopped; deliveries are kept and wait."
         if gone:
-            advice = "Ask the owner for a new URL and enable it, or delete the webhook."
-        first = ENABLE
+            advice = "Ask the owner for a new URL and resume it, or delete the webhook."
+        first = RESUME
     elif state.key == "unreadable":
         headline = format_html("Unreadable{}: a key is missing", _since(health.unreadable_since))
         message, advice = "", ""
@@ -101,7 +99,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     elif state.key == "breaker":
         until = health.breaker_until or now
         headline = format_html(
-            "Paused by its breaker until {} ({})", moment(until), duration(until - now)
+            "Resting until {} ({}): many calls failed", moment(until), duration(until - now)
         )
         first = CLOSE_BREAKER
     elif state.key == "failing":
@@ -136,14 +134,12 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         advice = "Send a test to see the answer here, then its first delivery."
     if message and state.key != "working" and (addresses := calls_from(kind)):
         advice = f"{advice} {addresses}"
-    others = [TEST, VERIFY, ENABLE if webhook.stopped else PAUSE]
-    if webhook.stopped == Webhook.Stopped.PAUSED:
-        others[-1] = RESUME
+    others = [TEST, VERIFY, RESUME if webhook.stopped else PAUSE]
     rest: SafeString | str = ""
     if hold_reason(webhook, now) == "breaker":
         rest = _resting(health)
         others.insert(1, CLOSE_BREAKER)
-    if health.last_error_at:
+    if health.last_error_at and not health.failures_in_row:  # while it fails, it is the reason
         others.append(CLEAR_ERROR)
     return Banner(
         state,
@@ -154,7 +150,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         advice,
         rest,
         [first, *(button for button in others if button != first)],
-        filled=state.key not in ("working", "unreadable"),
+        filled=state.key not in ("working", "unreadable") and not _is_nothing(advice),
     )
 
 
@@ -165,6 +161,11 @@ def _resting(health: WebhookHealth) -> SafeString:
     count = health.failures_in_row
     failed = f"{count:,} calls in a row failed, so calls rest" if count > 1 else "Calls rest"
     return format_html("{} until {}; then one is tried.", failed, moment(health.breaker_until))
+
+
+def _is_nothing(advice: str) -> bool:
+    """Whether what is to be done is nothing: then no button asks to be pressed."""
+    return advice.startswith("Nothing")
 
 
 def _plain(words: str) -> SafeString:
@@ -208,21 +209,27 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
         times = "at the first try" if delivery.tries <= 1 else f"at try {delivery.tries}"
         headline = format_html("Delivered {} {}", moment(delivery.finished_at or now), times)
         message = why = advice = ""
-        buttons = [SEND_AGAIN]
+        buttons = [RETRY]
     elif state.key == "failed":
         headline = format_html("Gave up {}: {}", moment(delivery.finished_at or now), tried)
         why = " ".join(part for part in (delivery.reason, why) if part)
     else:
         headline = format_html("Cancelled {}", moment(delivery.finished_at or now))
         why, advice = delivery.reason, ""
-        buttons = [SEND_AGAIN]
+        buttons = [RETRY]
     if state.key == "failed":
         buttons = [RETRY]
     if delivery.webhook.deleted_at:
         buttons, advice = [], ""
     quiet = state.key in ("delivered", "waiting", "held", "cancelled")
     return Banner(
-        state, headline, message, why=why, advice=advice, buttons=buttons, filled=not quiet
+        state,
+        headline,
+        message,
+        why=why,
+        advice=advice,
+        buttons=buttons,
+        filled=not quiet and not _is_nothing(advice),
     )
 
 

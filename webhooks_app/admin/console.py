@@ -570,9 +570,17 @@ class ConsoleAdmin(ModelAdmin):
         return HttpResponseRedirect(url_of(self, "change", row.pk) + query)
 
     def asked_first(
-        self, request: HttpRequest, rows: Any, verb: str, noun: str, words: str
+        self,
+        request: HttpRequest,
+        rows: Any,
+        verb: str,
+        noun: str,
+        words: str,
+        *,
+        note: bool = False,
     ) -> HttpResponse | None:
-        """The page that says what an action would do to these rows; None once it was confirmed."""
+        """The page that says what an action would do to these rows, and may ask for the reason;
+        None once it was confirmed."""
         if "confirmed" in request.POST:
             return None
         count = len(rows)
@@ -583,6 +591,7 @@ class ConsoleAdmin(ModelAdmin):
             "title": f"{verb} {count:,} {noun if count == 1 else plural(noun)}?",
             "verb": verb,
             "words": words,
+            "note": note,
             "rows": rows,
             "action": request.POST["action"],
             "back": request.get_full_path(),

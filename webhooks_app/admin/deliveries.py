@@ -38,6 +38,7 @@ class Try:
     attempt: Attempt
     trigger: SafeString | str
     chosen: bool
+    round_ends: bool  # the one before it belongs to an earlier round, with tries of its own
 
 
 @admin.register(Delivery)
@@ -140,7 +141,12 @@ def _chosen(attempts: list[Attempt], wanted: str) -> Attempt | None:
 def tries_of(attempts: list[Attempt], chosen: Attempt | None) -> list[Try]:
     """Newest first, as they come."""
     return [
-        Try(attempt, trigger(attempt, earlier), attempt is chosen)
+        Try(
+            attempt,
+            trigger(attempt, earlier),
+            attempt is chosen,
+            earlier is not None and earlier.number >= attempt.number,
+        )
         for attempt, earlier in zip_longest(attempts, attempts[1:])
     ]
 
@@ -150,11 +156,10 @@ def trigger(attempt: Attempt, earlier: Attempt | None) -> SafeString | str:
     by, of_job, job = attempt.requested_by.rpartition(", job ")
     if of_job and is_id(job):
         page = reverse("admin:webhooks_app_job_change", args=[job])
-        text = 'sent again by <bdi>{}</bdi> in a <a href="{}">job</a>'
+        text = 'replayed by <bdi>{}</bdi> in a <a href="{}">job</a>'
         return format_html(text, by or "somebody", page)
     if attempt.requested_by:
-        word = "sent again by" if attempt.number == 1 else "retried by"
-        return format_html("{} <bdi>{}</bdi>", word, attempt.requested_by)
+        return format_html("retried by <bdi>{}</bdi>", attempt.requested_by)
     if attempt.number == 1:
         return "first try"
     if earlier is None:

@@ -14,10 +14,11 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery, Job
+from ..models.holds import hold_reason
 from ..models.selection import condition
 from ..rules import failures
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import badge, moment, visible
+from ..templatetags.webhooks_console import badge, lasting, moment, visible
 from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
 from .console import (
     FOLLOW_LOOKS,
@@ -177,7 +178,7 @@ def last_answer(delivery: Any, *, short: bool = False) -> SafeString:
     if delivery.state != Delivery.State.DELIVERED and delivery.last_error:
         title = failures.title(attempt.kind) if attempt else ""
         if short and title:
-            took = f"after {attempt.duration_ms:,} ms"
+            took = f"after {lasting(attempt.duration_ms)}"
             return format_html('{} <span class="wh-quiet wh-nw">{}</span>', title, took)
         return format_html(
             '<span class="wh-err"><b>{}</b> <span class="wh-mono">{}</span></span>',
@@ -186,7 +187,7 @@ def last_answer(delivery: Any, *, short: bool = False) -> SafeString:
         )
     if delivery.last_status is None:
         return format_html('<span class="wh-quiet">{}</span>', "none yet")
-    took = f" in {attempt.duration_ms:,} ms" if attempt else ""
+    took = f" in {lasting(attempt.duration_ms)}" if attempt else ""
     return format_html("<span>HTTP {}{}</span>", delivery.last_status, took)
 
 
@@ -318,13 +319,13 @@ class DeliveryList(Followed, ReadOnlyAdmin):
     def next_(self, delivery: Delivery) -> Any:
         if delivery.state != Delivery.State.PENDING:
             return format_html('<span class="wh-dash">{}</span>', "–")
-        if delivery_state(delivery, timezone.now()).key == "held":
-            return "held"
+        if reason := hold_reason(delivery.webhook, timezone.now()):
+            return f"held: {reason}"
         return moment(delivery.due_at)
 
     # --- verbs ----------------------------------------------------------------------------------
 
-    @admin.action(description="Send again", permissions=["operate"])
+    @admin.action(description="Retry", permissions=["operate"])
     def retry_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self._each(request, queryset, "retry")
 
@@ -338,7 +339,7 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         done: list[Delivery] = []
         refused = 0
         rows = self.few(request, queryset, VERBS_AT_ONCE)
-        ask = "Those that wait are given up and not sent; a cancelled one can be sent again later."
+        ask = "Those that wait are given up and not sent; a cancelled one can be retried later."
         asks = rows and verb == "cancel"
         if asks and (page := self.asked_first(request, rows, "Cancel", "delivery", ask)):
             return page

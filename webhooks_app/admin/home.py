@@ -345,7 +345,7 @@ class Home:
             since, next_try = health.unreadable_since or since, "when its key is back"
             why = queue.HOLD_REASONS["unreadable"]
         elif state.key == "disabled":
-            since, next_try = webhook.stopped_at or since, "when it is enabled"
+            since, next_try = webhook.stopped_at or since, "when it is resumed"
             why = queue.HOLD_REASONS.get(webhook.stopped, "")
         elif health.breaker_until and health.breaker_until > self.now:
             next_try = moment(health.breaker_until)
@@ -458,11 +458,11 @@ def _plain(words: str) -> SafeString:
 
 WORDS = {
     "failing": ("is failing", "are failing"),
-    "breaker": ("is paused by its breaker", "are paused by their breakers"),
+    "breaker": ("is resting after failures", "are resting after failures"),
     "unreadable": ("has a secret that cannot be read", "have a secret that cannot be read"),
     "unverified": ("is not verified", "are not verified"),
-    "disabled": ("is disabled", "are disabled"),
-    "paused": ("is paused by staff", "are paused by staff"),
+    "disabled": ("is stopped", "are stopped"),
+    "paused": ("is paused", "are paused"),
     "unsteady": ("is unsteady", "are unsteady"),
     "working": ("works", "work"),
 }

@@ -34,7 +34,7 @@ JOB_STATES = {
     "stopped": State("stopped", "Stopped", "off", "idle"),
     "done": State("done", "Done", "send", "idle"),  # what came of it, its page says
 }
-VERBS = {"retry": "Send again", "cancel": "Cancel"}
+VERBS = {"retry": "Replay", "cancel": "Cancel"}
 REPLAYED = {"": "at any time", "7d": "in 7 days", "24h": "in 24 hours", "1h": "in the last hour"}
 MOMENTS = ("since", "until", "failed_since", "failed_until")
 GAVE_UP = {"failed_since", "failed_until"}
@@ -197,7 +197,7 @@ class Rows(Page):
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
     list_title = "Jobs"
-    empty_words = ("No jobs", "Start one from the list of deliveries: “Send again…”.")
+    empty_words = ("No jobs", "Start one from the list of deliveries: “Replay…”.")
     list_display = ["state_", "job_", "done_", "by_", "created_"]
     list_filter = [Before]
     change_form_template = "admin/webhooks_app/job/change_form.html"

@@ -4,37 +4,54 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
-from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils import translation
 
 from ..templatetags.webhooks_console import visible
 
+NUL, STAND_IN = "\0", "\ufffd"
+
 
 def without_nul(view: Callable[..., Any]) -> Callable[..., Any]:
-    """A view that is never asked with a NUL, on which PostgreSQL raises: that is a 400."""
+    """A view that is never asked with a NUL, on which PostgreSQL raises: the sign for what cannot
+    be shown stands in for it, and is found nowhere."""
 
     @wraps(view)
     def judged(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        texts = [request.path_info]
-        for words in (request.GET, request.POST):
-            for name, values in words.lists():
-                texts += [name, *values]
-        if any("\0" in text for text in texts):
-            raise BadRequest("a NUL in a request")
-        return view(request, *args, **kwargs)
+        request.GET = _cleaned(request.GET)  # type: ignore[assignment]
+        request.POST = _cleaned(request.POST)  # type: ignore[assignment]
+        parts = {
+            name: part.replace(NUL, STAND_IN) if isinstance(part, str) else part
+            for name, part in kwargs.items()
+        }
+        return view(request, *args, **parts)
 
     return judged
 
 
+def _cleaned(words: QueryDict) -> QueryDict:
+    if not any(NUL in text for name, values in words.lists() for text in (name, *values)):
+        return words
+    cleaned = QueryDict(mutable=True)
+    for name, values in words.lists():
+        texts = [value.replace(NUL, STAND_IN) for value in values]
+        cleaned.setlist(name.replace(NUL, STAND_IN), texts)
+    return cleaned
+
+
 def seen(view: Callable[..., Any]) -> Callable[..., Any]:
-    """A view whose pages show the unseen characters of whatever text stands on them. What an input
-    holds stays as it is: it is saved again."""
+    """A view whose pages show the unseen characters of whatever text stands on them (what an input
+    holds stays as it is: it is saved again), and are in one language, English, and say so: ours
+    has no other yet, and half of a page in the site's would be neither."""
 
     @wraps(view)
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        response = view(request, *args, **kwargs)
-        if hasattr(response, "add_post_render_callback"):
-            response.add_post_render_callback(_show)
+        with translation.override("en"):
+            response = view(request, *args, **kwargs)
+            if hasattr(response, "add_post_render_callback"):
+                response.add_post_render_callback(_show)
+                response = response.render()
+                response["Content-Language"] = "en"
         return response
 
     return shown

@@ -34,13 +34,13 @@ WEBHOOK_STATES = {
     state.key: state
     for state in (
         State("failing", "Failing", "bad", "bad"),
-        State("breaker", "Paused by breaker", "pause", "warn"),
+        State("breaker", "Resting", "pause", "warn"),
         State("unreadable", "Unreadable", "key", "bad"),
         State("unverified", "Not verified", "key", "warn"),
         State("unsteady", "Unsteady", "warn", "warn"),
         State("working", "Working", "ok", "ok"),
-        State("paused", "Paused by staff", "pause", "idle"),
-        State("disabled", "Disabled", "off", "idle"),
+        State("paused", "Paused", "pause", "idle"),
+        State("disabled", "Stopped", "off", "idle"),
         State("idle", "Nothing delivered yet", "idle", "idle"),
     )
 }

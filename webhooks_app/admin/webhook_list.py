@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -63,7 +63,7 @@ DONE = {
     "verify": "",
     "test": "",
     "pause": "Paused. Deliveries are kept and wait.",
-    "enable": "Enabled. What waits goes out, the oldest first.",
+    "enable": "Resumed. What waits goes out, the oldest first.",
     "close-breaker": "The breaker is closed; it is called again at once.",
     "clear-error": "The last error is cleared; the history stays.",
 }
@@ -209,7 +209,7 @@ class WebhookList(ConsoleAdmin):
     ]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"
-    actions = ["verify_", "test_", "enable_", "disable_"]
+    actions = ["verify_", "test_", "enable_", "pause_"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
         rows = Webhook.objects.filter(deleted_at__isnull=not of_deleted(request))
@@ -378,20 +378,24 @@ class WebhookList(ConsoleAdmin):
             words = format_html("Answered well: {} of {}.", self.linked(good), f"{len(rows):,}")
             self.message_user(request, words, messages.SUCCESS)
 
-    @admin.action(description="Enable", permissions=["operate"])
+    @admin.action(description="Resume", permissions=["operate"])
     def enable_(self, request: HttpRequest, queryset: Any) -> None:
         rows = self.few(request, queryset)
         for webhook in rows:
             actions.enable(webhook, by=named(request))
         if rows:
-            words = format_html("Enabled: {}. What waits goes out.", self.linked(rows))
+            words = format_html("Resumed: {}. What waits goes out.", self.linked(rows))
             self.message_user(request, words, messages.SUCCESS)
 
-    @admin.action(description="Disable (pause)", permissions=["operate"])
-    def disable_(self, request: HttpRequest, queryset: Any) -> None:
+    @admin.action(description="Pause…", permissions=["operate"])
+    def pause_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         rows = self.few(request, queryset)
+        ask = "Nothing is sent to them until somebody resumes them; deliveries are kept and wait."
+        if rows and (page := self.asked_first(request, rows, "Pause", "webhook", ask, note=True)):
+            return page
         for webhook in rows:
-            actions.pause(webhook, by=named(request))
+            actions.pause(webhook, note=request.POST.get("note", "").strip(), by=named(request))
         if rows:
             words = format_html("Paused: {}. Deliveries are kept and wait.", self.linked(rows))
             self.message_user(request, words, messages.SUCCESS)
+        return None

@@ -146,6 +146,7 @@ class WebhookAdmin(WebhookList):
             reason = hold_reason(webhook, now)
             after = (reason == "breaker" and health_of(webhook).breaker_until) or now
             board["next_due"] = webhook.next_due and max(webhook.next_due, after)
+            board["held_by"] = reason
             board["goes_out"] = reason in ("", "breaker")
             board["gave_up"] = bounded(webhook.gave_up or 0)
             if operate and webhook.gave_up:

@@ -302,7 +302,9 @@ def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
 
 
 def start(webhook_id: str) -> bool:
-    """Clear the reason for which a webhook is stopped, and the run of failures behind it."""
+    """Clear the reason for which a webhook is stopped, and close its breaker. A run of failures
+    that would stop it again at the next single one is cleared; a shorter one goes on: a pause
+    mends nothing."""
     with transaction.atomic(using=router.db_for_write(Webhook)):
         started = (
             Webhook.objects.live()
@@ -311,8 +313,11 @@ def start(webhook_id: str) -> bool:
             .update(stopped="", stopped_note="", stopped_by="", stopped_at=None)
         )
         if started:
-            # Else the next single failure would stop it again.
-            WebhookHealth.objects.filter(pk=webhook_id).clear_run()
+            health = WebhookHealth.objects.filter(pk=webhook_id)
+            health.update(breaker_until=None, breaker_trips=0)
+            limit = timezone.now() - history.FAILING_STOPS_AFTER
+            if health.filter(failing_since__lte=limit).exists():
+                health.clear_run()
     announce(router.db_for_write(Webhook))
     return bool(started)
 

@@ -153,6 +153,16 @@ def thousands(value: int) -> str:
 
 
 @register.filter
+def lasting(milliseconds: int) -> str:
+    """How long something took: "841 ms", from ten seconds on "10 s"."""
+    if milliseconds < 10_000:
+        return f"{milliseconds:,} ms"
+    return (
+        f"{milliseconds / 1000:.3g} s" if milliseconds < 60_000 else f"{milliseconds // 1000:,} s"
+    )
+
+
+@register.filter
 def phase_words(attempt: Attempt) -> str:
     """ "DNS 2 · connect 12 · wait 841 · read 2 ms"; nothing stands for what was not needed."""
     known = [(word, getattr(attempt, field)) for field, word in PHASES]
