@@ -93,7 +93,7 @@ def masked(text: str) -> object:
     body = raw(text)[: sender.ANSWER_LIMIT]
     headers = [(b"Server", body), (b"Location", body)]
     outcome = sender.Outcome(NOW, body=body, raw_headers=headers, secrets=secrets)
-    return history._kept(outcome), history._kept_headers(outcome)
+    return history._kept(outcome, headers=True)
 
 
 CLIENTS = [
@@ -235,8 +235,9 @@ RECEIVERS = [
     ),
     Reader(
         "a header of an answer",
-        lambda t: history._kept_headers(
-            sender.Outcome(NOW, raw_headers=[(b"Server", raw(t))] * 6, secrets=("abcd",))
+        lambda t: history._kept(
+            sender.Outcome(NOW, raw_headers=[(b"Server", raw(t))] * 6, secrets=("abcd",)),
+            headers=True,
         ),
     ),
     Reader("a text for the database", history.storable),

@@ -138,6 +138,7 @@ Begin = tuple[str, str | None, str, str, int, str, int]
 def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Row:
     """`Entry.row`, for whoever makes very many; `begin` is what stands before `duration_ms`."""
     kind, text = (failure.kind, storable(failure.message)) if failure else ("", "")
+    answer, answer_headers = _kept(outcome, headers=failure is not None)
     return Row(
         keys.draw(begin[-1] // 1000),
         *begin,
@@ -152,8 +153,8 @@ def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> Ro
         outcome.status,
         kind,
         text,
-        storable(_kept(outcome)),
-        storable(_kept_headers(outcome)) if failure else "",
+        storable(answer),
+        storable(answer_headers),
         moments.of(outcome.certificate_ends_at) if outcome.certificate_ends_at else None,
     )
 
@@ -163,28 +164,30 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def _kept(outcome: Outcome) -> str:
-    return _start(outcome.body, ANSWER_KEPT, outcome.secrets)
-
-
-def _start(data: bytes, kept: int, secrets: Sequence[str]) -> str:
-    """So many bytes as text, without the secrets, of which one may lie across the end."""
-    start = data[:kept].decode("utf-8", "replace")
-    if not secrets:
-        return start
-    text = data[: kept + echoes.MARGIN].decode("utf-8", "replace")
-    return echoes.masked(text, secrets, len(start))
-
-
-def _kept_headers(outcome: Outcome) -> str:
-    """What helps to find a fault; the query of an address may hold a stranger's secret."""
-    kept = [pair for pair in outcome.raw_headers if pair[0].lower() in _HEADERS_KEPT]
-    lines = []
-    for name, value in kept[: len(_HEADERS_KEPT)]:
+def _kept(outcome: Outcome, *, headers: bool) -> tuple[str, str]:
+    """The start of the answer and, of a failed one, what helps to find a fault; without the
+    webhook's secrets. The query of an address may hold a stranger's."""
+    kept = [pair for pair in outcome.raw_headers if headers and pair[0].lower() in _HEADERS_KEPT]
+    kept = kept[: len(_HEADERS_KEPT)]
+    starts = [(outcome.body, ANSWER_KEPT)]
+    for name, value in kept:
         shown = value.partition(b"?")[0] if name.lower() == b"location" else value
-        words = _start(shown, HEADER_KEPT, outcome.secrets).split()
-        lines.append(f"{name.decode()}: {' '.join(words)}")
-    return "\n".join(lines)
+        starts.append((shown, HEADER_KEPT))
+    answer, *values = _starts(starts, outcome.secrets)
+    lines = [
+        f"{name.decode()}: {' '.join(value.split())}"
+        for (name, _), value in zip(kept, values, strict=True)
+    ]
+    return answer, "\n".join(lines)
+
+
+def _starts(parts: Sequence[tuple[bytes, int]], secrets: Sequence[str]) -> list[str]:
+    """Of each so many bytes as text, without the secrets, of which one may lie across the end."""
+    starts = [data[:kept].decode("utf-8", "replace") for data, kept in parts]
+    if not secrets:
+        return starts
+    texts = [data[: kept + echoes.MARGIN].decode("utf-8", "replace") for data, kept in parts]
+    return echoes.all_masked(list(zip(texts, map(len, starts), strict=True)), secrets)
 
 
 CLASHES_MOST = 5

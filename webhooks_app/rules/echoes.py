@@ -35,18 +35,34 @@ _Reading = tuple[str, Sequence[int]]
 
 
 def masked(text: str, secrets: Collection[str], keep: int | None = None) -> str:
-    """The first `keep` characters of `text` (None: all) with the mask in place of what is also in
-    one of `secrets`, in whatever spelling.
+    """`all_masked` of one text, of which all is kept unless told otherwise."""
+    return all_masked([(text, len(text) if keep is None else keep)], secrets)[0]
+
+
+def all_masked(texts: Sequence[tuple[str, int]], secrets: Collection[str]) -> list[str]:
+    """Of each text so many characters, with the mask in place of what is also in one of `secrets`,
+    in whatever spelling.
 
     That is each secret of SHORTEST to RUN characters, each word of at least twice SHORTEST in one
     with spaces (`Bearer …`), and of longer ones each run of RUN characters, so that half a secret
-    is found, too. `text` should go on for MARGIN behind what is kept: a secret may lie across the
-    end. The time grows as the lengths of the text and of all secrets.
+    is found, too. A text should go on for MARGIN behind what is kept: a secret may lie across the
+    end. The time grows as the lengths of the texts and of all secrets; what an exchange leaves is
+    handed over together, because the secrets are gone through once for all of it.
     """
-    keep = len(text) if keep is None else keep
+    small = sum(map(len, secrets)) <= _SMALL
+    cut = _cut_once(tuple(secrets)) if small else _Cut(secrets)
+    readings = [_readings(text) if secrets else [] for text, _ in texts]
+    pieces = cut.pieces([reading for each in readings for reading, _ in each])
+    return [
+        _with_masks(text, keep, _found(each, pieces))
+        for (text, keep), each in zip(texts, readings, strict=True)
+    ]
+
+
+def _with_masks(text: str, keep: int, spans: set[tuple[int, int]]) -> str:
     parts: list[str] = []
     end = 0
-    for begin, until in sorted(_found(text, secrets)):
+    for begin, until in sorted(spans):
         if begin >= keep:
             break
         if begin > end or not parts:
@@ -55,19 +71,14 @@ def masked(text: str, secrets: Collection[str], keep: int | None = None) -> str:
     return "".join([*parts, text[end:keep]])
 
 
-def _found(text: str, secrets: Collection[str]) -> set[tuple[int, int]]:
-    """Where in the text, from and to."""
-    spans: set[tuple[int, int]] = set()
-    if len(text) < SHORTEST or not secrets:
-        return spans
-    small = sum(map(len, secrets)) <= _SMALL
-    cut = _cut_once(tuple(secrets)) if small else _Cut(secrets)
-    readings = _readings(text)
-    for length, pieces in cut.pieces([reading for reading, _ in readings]).items():
-        for reading, places in readings:
-            for begin, end in _stretches(reading, pieces, length):
-                spans.add((places[begin], places[end]))
-    return spans
+def _found(readings: list[_Reading], pieces: dict[int, set[str]]) -> set[tuple[int, int]]:
+    """Where in a text, from and to."""
+    return {
+        (places[begin], places[end])
+        for reading, places in readings
+        for length, some in pieces.items()
+        for begin, end in _stretches(reading, some, length)
+    }
 
 
 class _Cut:
@@ -81,12 +92,16 @@ class _Cut:
         for secret in secrets:
             if " " in secret or "\t" in secret:
                 self._short |= {w for w in secret.split() if 2 * SHORTEST <= len(w) < RUN}
-        self._blocks = [
-            (secret[at : at + _BLOCK], secret, at)
-            for secret in secrets
-            if len(secret) >= RUN
-            for at in range(0, len(secret) - _BLOCK + 1, _BLOCK)
-        ]
+        # Side by side and not in tuples, of which so many would wake the garbage collector.
+        self._blocks: list[str] = []
+        self._secrets: list[str] = []
+        self._at: list[int] = []
+        for secret in secrets:
+            if len(secret) >= RUN:
+                at = range(0, len(secret) - _BLOCK + 1, _BLOCK)
+                self._blocks += [secret[begin : begin + _BLOCK] for begin in at]
+                self._secrets += [secret] * len(at)
+                self._at += at
 
     def pieces(self, readings: list[str]) -> dict[int, set[str]]:
         """By length, what is to be masked wherever it is, as far as the readings may hold it."""
@@ -99,7 +114,7 @@ class _Cut:
         # What lies around the blocks that are there: a run begins in the block before at the most.
         around = {
             secret[max(0, at - _BLOCK) : at + RUN]
-            for block, secret, at in self._blocks
+            for block, secret, at in zip(self._blocks, self._secrets, self._at, strict=True)
             if block in blocks
         }
         if around:
