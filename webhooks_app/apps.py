@@ -9,6 +9,8 @@ class WebhooksConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, conf  # noqa: F401  (checks register themselves)
+        from .models.account import let_users_be_deleted
 
         # Under ASGI and WSGI system checks do not run; an unreadable setting must stop those too.
         conf.validate()
+        let_users_be_deleted()

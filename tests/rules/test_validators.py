@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webhooks_app.rules import validators
 from webhooks_app.rules.guard import is_public
 from webhooks_app.rules.validators import (
     MASK,
@@ -337,3 +338,12 @@ def test_all_errors_are_told_at_once():
     assert sorted(errors(name="", url="", token="\0", headers=[("", "x")], username=":")) == [
         *("auth", "headers", "name", "token", "url")
     ]
+
+
+@pytest.mark.parametrize("character", [*map(chr, range(1, 32)), "\x7f"])
+@pytest.mark.parametrize("field", ["username", "password"])
+def test_basic_auth_takes_no_control_characters(field, character):
+    """RFC 7617, section 2."""
+    pair = {"username": "user", "password": "pass"} | {field: f"a{character}b"}
+    assert list(validators._auth_error(**pair)) == [field]
+    assert not validators._auth_error("usér ", "pass wörd\x80")

@@ -319,6 +319,7 @@ class Migration(migrations.Migration):
                     "members",
                     models.ManyToManyField(
                         blank=True,
+                        db_constraint=False,
                         help_text="Users whose session may act for the account in the browsable API.",
                         related_name="webhook_accounts",
                         to=settings.AUTH_USER_MODEL,

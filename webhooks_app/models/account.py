@@ -3,12 +3,12 @@
 import hashlib
 import secrets
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import models, router
-from django.db.models import F, Q
+from django.db import models, router, transaction
+from django.db.models import F, Q, signals
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -23,6 +23,52 @@ FAILURES_COUNTED = timedelta(minutes=15)  # for which wrong tokens of an address
 TOKEN_PREFIX = "whk_"  # noqa: S105  (a prefix that secret scanners can look for)
 
 
+class MembersField(models.ManyToManyField):
+    """Users of accounts, who may live in another database: no statement joins the two, and who is
+    deleted there is forgotten here (`forget_member`)."""
+
+    def deconstruct(self) -> Any:
+        # To the database it is what it is to Django.
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.ManyToManyField", args, kwargs
+
+    def _rows(self) -> Any:
+        through: Any = self.remote_field.through
+        return through._base_manager.using(router.db_for_write(through))
+
+    def value_from_object(self, obj: Any) -> list[Any]:
+        if obj.pk is None:
+            return []
+        column = self.m2m_reverse_field_name()
+        ids = self._rows().filter(**{self.m2m_field_name(): obj.pk}).values_list(column, flat=True)
+        return list(self.related_model._base_manager.filter(pk__in=list(ids)))
+
+    def save_form_data(self, instance: Any, data: Any) -> None:
+        rows, ours = self._rows(), {self.m2m_field_name(): instance}
+        theirs = self.m2m_reverse_field_name()
+        wanted = {user.pk for user in data}
+        with transaction.atomic(using=rows.db):
+            there = rows.filter(**ours)
+            there.exclude(**{f"{theirs}__in": wanted}).delete()
+            new = wanted - set(there.values_list(theirs, flat=True))
+            model = self.remote_field.through
+            rows.bulk_create(model(**ours, **{f"{theirs}_id": pk}) for pk in new)
+
+
+def forget_member(instance: Any, **kwargs: Any) -> None:
+    """Before a user is deleted, in whatever database: his memberships in ours."""
+    field: Any = Account._meta.get_field("members")
+    field._rows().filter(**{field.m2m_reverse_field_name(): instance.pk}).delete()
+
+
+def let_users_be_deleted() -> None:
+    """Django would look for memberships in the database of the users."""
+    field: Any = Account._meta.get_field("members")
+    theirs = field.remote_field.through._meta.get_field(field.m2m_reverse_field_name())
+    theirs.remote_field.on_delete = models.DO_NOTHING
+    signals.pre_delete.connect(forget_member, sender=settings.AUTH_USER_MODEL)
+
+
 class Account(PrimaryModel):
     """The tenant: everything belongs to one account and is seen by its tokens and members only."""
 
@@ -35,9 +81,10 @@ class Account(PrimaryModel):
     contact_email = models.EmailField(
         blank=True, help_text="Who hears of a webhook that fails; may be empty."
     )
-    members = models.ManyToManyField(
+    members = MembersField(
         settings.AUTH_USER_MODEL,
         blank=True,
+        db_constraint=False,
         related_name="webhook_accounts",
         help_text="Users whose session may act for the account in the browsable API.",
     )

@@ -340,6 +340,9 @@ def _headers_error(headers: Sequence[tuple[str, str]], has_auth: bool) -> Any:
     return errors
 
 
+_CONTROLS = frozenset(map(chr, (*range(32), 127)))
+
+
 def _auth_error(username: str, password: str) -> dict[str, list[str]]:
     errors = {
         "username": _text_error(username, "The username", 0, CREDENTIAL_LIMIT),
@@ -350,4 +353,7 @@ def _auth_error(username: str, password: str) -> dict[str, list[str]]:
             errors["username"] = "The username must not contain a colon (basic auth forbids it)."
         elif password and not username:
             errors["username"] = "A password needs a username."
+    for field, value in (("username", username), ("password", password)):
+        if not errors[field] and not _CONTROLS.isdisjoint(value):
+            errors[field] = f"The {field} must not contain control characters (RFC 7617)."
     return {field: [error] for field, error in errors.items() if error}
