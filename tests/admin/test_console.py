@@ -268,6 +268,7 @@ def test_a_pause_forgets_nothing_of_a_failure(operator, webhook):
     operator.post(url("webhook", webhook.pk, "enable"))
     webhook.health.refresh_from_db()
     assert (webhook.health.failing_since, webhook.health.failures_in_row) == (since, 7)
+    assert webhook.health.run_cleared_at, "it begins gently"
 
 
 def test_a_run_that_would_stop_it_again_begins_anew(operator, webhook):
