@@ -185,7 +185,7 @@ def test_the_list_is_found_filtered_and_cannot_be_changed(admin_client, account)
     assert "hook-0" not in admin_client.get(f"{LIST}?q=nobody").content.decode()
     assert "hook-0" not in admin_client.get(f"{LIST}?door=api").content.decode()
     for odd in ("?q=%00", "?target=%00", "?account=%00", "?before=x", "?created=x&e=1"):
-        assert admin_client.get(LIST + odd).status_code in (200, 302)
+        assert admin_client.get(LIST + odd).status_code in (200, 302, 400)
     row = AuditEntry.objects.first()
     assert admin_client.get(f"{LIST}{row.pk}/change/").status_code == 200
     for verb in ("change", "delete"):
