@@ -149,10 +149,10 @@ def test_a_test_that_is_answered_closes_it_and_a_verification_does_not(webhook):
     assert breaker(webhook) == (None, 0)
 
 
-def test_a_new_run_begins_when_people_have_cleared_the_old_one(webhook):
+def test_a_new_run_begins_with_a_new_url(webhook):
     fail(webhook, 9)
-    actions.pause(webhook)
-    actions.enable(webhook)
+    actions.update_webhook(webhook, url="https://elsewhere.example.com/hook")
+    Webhook.objects.update(verified_at=timezone.now())
     fail(webhook, 9)
     assert breaker(webhook) == (None, 0)
 
