@@ -192,6 +192,7 @@ def _webhooks(numbers, sql, start, end):
             "auth_username": "''",
             "auth_password": "''",
             "verified_at": f"CASE WHEN n % 200 = 31 THEN NULL ELSE {made} END",
+            "verification_due_at": "NULL",
             "stopped": stopped,
             "stopped_note": "''",
             "stopped_by": "'staff'",

@@ -27,7 +27,13 @@ def webhooks(urls, count=WEBHOOKS):
     made, urls = [], urls.split()
     for number in range(count):
         url = urls[number % len(urls)]
-        webhook = Webhook(account=account, name=f"{number}", url=url, verified_at=timezone.now())
+        webhook = Webhook(
+            account=account,
+            name=f"{number}",
+            url=url,
+            verified_at=timezone.now(),
+            verification_due_at=None,
+        )
         webhook.save(force_insert=True)
         WebhookHealth.objects.create(webhook=webhook)
         made.append(webhook)

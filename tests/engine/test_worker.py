@@ -251,18 +251,20 @@ def test_verifications_that_hang_hold_up_nobodys(drain):
 
     def answer(request):
         hangs = "hangs" in request.target
-        return Answer(body=request.query["challenge"][0], delay=3 if hangs else 0)
+        return Answer(body=request.query["challenge"][0], delay=60 if hangs else 0)
 
     with Receiver(answer) as receiver:
         hanging, other = AccountFactory(), AccountFactory()
-        for _ in range(60):
-            url = f"{receiver.url}/hangs"
-            actions.create_webhook(hanging, name="W", url=url, timeout=2)
+        hung = [
+            actions.create_webhook(hanging, name="W", url=f"{receiver.url}/hangs", timeout=5)
+            for _ in range(60)
+        ]
         webhook = actions.create_webhook(other, name="W", url=receiver.url)
-        began = timezone.now()
         drain()
     webhook.refresh_from_db()
-    assert webhook.verified_at - began < timedelta(seconds=1.5)
+    # No timeout was waited for.
+    timed_out = WebhookError.objects.filter(webhook__in=hung).order_by("ended_at")
+    assert webhook.verified_at < timed_out[0].ended_at
 
 
 def test_a_receiver_that_does_not_echo_the_challenge_fails_verification(drain, account):
@@ -375,7 +377,7 @@ def removing(rows):
     return answer
 
 
-@pytest.mark.parametrize("left", [timedelta(seconds=-1), timedelta(seconds=1)])
+@pytest.mark.parametrize("left", [timedelta(seconds=-1), timedelta(seconds=5)])
 def test_a_worker_that_starts_probes_a_tripped_webhook_with_one_call(drain, left):
     until = timezone.now() + left
     health = {"breaker_until": until, "breaker_trips": 5, "failures_in_row": 15}
@@ -385,7 +387,7 @@ def test_a_worker_that_starts_probes_a_tripped_webhook_with_one_call(drain, left
         drain()
         if left > timedelta(0):
             assert not receiver.requests
-            time.sleep((until - timezone.now()).total_seconds())
+            time.sleep(max(0.0, (until - timezone.now()).total_seconds()))
             drain()
         assert len(receiver.requests) == 1
     webhook.health.refresh_from_db()

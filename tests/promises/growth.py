@@ -22,7 +22,7 @@ def webhooks(count):
         for _ in range(count)
     ]
     for webhook in made:
-        webhook.verified_at = webhook.created_at
+        webhook.verified_at, webhook.verification_due_at = webhook.created_at, None
     Webhook.objects.bulk_create(made)
     WebhookHealth.objects.bulk_create(WebhookHealth(webhook=webhook) for webhook in made)
     return sorted(made, key=lambda webhook: webhook.pk)
