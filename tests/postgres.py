@@ -4,6 +4,7 @@ next run."""
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import warnings
 from contextlib import suppress
@@ -61,6 +62,14 @@ class Server:
         server = self._server
         arguments = ("-w", "-D", str(server.pgdata), "-m", mode, "-l", str(server.log), "restart")
         pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+
+    def dump(self):
+        """The database as INSERT statements that any client can run."""
+        dump = self._server.bin_path / "pg_dump"
+        options = ("--inserts", "--no-owner", "--no-privileges", "--dbname", self.url)
+        script = subprocess.run([dump, *options], check=True, capture_output=True).stdout
+        # Lines for psql alone.
+        return b"\n".join(line for line in script.splitlines() if not line.startswith(b"\\"))
 
     def crash(self, backend):
         """One backend is killed: the server ends all sessions and recovers."""

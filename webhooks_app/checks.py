@@ -1,10 +1,13 @@
 """System checks: what `manage.py check` says about the app's settings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import router
+from django.db import DatabaseError, connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils.module_loading import import_string
 
 from . import conf
@@ -81,6 +84,35 @@ def sqlite_time_zone(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="webhooks_app.E002",
         )
     ]
+
+
+@register(Tags.database)
+def made_before_the_first_release(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """`migrate` would find nothing to do there, and every query would fail later."""
+    return [
+        Error(
+            f"The database {alias!r} was made by a version before 0.1.0, whose tables no release "
+            "has.",
+            hint="Start over with a new database.",
+            id="webhooks_app.E003",
+        )
+        for alias in databases or ()
+        if _is_older_than_releases(connections[alias])
+    ]
+
+
+def _is_older_than_releases(connection: BaseDatabaseWrapper) -> bool:
+    try:
+        recorder = MigrationRecorder(connection)
+        if ("webhooks_app", "0001_initial") not in recorder.applied_migrations():
+            return False
+        with connection.cursor() as cursor:
+            table = connection.introspection.get_table_description(cursor, "webhooks_app_attempt")
+    except DatabaseError:
+        return False  # it is away, or another database has our tables
+    return "ended_at" not in {column.name for column in table}
 
 
 @register(Tags.database)

@@ -30,15 +30,28 @@ class Site:
 
     def manage(self, *arguments, code=0, or_code=None):
         """Standard output of a command that must end with this exit code (or the other)."""
-        ended = subprocess.run(
+        ended = self._run(*arguments)
+        assert ended.returncode in (code, or_code), ended.stdout + ended.stderr
+        return ended.stdout
+
+    def _run(self, *arguments):
+        return subprocess.run(
             [*MANAGE, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
             timeout=300,
         )
-        assert ended.returncode in (code, or_code), ended.stdout + ended.stderr
-        return ended.stdout
+
+    def failure(self, *arguments, code=1):
+        """What a command that must fail so says on standard error."""
+        ended = self._run(*arguments)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stderr
+
+    def shell(self, code):
+        """The last line that some lines of Python print."""
+        return (self.manage("shell", "-v", "0", "-c", code).splitlines() or [""])[-1]
 
     def start(self, *arguments):
         return self.start_program(*MANAGE[1:], *arguments)
@@ -63,11 +76,19 @@ class Site:
             "account, _ = Account.objects.get_or_create(name='acme');"
             f"print(actions.create_webhook(account, name='Hook', url={url!r}).id)"
         )
-        return self.manage("shell", "-v", "0", "-c", code).split()[-1]
+        return self.shell(code)
 
     def status(self):
         # 1: no worker is alive.
         return json.loads(self.manage("webhooks", "status", "--json", or_code=1))
+
+    def end(self):
+        """End what was started."""
+        for process in self.started:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+            process.stdout.close()
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +123,4 @@ def site(empty_site, tmp_path):
         url = new_postgres_database(re.search(r"site_\w+", empty_site)[0])
     site = Site(url, tmp_path)
     yield site
-    for process in site.started:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
-        process.stdout.close()
+    site.end()

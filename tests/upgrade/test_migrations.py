@@ -1,0 +1,114 @@
+"""A released migration never changes; a database of each release becomes one of today's."""
+
+import gzip
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import ROOT, Site, new_postgres_database
+from tests.receivers import Receiver
+from tests.upgrade.make import TOKEN
+
+FOLDER = Path(__file__).parent
+RELEASED = ["0.1.0"]
+FROZEN = {
+    "0001_initial.py": "27ae3c20468f862713d74e33f54cb4e5704078e7be2dba930541f417a182f2eb",
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("name", "digest"), FROZEN.items())
+def test_a_released_migration_is_never_edited(name, digest):
+    content = (ROOT / "webhooks_app" / "migrations" / name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == digest, "write a migration of its own"
+
+
+@pytest.fixture(params=RELEASED)
+def released(request, tmp_path):
+    """A site on a database that this release made."""
+    import os
+
+    kept = f"{FOLDER}/{request.param}"
+    if os.environ["TEST_DATABASE_URL"].startswith("sqlite"):
+        file = tmp_path / "released.sqlite3"
+        file.write_bytes(gzip.decompress(Path(f"{kept}.sqlite3.gz").read_bytes()))
+        url = f"sqlite:///{file}"
+    else:
+        import psycopg
+
+        url = new_postgres_database("template0")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(gzip.decompress(Path(f"{kept}.postgres.sql.gz").read_bytes()))
+    site = Site(url, tmp_path)
+    yield site
+    site.end()
+
+
+LOOK = """
+import json
+from django.test import Client
+from webhooks_app.models import *
+client = Client(headers={"authorization": "Bearer " + TOKEN}, SERVER_NAME="localhost")
+webhooks = client.get("/webhooks").json()
+healthy = next(w for w in webhooks if w["name"] == "Healthy")
+print(json.dumps({
+    "names": sorted(w["name"] for w in webhooks),
+    "errors": sorted(w["error"] for w in webhooks),
+    "healthy": client.get("/webhooks/" + healthy["id"]).json(),
+    "states": sorted(Delivery.objects.values_list("state", flat=True)),
+    "attempts": Attempt.objects.count(), "failed": WebhookError.objects.count(),
+    "members": list(Account.objects.values_list("members__username", flat=True)),
+    "audit": AuditEntry.objects.filter(action="paused").exists(),
+}))
+"""
+
+
+def test_everything_of_a_released_database_is_there_after_migrate(released):
+    released.manage("migrate", "-v", "0")
+    seen = json.loads(released.shell(f"TOKEN = {TOKEN!r}\n{LOOK}"))
+    assert seen["names"] == ["Failing", "Healthy", "New", "Paused"]
+    assert seen["errors"] == ["", "", "", "Request failed with status code 503"]
+    assert seen["healthy"]["token"] == "a token"
+    assert seen["healthy"]["auth"] == {"username": "user", "password": "a password"}
+    assert seen["healthy"]["headers"] == [
+        {"name": "X-Api-Key", "value": "a header"},
+        {"name": "X-Api-Key", "value": "a second"},
+    ]
+    assert seen["states"] == ["cancelled", "delivered", "failed", *["pending"] * 6]
+    assert (seen["attempts"], seen["failed"]) == (2, 1)
+    assert seen["members"] == ["boss"]
+    assert seen["audit"]
+
+
+def test_what_waited_in_a_released_database_is_sent_after_migrate(released):
+    released.manage("migrate", "-v", "0")
+    with Receiver() as receiver:
+        released.shell(
+            "from webhooks_app.models import Webhook;"
+            f"Webhook.objects.filter(name='Healthy').update(url={receiver.url!r})"
+        )
+        released.manage("webhooks", "deliver", "--until-empty")
+        assert sorted(json.loads(call.body)["order"] for call in receiver.requests) == [
+            0,
+            1,
+            2,
+            3,
+            4,
+        ]
+
+
+@pytest.mark.once
+def test_migrate_on_a_database_from_before_the_first_release_says_so(tmp_path):
+    file = tmp_path / "old.sqlite3"
+    site = Site(f"sqlite:///{file}", tmp_path)
+    site.manage("migrate", "-v", "0")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("ALTER TABLE webhooks_app_attempt RENAME COLUMN ended_at TO started_at")
+    said = site.failure("migrate")
+    assert "made by a version before 0.1.0" in said
+    assert "Start over with a new database." in said
+    assert "Traceback" not in said
