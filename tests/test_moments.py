@@ -40,7 +40,7 @@ def webhook(account):
     webhook = WebhookFactory(account=account)
     for at in (NOON - ONE_MINUTE, NOON + ONE_MINUTE):
         delivery = DeliveryFactory(webhook=webhook, state="failed", finished_at=at, created_at=at)
-        AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", started_at=at)
+        AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", ended_at=at)
     return webhook
 
 

@@ -765,6 +765,7 @@ def _db() -> str:
     be a process without requests, at whose beginning Django does that."""
     alias = router.db_for_write(Delivery)
     connection = connections[alias]
-    if connection.errors_occurred:
+    # In a transaction, Django would close it under whoever began that.
+    if connection.errors_occurred and not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
     return alias

@@ -154,7 +154,7 @@ class TestNumbers:
         assert "95 % within 1,000 ms" in says
         assert "1 alive last sign" in says
         assert "3 calls in flight" in says
-        assert "Paused · mira" in says
+        assert "Paused: moving · mira" in says
 
     def test_without_a_script_times_are_said_to_be_utc(self, viewer, orders):
         for place in (HOME, url("webhook"), url("webhook", orders.pk, "change")):

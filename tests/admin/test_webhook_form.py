@@ -215,7 +215,9 @@ def test_row_ids_of_another_webhook_are_refused(boss, webhook, account):
 def test_a_header_added_meanwhile_by_another_writer_is_kept(boss, webhook):
     data = webhook_form(boss.get(page(webhook)))
     webhook.headers.create(name="X-Late", value="late", position=3)
-    boss.post(page(webhook), data | {"headers-0-name": "X-Renamed"})
+    shown = boss.post(page(webhook), data | {"headers-0-name": "X-Renamed"})
+    assert "X-Renamed" not in dict(headers_of(webhook))  # first both texts are shown
+    boss.post(page(webhook), webhook_form(shown))
     assert ("X-Late", "late") in headers_of(webhook)
     assert ("X-Renamed", "val-Ämpel-1") in headers_of(webhook)
 

@@ -19,6 +19,7 @@ SOME = "0" * 24
 ARGUMENTS = {
     "create-token": ["acme"],
     "send": [SOME],
+    "test": [SOME],
     "explain": [SOME],
     "verify": ["--all"],
     "deliver": ["--once"],

@@ -60,10 +60,10 @@ for entry in AuditEntry.objects.order_by("id"):
     codes, entries = out.splitlines()[:5], out.splitlines()[5:]
     assert [line.strip() for line in codes] == ["200", "302", "302", "200", "200"]
     assert entries == [
-        "4711 admin Paused",
+        "4711 admin Paused: later",
         "4711 admin Created",
         "4711 api Created",
-        "4711 api Enabled",
+        "4711 api Resumed",
     ]
 
 

@@ -229,7 +229,9 @@ class TestSelection:
         assert list(select({"payload": "Köln"}, NOW)) == [one]
         assert select({"payload": "kOLN"}, NOW).count() == 0
         assert select({"state": "failed"}, NOW).count() == 2
-        assert set(words) | {"until", "state"} == set(CONDITIONS)
+        earlier = (NOW - timedelta(days=1)).isoformat()
+        assert list(select({"failed_until": earlier}, NOW)) == [other]
+        assert set(words) | {"until", "state", "failed_until"} == set(CONDITIONS)
 
     def test_due_waiting_retrying_and_held_are_what_the_word_says(self, webhook):
         later = NOW + timedelta(hours=1)
