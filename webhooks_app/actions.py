@@ -36,6 +36,7 @@ from .models import (
 from .models.in_time import TooSlow, in_time
 from .models.job import PACE, PACE_LIMIT
 from .models.prepared import Prepared
+from .models.primary import present
 from .models.selection import select
 from .rules import strictjson, validators
 from .rules.failures import Failure
@@ -318,7 +319,7 @@ def clear_error(webhook: Webhook, *, by: str = "") -> None:
         last_error_at=None,
         last_error_message="",
         last_error_kind="",
-        error_cleared_at=timezone.now(),
+        error_cleared_at=present(_db()),
     )
     AuditEntry.objects.note(by, "Cleared the last error.", webhook)
 

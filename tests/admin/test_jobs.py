@@ -52,7 +52,9 @@ class TestCreating:
         assert f'name="failed_since" value="{words["failed_since"]}' in text
         words["failed_since"] = f"{NOW - timedelta(hours=8):%Y-%m-%d %H:%M}"
         assert "3 deliveries" in text_of(operator.get(ADD, words))
-        words |= {"failed_since": f"{old:%Y-%m-%d %H:%M}", "failed_until": f"{old:%Y-%m-%d %H:59}"}
+        until = old + timedelta(minutes=1)
+        words["failed_since"] = f"{old:%Y-%m-%d %H:%M}"
+        words["failed_until"] = f"{until:%Y-%m-%d %H:%M}"
         assert "1 delivery<" in text_of(operator.get(ADD, words))
         words["failed_since"] = "last night"
         assert "This selection cannot be used" in text_of(operator.get(ADD, words))

@@ -315,7 +315,8 @@ def start(webhook_id: str) -> bool:
         if started:
             health = WebhookHealth.objects.filter(pk=webhook_id)
             # What people let go on begins with one call (see `Desk`), whatever came before.
-            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=timezone.now())
+            now = present(health.db)
+            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=now)
             limit = timezone.now() - history.FAILING_STOPS_AFTER
             if health.filter(failing_since__lte=limit).exists():
                 health.clear_run()
