@@ -29,6 +29,7 @@ from .models import (
     Delivery,
     Header,
     Job,
+    SigningKey,
     Webhook,
     WebhookHealth,
     holds,
@@ -38,12 +39,15 @@ from .models.job import PACE, PACE_LIMIT
 from .models.prepared import Prepared
 from .models.primary import present
 from .models.selection import select
-from .rules import strictjson, validators
+from .models.signing import KEYS_MOST, SigningKeyQuerySet
+from .rules import signing, strictjson, validators
 from .rules.failures import Failure
 from .rules.ids import first_id
 
 COUNTED = 1000  # nothing is counted further
 COUNTED_IN = 0.15  # seconds
+GRACE = timedelta(days=1)  # for which an old signing secret holds beside the new one
+GRACE_MOST = timedelta(days=7)
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 PAYLOAD_LIMIT = 1024 * 1024  # bytes
 
@@ -130,6 +134,7 @@ def create_webhook(
     auth_password: str = "",
     timeout: float | None = None,
     max_in_flight: int = 10,
+    signature_prefix: str = "",
     by: str = "",
 ) -> Webhook:
     """Store a webhook and ask for its verification, which the worker does. Raises Invalid."""
@@ -142,12 +147,14 @@ def create_webhook(
         auth_password=auth_password,
         timeout=timeout,
         max_in_flight=max_in_flight,
+        signature_prefix=signature_prefix,
     )
     headers = list(headers)
     _validate(webhook, headers)
     with transaction.atomic(using=_db()):
         webhook.save(force_insert=True)
         WebhookHealth.objects.create(webhook=webhook)
+        SigningKey.objects.create(webhook=webhook, secret=signing.new_secret())
         Header.objects.replace(webhook, headers)
         AuditEntry.objects.note(by, "Created.", webhook)
         queue.announce(_db())
@@ -159,8 +166,12 @@ WORDS = {  # of fields, where their own names are not good enough
     "auth_username": "user name",
     "auth_password": "password",
     "max_in_flight": "calls in flight",
+    "signature_prefix": "names of the signature headers",
 }
-FIELDS = ("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight")
+FIELDS = (
+    *("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight"),
+    "signature_prefix",
+)
 
 
 def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook:
@@ -230,6 +241,7 @@ def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
         headers=headers,
         username=webhook.auth_username,
         password=webhook.auth_password,
+        signature_prefix=webhook.signature_prefix,
         **conf.url_rules(),
     )
     timeout, cap = webhook.timeout, webhook.max_in_flight
@@ -264,6 +276,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
         ):
             return
         Header.objects.replace(webhook, ())
+        SigningKey.objects.filter(webhook=webhook.pk).delete()
         queue.cancel_some(webhook.pk, queue.DELETED)
         AuditEntry.objects.note(by, "Deleted.", webhook)
 
@@ -287,6 +300,8 @@ def restore_webhook(webhook: Webhook, *, by: str = "") -> Webhook:
             version=F("version") + 1,
         ):
             raise Conflict("The webhook is not deleted, or is gone for good.")
+        # One that a call under way has made beside the delete.
+        SigningKey.objects.filter(webhook=webhook.pk).delete()
         AuditEntry.objects.note(by, "Brought back.", webhook)
     webhook.refresh_from_db()
     return webhook
@@ -334,6 +349,101 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
 def hold_reason(webhook: Webhook) -> str:
     """Why deliveries of the webhook are held now; `""` when it is called."""
     return holds.hold_reason(webhook, timezone.now())
+
+
+# --- signing secrets --------------------------------------------------------------------------
+
+
+def reveal_secret(webhook: Webhook, *, by: str = "") -> str:
+    """The secret (`whsec_…`) that calls are signed with; one is made where there is none.
+
+    Raises NotCallable when it cannot be read or the webhook is deleted.
+    """
+    row = _ROW.first(webhook.pk)
+    if row is None or row.deleted_at is not None:
+        raise NotCallable("deleted")
+    with transaction.atomic(using=_db()), _readable():
+        secret = _keys().of([row.pk])[row.pk][0].secret
+        AuditEntry.objects.note(by, "Revealed the signing secret.", row)
+    return secret
+
+
+def rotate_secret(
+    webhook: Webhook, key: str | None = None, grace: timedelta = GRACE, *, by: str = ""
+) -> str:
+    """Sign calls with a new secret, and for `grace` (0 to 7 days) with the old one as well.
+
+    `key` is `whsec_` and the base64 of 24 to 64 bytes; without one a new one is made. A secret that
+    signs already becomes the present one again. At most 10 sign at a time, the newest. Returns the
+    new secret. Raises Invalid; Webhook.DoesNotExist when the webhook is deleted.
+    """
+    secret = _given_secret(key)
+    if not timedelta(0) <= grace <= GRACE_MOST:
+        raise Invalid({"gracePeriodSeconds": ["Must be 0 to 604800 seconds (7 days)."]})
+    with transaction.atomic(using=_db()):
+        row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
+        keys = _keys()
+        keys.of([row.pk])
+        stored = keys.filter(webhook=row)
+        ending = []  # without an overlap: what is over, no key opens or is the new one itself
+        usable: Any = stored.usable().values_list("pk", "secret", "expires_at")
+        for number, (pk, sealed, expires_at) in enumerate(usable):
+            known = sealed.opens() and sealed.open() == secret
+            if known and expires_at is None:
+                raise Invalid({"key": ["This is the present secret already."]})
+            at_once = expires_at is None and not grace
+            if known or at_once or not sealed.opens() or number >= KEYS_MOST - 1:
+                ending.append(pk)
+        stored.filter(pk__in=ending).delete()
+        stored.expired().delete()
+        stored.filter(expires_at__isnull=True).update(expires_at=timezone.now() + grace)
+        keys.create(webhook=row, secret=secret, rotated=True)
+        held = f" The old one holds for {_words(grace)}." if grace else ""
+        _keys_changed(row, f"Rotated the signing secret.{held}", by)
+    return secret
+
+
+def end_overlap(webhook: Webhook, *, by: str = "") -> int:
+    """Sign with the present secret alone from now on; returns how many old ones ended.
+
+    Raises Webhook.DoesNotExist when the webhook is deleted.
+    """
+    with transaction.atomic(using=_db()):
+        row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
+        old = _keys().filter(webhook=row, expires_at__isnull=False)
+        ended = old.usable().count()
+        old.delete()
+        if ended:
+            _keys_changed(row, "Ended the overlap of signing secrets.", by)
+    return ended
+
+
+def _keys() -> SigningKeyQuerySet:
+    return SigningKey.objects.using(_db())
+
+
+def _given_secret(key: str | None) -> str:
+    if key is None:
+        return signing.new_secret()
+    if key == validators.MASK:
+        raise Invalid({"key": ["This is the mask of a secret; enter the secret, or leave it out."]})
+    try:
+        return signing.secret_of(signing.key_of(key))
+    except ValueError as problem:
+        raise Invalid({"key": [str(problem)]}) from None
+
+
+def _words(span: timedelta) -> str:
+    hours = span / timedelta(hours=1)
+    return f"{hours:g} h" if hours >= 1 else f"{span.total_seconds():g} s"
+
+
+def _keys_changed(webhook: Webhook, words: str, by: str) -> None:
+    # Whoever keeps a request that was built sees by the version that it is old.
+    rows = Webhook.objects.filter(pk=webhook.pk)
+    rows.update(version=F("version") + 1, updated_at=timezone.now())
+    AuditEntry.objects.note(by, words, webhook)
+    queue.announce(_db())
 
 
 # --- deliveries -------------------------------------------------------------------------------

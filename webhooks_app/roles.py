@@ -13,9 +13,9 @@ from django.db.models import Q
 # console's own. To look at rows asks for the stock view permission of their model.
 ALLOWS = {
     "add_webhook": ["create_webhook"],
-    "change_webhook": ["update_webhook"],
+    "change_webhook": ["update_webhook", "rotate_secret", "end_overlap"],
     "delete_webhook": ["delete_webhook", "restore_webhook"],
-    "reveal_secrets": ["reveal"],
+    "reveal_secrets": ["reveal", "reveal_secret"],
     "add_delivery": ["deliver", "deliver_many"],
     "add_accesstoken": ["issue_token"],
     "change_accesstoken": ["revoke_token"],

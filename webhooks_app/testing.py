@@ -71,7 +71,9 @@ class FakeReceiver(Sender):
         if request.method == "GET" and self.verifies:
             answer = query["challenge"][0].encode()
         outcome = _outcome(answer(received) if callable(answer) else answer)
-        outcome.secrets = request.secrets
+        outcome.secrets, outcome.rotated = request.secrets, request.rotated
+        if outcome.status is not None:
+            outcome.failure = failures.of_status(outcome.status, rotated=request.rotated)
         return outcome
 
     def run(
@@ -165,7 +167,6 @@ def _outcome(answer: Any) -> Outcome:
         outcome.body = answer
     elif not isinstance(answer, int):
         outcome.body = json.dumps(answer).encode()
-    outcome.failure = failures.of_status(outcome.status)
     return outcome
 
 

@@ -15,7 +15,16 @@ from django.db.models import F
 from django.utils import timezone
 
 from webhooks_app import actions
-from webhooks_app.models import AccessToken, Account, Attempt, Delivery, Webhook, WebhookHealth
+from webhooks_app.models import (
+    AccessToken,
+    Account,
+    Attempt,
+    Delivery,
+    SigningKey,
+    Webhook,
+    WebhookHealth,
+)
+from webhooks_app.rules import signing
 from webhooks_app.rules.ids import first_id, first_key, new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
@@ -170,7 +179,8 @@ def alone(url, count):
     from webhooks_app.engine.loop import new_event_loop
     from webhooks_app.engine.sender import Sender
 
-    head = message.head(Webhook(url=url), headers=[])
+    key = SigningKey(secret=signing.new_secret())
+    head = message.head(Webhook(url=url), headers=[], keys=[key])
     left = iter(range(int(count)))
 
     async def main():

@@ -9,7 +9,7 @@ from django.db import connection
 from tests.commands.test_webhooks import both, run
 from tests.factories import WebhookFactory
 from webhooks_app.engine import rotation
-from webhooks_app.models import Header, Webhook
+from webhooks_app.models import Header, SigningKey, Webhook
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 
@@ -103,3 +103,11 @@ def test_what_is_written_meanwhile_is_not_put_back(hooks, settings):
     page = [(hooks[0].pk, keys[1].encrypt(b"what it was before").decode())]
     assert rotation._rotate(Webhook, "token", page, keys, False).rotated == 0
     assert Webhook.objects.get(pk=hooks[0].pk).token == "token-0"
+
+
+def test_signing_secrets_too(hooks, settings):
+    key = SigningKey.objects.create(webhook=hooks[0], secret="whsec_x")
+    settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW, OLD]
+    run("rotate-keys")
+    settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW]
+    assert SigningKey.objects.get(pk=key.pk).secret == "whsec_x"

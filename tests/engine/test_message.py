@@ -1,11 +1,14 @@
 """The bytes of a request."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.factories import WebhookFactory
 from webhooks_app.engine import message
 from webhooks_app.engine.message import with_parameters, without_token
-from webhooks_app.models import Header
+from webhooks_app.models import Header, SigningKey
+from webhooks_app.rules import signing
 
 pytestmark = pytest.mark.django_db
 
@@ -19,7 +22,11 @@ def lines(request):
 
 
 def test_a_post_is_exactly_these_lines():
-    head = head_of(url="https://receiver.example.com:8443/a?b=1", token="k", headers=[("X-A", "ä")])
+    webhook = WebhookFactory(
+        url="https://receiver.example.com:8443/a?b=1", token="k", headers=[("X-A", "ä")]
+    )
+    SigningKey.objects.create(webhook=webhook, secret=signing.secret_of(b"k" * 24))
+    head = message.head(webhook)
     request = message.post(head, request_id="0" * 24, now=1700000000.9, body=b"{}")
     assert lines(request) == [
         "POST /a?b=1&token=k HTTP/1.1",
@@ -32,11 +39,69 @@ def test_a_post_is_exactly_these_lines():
         f"X-Request-Id: {'0' * 24}",
         f"webhook-id: {'0' * 24}",
         "webhook-timestamp: 1700000000",
+        "webhook-signature: v1,HePaYjHOxER+ZqlG1uo3Z3XnhrTzv4fraciYY1WtOsQ=",
         "Content-Length: 2",
         "",
         "",
     ]
     assert (request.host, request.port, request.scheme) == ("receiver.example.com", 8443, "https")
+
+
+def header(request, name):
+    return next(line.partition(": ")[2] for line in lines(request) if line.startswith(f"{name}: "))
+
+
+def test_the_signatures_header_is_what_the_keys_make_of_id_time_and_body():
+    webhook = WebhookFactory()
+    old, new = b"o" * 24, b"n" * 64
+    ends = datetime.fromtimestamp(1_700_000_000, UTC)
+    keys = [
+        SigningKey(webhook=webhook, secret=signing.secret_of(new)),
+        SigningKey(webhook=webhook, secret=signing.secret_of(old), expires_at=ends),
+    ]
+    head = message.head(webhook, [], keys)
+    before, body = 1_699_999_999.9, "ä".encode()
+    request = message.post(head, request_id="a", now=before, body=body)
+    both = signing.signature([new, old], "a", 1_699_999_999, body)
+    assert header(request, "webhook-signature") == both
+    assert both.count("v1,") == 2
+    # The overlap ends to the second, with the head that was built before.
+    after = message.post(head, request_id="a", now=1_700_000_000, body=body)
+    assert header(after, "webhook-signature") == signing.signature([new], "a", 1_700_000_000, body)
+
+
+def test_second_names_are_sent_beside_the_first_ones():
+    request = message.post(head_of(signature_prefix="svix-"), request_id="a", now=5, body=b"{}")
+    for name in ("id", "timestamp", "signature"):
+        assert header(request, f"svix-{name}") == header(request, f"webhook-{name}")
+
+
+@pytest.mark.parametrize("prefix", ["content-", "webhook-", "X-", "a\r\nHost: b-"])
+def test_second_names_written_past_the_api_are_refused(prefix):
+    with pytest.raises(message.Unsendable) as refused:
+        head_of(signature_prefix=prefix)
+    assert refused.value.failure.kind == "bad_url"
+
+
+def test_no_key_is_shown_by_a_head():
+    webhook = WebhookFactory()
+    head = message.head(webhook)
+    key = signing.key_of(SigningKey.objects.get(webhook=webhook).secret)
+    assert head.keys[0][0] == key
+    assert repr(key) not in repr(head)
+
+
+def test_a_refusal_may_come_of_a_rotation_for_two_weeks():
+    webhook = WebhookFactory()
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    key = SigningKey(webhook=webhook, secret=signing.new_secret(), created_at=made, rotated=True)
+    head = message.head(webhook, [], [key])
+    for days, rotated in ((1, True), (13.9, True), (14.1, False)):
+        now = (made + timedelta(days=days)).timestamp()
+        assert message.post(head, request_id="a", now=now, body=b"").rotated is rotated
+    key.rotated = False
+    head = message.head(webhook, [], [key])
+    assert not message.post(head, request_id="a", now=made.timestamp(), body=b"").rotated
 
 
 def test_own_content_type_user_agent_and_accept_replace_ours():

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..engine import message
-from ..models import Delivery, Webhook
+from ..models import Delivery, SigningKey, Webhook
+from ..rules import signing
 from ..rules.validators import MASK
 
 _STAND_IN = "masked-by-the-console"  # what the engine is given in place of each secret
+_KEY = SigningKey(secret=signing.secret_of(_STAND_IN.ljust(32).encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,10 @@ def sent(
         token=_STAND_IN if token_set else "",
         auth_username=_STAND_IN if webhook.auth_username else "",
         auth_password=_STAND_IN,
+        signature_prefix=webhook.signature_prefix,
     )
     try:
-        head = message.head(masked, [(name, _STAND_IN) for name in header_names])
+        head = message.head(masked, [(name, _STAND_IN) for name in header_names], [_KEY])
     except message.Unsendable as error:
         return Sent(url, [], error.failure.message)
     request = message.post(head, request_id=delivery.pk, now=at.timestamp(), body=b"")
@@ -62,6 +65,8 @@ def sent(
             value = f"Basic {MASK}"
         elif name == "Content-Length":
             value = str(size)
+        elif name in {prefix + "signature" for prefix in head.prefixes}:
+            value = f"{signing.VERSION},{MASK}"
         headers.append((name, value.replace(_STAND_IN, MASK)))
     target = start.split(" ")[1].replace(_STAND_IN, MASK)
     return Sent(f"{request.scheme}://{head.endpoint.authority}{target}", headers)

@@ -99,7 +99,9 @@ class Verification:
     def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
         if outcome.status is None or (outcome.failure and outcome.failure.kind == "too_big"):
             return outcome.failure, None
-        failure = answers.verification(outcome.status, outcome.body, self.challenge)
+        failure = answers.verification(
+            outcome.status, outcome.body, self.challenge, rotated=outcome.rotated
+        )
         compressed = answers.is_compressed(outcome.headers, outcome.body)
         if compressed and failure and failure.kind == "v_body":
             failure = Failure("encoded", "Verification failed: the answer is compressed")

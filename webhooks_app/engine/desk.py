@@ -21,7 +21,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from .. import conf
 from ..fields import WrongKey
-from ..models import Webhook, WebhookHealth, Worker
+from ..models import SigningKey, Webhook, WebhookHealth, Worker
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
@@ -369,16 +369,19 @@ class Desk:
         if not webhook_ids:
             return
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
+        webhooks = webhooks.select_related("health").prefetch_related("headers")
+        keys = SigningKey.objects.using(self._alias).of([row.pk for row in webhooks])
         now = self.now()
         opened = []
-        for row in webhooks.select_related("health").prefetch_related("headers"):
+        for row in webhooks:
             health = row.health
             until, cleared = health.breaker_until, health.run_cleared_at
             left = (until - now).total_seconds() if until else 0.0
             success = health.last_success_at
             head, failure = None, None
             try:
-                head = message.head(row, [(h.name, h.value) for h in row.headers.all()])
+                headers = [(h.name, h.value) for h in row.headers.all()]
+                head = message.head(row, headers, keys[row.pk])
             except message.Unsendable as error:
                 failure = error.failure
             except WrongKey as error:
@@ -426,10 +429,17 @@ class Desk:
         after = noted.filter(pk__gt=self._reopened or "").order_by("pk")
         ids = list(after.values_list("pk", flat=True)[:REOPENED_AT_ONCE])
         self._reopened = ids[-1] if len(ids) == REOPENED_AT_ONCE else None
-        webhooks = Webhook.objects.using(self._alias).filter(pk__in=self._ours(ids))
+        ours = self._ours(ids)
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=ours)
+        keys = SigningKey.objects.using(self._alias).by_webhook(ours) if ours else {}
         for row in webhooks.prefetch_related("headers") if ids else ():
+            signed_with = keys.get(row.pk, ())
             try:
-                for secret in (row.token, row.auth_password, *(h.value for h in row.headers.all())):
+                for secret in (
+                    *(row.token, row.auth_password),
+                    *(header.value for header in row.headers.all()),
+                    *(key.secret for key in signed_with),
+                ):
                     del secret  # to read it is to open it
             except WrongKey as error:
                 self.cannot_read(row, error)

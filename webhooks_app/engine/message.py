@@ -4,17 +4,21 @@ import base64
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from urllib.parse import quote, unquote
 
+from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from .. import __version__, conf
-from ..models import Webhook
-from ..rules import failures, validators
+from ..models import SigningKey, Webhook
+from ..rules import failures, signing, validators
 from ..rules.failures import Failure
 from .sender import Request
 
 USER_AGENT = f"Webhooks-Console/{__version__}"
+# For so long (the longest overlap and a week) after a rotation it may explain a refusal.
+ROTATION_REMEMBERED = timedelta(days=14)
 
 _OWN_PARAMETERS = {"token", "challenge"}
 _TARGET = re.compile(r"[!-~]+\Z")
@@ -39,6 +43,10 @@ class Head:
     fields: bytes = field(repr=False)  # header lines of every request
     post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
     secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
+    # Keys that sign, and until when (seconds since the epoch); the present one first.
+    keys: tuple[tuple[bytes, float], ...] = field(repr=False)
+    prefixes: tuple[str, ...]  # of the signature headers
+    rotated_until: float  # seconds since the epoch until which a refusal may come of a rotation
 
 
 def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
@@ -67,20 +75,34 @@ def without_token(url: str) -> str:
 
 
 @sensitive_variables()
-def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> Head:
-    """Everything of the request that does not change between calls. Raises Unsendable.
+def head(
+    webhook: Webhook,
+    headers: Sequence[tuple[str, str]] | None = None,
+    keys: Sequence[SigningKey] | None = None,
+) -> Head:
+    """Everything of the request that does not change between calls. Raises Unsendable, WrongKey.
 
-    The validators judge once more: a row may have been written past them.
+    The validators judge once more: a row may have been written past them. Headers and signing keys
+    that are not given are read, and a key is made where there is none; given none, calls are not
+    signed.
     """
     if headers is None:
         headers = [(header.name, header.value) for header in webhook.headers.all()]
+    if keys is None:
+        stored = SigningKey.objects.using(router.db_for_write(SigningKey))
+        keys = stored.of([webhook.pk])[webhook.pk]
+    prefix = webhook.signature_prefix
+    if problem := validators.signature_prefix_error(prefix):
+        raise Unsendable(Failure("bad_url", f"signature not usable: {problem}"))
     endpoint = _endpoint(webhook.url)
     has_auth = bool(webhook.auth_username)
     names = set()
-    secrets = [webhook.token, *(value for _, value in headers)]
+    # A receiver knows the signing secrets too, and may show them with its settings.
+    signed_with = [key.secret for key in keys]
+    secrets = [webhook.token, *(value for _, value in headers), *signed_with]
     fields = []
     for name, value in headers:
-        if problems := validators.header_error(name, value, has_auth=has_auth):
+        if problems := validators.header_error(name, value, has_auth=has_auth, prefix=prefix):
             sentence = " ".join(line for lines in problems.values() for line in lines)
             raise Unsendable(Failure("bad_url", f"header not usable: {sentence}"))
         names.add(name.lower())
@@ -105,7 +127,18 @@ def head(webhook: Webhook, headers: Sequence[tuple[str, str]] | None = None) -> 
         fields=always,
         post=_start("POST", target, endpoint) + always + content_type,
         secrets=tuple(secrets),
+        keys=tuple(_signer(key) for key in keys),
+        prefixes=(signing.PREFIX, prefix) if prefix else (signing.PREFIX,),
+        rotated_until=max(
+            ((key.created_at + ROTATION_REMEMBERED).timestamp() for key in keys if key.rotated),
+            default=0.0,
+        ),
     )
+
+
+def _signer(key: SigningKey) -> tuple[bytes, float]:
+    until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
+    return signing.key_of(key.secret), until
 
 
 def _endpoint(url: str) -> validators.Endpoint:
@@ -122,19 +155,24 @@ def _endpoint(url: str) -> validators.Endpoint:
 
 
 def post(head: Head, *, request_id: str, now: float, body: bytes) -> Request:
-    """A call with a JSON body. `webhook-id` and `webhook-timestamp` as in Standard Webhooks."""
+    """A call with a JSON body, signed as Standard Webhooks says."""
     length = b"Content-Length: %d\r\n\r\n" % len(body)
-    return _request("POST", head, head.post + _identity(request_id, now) + length, body)
+    lines = head.post + _identity(head, request_id, now, body) + length
+    return _request("POST", head, lines, body, now)
 
 
 def challenge(head: Head, *, request_id: str, now: float, challenge: str) -> Request:
-    """A verification request: GET with `challenge` and, when there is one, `token`."""
+    """A verification request: GET with `challenge` and, when there is one, `token`.
+
+    Signed like a call, with an empty body: the signature covers id and time, not the query.
+    """
     parameters = [("challenge", challenge)]
     if head.token:
         parameters.append(("token", head.token))
     target = with_parameters(head.endpoint.target, parameters)
     start = _start("GET", target, head.endpoint)
-    return _request("GET", head, start + head.fields + _identity(request_id, now) + b"\r\n", b"")
+    lines = start + head.fields + _identity(head, request_id, now, b"") + b"\r\n"
+    return _request("GET", head, lines, b"", now)
 
 
 def _start(method: str, target: str, endpoint: validators.Endpoint) -> bytes:
@@ -143,15 +181,19 @@ def _start(method: str, target: str, endpoint: validators.Endpoint) -> bytes:
     return f"{method} {target} HTTP/1.1\r\nHost: {endpoint.authority}\r\n".encode("ascii")
 
 
-def _identity(request_id: str, now: float) -> bytes:
-    return (
-        f"X-Request-Id: {request_id}\r\n"
-        f"webhook-id: {request_id}\r\n"
-        f"webhook-timestamp: {int(now)}\r\n"
-    ).encode()
+def _identity(head: Head, request_id: str, now: float, body: bytes) -> bytes:
+    """The lines that differ from call to call. `now` is of the attempt: a repeat is signed anew."""
+    keys = [key for key, until in head.keys if now < until]
+    signature = signing.signature(keys, request_id, int(now), body) if keys else ""
+    lines = f"X-Request-Id: {request_id}\r\n"
+    for prefix in head.prefixes:
+        lines += f"{prefix}id: {request_id}\r\n{prefix}timestamp: {int(now)}\r\n"
+        if signature:
+            lines += f"{prefix}signature: {signature}\r\n"
+    return lines.encode()
 
 
-def _request(method: str, head: Head, lines: bytes, body: bytes) -> Request:
+def _request(method: str, head: Head, lines: bytes, body: bytes, now: float) -> Request:
     endpoint = head.endpoint
     return Request(
         method=method,
@@ -162,4 +204,5 @@ def _request(method: str, head: Head, lines: bytes, body: bytes) -> Request:
         head=lines,
         body=body,
         secrets=head.secrets,
+        rotated=now < head.rotated_until,
     )

@@ -55,7 +55,9 @@ class Request:
     account: int  # whose call it is: lines are kept for each by itself
     head: bytes
     body: bytes = b""
-    secrets: tuple[str, ...] = field(default=(), repr=False)  # for the Outcome alone
+    # For the Outcome alone:
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    rotated: bool = False
 
     @property
     def origin(self) -> Origin:
@@ -85,6 +87,7 @@ class Outcome:
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
     certificate_ends_at: datetime | None = None  # the receiver's, when there was a TLS handshake
     secrets: tuple[str, ...] = field(default=(), repr=False)  # masked in what is kept of it
+    rotated: bool = False  # the signing secret is new: that may be why the receiver refuses
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -137,7 +140,7 @@ class Sender:
         """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError and
         MemoryError."""
         start = perf_counter()
-        outcome = Outcome(datetime.now(UTC), secrets=request.secrets)
+        outcome = Outcome(datetime.now(UTC), secrets=request.secrets, rotated=request.rotated)
         deadline = _Deadline(start + timeout, round(timeout * 1000))
         line: Line | None = None
         try:
@@ -204,7 +207,7 @@ class Sender:
             outcome.read_ms = _ms(answer.ended_at - answer.first_at)
         outcome.failure = answer.failure
         if answer.failure is None and answer.status is not None:
-            outcome.failure = failures.of_status(answer.status)
+            outcome.failure = failures.of_status(answer.status, rotated=outcome.rotated)
         if outcome.failure is not None:
             for name, value in outcome.headers:
                 if name == "retry-after":

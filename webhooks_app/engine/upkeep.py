@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from .. import conf
-from ..models import AuditEntry, Job
+from ..models import AuditEntry, Job, SigningKey
 from . import jobs, mail, queue, steadiness, totals
 from .session import own_connection
 from .threads import OneThread
@@ -119,7 +119,8 @@ def turn(
 def purge_records(
     *, dry_run: bool = False, at_once: int = 1000, stopped: Callable[[], bool] = bool
 ) -> dict[str, int]:
-    """Remove jobs that ended, and lines of the audit log, past their own days of retention.
+    """Remove jobs that ended, and lines of the audit log, past their own days of retention; and
+    signing secrets whose overlap is over.
 
     Returns how many of each. Deletes `at_once` rows a transaction, until `stopped` says so.
     """
@@ -129,6 +130,7 @@ def purge_records(
         "audit entries": AuditEntry.objects.filter(
             at__lt=now - timedelta(days=conf.audit_retention_days())
         ),
+        "old signing secrets": SigningKey.objects.expired(),
     }
     if dry_run:
         return {name: rows.count() for name, rows in old.items()}

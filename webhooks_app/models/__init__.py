@@ -6,6 +6,7 @@ from .delivery import Attempt, Delivery, WebhookError
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
 from .notice import Notice
+from .signing import SigningKey
 from .webhook import Header, Webhook
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "HourlyTotal",
     "Job",
     "Notice",
+    "SigningKey",
     "Webhook",
     "WebhookError",
     "WebhookHealth",

@@ -54,7 +54,7 @@ HOLDS = (
         "unreadable",
         "A stored secret of the webhook cannot be read: the key that it was encrypted with is "
         "missing in WEBHOOKS_ENCRYPTION_KEYS. Give the key back, or send token, headers and auth "
-        "anew.",
+        "anew and rotate the signing secret.",
         lambda webhook, now: health_of(webhook).unreadable_since is not None,
         lambda now: WebhookHealth.objects.filter(unreadable_since__isnull=False),
         told=True,

@@ -18,6 +18,7 @@ from .primary import PrimaryModel, PrimaryQuerySet
 
 if TYPE_CHECKING:
     from .health import WebhookHealth
+    from .signing import SigningKeyQuerySet
 
 FAILING_AFTER = 5  # failures in a row
 # Columns that say how it stands with a webhook; all others go into its requests.
@@ -129,6 +130,16 @@ class Webhook(PrimaryModel):
         validators=[MinValueValidator(1), MaxValueValidator(1000)],
         help_text="Most deliveries under way at once, 1 to 1,000.",
     )
+    # A default of the database's own, too: processes of an older version insert without it.
+    signature_prefix = models.CharField(
+        "second names of the signature headers",
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Like svix-: then svix-id, svix-timestamp and svix-signature are sent beside "
+        "webhook-id, webhook-timestamp and webhook-signature. Empty: those alone.",
+    )
 
     # Bumped by every write of the webhook or its headers: whoever keeps a built request compares.
     version = models.PositiveIntegerField(default=1, editable=False)
@@ -137,6 +148,7 @@ class Webhook(PrimaryModel):
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     health: "WebhookHealth"
+    signing_keys: "SigningKeyQuerySet"
     objects = WebhookQuerySet.as_manager()
 
     class Meta:

@@ -49,9 +49,16 @@ def is_compressed(headers: Iterable[tuple[str, str]], body: bytes) -> bool:
     return bool(codings - {"", "identity"}) or body.startswith(b"\x1f\x8b")
 
 
-def verification(status: int, body: bytes, challenge: str) -> Failure | None:
+def verification(
+    status: int, body: bytes, challenge: str, *, rotated: bool = False
+) -> Failure | None:
     """Whether the answer passes: 200 and the challenge itself, trimmed, also in double quotes and
-    behind a byte order mark."""
+    behind a byte order mark.
+
+    `rotated` as in `failures.of_status`.
+    """
+    if rotated and status in failures.REFUSALS:
+        return Failure("signature", f"Verification failed: status code {status}")
     if status in (401, 403):
         return Failure("v_401", f"Verification failed: status code {status} (token refused)")
     if status in (404, 405):

@@ -130,6 +130,13 @@ KINDS: dict[str, Kind] = {
         "The receiver refuses our token, password or header.",
         "Compare them with the owner's, replace them, then verify.",
     ),
+    "signature": Kind(
+        "Refused after a rotation",
+        "The receiver refuses our calls, and their signing secret was replaced not long ago: it "
+        "may still check them with the one before.",
+        "Give the owner the present signing secret, or rotate back to the one before. Where that "
+        "is right already, compare token, password and headers.",
+    ),
     "http_404": Kind(
         "Not found",
         "Nothing handles POST at this path.",
@@ -238,7 +245,7 @@ TIMEOUTS = frozenset({"timeout", "connect_timeout", "tls_timeout", "dns_timeout"
 ANSWERED = frozenset(
     {
         *("http_400", "http_401", "http_404", "gone", "rate", "redirect", "http_other"),
-        *("bad_json", "encoded"),
+        *("bad_json", "encoded", "signature"),
     }
 )
 # No connection came about: a firewall that does not know our addresses may be why.
@@ -285,12 +292,18 @@ def title(kind: str) -> str:
     return KINDS[kind].title if kind in KINDS else ""
 
 
-def of_status(status: int) -> Failure | None:
-    """The failure an HTTP status means for a call; None for 2xx."""
+REFUSALS = frozenset({400, 401, 403})  # by which receivers say that a signature does not match
+
+
+def of_status(status: int, *, rotated: bool = False) -> Failure | None:
+    """The failure an HTTP status means for a call; None for 2xx. `rotated`: the secret that calls
+    are signed with was replaced not long ago."""
     if 200 <= status <= 299:
         return None
     if 300 <= status <= 399:
         kind = "redirect"
+    elif rotated and status in REFUSALS:
+        kind = "signature"
     elif status in (401, 403, 407):
         kind = "http_401"
     elif status in (404, 405):

@@ -13,6 +13,7 @@ from typing import Any
 
 import idna
 
+from . import signing
 from .guard import Network, is_public
 
 MASK = "••••••••"  # stands for a stored secret; sent back, it keeps the secret
@@ -26,6 +27,7 @@ HEADERS_LIMIT = 99
 TOO_MANY_HEADERS = f"A webhook can have at most {HEADERS_LIMIT} headers."
 HEADER_NAME_LIMIT = 128
 HEADER_VALUE_LIMIT = 1024
+SIGNATURE_PREFIX_LIMIT = 32
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 RESERVED_SUFFIXES = (
@@ -37,6 +39,9 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}\Z")
 _NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SIGNATURE_PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}-\Z")
+# Beside our own: they frame the request, or mean something else to those who read it.
+_TAKEN_PREFIXES = ("x-request-", "content-", "proxy-", "sec-", "ce-")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _JOINERS = "\u200c\u200d"  # part of ordinary words in Persian and Hindi
 
@@ -233,20 +238,41 @@ _HEADER_REASONS = {
 }
 
 
-def header_error(name: str, value: str, *, has_auth: bool = False) -> dict[str, list[str]]:
+def signature_prefix_error(prefix: object) -> str:
+    """Why the signature headers may not be sent with these second names too; `""` when they may.
+
+    `""` is no second names.
+    """
+    if prefix == "":
+        return ""
+    if not isinstance(prefix, str) or not _SIGNATURE_PREFIX.match(prefix):
+        return (
+            "The prefix must be 2 to 32 lower-case letters, digits and hyphens, begin with a "
+            "letter and end with a hyphen, like svix-."
+        )
+    taken = prefix.startswith(_TAKEN_PREFIXES)
+    if taken or any(_header_name_error(prefix + name, True, "") for name in signing.NAMES):
+        return f"The headers that begin with {prefix} have a meaning of their own."
+    return ""
+
+
+def header_error(
+    name: str, value: str, *, has_auth: bool = False, prefix: str = ""
+) -> dict[str, list[str]]:
     """What is wrong with a header: `{}`, `{"name": [sentence]}`, `{"value": [sentence]}`, both.
 
-    `has_auth` says that basic auth is set, which owns `Authorization`. A value is sent as UTF-8,
-    so any text without controls is possible; white space around it never reaches a receiver.
+    `has_auth` says that basic auth is set, which owns `Authorization`; `prefix` are the second
+    names of the signature headers. A value is sent as UTF-8, so any text without controls is
+    possible; white space around it never reaches a receiver.
     """
     errors = {
-        "name": _header_name_error(name, has_auth),
+        "name": _header_name_error(name, has_auth, prefix),
         "value": _header_value_error(value),
     }
     return {field: [error] for field, error in errors.items() if error}
 
 
-def _header_name_error(name: str, has_auth: bool) -> str:
+def _header_name_error(name: str, has_auth: bool, prefix: str) -> str:
     if error := _text_error(name, "The name", 1, HEADER_NAME_LIMIT):
         return error
     # CGI turns - into _, and some servers fold letters: a spelling is judged by what it may become.
@@ -254,7 +280,9 @@ def _header_name_error(name: str, has_auth: bool) -> str:
     reason = _HEADER_REASONS.get(folded, "")
     if folded.startswith("proxy-"):
         reason = _FRAMING
-    elif folded.startswith("webhook-"):
+    elif folded.startswith(signing.PREFIX) or (
+        prefix and folded in {prefix + name for name in signing.NAMES}
+    ):
         reason = "belongs to the signature; it is set by us"
     elif folded == "authorization" and has_auth:
         reason = "is set from the basic auth; clear one of the two"
@@ -305,6 +333,7 @@ def webhook_errors(
     allowed: Iterable[Network],
     require_https: bool,
     ports: Collection[int] = (),
+    signature_prefix: str = "",
 ) -> dict[str, Any]:
     """Everything wrong with a webhook, shaped as `details` of the error envelope; `{}` for none.
 
@@ -320,19 +349,22 @@ def webhook_errors(
         "token": _secret_error(token, "The token", TOKEN_LIMIT),
     }
     details: dict[str, Any] = {field: [error] for field, error in fields.items() if error}
-    if error := _headers_error(headers, has_auth=bool(username)):
+    if problem := signature_prefix_error(signature_prefix):
+        details["signature"] = {"prefix": [problem]}
+        signature_prefix = ""
+    if error := _headers_error(headers, has_auth=bool(username), prefix=signature_prefix):
         details["headers"] = error
     if error := _auth_error(username, password):
         details["auth"] = error
     return details
 
 
-def _headers_error(headers: Sequence[tuple[str, str]], has_auth: bool) -> Any:
+def _headers_error(headers: Sequence[tuple[str, str]], has_auth: bool, prefix: str) -> Any:
     if len(headers) > HEADERS_LIMIT:
         return [TOO_MANY_HEADERS]
     errors = {}
     for position, (name, value) in enumerate(headers):
-        error = header_error(name, value, has_auth=has_auth)
+        error = header_error(name, value, has_auth=has_auth, prefix=prefix)
         if value == MASK:
             error["value"] = [_secret_error(value, "The value", HEADER_VALUE_LIMIT)]
         if error:
