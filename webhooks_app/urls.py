@@ -16,6 +16,7 @@ from .api.views_deliveries import (
     ReplayViewSet,
     WebhookDeliveriesViewSet,
 )
+from .api.views_secret import SecretViewSet
 from .api.views_webhooks import SettingsViewSet, WebhookViewSet
 
 app_name = "webhooks_app"
@@ -43,6 +44,9 @@ urlpatterns: list[URLPattern] = [
         {"get": "retrieve", "patch": "partial_update"},
         "settings",
     ),
+    *_served(f"{_WEBHOOK}/secret", SecretViewSet, {"get": "retrieve"}, "secret"),
+    *_served(f"{_WEBHOOK}/secret/rotate", SecretViewSet, {"post": "rotate"}, "rotate-secret"),
+    *_served(f"{_WEBHOOK}/secret/old", SecretViewSet, {"delete": "end_overlap"}, "old-secrets"),
     *_served(f"{_WEBHOOK}/interactions", InteractionViewSet, {"post": "create"}, "interactions"),
     *_served(
         f"{_WEBHOOK}/deliveries",

@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
+from ..rules import signing
 from . import schema
 from .fields import (
     MOMENT,
@@ -174,6 +175,70 @@ class HealthSerializer(serializers.Serializer):
         return actions.hold_reason(health.webhook)
 
 
+@schema.field({"type": "string", "const": "hmac"})
+class Algorithm(serializers.Field):
+    """Calls are signed by HMAC-SHA256, the version `v1` of Standard Webhooks."""
+
+    def get_attribute(self, instance: Any) -> str:
+        return "hmac"
+
+    def to_representation(self, value: str) -> str:
+        return value
+
+    def to_internal_value(self, data: Any) -> Any:
+        if data != "hmac":
+            raise serializers.ValidationError(["Must be hmac."])
+        return data
+
+
+@schema.field({"type": "string", "maxLength": 32, "example": signing.PREFIX})
+class Prefix(serializers.Field):
+    """Of the names under which the signature headers are sent beside `webhook-`, or that one."""
+
+    def to_representation(self, value: str) -> str:
+        return value or signing.PREFIX
+
+    def to_internal_value(self, data: Any) -> Any:
+        return "" if data == signing.PREFIX else data
+
+
+class SignatureSerializer(serializers.Serializer):
+    """How calls are signed."""
+
+    algorithm = Algorithm()
+    prefix = Prefix(source="signature_prefix")
+
+
+class SignatureWrite(Shape):
+    """`prefix`: `webhook-`, or one more under which the three headers are sent as well."""
+
+    algorithm = Algorithm(required=False)
+    prefix = Prefix(required=False)
+
+
+class SigningSecretSerializer(serializers.Serializer):
+    """The present secret, `whsec_` and base64; the mask for a session."""
+
+    key = serializers.CharField()
+
+
+@schema.field({"type": "string", "maxLength": 94, "example": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2La…"})
+class GivenSecret(AsSent):
+    pass
+
+
+@schema.field({"type": "integer", "minimum": 0, "maximum": 604_800, "default": 86_400})
+class GraceSeconds(AsSent):
+    pass
+
+
+class RotateWrite(Shape):
+    """Nothing is required: a new secret is made, and the old one holds for a day beside it."""
+
+    key = GivenSecret(required=False)
+    gracePeriodSeconds = GraceSeconds(required=False)
+
+
 class SettingsSerializer(serializers.Serializer):
     """What the documented object has no field for."""
 
@@ -186,6 +251,7 @@ class SettingsSerializer(serializers.Serializer):
         allow_null=True, help_text="Seconds, 0.1 to 60; null: the site's WEBHOOKS_TIMEOUT."
     )
     maxInFlight = serializers.IntegerField(source="max_in_flight")
+    signature = SignatureSerializer(source="*")
     health = HealthSerializer()
 
     def get_enabled(self, webhook: Webhook) -> bool:
@@ -216,6 +282,7 @@ class SettingsWrite(Shape):
     note = Note(required=False)
     timeout = Seconds(required=False, allow_null=True)
     maxInFlight = Cap(required=False)
+    signature = SignatureWrite(required=False)
     stopped = Ignored()
     verified = Ignored()
     verification = Ignored()

@@ -178,6 +178,8 @@ class SettingsViewSet(ApiViewSet):
         note = _note(sent)
         names = {"timeout": "timeout", "maxInFlight": "max_in_flight"}
         fields = {names[key]: value for key, value in sent.items() if key in names}
+        if "prefix" in sent.get("signature", {}):
+            fields["signature_prefix"] = sent["signature"]["prefix"]
         with self.atomic():
             webhook = self.locked()
             # A whole GET comes back from the browsable API: only what would change is judged.
