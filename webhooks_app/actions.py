@@ -398,7 +398,7 @@ def rotate_secret(
         stored.expired().delete()
         stored.filter(expires_at__isnull=True).update(expires_at=timezone.now() + grace)
         keys.create(webhook=row, secret=secret, rotated=True)
-        held = f" The old one holds for {_words(grace)}." if grace else ""
+        held = f" The old one holds for {spelled(grace)}." if grace else ""
         _keys_changed(row, f"Rotated the signing secret.{held}", by)
     return secret
 
@@ -433,7 +433,8 @@ def _given_secret(key: str | None) -> str:
         raise Invalid({"key": [str(problem)]}) from None
 
 
-def _words(span: timedelta) -> str:
+def spelled(span: timedelta) -> str:
+    """`24 h`, `90 s`."""
     hours = span / timedelta(hours=1)
     return f"{hours:g} h" if hours >= 1 else f"{span.total_seconds():g} s"
 

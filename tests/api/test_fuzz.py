@@ -61,6 +61,7 @@ NAMES = [
         "note",
     ),
     *("timeout", "maxInFlight", "since", "attributes", "userAttributes", "node", "result", "id"),
+    *("key", "gracePeriodSeconds", "signature", "prefix", "algorithm"),
     *("error", "sessionId", "messageId", "timestamp", "status", "__proto__", "", "\0", "webhook"),
 ]
 QUERY = [

@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
+from webhooks_app import actions
 from webhooks_app.models import (
     AccessToken,
     Account,
     Attempt,
+    AuditEntry,
     Delivery,
     HourlyCount,
     Webhook,
@@ -431,3 +433,27 @@ class TestTest:
         with FakeReceiver() as receiver:
             run("test", webhook.id, "--data", data, code=2)
         assert not receiver.requests
+
+
+class TestRotateSecret:
+    def test_the_new_secret_stands_alone_on_standard_output(self, db):
+        webhook = WebhookFactory()
+        old = actions.reveal_secret(webhook)
+        out, err = both("rotate-secret", webhook.id)
+        new = out.strip()
+        assert actions.reveal_secret(webhook) == new != old
+        assert err == "The old secret signs beside it for 24 h.\n"
+        assert webhook.signing_keys.usable().count() == 2
+        assert AuditEntry.objects.get().door == "command"
+
+    def test_as_json_and_without_an_overlap(self, db):
+        webhook = WebhookFactory()
+        told = json.loads(run("rotate-secret", webhook.id, "--grace", "0s", "--json"))
+        assert told == {"key": actions.reveal_secret(webhook), "gracePeriodSeconds": 0}
+        assert webhook.signing_keys.count() == 1
+
+    @pytest.mark.parametrize("wrong", [["nothing"], ["{id}", "--grace", "8d"]])
+    def test_wrong_usage(self, db, wrong):
+        webhook = WebhookFactory()
+        run("rotate-secret", *(word.format(id=webhook.id) for word in wrong), code=2)
+        assert not webhook.signing_keys.exists()

@@ -183,3 +183,12 @@ def test_a_header_written_past_the_api_is_refused(name, value):
     with pytest.raises(message.Unsendable) as refused:
         message.head(webhook)
     assert refused.value.failure.kind == "bad_url"
+
+
+def test_a_key_written_past_the_api_is_refused():
+    webhook = WebhookFactory()
+    SigningKey.objects.create(webhook=webhook, secret="whsec_short")
+    with pytest.raises(message.Unsendable) as refused:
+        message.head(webhook)
+    assert refused.value.failure.kind == "bad_url"
+    assert "short" not in refused.value.failure.message

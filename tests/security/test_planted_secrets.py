@@ -1,4 +1,4 @@
-"""Six secrets are planted and go through a whole life in real processes; then everything that the
+"""Seven secrets are planted and go through a whole life in real processes; then everything that the
 site wrote, showed, logged and sent is searched for them."""
 
 import base64
@@ -33,9 +33,9 @@ with connection.cursor() as cursor:
 """
 
 
-def echo(request):
-    """A receiver that hands everything back that it was given, and fails."""
-    lines = [request.target, *(f"{name}: {value}" for name, value in request.headers)]
+def echo(request, known=""):
+    """A receiver that hands everything back that it was given, what it knows besides, and fails."""
+    lines = [known, request.target, *(f"{name}: {value}" for name, value in request.headers)]
     return Answer(
         500, "\n".join(lines), (("X-Echo", request.target), ("Content-Type", "text/html"))
     )
@@ -75,12 +75,13 @@ class Console:
         return response
 
 
-def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
+def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
     odd = "!?=&é"
     planted = {
         "token": f"tok{odd}{secrets.token_hex(12)}",
         "password": f"pass{odd}{secrets.token_hex(12)}",
         "value": f"val-{secrets.token_hex(12)}",
+        "signing secret": base64.b64encode(secrets.token_bytes(33)).decode(),
         "encryption key": Fernet.generate_key().decode(),
         "user password": f"user{odd}{secrets.token_hex(12)}",
     }
@@ -99,7 +100,8 @@ def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
     web = site.start_program("-m", "granian", *served, "--access-log")
     worker = site.start("webhooks", "deliver")
     said = []
-    with Receiver(answer=echo, challenge=True) as receiver:
+    knows = f"SECRET=whsec_{planted['signing secret']}"
+    with Receiver(answer=lambda request: echo(request, knows), challenge=True) as receiver:
         api = requests.Session()
         api.headers["Authorization"] = f"Bearer {planted['access token']}"
         wait_for(lambda: requests.get(f"{origin}/healthz", timeout=5).ok)
@@ -113,6 +115,10 @@ def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
         ident = api.post(f"{origin}/webhooks", json=webhook, timeout=30).json()["id"]
         address = f"{origin}/webhooks/{ident}"
         wait_for(lambda: api.get(f"{address}/settings", timeout=30).json()["verified"])
+        rotation = {"key": f"whsec_{planted['signing secret']}", "gracePeriodSeconds": 3600}
+        api.post(f"{address}/secret/rotate", json=rotation, timeout=30)
+        shown = api.get(f"{address}/secret", timeout=30).text
+        assert hits(planted, shown) == ["signing secret"]  # its one place
         for path in ("interactions", "deliveries", "verify", "test", "close-breaker"):
             said.append(api.post(f"{address}/{path}", json={"n": 1}, timeout=30).text)
         failed = {"state": "failed"}
@@ -125,9 +131,10 @@ def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
         assert set(hits(planted, shown)) == {"token", "password", "value"}  # their one place
 
         api.headers["Authorization"] = f"Bearer {reader}"
-        for path in ("", "/settings", "/deliveries", "/errors"):
+        for path in ("", "/settings", "/secret", "/deliveries", "/errors"):
             said.append(api.get(address + path, timeout=30).text)
         said.append(api.put(address, json=webhook, timeout=30).text)
+        said.append(api.post(f"{address}/secret/rotate", json=rotation, timeout=30).text)
         api.headers["Authorization"] = f"Bearer {METRICS}"
         metrics = api.get(f"{origin}/metrics", timeout=30)
         assert "webhooks_calls" in metrics.text
@@ -151,7 +158,9 @@ def test_six_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
         console.post(f"{page}/change/", name="", url="http://localhost/")
         assert console.get(f"/admin/webhooks_app/webhook/?q={quote(planted['token'])}").ok
         del console.seen[-1]  # what was typed into the search comes back to whoever typed it
-        for browse in ("/webhooks", f"/webhooks/{ident}", f"/webhooks/{ident}/errors"):
+        own = f"whsec_{planted['signing secret']}"
+        console.post(f"{page}/rotate-secret/", grace="3600", key=own)  # it is the present one
+        for browse in ("/webhooks", *(f"/webhooks/{ident}{p}" for p in ("", "/secret", "/errors"))):
             console.session.headers["Accept"] = "text/html"
             assert "<html" in console.get(browse).text
 

@@ -23,6 +23,7 @@ from webhooks_app.models import (
     Attempt,
     Delivery,
     Header,
+    SigningKey,
     Webhook,
     WebhookHealth,
 )
@@ -67,6 +68,7 @@ def one_of_everything(account, word):
         headers=[(f"X-{word}", f"{word}-value")],
         health={"last_error_message": f"{word}-message", "last_error_at": timezone.now()},
     )
+    SigningKey.objects.create(webhook=webhook, secret=f"whsec_{word}-secret")
     delivery = DeliveryFactory(
         webhook=webhook,
         type=f"{word}-type",
@@ -94,6 +96,7 @@ def rows_of(account):
         AccessToken.objects.filter(account=account),
         Webhook.objects.filter(account=account),
         Header.objects.filter(webhook__account=account),
+        SigningKey.objects.filter(webhook__account=account),
         WebhookHealth.objects.filter(webhook__account=account),
         Delivery.objects.filter(webhook__account=account),
         Attempt.objects.filter(webhook__account=account),

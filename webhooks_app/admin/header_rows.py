@@ -114,6 +114,7 @@ class HeaderFormSet(BaseInlineFormSet):
             headers=[(row.cleaned_data.get("name", ""), self._value(row)) for row in rows],
             username=webhook.auth_username,
             password="",
+            signature_prefix=webhook.signature_prefix,
             **conf.url_rules(),
         ).get("headers", {})
         if isinstance(details, list):

@@ -38,7 +38,10 @@ class WebhookForm(WithAccount, StaleForm):
 
     class Meta:
         model = Webhook
-        fields = ["account", "name", "url", "auth_username", "timeout", "max_in_flight"]
+        fields = [
+            *("account", "name", "url", "auth_username", "timeout", "max_in_flight"),
+            "signature_prefix",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,14 +68,17 @@ class WebhookForm(WithAccount, StaleForm):
             headers=(),
             username=data.get("auth_username", ""),
             password=KEPT if self._keeps("password") else data.get("new_password") or "",
+            signature_prefix=data.get("signature_prefix", ""),
             **conf.url_rules(),
         )
+        signature = details.get("signature", {})
         auth = details.get("auth", {})
         self._report("name", details.get("name"))
         self._report("url", details.get("url"))
         self._report("new_token", details.get("token"))
         self._report("auth_username", auth.get("username"))
         self._report("new_password", auth.get("password"))
+        self._report("signature_prefix", signature.get("prefix"))
         if not self.may_reveal and moved(self.instance, data.get("url", "")):
             for secret in SECRETS:
                 if self._keeps(secret):
@@ -91,7 +97,7 @@ class WebhookForm(WithAccount, StaleForm):
 
     def changes(self) -> dict[str, Any]:
         """What `actions.create_webhook` and `update_webhook` are to write, headers aside."""
-        plain = ("name", "url", "auth_username", "timeout", "max_in_flight")
+        plain = ("name", "url", "auth_username", "timeout", "max_in_flight", "signature_prefix")
         changes = {field: self.cleaned_data[field] for field in plain if field in self.changed_data}
         for secret, column in SECRETS.items():
             new = self.cleaned_data[f"new_{secret}"]

@@ -47,6 +47,7 @@ from .header_rows import HeaderInline
 from .home import workers
 from .jobs import add_url
 from .requests import sent
+from .signing import Signing
 from .states import delivery_state, webhook_state
 from .webhook_form import WebhookForm
 from .webhook_list import DONE, WebhookList, host_of
@@ -58,7 +59,7 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(WebhookList):
+class WebhookAdmin(Signing, WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
 
@@ -74,6 +75,7 @@ class WebhookAdmin(WebhookList):
             password_set=is_set("auth_password"),
             gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
             next_due=Subquery(pending[:1]),
+            **self.signing_columns(),
         )
         if request.method == "GET" and request.user.has_perm("webhooks_app.view_webhookerror"):
             failed = WebhookError.objects.filter(webhook=OuterRef("pk")).order_by("-pk")
@@ -92,7 +94,8 @@ class WebhookAdmin(WebhookList):
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        token, password, more = "new_token", "new_password", ["timeout", "max_in_flight"]
+        token, password = "new_token", "new_password"
+        more = ["timeout", "max_in_flight", "signature_prefix"]
         if obj is not None and not self.has_change_permission(request, obj):
             token, password = "token_", "password_"
         fields = ["name", "url", token, "auth_username", password, *more]
@@ -127,6 +130,7 @@ class WebhookAdmin(WebhookList):
             "banner": banner,
             "buttons": [(b, busy_words(b, webhook, host)) for b in banner.buttons if operate],
             "may_reveal": self.has_reveal_permission(request),
+            "signing": self.signing_context(request, webhook),
             "health": health_of(webhook),
             "spans": SPANS.values(),
             **self._calls(webhook, calls),
@@ -311,6 +315,7 @@ class WebhookAdmin(WebhookList):
         return [
             *verbs,
             self.post_view("reveal", "reveal", self.reveal),
+            *self.signing_urls(),
             path("<path:object_id>/restore/", restore, name="webhooks_app_webhook_restore"),
             *super().get_urls(),
         ]
@@ -349,7 +354,7 @@ class WebhookAdmin(WebhookList):
             raise PermissionDenied
         try:
             label, secret = self._secret(webhook, request.POST.get("secret", ""))
-        except WrongKey:
+        except (WrongKey, actions.NotCallable):
             self.message_user(request, queue.HOLD_REASONS["unreadable"], messages.ERROR)
             return self.to_page(webhook)
         if not secret:
@@ -372,12 +377,14 @@ class WebhookAdmin(WebhookList):
     @staticmethod
     @sensitive_variables()
     def _secret(webhook: Webhook, which: str) -> tuple[str, str]:
-        """What it is called, and its text. Raises WrongKey."""
+        """What it is called, and its text. Raises WrongKey, NotCallable."""
         kind, _, number = which.partition("-")
         if which == "token":
             return "token", webhook.token
         if which == "password":
             return "password", webhook.auth_password
+        if which == "signing":
+            return "signing secret", actions.reveal_secret(webhook)
         if kind == "header" and number.isdecimal() and len(number) < 19:
             header = Header.objects.filter(webhook=webhook, pk=number).first()
             if header:

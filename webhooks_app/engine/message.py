@@ -138,7 +138,10 @@ def head(
 
 def _signer(key: SigningKey) -> tuple[bytes, float]:
     until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
-    return signing.key_of(key.secret), until
+    try:
+        return signing.key_of(key.secret), until
+    except ValueError as problem:
+        raise Unsendable(Failure("bad_url", f"signature not usable: {problem}")) from None
 
 
 def _endpoint(url: str) -> validators.Endpoint:

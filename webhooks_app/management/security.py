@@ -1,14 +1,17 @@
-"""The verbs of keys and roles: `rotate-keys`, `create-roles`."""
+"""The verbs of keys and roles: `rotate-keys`, `rotate-secret`, `create-roles`."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import Group
 
+from webhooks_app import actions
 from webhooks_app.engine import rotation
 from webhooks_app.models import AuditEntry
 from webhooks_app.roles import make_roles
 
-from .terminal import BY, Console, count
+from .sending import find_webhook
+from .terminal import BY, Console, count, duration, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -21,6 +24,23 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say how many")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(run=rotate_keys)
+
+    parser = verbs.add_parser(
+        "rotate-secret",
+        help="sign the calls of a webhook with a new secret",
+        description="Prints the new secret alone. The old one signs beside it until --grace is "
+        "over, so that the receiver can take the new one in the meantime.",
+    )
+    parser.add_argument("webhook", metavar="WEBHOOK_ID")
+    parser.add_argument(
+        "--grace",
+        type=duration,
+        default="24h",
+        metavar="24h",
+        help="for which the old secret holds, at most 7d; 0s ends it at once (default 24h)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the secret as JSON")
+    parser.set_defaults(run=rotate_secret)
 
     parser = verbs.add_parser(
         "create-roles",
@@ -38,6 +58,20 @@ def create_roles(console: Console, options: dict[str, Any]) -> int:
     for group in Group.objects.filter(name__in=made).order_by("id"):
         AuditEntry.objects.note(BY, "Given the permissions of its role.", group)
         console.line(group.name)
+    return 0
+
+
+def rotate_secret(console: Console, options: dict[str, Any]) -> int:
+    webhook, grace = find_webhook(options["webhook"]), options["grace"]
+    if grace > actions.GRACE_MOST:
+        raise wrong_usage("--grace may be at most 7d.")
+    secret = actions.rotate_secret(webhook, grace=grace, by=BY)
+    if options["json"]:
+        console.json({"key": secret, "gracePeriodSeconds": round(grace / timedelta(seconds=1))})
+    else:
+        console.line(secret)
+    if grace:
+        console.note(f"The old secret signs beside it for {actions.spelled(grace)}.")
     return 0
 
 

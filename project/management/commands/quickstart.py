@@ -179,6 +179,9 @@ class Demo:
             return str(password)
         return f"as you set it (manage.py changepassword {NAME})"
 
+    def secret(self) -> str:
+        return actions.reveal_secret(Webhook.objects.get(pk=self.store["good"]))
+
     def welcome(self, port: int) -> str:
         site = f"http://{HOST}:{port}"
         token = self.store["token"]
@@ -195,6 +198,8 @@ Webhooks is running; Ctrl-C stops it.
   Password  {self.password()}
   API       {site}/webhooks
   Token     {token}
+  Secret    {self.secret()}
+            (calls of the greeter are signed with it: docs/receivers.md)
 
 An interaction with a demo receiver:
 
