@@ -19,7 +19,10 @@ from .console import ConsoleAdmin, named
 # Seconds for which the old secret holds beside the new one, as the form offers them.
 GRACES = {"86400": "1 day", "3600": "1 hour", "604800": "7 days", "0": "not at all"}
 
-_Base = ConsoleAdmin if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    _Base = ConsoleAdmin
+else:
+    _Base = object
 
 
 class Signing(_Base):
