@@ -1,5 +1,5 @@
 #!/bin/sh
-# Chromium (system package) and the Node packages of the Express receiver, for the tests that use them;
+# Chromium (system package), the Node packages of the Express receiver and the module of the Go one, for the tests that use them;
 # with the argument `bench` nginx and Redis, for the benchmark.
 # Installs what it may (root on a Debian-like system); elsewhere says what is missing and goes on:
 # the tests themselves skip, or fail where CI=true.
@@ -36,5 +36,10 @@ if command -v npm >/dev/null; then
   fi
 else
   echo "no npm found: the Express receiver will not be tested" >&2
+fi
+
+if command -v go >/dev/null; then
+  (cd docs/examples/go && go mod download </dev/null) \
+    || echo "the module of docs/examples/go could not be downloaded" >&2
 fi
 exit 0

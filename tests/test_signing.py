@@ -1,6 +1,10 @@
 """Signing secrets, from Python: made when needed, rotated with an overlap, wiped, held if lost."""
 
+import base64
 import json
+import os
+import shutil
+import subprocess
 import threading
 import time
 from datetime import timedelta
@@ -11,6 +15,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Library
 from standardwebhooks import WebhookVerificationError
 
+from tests.examples.test_receivers import EXAMPLES, needed
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from tests.test_missing_key import write
@@ -22,6 +27,27 @@ from webhooks_app.rules.ids import new_id
 from webhooks_app.testing import FakeReceiver, make_due
 
 DAY = timedelta(days=1)
+VERIFY = """
+const { Webhook } = require("standardwebhooks");
+const { secrets, calls } = JSON.parse(require("fs").readFileSync(process.argv[1]));
+const passes = (secret, body, headers) => {
+  try { new Webhook(secret).verify(body, headers, { jsonParse: false }); return 1; }
+  catch (error) {
+    if (error.name !== "WebhookVerificationError") throw error;
+    return 0;
+  }
+};
+console.log(JSON.stringify(secrets.map((secret) => calls.map(({ body, headers }) => {
+  const bytes = Buffer.from(body, "base64");
+  const time = String(Number(headers["webhook-timestamp"]) + 1);
+  return [
+    passes(secret, bytes, headers),
+    passes(secret, Buffer.concat([bytes, Buffer.from(" ")]), headers),
+    passes(secret, bytes, { ...headers, "webhook-id": headers["webhook-id"] + "0" }),
+    passes(secret, bytes, { ...headers, "webhook-timestamp": time }),
+  ];
+}).reduce((sum, each) => sum.map((count, place) => count + each[place])))));
+"""
 LOST = "gAAAAABnothing-opens-this"
 
 
@@ -309,6 +335,35 @@ class TestEveryCall:
         assert passes(old, first)
         assert not passes(old, second)
         assert passes(secrets_of(webhook)[0], second)
+
+    @pytest.mark.node
+    def test_is_verified_by_the_library_for_node(self, webhook, receiver, tmp_path):
+        """In a rotation, by either secret, and by no other."""
+        node, packages = shutil.which("node"), EXAMPLES / "express" / "node_modules"
+        needed(node, "Node.js is not installed")
+        needed((packages / "standardwebhooks").is_dir(), "run npm ci in docs/examples/express")
+        secrets = [actions.reveal_secret(webhook), actions.rotate_secret(webhook)]
+        requests = self.run_of_calls(webhook, receiver)
+        told = {
+            "secrets": [*secrets, signing.new_secret()],
+            "calls": [
+                {"body": base64.b64encode(call.body).decode(), "headers": dict(call.headers)}
+                for call in requests
+            ],
+        }
+        (tmp_path / "calls.json").write_text(json.dumps(told))
+        done = subprocess.run(
+            [node, "-e", VERIFY, tmp_path / "calls.json"],
+            env={**os.environ, "NODE_PATH": str(packages)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        every = len(requests)
+        # Each call: as it came, then with another byte, id and time.
+        assert json.loads(done.stdout) == [[every, 0, 0, 0], [every, 0, 0, 0], [0, 0, 0, 0]]
 
     def test_fails_with_a_changed_byte_id_or_time(self, webhook, receiver):
         actions.test(webhook)

@@ -16,9 +16,12 @@ import pytest
 from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import worker
+from webhooks_app.models import SigningKey
+from webhooks_app.rules import signing
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 TOKEN = "what! is = this?"
+SECRET = signing.secret_of(b"a secret of the receivers' tests.")
 FIRST_GENERATION = {
     "conversationId": "5cc6d3c0b4001336f89de71a",
     "result": {"resolvedQuery": "1", "parameters": {"name": "Ada"}, "contexts": []},
@@ -35,10 +38,10 @@ def needed(present: object, what: str) -> None:
 
 
 class Example:
-    """A receiver that runs: where it listens, and what it has printed."""
+    """A receiver that runs: where it listens, what it goes by, and what it has printed."""
 
-    def __init__(self, printed):
-        self.printed = printed
+    def __init__(self, printed, secret):
+        self.printed, self.secret = printed, secret
         self.url = f"{self.wait_for(r'http://127[.]0[.]0[.]1:[0-9]+')[0]}/webhook"
 
     def wait_for(self, pattern):
@@ -52,17 +55,39 @@ class Example:
         """How many times."""
         return self.printed.read_text().count(f"worked on {ident}")
 
+    def webhook(self, **values):
+        """One that calls it as it expects; with a token of its own, it gives no secret away."""
+        webhook = WebhookFactory(url=self.url, **{"token": TOKEN} | values)
+        if self.secret:
+            SigningKey.objects.create(webhook=webhook, secret=self.secret)
+        return webhook
+
     def call(self, body, **headers):
+        if self.secret:
+            ident, now = headers["webhook-id"], int(time.time())
+            headers["webhook-timestamp"] = str(now)
+            keys = [signing.key_of(self.secret)]
+            headers["webhook-signature"] = signing.signature(keys, ident, now, body)
         address = f"{self.url}?token={quote(TOKEN)}"
         with urlopen(Request(address, body, headers), timeout=30) as answer:
             return answer.read()
 
 
 @pytest.fixture(
-    params=["flask", pytest.param("express", marks=pytest.mark.node)],
+    params=[
+        ("flask", ""),
+        ("flask", SECRET),
+        pytest.param(("express", ""), marks=pytest.mark.node),
+        pytest.param(("express", SECRET), marks=pytest.mark.node),
+        pytest.param(("go", SECRET), marks=pytest.mark.once),
+    ],
+    ids=["flask-token", "flask", "express-token", "express", "go"],
 )
 def receiver(request, tmp_path):
-    if request.param == "express":
+    language, secret = request.param
+    if language == "go":
+        command = [built(tmp_path)]
+    elif language == "express":
         node = shutil.which("node")
         needed(node, "Node.js is not installed")
         needed((EXAMPLES / "express/node_modules").is_dir(), "run npm ci in docs/examples/express")
@@ -74,21 +99,45 @@ def receiver(request, tmp_path):
         printed.open("w") as file,
         subprocess.Popen(
             command,
-            cwd=EXAMPLES / request.param,
-            env={**os.environ, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=EXAMPLES / language,
+            env={
+                **os.environ,
+                "WEBHOOK_TOKEN": TOKEN,
+                "WEBHOOK_SECRET": secret,
+                "PORT": "0",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
             stdout=file,
             stderr=subprocess.STDOUT,
         ) as process,
     ):
         try:
-            yield Example(printed)
+            yield Example(printed, secret)
         finally:
             process.kill()
 
 
+def built(folder):
+    """The receiver in Go; what it needs must be on this machine already."""
+    go = shutil.which("go")
+    needed(go, "Go is not installed")
+    environment = {**os.environ, "GOPROXY": "off", "GOFLAGS": "-mod=readonly"}
+    found = subprocess.run(
+        [go, "build", "-o", folder / "receiver", "."],
+        cwd=EXAMPLES / "go",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    needed(found.returncode == 0, f"run go mod download in docs/examples/go: {found.stderr}")
+    return folder / "receiver"
+
+
 @pytest.fixture
 def webhook(receiver):
-    return WebhookFactory(url=receiver.url, token=TOKEN, verified_at=None)
+    return receiver.webhook(verified_at=None)
 
 
 def test_it_passes_the_verification_and_answers_an_interaction(webhook):
@@ -113,8 +162,12 @@ def test_it_answers_the_first_generation_of_bodies(webhook):
     }
 
 
-def test_it_refuses_another_token(receiver):
-    attempt = actions.verify(WebhookFactory(url=receiver.url, token="another", verified_at=None))
+def test_it_refuses_another_token_or_secret(receiver):
+    # With a secret of its own: a token alone passes nowhere that checks signatures.
+    token = TOKEN if receiver.secret else "another"
+    webhook = WebhookFactory(url=receiver.url, token=token, verified_at=None)
+
+    attempt = actions.verify(webhook)
 
     assert (attempt.ok, attempt.status, attempt.kind) == (False, 401, "v_401")
 
@@ -144,7 +197,7 @@ def test_it_takes_every_json_that_a_delivery_may_be(receiver, webhook):
 
 def test_it_takes_deliveries_under_a_content_type_of_the_webhooks_own(receiver):
     headers = [("Content-Type", "application/vnd.acme+json")]
-    webhook = WebhookFactory(url=receiver.url, token=TOKEN, headers=headers)
+    webhook = receiver.webhook(headers=headers)
     delivery = actions.deliver(webhook, b'{"result": {"parameters": {"name": "Ada"}}}')
 
     worker.run(until_empty=True)

@@ -1,26 +1,37 @@
-// A receiver for webhooks. Start it with the token you entered at the webhook:
-//   WEBHOOK_TOKEN=my-token PORT=3000 npm start
+// A receiver for webhooks. Start it with the signing secret of the webhook:
+//   WEBHOOK_SECRET=whsec_… PORT=3000 npm start
+// Without a secret it goes by the token that you entered at the webhook, WEBHOOK_TOKEN=my-token.
 const crypto = require("node:crypto");
 const express = require("express");
+const { Webhook } = require("standardwebhooks");
 
+const secret = process.env.WEBHOOK_SECRET || "";
 const token = process.env.WEBHOOK_TOKEN || "";
 const port = Number(process.env.PORT || 3000);
 const remembered = 10_000; // calls
 
 const app = express();
-// Not strict: a delivery may be any JSON, a text or a number too. Of any type: a webhook may have
-// a Content-Type of its own.
-app.use(express.json({ limit: "1mb", strict: false, type: () => true }));
+// The bytes as they came, of any type: what is signed is the body itself, and JSON that was read
+// and written anew is another text.
+app.use(express.raw({ limit: "1mb", type: () => true }));
 
-// The token comes as ?token=… with the verification and with every call.
-function checkToken(req, res, next) {
+// The verification and every call are signed, and carry ?token=… (unless it is empty).
+function check(req, res, next) {
+  if (secret) {
+    try {
+      new Webhook(secret).verify(req.body || "", req.headers, { jsonParse: false });
+      return next();
+    } catch (reason) {
+      return res.status(401).type("text/plain").send(reason.message);
+    }
+  }
   const digest = (text) => crypto.createHash("sha256").update(String(text)).digest();
   if (crypto.timingSafeEqual(digest(req.query.token || ""), digest(token))) return next();
   return res.status(401).end();
 }
 
 // Verification: the answer is the challenge, nothing else.
-app.get("/webhook", checkToken, (req, res) => {
+app.get("/webhook", check, (req, res) => {
   res.type("text/plain").send(String(req.query.challenge || ""));
 });
 
@@ -29,10 +40,16 @@ app.get("/webhook", checkToken, (req, res) => {
 const done = new Map();
 
 // A call may come twice, with the same webhook-id: it is worked on once.
-app.post("/webhook", checkToken, (req, res) => {
+app.post("/webhook", check, (req, res) => {
   const id = req.get("webhook-id") || "";
   if (done.has(id)) return res.json(done.get(id));
-  const answer = work(req.body);
+  let body;
+  try {
+    body = JSON.parse(req.body);
+  } catch {
+    return res.status(400).end();
+  }
+  const answer = work(body);
   if (id) {
     // Only now: what failed is sent again, and must be worked on then.
     done.set(id, answer);

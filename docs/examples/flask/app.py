@@ -1,6 +1,8 @@
-"""A receiver for webhooks. Start it with the token you entered at the webhook:
+"""A receiver for webhooks. Start it with the signing secret of the webhook:
 
-WEBHOOK_TOKEN=my-token PORT=3000 python app.py
+WEBHOOK_SECRET=whsec_… PORT=3000 python app.py
+
+Without a secret it goes by the token that you entered at the webhook, WEBHOOK_TOKEN=my-token.
 """
 
 import hmac
@@ -8,7 +10,9 @@ import os
 from collections import OrderedDict
 
 from flask import Flask, Response, abort, jsonify, request
+from standardwebhooks import Webhook, WebhookVerificationError
 
+SECRET = os.environ.get("WEBHOOK_SECRET", "")
 TOKEN = os.environ.get("WEBHOOK_TOKEN", "")
 REMEMBERED = 10_000  # calls
 
@@ -21,9 +25,16 @@ done: OrderedDict[str, dict] = OrderedDict()
 
 
 @app.before_request
-def check_token():
-    """The token comes as ?token=… with the verification and with every call."""
-    if not hmac.compare_digest(request.args.get("token", "").encode(), TOKEN.encode()):
+def check():
+    """The verification and every call are signed, and carry ?token=… (unless it is empty)."""
+    if SECRET:
+        try:
+            # The bytes as they came: JSON that was read and written anew is another text.
+            headers = dict(request.headers)
+            Webhook(SECRET).verify(request.get_data(), headers, json_parse=False)
+        except (WebhookVerificationError, ValueError) as reason:
+            abort(401, str(reason))
+    elif not hmac.compare_digest(request.args.get("token", "").encode(), TOKEN.encode()):
         abort(401)
 
 
