@@ -1,6 +1,8 @@
 """Signatures of calls: the specification's own example, and what does not pass."""
 
 import base64
+import time
+from pathlib import Path
 
 import pytest
 
@@ -170,3 +172,18 @@ def test_own_headers_cannot_take_the_second_names(name):
 
 def test_names_that_only_begin_alike_are_free():
     assert validators.header_error("svix-note", "x", prefix="svix-") == {}
+
+
+def test_the_recipe_by_hand_in_the_docs_says_the_same():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "receivers.md").read_text()
+    recipe = page.split("**By hand:**")[1].split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(recipe, names)
+    now = int(time.time())
+    for age, changed in ((0, b""), (0, b" "), (301, b""), (-301, b"")):
+        headers = {
+            "webhook-id": IDENT,
+            "webhook-timestamp": str(now - age),
+            "webhook-signature": f"{OTHER} {signing.signature([KEY], IDENT, now - age, BODY)}",
+        }
+        assert names["verified"](SECRET, headers, BODY + changed) == (not age and not changed)
