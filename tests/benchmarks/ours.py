@@ -167,6 +167,17 @@ def without_counts():
     call_command("webhooks", "deliver")
 
 
+def without_signatures():
+    """A worker that signs nothing, to see what it costs."""
+    from django.core.management import call_command
+
+    from webhooks_app.engine import message
+
+    head = message.head
+    message.head = lambda webhook, headers=None, keys=None: head(webhook, headers, [])
+    call_command("webhooks", "deliver")
+
+
 def account(url):
     """A webhook, and an access token that may store deliveries for it."""
     webhook = webhooks(url, 1)[0]

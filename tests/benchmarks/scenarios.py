@@ -1,4 +1,5 @@
-"""`python -m tests.benchmarks.scenarios [NAME…]`: what must not slow us down, on PostgreSQL.
+"""`python -m tests.benchmarks.scenarios [NAME…]`: what must not slow us down, on PostgreSQL (and,
+where a scenario says so, on SQLite).
 
 Each scenario runs beside the same load without its trouble, in turns (ROUNDS, default 3), and
 ratios are taken within a turn. SIZE shrinks the loads (1 is whole).
@@ -125,18 +126,44 @@ def backlog(server, receiver):
 
 def counts(server, receiver):
     """Hourly counts in the finish batch, against a worker that keeps none."""
-    count, rates = sized(40_000), {}
-    for name, command in (("without", ("-c", WITHOUT_COUNTS)), ("with", ())):
-        with server.database() as url:
-            stage.part("fill", receiver.url(), count * 5 // 4, database=url)
-            before = receiver.count()
-            with stage.workers(1, url, *command):
-                rates[name] = stage.pace(receiver, before, count // 20, count)
+    count = sized(40_000)
+    rates = {
+        name: _durable(server, receiver, count, *command)
+        for name, command in (("without", ("-c", WITHOUT_COUNTS)), ("with", ()))
+    }
     return rates, {"rate kept": (rates["with"] / rates["without"], ">= 0.95")}
 
 
+def signed(server, receiver):
+    """Calls that are signed, against a worker that signs none; on PostgreSQL and on SQLite."""
+    found, verdicts = {}, {}
+    with stage.folder() as folder:
+        for place in (server, stage.Sqlite(folder)):
+            rates = {"without": 0.0, "with": 0.0}
+            # Turn about, so that neither is always the one that finds the machine warm.
+            for name in sorted(rates, reverse=time.time_ns() % 2 == 0):
+                command = ("-c", WITHOUT_SIGNATURES) if name == "without" else ()
+                rates[name] = _durable(place, receiver, sized(40_000), *command)
+            kept = rates["with"] / rates["without"]
+            found[place.name] = rates
+            verdicts[f"rate kept, {place.name}"] = (kept, ">= 0.95")
+    return found, verdicts
+
+
+def _durable(server, receiver, count, *command):
+    """Deliveries a second of a worker, from rows that are stored before it starts."""
+    with server.database() as url:
+        stage.part("fill", receiver.url(), count * 5 // 4, database=url)
+        before = receiver.count()
+        with stage.workers(1, url, *command):
+            return stage.pace(receiver, before, count // 20, count)
+
+
+WITHOUT_SIGNATURES = "from tests.benchmarks import ours; ours.without_signatures()"
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
-SCENARIOS = {each.__name__: each for each in (hanging, history, snapshot, memory, backlog, counts)}
+SCENARIOS = {
+    each.__name__: each for each in (hanging, history, snapshot, memory, backlog, counts, signed)
+}
 
 
 def measure(names):
