@@ -42,6 +42,12 @@ class TestShown:
         assert not SigningKey.objects.exists()
         assert notes() == []
 
+    def test_not_in_the_page_of_the_browsable_api(self, browser, path, webhook):  # noqa: F811
+        secret = actions.reveal_secret(webhook).removeprefix("whsec_")
+        shown = browser.get(path, HTTP_ACCEPT="text/html").content.decode()
+        assert "<html" in shown
+        assert secret not in shown
+
     @pytest.mark.parametrize("scope", ["read", "send"])
     def test_not_to_a_smaller_scope(self, api_for, account, path, scope):
         small = api_for(account, scope=scope)

@@ -191,7 +191,9 @@ class Algorithm(serializers.Field):
         return data
 
 
-@schema.field({"type": "string", "maxLength": 32, "example": signing.PREFIX})
+@schema.field(
+    {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,30}-$", "example": signing.PREFIX},
+)
 class Prefix(serializers.Field):
     """Of the names under which the signature headers are sent beside `webhook-`, or that one."""
 
@@ -222,7 +224,16 @@ class SigningSecretSerializer(serializers.Serializer):
     key = serializers.CharField()
 
 
-@schema.field({"type": "string", "maxLength": 94, "example": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2La…"})
+@schema.field(
+    {
+        "type": "string",
+        "maxLength": 94,
+        # Base64 of 24 to 64 bytes, with its padding or without.
+        "pattern": r"^(whsec_)?([A-Za-z0-9+/]{4}){8,20}"
+        r"([A-Za-z0-9+/]{2}(==)?|[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{4}([A-Za-z0-9+/]{2}(==)?)?)?$",
+        "example": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }
+)
 class GivenSecret(AsSent):
     pass
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from django.db import connections, router, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
 from ..rules import answers
@@ -143,6 +144,7 @@ def make(call: Call, *, by: str = "") -> tuple[history.Entry, Any]:
     return finish(call, prepared, by=by)
 
 
+@sensitive_variables()
 def prepare(call: Call) -> Request | Outcome:
     """The request to send, or the outcome of one that cannot be made."""
     try:
