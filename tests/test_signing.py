@@ -254,13 +254,14 @@ class TestALostKey:
     def test_a_rotation_mends_it_and_keeps_nothing_that_cannot_sign(self, lost):
         new = actions.rotate_secret(lost)
         assert [key.secret for key in SigningKey.objects.all()] == [new]
-        assert actions.hold_reason(Webhook.objects.get(pk=lost.pk)) == ""
+        assert actions.reveal_secret(lost) == new
 
     def test_the_worker_holds_it_until_then(self, lost, transactional_db):
         delivery = actions.deliver(lost, {"n": 1})
         worker.run(until_empty=True)
         delivery.refresh_from_db()
         assert (delivery.state, delivery.tries) == ("pending", 0)
+        assert actions.hold_reason(Webhook.objects.get(pk=lost.pk)) == "unreadable"
 
 
 @pytest.mark.django_db(transaction=True)

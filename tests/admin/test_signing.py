@@ -157,5 +157,6 @@ def test_second_names_are_a_setting_with_the_rules_of_all_doors(boss, webhook):
     assert "acme-…" in text_of(boss.get(page(webhook)))
     shown = text_of(boss.post(page(webhook), data | {"signature_prefix": "content-"}))
     assert "have a meaning of their own" in shown
+    data = webhook_form(boss.get(page(webhook)))
     boss.post(page(webhook), data | {"signature_prefix": ""})
     assert Webhook.objects.get(pk=webhook.pk).signature_prefix == ""
