@@ -127,10 +127,11 @@ def queries_of(path, *, whole):
 @pytest.mark.parametrize("model", MODELS)
 def test_no_query_of_the_console_is_a_500(boss, rows, model):
     listed, *others = sorted(of(model, rows), key=len)
-    queries = queries_of(listed, whole=False)
+    # A few of each: the whole is a proof.
+    queries = queries_of(listed, whole=False)[::2]
     for path in others:
-        some = queries_of(path, whole=False)
-        queries += some if path.endswith("/add/") else some[len(path) % 3 :: 3]
+        every = 3 if path.endswith("/add/") else 9
+        queries += queries_of(path, whole=False)[len(path) % every :: every]
     assert not asked(boss, queries)
 
 
