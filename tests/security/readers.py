@@ -5,6 +5,7 @@ says. A regular expression outside of `modules` of these rows is refused by a te
 import asyncio
 import atexit
 import re
+from contextlib import suppress
 from types import SimpleNamespace
 
 from django.http import QueryDict
@@ -15,7 +16,7 @@ from project import errors as site_errors
 from project import first_run, log_in
 from project.serving import TokenHandler
 from tests.security.outside import Reader
-from webhooks_app import conf, limits
+from webhooks_app import conf, limits, receiving
 from webhooks_app.admin import deliveries, jobs, requests, searching, secret_fields
 from webhooks_app.admin.console import is_place
 from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
@@ -31,6 +32,7 @@ from webhooks_app.rules import (
     guard,
     ids,
     nearest,
+    signing,
     strictjson,
     unseen,
     validators,
@@ -96,6 +98,26 @@ def masked(text: str) -> object:
     return history._kept(outcome, headers=True)
 
 
+def signed(
+    ident: str = "i", timestamp: str = "1", signatures: str = "v1,a", body: str = ""
+) -> None:
+    given = {"ident": ident, "timestamp": timestamp, "signatures": signatures, "body": raw(body)}
+    with suppress(signing.Refused):
+        signing.check([b"k" * 24], now=1, **given)  # type: ignore[arg-type]
+
+
+SENDERS = [
+    Reader("webhook-id", lambda t: signed(ident=t), modules=("webhooks_app.rules.signing",)),
+    Reader("webhook-timestamp", lambda t: signed(timestamp=t)),
+    Reader("webhook-signature", lambda t: signed(signatures=t), ("{}", "v1,{}", "v1,a {}")),
+    Reader("a signed body", lambda t: signed(body=t)),
+    Reader("a signing secret", signing.key_of, ("{}", "whsec_{}")),
+    Reader(
+        "a challenge that a receiver is sent",
+        lambda t: receiving._challenge(SimpleNamespace(GET={"challenge": t})),  # type: ignore[arg-type]
+        modules=("webhooks_app.receiving",),
+    ),
+]
 CLIENTS = [
     Reader(
         "the header Authorization",
@@ -295,4 +317,4 @@ OPERATORS = [
     ),
 ]
 
-READERS = [*CLIENTS, *RECEIVERS, *CONSOLE, *OPERATORS]
+READERS = [*SENDERS, *CLIENTS, *RECEIVERS, *CONSOLE, *OPERATORS]
