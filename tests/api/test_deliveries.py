@@ -341,6 +341,7 @@ def test_settings_say_what_the_document_has_no_field_for(api, account):
         "verification": "waiting",
         "timeout": None,
         "maxInFlight": 10,
+        "signature": {"algorithm": "hmac", "prefix": "webhook-"},
         "health": {
             "held": "unverified",
             "failing": False,

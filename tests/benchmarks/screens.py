@@ -40,7 +40,8 @@ from . import crowd
 OURS = "webhooks_app_"
 # Reached by POST alone: they do one thing and lead to a screen.
 VERBS = re.compile(
-    rf"{OURS}(webhook_(verify|test|pause|enable|close_breaker|clear_error|reveal)"
+    rf"{OURS}(webhook_(verify|test|pause|enable|close_breaker|clear_error|reveal|rotate_secret|"
+    rf"end_overlap)"
     r"|delivery_(retry|cancel)|job_(pause|resume|stop|pace)|accesstoken_revoke)$"
 )
 # Nobody adds, deletes or looks up the history of these; the stock address answers 403 or 302.

@@ -20,6 +20,7 @@ ARGUMENTS = {
     "create-token": ["acme"],
     "send": [SOME],
     "test": [SOME],
+    "rotate-secret": [SOME],
     "explain": [SOME],
     "verify": ["--all"],
     "deliver": ["--once"],

@@ -27,7 +27,7 @@ NO_PAGE = {
     "a part of a page": r".*/progress/",
     "forms only": (
         r"admin/logout/|admin/.*/(verify|test|pause|enable|close-breaker|clear-error|reveal|resume|"
-        r"stop|pace|retry|cancel|revoke)/"
+        r"stop|pace|retry|cancel|revoke|rotate-secret|end-overlap)/"
     ),
     "made or deleted by nobody": (
         r"admin/.*/(attempt|webhookerror|auditentry|delivery)/add/|"
