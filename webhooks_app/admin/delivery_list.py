@@ -146,21 +146,19 @@ class OfJob(Quiet):
         if not value:
             return queryset
         job = Job.objects.filter(pk=value).first() if is_id(value) else None
-        return queryset.filter(job.touched()) if job else queryset.none()
+        return self.of(job, queryset) if job else queryset.none()
+
+    def of(self, job: Job, queryset: Any) -> Any:
+        return queryset.filter(job.touched())
 
 
-class SkippedBy(Quiet):
+class SkippedBy(OfJob):
     """The deliveries that a job looked at and left as they were."""
 
     title, parameter_name = "skipped by the job", "skipped"
-    sieves = True
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
-        if not value:
-            return queryset
-        job = Job.objects.filter(pk=value).first() if is_id(value) else None
-        return queryset.filter(pk__in=skipped_by(job).values("pk")) if job else queryset.none()
+    def of(self, job: Job, queryset: Any) -> Any:
+        return queryset.filter(pk__in=skipped_by(job).values("pk"))
 
 
 def with_last_attempts(rows: list[Any]) -> None:
