@@ -6,8 +6,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.test import Client
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 
 from project.metrics import Collector
@@ -17,8 +18,8 @@ from tests.commands.test_webhooks import run
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import history, queue, worker
-from webhooks_app.engine.sender import Sender
+from webhooks_app.engine import history, ledger, moments, queue, worker
+from webhooks_app.engine.sender import Outcome, Sender
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker
 from webhooks_app.rules.ids import keys
 
@@ -218,6 +219,37 @@ class TestUnrecorded:
                 # And as soon as it can, it is written.
                 until(lambda: state_of(delivery)[0] == "delivered", "it is not written")
             assert len(receiver.requests) == 1
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="as after a failover")
+def test_nothing_is_held_when_the_whole_database_only_reads():
+    delivery = DeliveryFactory()
+    now = timezone.now()
+    entry = history.Entry(
+        webhook_id=delivery.webhook_id,
+        exchange=Attempt.Exchange.DELIVERY,
+        request_id=delivery.pk,
+        url=delivery.webhook.url,
+        outcome=Outcome(now, status=200),
+        failure=None,
+        delivery_id=delivery.pk,
+    )
+    batch = [queue.Finished(entry.row(), 0, "delivered", None, moments.of(now))]
+    shared, name = connections["default"], connection.settings_dict["NAME"]
+    try:
+        with shared.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        writes = ledger.Ledger("default")
+        for again in (None, [], [delivery.webhook_id]):
+            with pytest.raises(DatabaseError, match="read-only"):
+                writes.write(batch, [], in_doubt=False, again=again)
+        with shared.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        assert writes.write(batch, [], in_doubt=True) == (1, [], [])
+        writes.close()
+    finally:
+        connections["default"] = shared
+    assert state_of(delivery) == ("delivered", "")
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite locks no rows")

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, NoReturn, Self
 from django.db import (
     DataError,
     IntegrityError,
-    InterfaceError,
     OperationalError,
     connections,
     transaction,
@@ -37,8 +36,6 @@ log = logging.getLogger("webhooks")
 
 ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 
-AWAY = (OperationalError, InterfaceError)
-HOPELESS = (*AWAY, MemoryError)  # no outcome's own fault: it would come with every other, too
 # One row's own fault, which comes again however often it is tried.
 _UNWRITABLE = (IntegrityError, DataError, ValueError, OverflowError)
 LOCK_MOST_MS = 500  # that a batch waits for a row that somebody has locked; then it is parted,
@@ -63,6 +60,11 @@ class Written(NamedTuple):
 
 
 Numbered = tuple[int, queue.Finished]
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """It is no outcome's own fault: it would come with every other, too."""
+    return isinstance(error, MemoryError) or rows.is_away(error)
 
 
 class Ledger:
@@ -121,7 +123,7 @@ class Ledger:
         try:
             queue.finish(self._connection, [item for _, item in batch])
         except Exception as error:
-            if isinstance(error, HOPELESS) and not rows.is_locked(error):
+            if _is_hopeless(error):
                 raise
             return self._part(batch)
         return []
@@ -154,7 +156,7 @@ class Ledger:
                 limit_locks(self._connection, PART_LOCK_MOST_MS, local=True)
                 queue.finish(self._connection, items)
         except Exception as error:
-            if isinstance(error, HOPELESS) and not rows.is_locked(error):
+            if _is_hopeless(error):
                 raise
             return error
         return None
@@ -173,7 +175,7 @@ class Ledger:
         try:
             held = queue.hold_unrecorded(self._connection, item)
         except Exception as error:
-            if isinstance(error, HOPELESS) and not rows.is_locked(error):
+            if _is_hopeless(error):
                 raise
             return why
         log.error(
@@ -300,7 +302,7 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
                 raise  # the worker writes by itself from then on
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
-                if not isinstance(error, OperationalError):
+                if not rows.is_away(error):
                     log.exception("outcomes cannot be written")
         try:
             pipe.send((fault, aside, unset))

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import moments
@@ -102,6 +103,14 @@ _TAKEN = frozenset(f"SQLITE_CONSTRAINT_{what}" for what in ("PRIMARYKEY", "ROWID
 def is_locked(error: Exception) -> bool:
     """Whether PostgreSQL's `lock_timeout` has passed: somebody else holds a row for long."""
     return getattr(error.__cause__, "sqlstate", None) == "55P03"
+
+
+def is_away(error: Exception) -> bool:
+    """Whether it is the database, or the way to it, and nothing about what was to be written: it is
+    gone, or only reads, as after a failover until somebody promotes the standby."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return not is_locked(error)
+    return str(getattr(error.__cause__, "sqlstate", "")) == "25006"
 
 
 def read(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> list[Any]:
