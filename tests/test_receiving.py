@@ -56,7 +56,7 @@ class View:
     @staticmethod
     def request(method, body, secret, ident, at, query, meta):
         if secret:
-            made = signing.signature([signing.key_of(secret)], ident, at, body)
+            made = signing.signature([signing.signer(signing.key_of(secret))], ident, at, body)
             meta = {
                 "HTTP_WEBHOOK_ID": ident,
                 "HTTP_WEBHOOK_TIMESTAMP": str(at),

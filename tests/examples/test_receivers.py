@@ -67,7 +67,9 @@ class Example:
             ident, now = headers["webhook-id"], int(time.time())
             headers["webhook-timestamp"] = str(now)
             keys = [signing.key_of(self.secret)]
-            headers["webhook-signature"] = signing.signature(keys, ident, now, body)
+            headers["webhook-signature"] = signing.signature(
+                map(signing.signer, keys), ident, now, body
+            )
         address = f"{self.url}?token={quote(TOKEN)}"
         with urlopen(Request(address, body, headers), timeout=30) as answer:
             return answer.read()

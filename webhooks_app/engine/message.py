@@ -1,6 +1,7 @@
 """A webhook and a payload -> the bytes of one HTTP request: token, basic auth, headers."""
 
 import base64
+import hmac
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class Head:
     fields: bytes = field(repr=False)  # header lines of every request
     post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
     secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
-    # Keys that sign, and until when (seconds since the epoch); the present one first.
-    keys: tuple[tuple[bytes, float], ...] = field(repr=False)
+    # What signs, and until when (seconds since the epoch); that of the present key first.
+    signers: tuple[tuple[hmac.HMAC, float], ...] = field(repr=False)
     prefixes: tuple[str, ...]  # of the signature headers
     rotated_until: float  # seconds since the epoch until which a refusal may come of a rotation
 
@@ -127,7 +128,7 @@ def head(
         fields=always,
         post=_start("POST", target, endpoint) + always + content_type,
         secrets=tuple(secrets),
-        keys=tuple(_signer(key) for key in keys),
+        signers=tuple(_signer(key) for key in keys),
         prefixes=(signing.PREFIX, prefix) if prefix else (signing.PREFIX,),
         rotated_until=max(
             ((key.created_at + ROTATION_REMEMBERED).timestamp() for key in keys if key.rotated),
@@ -136,10 +137,10 @@ def head(
     )
 
 
-def _signer(key: SigningKey) -> tuple[bytes, float]:
+def _signer(key: SigningKey) -> tuple[hmac.HMAC, float]:
     until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
     try:
-        return signing.key_of(key.secret), until
+        return signing.signer(signing.key_of(key.secret)), until
     except ValueError as problem:
         raise Unsendable(Failure("bad_url", f"signature not usable: {problem}")) from None
 
@@ -186,8 +187,8 @@ def _start(method: str, target: str, endpoint: validators.Endpoint) -> bytes:
 
 def _identity(head: Head, request_id: str, now: float, body: bytes) -> bytes:
     """The lines that differ from call to call. `now` is of the attempt: a repeat is signed anew."""
-    keys = [key for key, until in head.keys if now < until]
-    signature = signing.signature(keys, request_id, int(now), body) if keys else ""
+    signers = [signer for signer, until in head.signers if now < until]
+    signature = signing.signature(signers, request_id, int(now), body)
     lines = f"X-Request-Id: {request_id}\r\n"
     for prefix in head.prefixes:
         lines += f"{prefix}id: {request_id}\r\n{prefix}timestamp: {int(now)}\r\n"
