@@ -8,8 +8,9 @@ import pytest
 from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Receiver
+from webhooks_app import actions
 from webhooks_app.engine import loop
-from webhooks_app.engine.loop import EngineLoop, NoSlot
+from webhooks_app.engine.loop import EngineLoop, LoopEnded, NoSlot
 from webhooks_app.models import AccessToken
 
 
@@ -112,3 +113,45 @@ def test_who_is_over_his_share_is_503_and_the_others_are_answered(settings, acco
         assert problem(answer, 503)["message"].startswith(f"Too many calls of this {whose}")
         assert int(answer["Retry-After"]) >= 1
     assert answers[2].status_code == 200
+
+
+@pytest.fixture
+def ours():
+    """A loop of this test in the place of the process's own."""
+    before = loop.replace(EngineLoop())
+    yield loop.shared()
+    loop.shared().close()
+    loop.replace(before)
+
+
+def ended(engine):
+    """Its thread has ended, as it does when there is no memory for a callback."""
+    engine._loop.call_soon_threadsafe(engine._loop.stop)
+    engine._thread.join(10)
+    assert not engine.is_alive
+
+
+@pytest.mark.once
+@pytest.mark.django_db
+def test_in_place_of_a_loop_that_has_ended_another_is_started(ours, account, loopback, caplog):
+    with Receiver({"responses": []}) as receiver:
+        hook = WebhookFactory(account=account, url=receiver.url)
+        ended(ours)
+        assert actions.interact(hook, {}) == {"responses": [], "attributes": {}}
+        assert actions.interact(hook, {}) == {"responses": [], "attributes": {}}
+    assert [line.getMessage() for line in caplog.records if line.levelname == "ERROR"] == [
+        "the loop for calls that somebody waits for has ended; another is started"
+    ]
+
+
+@pytest.mark.once
+def test_who_waits_when_the_loop_ends_is_told_and_does_not_wait_for_ever(ours, monkeypatch):
+    monkeypatch.setattr(loop, "LOOKED_AFTER", 0.01)
+
+    async def work(sender):
+        ours._loop.stop()
+        await ours._loop.create_future()
+
+    with pytest.raises(LoopEnded):
+        ours.run(work, account=1, webhook="a")
+    assert not ours._of_account  # its slot is free

@@ -140,7 +140,10 @@ def make(call: Call, *, by: str = "") -> tuple[history.Entry, Any]:
 
         with meanwhile.get()():
             shared = loop.shared()
-            prepared = shared.run(work, account=webhook.account_id, webhook=webhook.pk)
+            try:
+                prepared = shared.run(work, account=webhook.account_id, webhook=webhook.pk)
+            except loop.LoopEnded as error:
+                raise OurFault from error
     return finish(call, prepared, by=by)
 
 

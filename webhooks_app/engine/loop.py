@@ -4,10 +4,12 @@ Sender, resolver and connection pool live on it, shared by all threads of the pr
 """
 
 import asyncio
+import logging
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from concurrent.futures import wait
 from typing import Any, Protocol, TypeVar
 
 from .. import conf
@@ -15,9 +17,17 @@ from .sender import Sender
 
 T = TypeVar("T")
 
+log = logging.getLogger("webhooks")
+
+LOOKED_AFTER = 1.0  # seconds between looks whether what is waited for can still come
+
 
 class NoSlot(Exception):
     """There is no slot for an exchange in this process; the text says whose are all taken."""
+
+
+class LoopEnded(Exception):
+    """The thread of the loop has ended, and what was under way on it with it."""
 
 
 class EngineLoop:
@@ -42,11 +52,15 @@ class EngineLoop:
         self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
     ) -> T:
         """The result of `work(sender)`; the calling thread waits. `account` and `webhook` are whose
-        call it is. Raises NoSlot."""
+        call it is. Raises NoSlot, LoopEnded."""
         with self._lock:
             self._take(account, webhook)
         try:
-            return asyncio.run_coroutine_threadsafe(work(self._sender), self._loop).result()
+            future = asyncio.run_coroutine_threadsafe(work(self._sender), self._loop)
+            while not wait([future], LOOKED_AFTER).done:
+                if not self.is_alive:
+                    raise LoopEnded
+            return future.result()
         finally:
             with self._lock:
                 self._of_account -= Counter([account])  # forgets those that have none
@@ -62,6 +76,12 @@ class EngineLoop:
             raise NoSlot("Too many calls of this account are under way; try again.")
         self._of_account[account] += 1
         self._of_webhook[webhook] += 1
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether anything can come of what is handed over: no memory for a callback, say, ends the
+        thread, and nobody is told."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._sender.close(), self._loop).result(5)
@@ -92,9 +112,13 @@ _shared_lock = threading.Lock()
 
 
 def shared() -> Runner:
-    """The loop of this process, started at first use; a forked child starts its own."""
+    """The loop of this process, started at first use and in place of one that has ended; a forked
+    child starts its own."""
     global _shared
     with _shared_lock:
+        if isinstance(_shared, EngineLoop) and not _shared.is_alive:
+            log.error("the loop for calls that somebody waits for has ended; another is started")
+            _shared = None
         if _shared is None:
             _shared = EngineLoop()
         return _shared
