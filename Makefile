@@ -64,11 +64,21 @@ $(VENV)-bench/stamp: tests/benchmarks/rivals/requirements.txt
 	$(PYTHON) -m venv $(VENV)-bench
 	-$(VENV)-bench/bin/python -m pip install --disable-pip-version-check -q -r $< && touch $@
 
-lock: $(VENV)/dev.stamp ## write requirements.lock and requirements-dev.lock anew
+docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/site), check links
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build
+
+$(VENV)-docs/stamp: requirements-docs.lock
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --disable-pip-version-check -q --require-hashes -r $<
+	@touch $@
+
+lock: $(VENV)/dev.stamp ## write the lock files anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --extra server --extra postgres --extra docs pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --extra server --extra postgres --extra docs --group dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --group pyproject.toml:site -o requirements-docs.lock
 
 clean: ## remove the environment and what runs left behind (not the data)
-	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

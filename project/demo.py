@@ -1,8 +1,8 @@
 """Receivers to play with, good and bad, on loopback. Standard library only.
 
-`DEMO_TOKEN=… python -m project.demo PORT REFUSED_PORT` serves `/good` (verifies and answers) and
-`/failing` (verifies, and answers every call with 500) on PORT, and holds REFUSED_PORT without ever
-accepting a connection.
+`DEMO_TOKEN=… python -m project.demo PORT REFUSED_PORT` serves on PORT `/good` (verifies and
+answers), `/failing` (answers every call with 500) and `/any` (as `/good`, whatever the
+token), and holds REFUSED_PORT without ever accepting a connection.
 """
 
 import json
@@ -37,7 +37,8 @@ class Receiver(BaseHTTPRequestHandler):
             self.answer(200, "application/json", json.dumps(greet(body)))
 
     def allowed(self) -> bool:
-        if self.parameter("token") == self.token:
+        path = urlsplit(self.path).path
+        if path == "/any" or self.parameter("token") == self.token:
             return True
         self.answer(401, "text/plain", "")
         return False

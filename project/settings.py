@@ -247,7 +247,7 @@ SESSION_COOKIE_HTTPONLY = True
 # A default filter masks marked values in reports of errors outside DEBUG only.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "project.errors.AlwaysMasked"
 
-# Behind proxies their X-Forwarded-For and X-Forwarded-Proto are believed; see `operations.md`.
+# Behind proxies their X-Forwarded-For and X-Forwarded-Proto are believed; see docs/deploy.md.
 _proxies = read(env.int, "WEBHOOKS_TRUSTED_PROXIES", 0)
 HTTPS = read(flag, "HTTPS", False)
 if HTTPS:

@@ -146,63 +146,71 @@ def _proxy(raw: Any) -> Proxy | None:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its default, how it is read, what it means (with its unit)."""
+    """One setting: its default, how it is read, what it means (with its unit), its Python type."""
 
     default: Any
     read: Callable[[Any], Any]
     meaning: str
+    type: str = "str"
 
 
 SETTINGS: dict[str, Setting] = {
     "WEBHOOKS_ENCRYPTION_KEYS": Setting(
-        (), _keys, "Fernet keys, comma-separated; the first encrypts, all decrypt"
+        (), _keys, "Fernet keys, comma-separated; the first encrypts, all decrypt", "list[str]"
     ),
     "WEBHOOKS_VERIFICATION": Setting(
         "required", _choice("required", "off"), "whether a webhook must pass the challenge"
     ),
-    "WEBHOOKS_TIMEOUT": Setting(10.0, _number(0.1, 60), "seconds for a whole exchange"),
+    "WEBHOOKS_TIMEOUT": Setting(10.0, _number(0.1, 60), "seconds for a whole exchange", "float"),
     "WEBHOOKS_RETRY_SCHEDULE": Setting(
         (5, 300, 1800, 7200, 18000, 36000, 36000),
         _schedule,
         "seconds to wait after each failure, comma-separated",
+        "list[float]",
     ),
-    "WEBHOOKS_CONCURRENCY": Setting(100, _whole(1, 10_000), "exchanges in flight a process"),
+    "WEBHOOKS_CONCURRENCY": Setting(100, _whole(1, 10_000), "exchanges in flight a process", "int"),
     "WEBHOOKS_ALLOWED_NETWORKS": Setting(
-        (), _networks, "CIDRs that may be reached although not public, comma-separated"
+        (), _networks, "CIDRs that may be reached although not public, comma-separated", "list[str]"
     ),
     "WEBHOOKS_ALLOWED_PORTS": Setting(
-        (), _ports, "ports that may be called, comma-separated; empty: any"
+        (), _ports, "ports that may be called, comma-separated; empty: any", "list[int]"
     ),
     "WEBHOOKS_PROXY": Setting(
         "", _proxy, "egress proxy, http://user:password@host:port; empty: none"
     ),
-    "WEBHOOKS_REQUIRE_HTTPS": Setting(False, _flag, "refuse http URLs"),
+    "WEBHOOKS_REQUIRE_HTTPS": Setting(False, _flag, "refuse http URLs", "bool"),
     "WEBHOOKS_RETENTION_DAYS": Setting(
-        30, _whole(1, 36_500), "days that finished deliveries and their attempts are kept"
+        30, _whole(1, 36_500), "days that finished deliveries and their attempts are kept", "int"
     ),
     "WEBHOOKS_JOB_RETENTION_DAYS": Setting(
-        90, _whole(1, 36_500), "days that jobs are kept after they ended"
+        90, _whole(1, 36_500), "days that jobs are kept after they ended", "int"
     ),
     "WEBHOOKS_AUDIT_RETENTION_DAYS": Setting(
-        730, _whole(1, 36_500), "days that the audit log goes back"
+        730, _whole(1, 36_500), "days that the audit log goes back", "int"
     ),
     "WEBHOOKS_TRUSTED_PROXIES": Setting(
-        0, _whole(0, 10), "proxies of our own whose X-Forwarded-For is believed"
+        0, _whole(0, 10), "proxies of our own whose X-Forwarded-For is believed", "int"
     ),
     "WEBHOOKS_RATE_PER_TOKEN": Setting(
-        60_000, _whole(0, 10**9), "API requests a minute with one token; 0: any number"
+        60_000, _whole(0, 10**9), "API requests a minute with one token; 0: any number", "int"
     ),
     "WEBHOOKS_RATE_PER_ADDRESS": Setting(
-        120_000, _whole(0, 10**9), "API requests a minute from one address; 0: any number"
+        120_000, _whole(0, 10**9), "API requests a minute from one address; 0: any number", "int"
     ),
     "WEBHOOKS_FAILED_AUTHENTICATIONS": Setting(
-        100, _whole(0, 10**9), "wrong tokens in 15 minutes from one address; 0: any number"
+        100, _whole(0, 10**9), "wrong tokens in 15 minutes from one address; 0: any number", "int"
     ),
     "WEBHOOKS_EGRESS_ADDRESSES": Setting(
-        (), _networks, "addresses we call from, comma-separated; shown beside connect failures"
+        (),
+        _networks,
+        "addresses we call from, comma-separated; shown beside connect failures",
+        "list[str]",
     ),
     "WEBHOOKS_NOTICE_EMAILS": Setting(
-        (), _addresses, "who of the staff hears by email of webhooks that fail, comma-separated"
+        (),
+        _addresses,
+        "who of the staff hears by email of webhooks that fail, comma-separated",
+        "list[str]",
     ),
     "WEBHOOKS_CONSOLE_URL": Setting(
         "", _text, "address of the admin, as https://host/admin/, for links in notices"

@@ -90,6 +90,9 @@ def main() -> None:
                 if len(picture) > LIMIT:
                     sys.exit(f"{name}-{mode} is too large: {len(picture):,} bytes")
                 (FOLDER / f"{name}-{mode}.png").write_bytes(picture)
+                if (name, mode) == ("webhook", "light"):
+                    top = page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": 970})
+                    (FOLDER.parent / "webhook.png").write_bytes(small(top))  # of README.md
             context.close()
     print(f"{len(MODES) * len(NAMES)} pictures in {FOLDER}")
 
