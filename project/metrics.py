@@ -17,10 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from webhooks_app import conf
 from webhooks_app.api import errors, throttling
 from webhooks_app.api.authentication import bearer
-from webhooks_app.models import Delivery, HourlyCount, WebhookHealth, Worker
+from webhooks_app.models import Delivery, HourlyCount, WebhookHealth, Worker, states
 from webhooks_app.models.health import LATENCY_COLUMNS, hour_of, percentile
-from webhooks_app.models.holds import held, held_deliveries, held_webhooks
-from webhooks_app.models.selection import in_state
 from webhooks_app.models.webhook import FAILING_AFTER
 
 from .errors import only_read
@@ -82,8 +80,7 @@ class Collector:
         yield from self.last_hour(hour_of(now))
 
     def deliveries(self, now: datetime) -> Iterator[Metric]:
-        pending = Delivery.objects.pending()
-        due = Delivery.objects.filter(in_state("due", now)).order_by("due_at")
+        due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
         first = due.values_list("due_at", flat=True).first()
         yield gauge(
             "deliveries_due",
@@ -95,7 +92,7 @@ class Collector:
             "For how long the oldest of them has been due.",
             (now - first).total_seconds() if first else 0,
         )
-        later = pending.filter(~held(now), due_at__gt=now)
+        later = Delivery.objects.filter(states.deliveries_in("later", now))
         yield gauge(
             "deliveries_later", f"Deliveries whose time comes later, {UP_TO}.", bounded(later)
         )
@@ -103,12 +100,12 @@ class Collector:
             "deliveries_held",
             f"Deliveries whose webhook is not called, by the reason, {UP_TO} each.",
             "state",
-            held_deliveries(now),
+            states.held_deliveries(now),
         )
         yield gauge(
             "deliveries_unrecorded",
             f"Deliveries that were sent and of which no outcome can be stored, {UP_TO}.",
-            bounded(pending.filter(reason="unrecorded")),
+            bounded(states.unrecorded()),
         )
         given_up = Delivery.objects.filter(
             state=Delivery.State.FAILED, finished_at__gte=now - timedelta(days=1)
@@ -118,7 +115,7 @@ class Collector:
         )
 
     def webhooks(self, now: datetime) -> Iterator[Metric]:
-        failing = WebhookHealth.objects.live().filter(failures_in_row__gte=FAILING_AFTER)
+        failing = WebhookHealth.objects.live().filter(states.FAILING.rows(now))
         yield gauge(
             "failing",
             f"Webhooks whose last {FAILING_AFTER} or more calls failed, {UP_TO}.",
@@ -128,7 +125,7 @@ class Collector:
             "held",
             f"Webhooks that are not called, by the reason, {UP_TO} each.",
             "state",
-            held_webhooks(now),
+            states.held_webhooks(now),
         )
 
     def last_hour(self, hour: datetime) -> Iterator[Metric]:

@@ -20,10 +20,10 @@ from webhooks_app.engine import calls, queue, worker
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine.desk import Turn
 from webhooks_app.fields import WrongKey
-from webhooks_app.models import Header, Webhook, WebhookError, WebhookHealth
+from webhooks_app.models import Header, Webhook, WebhookError, WebhookHealth, states
 from webhooks_app.rules.validators import MASK
 
-SENTENCE = queue.HOLD_REASONS["unreadable"]
+SENTENCE = states.SENTENCES["unreadable"]
 FOREIGN = Fernet(Fernet.generate_key()).encrypt(b"lost").decode()
 
 

@@ -32,7 +32,7 @@ from .models import (
     SigningKey,
     Webhook,
     WebhookHealth,
-    holds,
+    states,
 )
 from .models.in_time import TooSlow, in_time
 from .models.job import PACE, PACE_LIMIT
@@ -83,10 +83,10 @@ def sentences(details: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 class NotCallable(ActionError):
-    """The webhook may not be called now; `reason` is one of queue.HOLD_REASONS or `deleted`."""
+    """The webhook may not be called now; `reason` is one of `states.SENTENCES` or `deleted`."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(queue.HOLD_REASONS.get(reason, "The webhook is deleted."))
+        super().__init__(states.SENTENCES.get(reason, "The webhook is deleted."))
         self.reason = reason
         self.retry_after = retry_after
 
@@ -348,7 +348,7 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
 
 def hold_reason(webhook: Webhook) -> str:
     """Why deliveries of the webhook are held now; `""` when it is called."""
-    return holds.hold_reason(webhook, timezone.now())
+    return states.hold_reason(webhook, timezone.now())
 
 
 # --- signing secrets --------------------------------------------------------------------------
@@ -841,7 +841,7 @@ def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
     """`_fresh`, of a webhook that may be called now. Where its breaker has been open long enough,
     this call is the probe (true), and others wait for what comes of it."""
     row, now = _fresh(webhook), timezone.now()
-    reason = queue.hold_reason(row, now)
+    reason = states.hold_reason(row, now, told=False)
     until = row.health.breaker_until
     if reason == "breaker" and until is not None:
         raise NotCallable(reason, max(1.0, (until - now).total_seconds()))

@@ -11,8 +11,8 @@ from tests.factories import UserFactory, WebhookFactory
 from tests.test_missing_key import write
 from tests.test_signing import LOST, secrets_of
 from webhooks_app import actions
-from webhooks_app.engine.queue import HOLD_REASONS
 from webhooks_app.models import AuditEntry, SigningKey, Webhook
+from webhooks_app.models.states import SENTENCES
 from webhooks_app.rules import signing
 
 pytestmark = pytest.mark.django_db
@@ -143,7 +143,7 @@ def test_each_needs_its_permission(webhook, permissions, may_reveal, may_rotate)
 def test_one_that_cannot_be_read_is_explained_and_mended_by_a_rotation(boss, webhook):
     actions.reveal_secret(webhook)
     write(SigningKey.objects.get(), "secret", LOST)
-    assert HOLD_REASONS["unreadable"] in text_of(post(boss, webhook, "reveal", secret="signing"))
+    assert SENTENCES["unreadable"] in text_of(post(boss, webhook, "reveal", secret="signing"))
     assert text_of(boss.get(page(webhook)))
     post(boss, webhook, "rotate-secret", grace="86400")
     assert len(secrets_of(webhook)) == 1

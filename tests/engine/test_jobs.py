@@ -10,7 +10,8 @@ from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import jobs, upkeep
 from webhooks_app.models import Delivery, Job
-from webhooks_app.models.selection import CONDITIONS, in_state, select
+from webhooks_app.models.selection import CONDITIONS, select
+from webhooks_app.models.states import deliveries_in
 from webhooks_app.rules.ids import new_id
 
 pytestmark = pytest.mark.django_db
@@ -241,7 +242,7 @@ class TestSelection:
         paused = WebhookFactory(stopped="paused")
         held = DeliveryFactory(webhook=paused, due_at=NOW)
         found = {
-            key: set(Delivery.objects.filter(in_state(key, NOW)))
+            key: set(Delivery.objects.filter(deliveries_in(key, NOW)))
             for key in ("waiting", "due", "retrying", "held")
         }
         assert found == {

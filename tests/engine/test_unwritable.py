@@ -20,7 +20,7 @@ from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.engine import history, ledger, moments, queue, worker
 from webhooks_app.engine.sender import Outcome, Sender
-from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker
+from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states
 from webhooks_app.rules.ids import keys
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,7 +168,7 @@ class TestUnrecorded:
                 worker.run(until_empty=True)  # a restart does not send it either
                 assert state_of(delivery) == ("pending", "unrecorded")
                 assert "unrecorded  1 deliveries were sent" in run("status", code=1)
-                assert queue.HOLD_REASONS["unrecorded"] in run("explain", delivery.pk)
+                assert states.SENTENCES["unrecorded"] in run("explain", delivery.pk)
                 assert "webhooks_deliveries_unrecorded 1.0" in generate_latest(metrics()).decode()
                 boss = Client()
                 boss.force_login(UserFactory(is_superuser=True))
@@ -194,7 +194,7 @@ class TestUnrecorded:
 
     @pytest.mark.parametrize("verb", ["retry_all", "cancel"])
     def test_it_is_retried_with_many_or_cancelled(self, verb):
-        delivery = DeliveryFactory(reason="unrecorded", due_at=queue.FAR_AHEAD)
+        delivery = DeliveryFactory(reason="unrecorded", due_at=states.FAR_AHEAD)
         if verb == "cancel":
             assert queue.cancel(delivery.pk, "by hand")
             assert state_of(delivery) == ("cancelled", "by hand")
@@ -202,7 +202,7 @@ class TestUnrecorded:
             with transaction.atomic():
                 assert queue.retry_all([delivery.pk]) == 1
             assert state_of(delivery) == ("pending", "")
-            assert delivery.due_at < queue.FAR_AHEAD
+            assert delivery.due_at < states.FAR_AHEAD
 
     def test_where_not_even_that_can_be_written_it_is_kept_in_memory_and_told(self, loopback, soon):
         with Receiver() as receiver, Receiver() as others:

@@ -11,8 +11,7 @@ from django.utils.safestring import SafeString
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
-from ..models.health import health_of
-from ..models.holds import SENTENCES, UNRECORDED, hold_reason
+from ..models.states import SENTENCES, UNRECORDED, hold_reason
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from .charts import Chart
@@ -61,7 +60,7 @@ CANCEL = Button(
 
 def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     """`calls` are those of the time the page looks at."""
-    health = health_of(webhook)
+    health = webhook.health
     state = webhook_state(webhook, now)
     kind, message = health.last_error_kind, health.last_error_message
     title, why, advice = failures.title(kind), failures.why(kind), failures.advice(kind)
@@ -74,11 +73,9 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         advice = "Resume when the receiver is ready; the oldest go first."
         message, first = "", RESUME
     elif state.key == "disabled":
-        gone = webhook.stopped == Webhook.Stopped.GONE
-        reason = "the receiver says it is gone (410)" if gone else "nothing but failure for 5 days"
-        headline = format_html("Stopped{}: {}", since, reason)
+        headline = format_html("Stopped{}: {}", since, webhook.get_stopped_display())
         why = "Calls were stopped; deliveries are kept and wait."
-        if gone:
+        if webhook.stopped == Webhook.Stopped.GONE:
             advice = "Ask the owner for a new URL and resume it, or delete the webhook."
         first = RESUME
     elif state.key == "unreadable":
@@ -190,7 +187,7 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
         held_by = webhook_state(delivery.webhook, now)
         headline = format_html("Held: the webhook is “{}”", lower(held_by.word))
         if hold_reason(delivery.webhook, now) == "breaker":
-            until = moment(health_of(delivery.webhook).breaker_until)
+            until = moment(delivery.webhook.health.breaker_until)
             headline = format_html("Held until {}: calls rest after many failures", until)
         why = "It is kept and goes out by itself when the webhook may be called again."
         page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])

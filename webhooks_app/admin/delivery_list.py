@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery, Job
-from ..models.holds import hold_reason
 from ..models.selection import condition
+from ..models.states import hold_reason
 from ..rules import failures
 from ..rules.ids import is_id
 from ..templatetags.webhooks_console import badge, lasting, moment, visible

@@ -9,7 +9,6 @@ from django.db.models import Count, Max, Min
 from django.urls import reverse
 
 from ..models import Webhook, WebhookError
-from ..models.health import health_of
 from ..rules import failures
 from ..rules.alike import blanked
 from . import links
@@ -51,7 +50,7 @@ class Group:
 
 def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
     """What failed in the last 30 days; of very many the newest READ_AT_MOST are counted."""
-    since, health = now - LOOKED_BACK, health_of(webhook)
+    since, health = now - LOOKED_BACK, webhook.health
     failed = WebhookError.objects.ended(since).filter(webhook=webhook)
     groups = _grouped(failed.order_by("-pk").values("pk")[:READ_AT_MOST])
     sorts = Counter((group.kind, group.status) for group in groups)

@@ -16,7 +16,6 @@ from django.utils import timezone
 from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 
-from ..engine import queue
 from ..models import (
     AuditEntry,
     Delivery,
@@ -24,6 +23,7 @@ from ..models import (
     WebhookError,
     WebhookHealth,
     Worker,
+    states,
 )
 from ..models.health import (
     LATENCY_COLUMNS,
@@ -31,6 +31,7 @@ from ..models.health import (
     percentile,
     totals_since,
 )
+from ..models.states import SILENT
 from ..rules import failures
 from ..templatetags.webhooks_console import duration, moment
 from . import links
@@ -38,16 +39,7 @@ from .attempts import CALLS
 from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from .console import LOOKS, BoundedCount, bounded, bounded_counts
 from .first_steps import Step, steps
-from .states import (
-    SILENT,
-    WEBHOOK_STATES,
-    State,
-    among,
-    deliveries_that_are,
-    to_be_counted,
-    webhook_state,
-    webhooks_that_are,
-)
+from .states import WEBHOOK_STATES, State, webhook_state
 
 ATTENTION = ("failing", "unreadable", "breaker", "unverified", "stopped_today")  # in this order
 LATE = State("late", "Late", "bad", "bad")
@@ -149,20 +141,21 @@ class Home:
     def counts(self) -> dict[str, Any]:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
-        states = (*SILENT, "unsteady", "working")
-        due = Delivery.objects.filter(deliveries_that_are("due", self.now))
+        keys = (*SILENT, "unsteady", "working")
+        due = Delivery.objects.filter(states.deliveries_in("due", self.now))
         return bounded_counts(
             any=Webhook.objects.live(),
-            **{key: to_be_counted(key, self.now) for key in states},
+            **{key: states.counted(key, self.now) for key in keys},
             stopped_today=Webhook.objects.live().filter(self._stopped_today()),
             due=due,
             due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
-            retrying=Delivery.objects.filter(deliveries_that_are("retrying", self.now)),
+            retrying=Delivery.objects.filter(states.deliveries_in("retrying", self.now)),
             deliveries=Delivery.objects.all(),
         )
 
     def _stopped_today(self) -> Q:
-        return webhooks_that_are("disabled", self.now) & Q(stopped_at__gte=self.now - DAY.step * 24)
+        today = Q(stopped_at__gte=self.now - DAY.step * 24)
+        return states.webhooks_in("disabled", self.now) & today
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -310,7 +303,7 @@ class Home:
         wanted, rank = Q(), []
         for place, key in enumerate(keys):
             today = key == "stopped_today"
-            condition = self._stopped_today() if today else webhooks_that_are(key, self.now)
+            condition = self._stopped_today() if today else states.webhooks_in(key, self.now)
             wanted |= condition
             rank.append(When(condition, then=Value(place)))
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
@@ -327,8 +320,8 @@ class Home:
         if keys == ["failing"]:  # by the index of those
             rows = rows.order_by("health__failing_since")
         else:
-            states = ["disabled" if key == "stopped_today" else key for key in keys]
-            ranked = rows.filter(among(states, self.now))
+            few = ["disabled" if key == "stopped_today" else key for key in keys]
+            ranked = rows.filter(states.among(few, self.now))
             ranked = ranked.annotate(rank=Case(*rank, output_field=IntegerField()))
             rows = ranked.order_by("rank", "health__failing_since", "pk")
         return [self._trouble(row) for row in rows[:ATTENTION_SHOWN]]
@@ -343,11 +336,11 @@ class Home:
             why = why or "It has not passed the verification yet."
         elif state.key == "unreadable":
             since, next_try = health.unreadable_since or since, "when its key is back"
-            why = queue.HOLD_REASONS["unreadable"]
+            why = states.SENTENCES["unreadable"]
         elif state.key == "disabled":
             since, next_try = webhook.stopped_at or since, "when it is resumed"
-            why = queue.HOLD_REASONS.get(webhook.stopped, "")
-        elif health.breaker_until and health.breaker_until > self.now:
+            why = states.SENTENCES.get(webhook.stopped, "")
+        elif health.is_resting(self.now):
             next_try = moment(health.breaker_until)
         elif webhook.next_due:
             next_try = moment(max(webhook.next_due, self.now))

@@ -13,8 +13,9 @@ from django.utils.http import urlencode
 from ..models import Delivery, Job, Webhook
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import select
+from ..models.states import webhooks_in
 from .board import lower
-from .states import State, webhook_state, webhooks_that_are
+from .states import State, webhook_state
 
 COUNTED_IN = 0.25  # seconds
 LOOKED_AT = 1000  # deliveries of a selection whose webhooks are looked at before it is replayed
@@ -111,7 +112,7 @@ def likely_to_fail(
     """Of the webhooks of a selection those that deliver nothing now: the webhook, its state in
     words, its last error. The newest deliveries are looked at; where not even these could be
     `counted` in time, none is named but a webhook that the selection names itself."""
-    rows = Webhook.objects.live().filter(webhooks_that_are("silent", now))
+    rows = Webhook.objects.live().filter(webhooks_in("silent", now))
     if "webhook" in words:
         rows = rows.filter(pk=words["webhook"])
     elif counted:

@@ -16,11 +16,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions, conf
-from ..models import Delivery, Webhook, WebhookHealth
-from ..models.health import health_of
-from ..models.holds import hold_reason
+from ..models import Delivery, Webhook, WebhookHealth, states
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import unfit
+from ..models.states import hold_reason
 from ..roles import may
 from ..rules import failures
 from ..rules.ids import is_id, read_moment
@@ -45,13 +44,7 @@ from .console import (
 from .home import newest_failures, workers
 from .moments import unread
 from .pages import Page
-from .states import (
-    WEBHOOK_STATES,
-    State,
-    to_be_counted,
-    webhook_state,
-    webhooks_that_are,
-)
+from .states import WEBHOOK_STATES, State, webhook_state
 
 DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "disabled")
@@ -81,7 +74,7 @@ class HealthFilter(Chips):
         key = self.value()
         if not key or key == DELETED.key:  # the rows of the list are those already
             return queryset
-        return queryset.filter(webhooks_that_are(key, timezone.now()))
+        return queryset.filter(states.webhooks_in(key, timezone.now()))
 
     def choices(self, changelist: Any) -> Any:
         """With how many there are of each, where that is worth a look."""
@@ -97,10 +90,10 @@ class HealthFilter(Chips):
         now = timezone.now()
         deleted = Webhook.objects.filter(deleted_at__isnull=False)
         if not set(changelist.params) - {self.parameter_name, "before"}:
-            counted = {key: to_be_counted(key, now) for key in RARE}
+            counted = {key: states.counted(key, now) for key in RARE}
             return bounded_counts(**counted, **{DELETED.key: deleted})
         live = changelist.narrowed(self.request, Webhook.objects.live())
-        counted = {key: live.filter(webhooks_that_are(key, now)) for key in RARE}
+        counted = {key: live.filter(states.webhooks_in(key, now)) for key in RARE}
         counted[DELETED.key] = changelist.narrowed(self.request, deleted)
         try:
             return in_time(partial(bounded_counts, **counted), COUNTED_IN)
@@ -266,7 +259,7 @@ class WebhookList(ConsoleAdmin):
             kept = format_html("{}, kept until {}", moment(webhook.deleted_at), moment(until))
             return format_html('{}<span class="wh-sub">{}</span>', badge(DELETED), kept)
         now = timezone.now()
-        state, health = webhook_state(webhook, now), health_of(webhook)
+        state, health = webhook_state(webhook, now), webhook.health
         since = {
             "failing": health.failing_since,
             "breaker": health.failing_since,
@@ -320,7 +313,7 @@ class WebhookList(ConsoleAdmin):
 
     @admin.display(description="Last error")
     def error_(self, webhook: Webhook) -> SafeString:
-        health = health_of(webhook)
+        health = webhook.health
         if not health.last_error_at:
             return format_html('<span class="wh-quiet">{}</span>', "none")
         return format_html(

@@ -19,12 +19,10 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from .. import actions, conf
-from ..engine import queue
 from ..engine.calls import sample_interaction
 from ..fields import WrongKey
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
-from ..models.health import health_of
-from ..models.holds import hold_reason
+from ..models.states import SENTENCES, hold_reason
 from ..roles import may
 from ..rules.ids import is_id
 from ..rules.validators import MASK
@@ -131,7 +129,7 @@ class WebhookAdmin(Signing, WebhookList):
             "buttons": [(b, busy_words(b, webhook, host)) for b in banner.buttons if operate],
             "may_reveal": self.has_reveal_permission(request),
             "signing": self.signing_context(request, webhook),
-            "health": health_of(webhook),
+            "health": webhook.health,
             "spans": SPANS.values(),
             **self._calls(webhook, calls),
         }
@@ -148,7 +146,7 @@ class WebhookAdmin(Signing, WebhookList):
             board["waiting"] = bounded(webhook.waiting or 0)
             board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
             reason = hold_reason(webhook, now)
-            after = (reason == "breaker" and health_of(webhook).breaker_until) or now
+            after = (reason == "breaker" and webhook.health.breaker_until) or now
             board["next_due"] = webhook.next_due and max(webhook.next_due, after)
             board["held_by"] = reason
             board["goes_out"] = reason in ("", "breaker")
@@ -212,7 +210,7 @@ class WebhookAdmin(Signing, WebhookList):
         try:
             return super().changeform_view(request, object_id, *args, **kwargs)
         except (WrongKey, actions.NotCallable):
-            self.message_user(request, queue.HOLD_REASONS["unreadable"], messages.ERROR)
+            self.message_user(request, SENTENCES["unreadable"], messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
@@ -355,7 +353,7 @@ class WebhookAdmin(Signing, WebhookList):
         try:
             label, secret = self._secret(webhook, request.POST.get("secret", ""))
         except (WrongKey, actions.NotCallable):
-            self.message_user(request, queue.HOLD_REASONS["unreadable"], messages.ERROR)
+            self.message_user(request, SENTENCES["unreadable"], messages.ERROR)
             return self.to_page(webhook)
         if not secret:
             self.message_user(request, "There is no such secret any more.", messages.WARNING)

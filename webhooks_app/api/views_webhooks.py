@@ -3,11 +3,12 @@
 from typing import Any
 
 from django.db.models import Q
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import actions
-from ..models import Webhook
+from ..models import states
 from ..roles import VERBS
 from . import masks, query
 from .authentication import MANAGE, READ, Need
@@ -82,9 +83,9 @@ class WebhookViewSet(ApiViewSet):
             rows = rows.filter(Q(name__icontains=search) | Q(url__icontains=search))
         failing = query.choice(request, "failing", ("true", "false"))
         if failing == "true":
-            rows = rows.failing()
+            rows = rows.filter(states.FAILING.webhooks(timezone.now()))
         elif failing == "false":
-            rows = rows.exclude(pk__in=Webhook.objects.failing().values("pk"))
+            rows = rows.exclude(pk__in=states.FAILING.keys(timezone.now()))
         after = query.after_id(request)
         if after:
             rows = rows.filter(id__gt=after)

@@ -34,7 +34,7 @@ def note(
     if run is None or not (run.breaker_trips or _are_all_away(alias, webhook_id)):
         return
     now = timezone.now()
-    if run.breaker_until is not None and run.breaker_until > now and not probe:
+    if run.is_resting(now) and not probe:
         return
     until = now + timedelta(seconds=lanes.breaker_pause(run.breaker_trips))
     health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)

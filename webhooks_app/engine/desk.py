@@ -21,7 +21,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from .. import conf
 from ..fields import WrongKey
-from ..models import SigningKey, Webhook, WebhookHealth, Worker
+from ..models import SigningKey, Webhook, WebhookHealth, Worker, states
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
@@ -488,12 +488,12 @@ class Desk:
         statistics are old.
         """
         rows = Webhook.objects.using(self._alias).filter(pk__in=list(webhook_ids))
-        found = rows.values_list("pk", "version", "stopped", "verified_at", "deleted_at")
+        found = rows.values_list("pk", "version", *states.CLAIM_COLUMNS, named=True)
         return [
-            (pk, version, queue.may_be_called(stopped, verified_at, deleted_at))
-            if deleted_at is None or not deleted_too
-            else (pk, version, True)
-            for pk, version, stopped, verified_at, deleted_at in found
+            (row.pk, row.version, states.may_be_claimed(row))
+            if row.deleted_at is None or not deleted_too
+            else (row.pk, row.version, True)
+            for row in found
         ]
 
     def _closed(self, webhook_ids: Sequence[str]) -> list[str]:

@@ -32,9 +32,8 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from .. import conf
-from ..models import Notice, Webhook, WebhookHealth
+from ..models import Notice, Webhook, WebhookHealth, states
 from ..models.delivery import advice_on
-from ..models.webhook import FAILING_AFTER
 from ..rules import failures
 from ..rules.unseen import shown
 from ..rules.validators import parse_url
@@ -49,7 +48,7 @@ SENDING_FOR = timedelta(minutes=5)  # whoever took a letter has so long to send 
 TRIED_FOR = timedelta(days=2)
 TRIES_MOST = 60  # of one letter; an hour apart in the end, so TRIED_FOR is over before
 TIMEOUT = 10  # seconds for the mail server
-DISABLED = [Webhook.Stopped.GONE, Webhook.Stopped.FAILING]
+DISABLED = [state.reason for state in states.HOLDS if state.key == "disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
 
 def _began_to_fail(now: datetime) -> "QuerySet[WebhookHealth]":
     return WebhookHealth.objects.live().filter(
-        told="", failures_in_row__gte=FAILING_AFTER, webhook__stopped=""
+        states.FAILING.rows(now), told="", webhook__stopped=""
     )
 
 
@@ -126,8 +125,7 @@ def _warned(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
 
 
 def _disabled(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
-    gone = row.webhook.stopped == Webhook.Stopped.GONE
-    why = "the receiver says it is gone (410)" if gone else "nothing but failure for 5 days"
+    why = row.webhook.get_stopped_display()
     return "is disabled", [
         f"It was disabled at {_at(row.webhook.stopped_at)}: {why}.",
         *_reason(row),

@@ -32,8 +32,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from .. import conf
-from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file, holds
+from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file, states
 from ..models.primary import present
 from ..models.webhook import SLOTS
 from . import history, moments, rows
@@ -46,21 +45,11 @@ _W = Webhook._meta.db_table
 CHANNEL = f"SELECT 'webhooks_due_' || '\"{_D}\"'::regclass::oid"
 ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
 
-HOLD_REASONS = holds.SENTENCES
-
 
 @lru_cache(maxsize=16)
 def schedule_text(delays: tuple[float, ...]) -> str:
     """A retry schedule as a delivery keeps it."""
     return ",".join(f"{delay:g}" for delay in delays)
-
-
-def hold_reason(webhook: Webhook, now: datetime) -> str:
-    """Why the webhook may not be called now, one of HOLD_REASONS; `""` when it may.
-
-    That a key is missing to its worker (see `models.holds`) keeps nobody else from calling it.
-    """
-    return holds.hold_reason(webhook, now, told=False)
 
 
 def now(connection: BaseDatabaseWrapper) -> Any:
@@ -508,18 +497,6 @@ _CLAIMED = (
 )
 
 
-def may_be_called(stopped: str, verified_at: Any, deleted_at: Any) -> bool:
-    """As far as these columns of a webhook say; `_callable_sql` and `callable_webhooks` ask the
-    same of the database."""
-    verified = verified_at is not None or not conf.verification_required()
-    return verified and not stopped and deleted_at is None
-
-
-def _callable_sql() -> str:
-    verified = "h.verified_at IS NOT NULL AND " if conf.verification_required() else ""
-    return f"{verified}h.stopped = '' AND h.deleted_at IS NULL"
-
-
 def arrivals(
     connection: BaseDatabaseWrapper,
     back_to: datetime,
@@ -547,7 +524,7 @@ def arrivals(
     found = rows.read(
         connection,
         f"""
-        SELECT s.snapshot, {_callable_sql()}, {_CLAIMED}, d.due_at, d.webhook_id
+        SELECT s.snapshot, {states.claim_sql()}, {_CLAIMED}, d.due_at, d.webhook_id
         FROM (SELECT pg_current_snapshot()::text AS snapshot) s
         LEFT JOIN LATERAL (
           SELECT * FROM {_D} p WHERE {" AND ".join(conditions)} ORDER BY p.due_at LIMIT %s
@@ -586,7 +563,7 @@ def _claim_at_once(
         SELECT {_CLAIMED}, d.due_at, d.webhook_id
         FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[])
                AS w(id, room, after_due, after_id)
-        JOIN {_W} h ON h.id = w.id AND {_callable_sql()}
+        JOIN {_W} h ON h.id = w.id AND {states.claim_sql()}
         CROSS JOIN LATERAL (
           SELECT * FROM {_D} p
           WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
@@ -629,7 +606,7 @@ def _claim_one_by_one(
         FROM (
           SELECT {_CLAIMED} AS body, d.due_at FROM {_D} d JOIN {_W} h ON h.id = d.webhook_id
           WHERE d.state = 'pending' AND d.webhook_id = ? AND d.due_at <= ?
-            AND (d.due_at, d.id) > (?, ?) AND {_callable_sql()}
+            AND (d.due_at, d.id) > (?, ?) AND {states.claim_sql()}
           ORDER BY d.due_at, d.id LIMIT ?
         )"""
     until = moment(connection, now)
@@ -716,15 +693,12 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
     history.with_free_keys(write)
 
 
-FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
-
-
 def hold_unrecorded(connection: BaseDatabaseWrapper, item: Finished) -> bool:
     """A receiver has answered, and that cannot be written down: the delivery waits for a person,
     because to send it again by itself might go on for ever. False when it is removed, or somebody
     else has decided already."""
     rows_ = Delivery.objects.using(connection.alias).filter(_OPEN, pk=item.attempt.request_id)
-    changed = {"reason": holds.UNRECORDED, "due_at": FAR_AHEAD, "requested_by": ""}
+    changed = {"reason": states.UNRECORDED, "due_at": states.FAR_AHEAD, "requested_by": ""}
     return bool(rows_.filter(tries=item.tries).update(**changed))
 
 
@@ -770,7 +744,7 @@ def purge(
     finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
     loose = Attempt.objects.ended(until=before).filter(delivery__isnull=True)
     held = Delivery.objects.pending().filter(due_at__lt=before)
-    held = held.exclude(webhook__in=callable_webhooks())
+    held = held.filter(states.unclaimed(before))
     # What was late when its webhook was stopped has not been held for so long.
     held = held.exclude(webhook__stopped_at__gte=before)
     hours = HourlyCount.objects.filter(hour__lt=min(before, timezone.now() - HOURS_KEPT))
@@ -827,11 +801,3 @@ def _by_index_only(connection: BaseDatabaseWrapper) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-
-
-def callable_webhooks() -> Any:
-    """Ids of the webhooks that may be called as far as their row says, as a subquery."""
-    webhooks = Webhook.objects.live().filter(stopped="")
-    if conf.verification_required():
-        webhooks = webhooks.filter(verified_at__isnull=False)
-    return webhooks.values("pk")

@@ -7,12 +7,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from webhooks_app import actions
-from webhooks_app.engine import queue
-from webhooks_app.models import Delivery, Webhook, Worker, holds
-from webhooks_app.models.health import health_of
-from webhooks_app.models.holds import held as held_now
-from webhooks_app.models.holds import held_deliveries, held_webhooks
-from webhooks_app.models.selection import in_state
+from webhooks_app.models import Delivery, Webhook, Worker, states
 from webhooks_app.rules.ids import timestamp
 
 from .sending import as_json
@@ -36,21 +31,21 @@ def status(console: Console, options: dict[str, Any]) -> int:
     now = timezone.now()
     workers = list(Worker.objects.alive(now))
     live = Webhook.objects.live()
-    due = Delivery.objects.filter(in_state("due", now)).order_by("due_at")
-    held = {reason: _count(rows) for reason, rows in held_deliveries(now).items()}
-    stopped = {reason: _count(rows) for reason, rows in held_webhooks(now).items()}
+    due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
+    held = {reason: _count(rows) for reason, rows in states.held_deliveries(now).items()}
+    stopped = {reason: _count(rows) for reason, rows in states.held_webhooks(now).items()}
     finished = Delivery.objects.filter(finished_at__gte=now - timedelta(days=1))
     counts: dict[str, Any] = {
         "webhooks": {
             "total": _count(live),
-            "failing": _count(live.failing()),
+            "failing": _count(live.filter(pk__in=states.FAILING.keys(now))),
             "held": stopped,
         },
         "deliveries": {
             "due": _count(due),
             "held": held,
-            "later": _count(Delivery.objects.pending().filter(~held_now(now), due_at__gt=now)),
-            "unrecorded": _count(Delivery.objects.pending().filter(reason="unrecorded")),
+            "later": _count(Delivery.objects.filter(states.deliveries_in("later", now))),
+            "unrecorded": _count(states.unrecorded()),
             "failedLast24h": _count(finished.filter(state=Delivery.State.FAILED)),
         },
     }
@@ -195,9 +190,9 @@ def _of_delivery(delivery: Delivery) -> list[str]:
             f"Delivery {delivery.id} is {delivery.state} since "
             f"{timestamp(delivery.finished_at)}, after {tries}."
         ]
-    if delivery.reason == holds.UNRECORDED:
+    if delivery.reason == states.UNRECORDED:
         lines = [f"Delivery {delivery.id} waits for somebody, after {tries}."]
-        lines.append(holds.SENTENCES[holds.UNRECORDED])
+        lines.append(states.SENTENCES[states.UNRECORDED])
     elif delivery.reason:
         lines.append(f"Reason: {delivery.reason}.")
     last = delivery.attempts.order_by("-id").first()
@@ -211,11 +206,11 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     if webhook.deleted_at is not None:
         return [*lines, f"It was deleted {timestamp(webhook.deleted_at)}."]
     reason = actions.hold_reason(webhook)
-    lines.append(f"It is held: {queue.HOLD_REASONS[reason]}" if reason else "It may be called.")
+    lines.append(f"It is held: {states.SENTENCES[reason]}" if reason else "It may be called.")
     if webhook.stopped_note:
         lines.append(f"Note: {webhook.stopped_note}")
     lines.append(f"Verification: {webhook.verification}.")
-    health = health_of(webhook)
+    health = webhook.health
     if health.last_error_at is not None:
         when = timestamp(health.last_error_at)
         lines.append(f"Last error of the webhook: {health.last_error_message} ({when})")

@@ -10,8 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from webhooks_app import actions
-from webhooks_app.engine import queue
-from webhooks_app.models import Attempt, Delivery, Webhook, Worker
+from webhooks_app.models import Attempt, Delivery, Webhook, Worker, states
 from webhooks_app.rules import strictjson
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
@@ -93,7 +92,7 @@ def send(console: Console, options: dict[str, Any]) -> int:
         raise wrong_usage(f"The body cannot be sent: {error}.") from error
     reason = actions.hold_reason(webhook)
     if reason:
-        console.note(f"It waits: {queue.HOLD_REASONS[reason]}")
+        console.note(f"It waits: {states.SENTENCES[reason]}")
     elif not Worker.objects.alive().exists():
         console.note("It waits: no worker is alive; start `manage.py webhooks deliver`.")
     if options["wait"]:

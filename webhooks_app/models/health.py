@@ -164,6 +164,10 @@ class WebhookHealth(PrimaryModel):
     def failing(self) -> bool:
         return self.failures_in_row >= FAILING_AFTER
 
+    def is_resting(self, now: datetime) -> bool:
+        """Whether the breaker is open."""
+        return self.breaker_until is not None and self.breaker_until > now
+
 
 # The latency histogram: a column of HourlyCount and its upper bound in milliseconds.
 LATENCY_COLUMNS = (
@@ -233,11 +237,6 @@ class Counts(PrimaryModel):
 
     class Meta:
         abstract = True
-
-
-def health_of(webhook: Webhook) -> WebhookHealth:
-    """`webhook.health`, an empty one where there is no row."""
-    return webhook.health
 
 
 class HourlyCount(Counts):

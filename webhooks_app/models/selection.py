@@ -14,7 +14,7 @@ from django.db.models.lookups import GreaterThan
 
 from ..rules.ids import first_id, is_id, read_moment
 from .delivery import Attempt, Delivery
-from .holds import held
+from .states import deliveries_in
 from .webhook import Webhook
 
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
@@ -29,24 +29,7 @@ def unfit(text: str) -> bool:
     return len(text) > TEXT_LIMIT or "\0" in text
 
 
-def in_state(key: str, now: datetime) -> Q:
-    """`pending` is the stored state behind waiting, retrying and held; `due` are those of waiting
-    and retrying whose time has come; `failing` are all whose last attempt failed."""
-    pending = Q(state=Delivery.State.PENDING, finished_at__isnull=True)
-    match key:
-        case "held":
-            return pending & held(now)
-        case "waiting":
-            return pending & ~held(now) & Q(tries=0)
-        case "retrying":
-            return pending & ~held(now) & Q(tries__gt=0)
-        case "due":
-            return pending & ~held(now) & Q(due_at__lte=now)
-        case _:
-            return Q(state=key)
-
-
-STATES = (*Delivery.State.values, "held", "waiting", "retrying", "due")
+STATES = (*Delivery.State.values, "held", "waiting", "retrying", "due", "later")
 
 
 class Place(Func):
@@ -84,7 +67,7 @@ def _webhook(value: str, now: datetime) -> Q:
 def _state(value: str, now: datetime) -> Q:
     if value not in STATES:
         raise ValueError(value)
-    return in_state(value, now)
+    return deliveries_in(value, now)
 
 
 def _status(value: str, now: datetime) -> Q:

@@ -40,10 +40,6 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
         """Those of an account, or of the account with this key."""
         return self.live().filter(account=account)
 
-    def failing(self) -> Self:
-        """5 or more deliveries or interactions in a row failed."""
-        return self.filter(health__failures_in_row__gte=FAILING_AFTER)
-
     def update(self, **changes: Any) -> int:
         """As Django's (`bulk_update` comes through here too), and what follows from a change of
         what is sent: see `Webhook.save`. Who changes `version` himself has done that already."""

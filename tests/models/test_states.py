@@ -1,0 +1,146 @@
+"""The table of states: what Python says of a row, which rows a query finds, what is counted, what
+the claim asks and what people read never disagree."""
+
+from datetime import timedelta
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from tests.factories import AccountFactory, DeliveryFactory
+from webhooks_app.admin.states import DELIVERY_STATES, WEBHOOK_STATES
+from webhooks_app.models import Delivery, Webhook, WebhookHealth, states
+
+NOW = timezone.now()
+PAST, AHEAD = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+def every_kind_of_webhook(db):
+    """Every combination of what the table asks for, some that were deleted, and one that nobody
+    has called yet."""
+    account = AccountFactory()
+    names = ("breaker_until", "failures_in_row", "last_success_at", "unsteady_since")
+    values = product((None, PAST, AHEAD), (0, 4, 5), (None, NOW), (None, NOW))
+    healths = [dict(zip(names, row, strict=True)) for row in values]
+    healths += [{"unreadable_since": NOW, "failures_in_row": failed} for failed in (0, 5)]
+    rows = product(("", *Webhook.Stopped.values), (None, NOW))
+    rows = [{"stopped": stopped, "verified_at": verified} for stopped, verified in rows]
+    deleted = [({**row, "deleted_at": NOW}, healths[-1]) for row in rows]
+    webhooks, made = [], []
+    for row, health in [*product(rows, healths), *deleted]:
+        webhooks.append(Webhook(account=account, name="one", url="https://one.example", **row))
+        made.append(WebhookHealth(webhook=webhooks[-1], **health))
+    webhooks.append(Webhook(account=account, name="new", url="https://new.example"))
+    Webhook.objects.bulk_create(webhooks)
+    WebhookHealth.objects.bulk_create(made)
+
+
+def keys(rows):
+    return set(rows.values_list("pk", flat=True))
+
+
+def claimed():
+    """The webhooks for which the claim's SQL lets deliveries go out."""
+    with connection.cursor() as cursor:
+        table = Webhook._meta.db_table
+        cursor.execute(f"SELECT h.id FROM {table} h WHERE {states.claim_sql()}")
+        return {ident for (ident,) in cursor.fetchall()}
+
+
+@pytest.mark.parametrize("verification", ["required", "off"])
+def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, verification):
+    settings.WEBHOOKS_VERIFICATION = verification
+    webhooks = list(Webhook.objects.select_related("health"))
+    live = {webhook.pk for webhook in webhooks if webhook.deleted_at is None}
+    by_key: dict[str, set] = {key: set() for key in states.WORDS}
+    by_reason: dict[str, set] = {state.reason: set() for state in states.HOLDS}
+    may_be_claimed = set()
+    for webhook in webhooks:
+        state = states.of_webhook(webhook, NOW)
+        by_key[state.key].add(webhook.pk)
+        reason = states.hold_reason(webhook, NOW)
+        by_reason.setdefault(reason, set()).add(webhook.pk)
+        assert not state.reason or state.reason == reason  # the one is the other's first
+        own = [s.reason for s in states.HOLDS if s.clear and s.applies(webhook, NOW)]
+        if not own and webhook.pk in live:
+            may_be_claimed.add(webhook.pk)
+    if verification == "required":
+        assert all(by_key.values())
+    for key, expected in by_key.items():
+        assert keys(Webhook.objects.filter(states.webhooks_in(key, NOW))) == expected, key
+        assert keys(states.counted(key, NOW)) == expected & live, key
+    silent = set().union(*(by_key[key] for key in states.SILENT))
+    assert keys(Webhook.objects.filter(states.webhooks_in("silent", NOW))) == silent
+    held = states.held_webhooks(NOW)
+    for reason in states.SENTENCES.keys() - {states.UNRECORDED}:
+        rows = held.get(reason, Webhook.objects.none())
+        assert keys(rows) == by_reason[reason] & live, reason
+    assert live - set().union(*map(keys, held.values())) == by_reason[""] & live
+    assert claimed() == may_be_claimed
+    columns = Webhook.objects.values("pk", *states.CLAIM_COLUMNS)
+    rows = [SimpleNamespace(**row) for row in columns]
+    assert {row.pk for row in rows if states.may_be_claimed(row)} == may_be_claimed
+    failing = {webhook.pk for webhook in webhooks if webhook.health.failing}
+    assert keys(Webhook.objects.filter(states.FAILING.webhooks(NOW))) == failing
+    assert keys(states.FAILING.keys(NOW)) == failing
+
+
+@pytest.mark.parametrize("verification", ["required", "off"])
+def test_every_face_says_the_same_of_a_delivery(every_kind_of_webhook, settings, verification):
+    settings.WEBHOOKS_VERIFICATION = verification
+    pending = [
+        DeliveryFactory.build(webhook=webhook, **more)
+        for webhook in Webhook.objects.filter(health__last_success_at=None)
+        for more in (
+            {"due_at": PAST},
+            {"tries": 2, "due_at": AHEAD},
+            {"reason": states.UNRECORDED, "due_at": states.FAR_AHEAD},
+        )
+    ]
+    ended = [
+        DeliveryFactory.build(webhook=pending[0].webhook, state=state, finished_at=NOW)
+        for state in ("delivered", "failed", "cancelled")
+    ]
+    Delivery.objects.bulk_create([*pending, *ended])
+    by_key: dict[str, set] = {key: set() for key in states.DELIVERIES}
+    by_reason: dict[str, set] = {state.reason: set() for state in states.HOLDS}
+    for delivery in Delivery.objects.select_related("webhook__health"):
+        by_key[states.of_delivery(delivery, NOW)].add(delivery.pk)
+        if delivery.state == "pending":
+            reason = states.hold_reason(delivery.webhook, NOW)
+            by_reason.setdefault(reason, set()).add(delivery.pk)
+    assert all(by_key.values())
+    for key, expected in by_key.items():
+        assert keys(Delivery.objects.filter(states.deliveries_in(key, NOW))) == expected, key
+    out = by_reason.pop("")
+    goes = {
+        key: keys(Delivery.objects.filter(states.deliveries_in(key, NOW)))
+        for key in ("due", "later")
+    }
+    assert goes["due"] == out & {row.pk for row in pending if row.due_at == PAST}
+    assert goes["later"] == out & {row.pk for row in pending if row.due_at == AHEAD}
+    assert keys(states.unrecorded()) == {row.pk for row in pending if row.reason}
+    found = states.held_deliveries(NOW)
+    for reason, expected in by_reason.items():
+        assert keys(found.get(reason, Delivery.objects.none())) == expected, reason
+    assert keys(Delivery.objects.pending().filter(states.held(NOW))) == set().union(
+        *by_reason.values()
+    )
+    not_claimed = Delivery.objects.filter(states.unclaimed(NOW)).values_list("webhook", flat=True)
+    assert set(not_claimed) == {row.webhook_id for row in pending} - claimed()
+
+
+def test_every_state_has_its_words_and_looks():
+    assert WEBHOOK_STATES.keys() == states.WORDS.keys()
+    assert DELIVERY_STATES.keys() == states.DELIVERIES.keys()
+    for state in states.WEBHOOKS:
+        assert state.word
+        assert bool(state.reason) == bool(state.sentence)
+    # Who delivers nothing is known before anything else is asked, and nobody else is.
+    silent = [state.key in states.SILENT for state in states.WEBHOOKS]
+    assert silent == sorted(silent, reverse=True)
+    assert all(state.reason in states.SENTENCES for state in states.HOLDS)
+    assert {state.key for state in states.HOLDS} < set(states.SILENT)

@@ -1,0 +1,370 @@
+"""How a webhook and a delivery do, and why one waits: the one table, in order of precedence.
+
+The first row of WEBHOOKS that applies says how a webhook does; the first of them with a `reason`
+says why its deliveries are held. Everything that asks reads this table: the worker's claim, the
+API, the console and its counts, the commands, the metrics and the letters. What Python asks of a
+row, which rows a query finds, what the claim's SQL says and what people read stand side by side,
+and a test compares them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from .. import conf
+from .delivery import Delivery
+from .health import WebhookHealth
+from .webhook import FAILING_AFTER, Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One way in which a webhook can do.
+
+    `key` stands in addresses, `word` is for people. `of` is the model whose row tells it.
+    `alternatives` are conditions on that row of which one suffices. `few`: each of them is answered
+    by an index that holds few other rows. `reason` is what the API calls it where deliveries are
+    held for it, `sentence` the same in words. `clear` is what the claim asks of the webhook's row,
+    `h`, so that it is not in this state. `told`: noted by the worker that found it, and no reason
+    for another worker not to call.
+    """
+
+    key: str
+    word: str
+    of: type[Webhook] | type[WebhookHealth]
+    applies: Callable[[Webhook, datetime], bool]
+    alternatives: Callable[[datetime], tuple[Q, ...]]
+    few: bool = True
+    reason: str = ""
+    sentence: str = ""
+    clear: str = ""
+    told: bool = False
+
+    def sets(self, now: datetime) -> "list[QuerySet[Any]]":
+        """Of the rows of `of` that are in it, deleted webhooks too: a set for each alternative."""
+        rows: Any = self.of._default_manager
+        return [rows.filter(condition).order_by() for condition in self.alternatives(now)]
+
+    def keys(self, now: datetime) -> "QuerySet[Any]":
+        """Of the webhooks in it, deleted ones too."""
+        return _union(self.sets(now))
+
+    def rows(self, now: datetime, path: str = "") -> Q:
+        """All alternatives as one condition on `of`, or on what `path` leads from."""
+        found = Q()
+        for condition in self.alternatives(now):
+            found |= _from(condition, path)
+        return found
+
+    def webhooks(self, now: datetime) -> Q:
+        """`rows` as a condition on webhooks."""
+        return self.rows(now, "" if self.of is Webhook else "health__")
+
+
+def _from(condition: Q, path: str) -> Q:
+    """The same condition on the rows that `path` leads from."""
+    if not path:
+        return condition
+    lookups: Any = condition.children
+    children = [
+        _from(child, path) if isinstance(child, Q) else (path + child[0], child[1])
+        for child in lookups
+    ]
+    return Q(*children, _connector=condition.connector, _negated=condition.negated)
+
+
+def _union(sets: "list[QuerySet[Any]]") -> "QuerySet[Any]":
+    first, *others = [rows.values("pk") for rows in sets]
+    return first.union(*others) if others else first
+
+
+def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> State:
+    return State(
+        key,
+        word,
+        Webhook,
+        lambda webhook, now: webhook.stopped == reason,
+        # The second is part of the first, in the words of the index.
+        lambda now: (Q(stopped=reason) & ~Q(stopped=""),),
+        reason=reason.value,
+        sentence=sentence,
+        clear="h.stopped = ''",
+    )
+
+
+WEBHOOKS = (
+    _stopped("paused", "Paused", Webhook.Stopped.PAUSED, "The webhook is paused."),
+    _stopped(
+        "disabled",
+        "Stopped",
+        Webhook.Stopped.GONE,
+        f"The webhook is stopped: {Webhook.Stopped.GONE.label}.",
+    ),
+    _stopped(
+        "disabled",
+        "Stopped",
+        Webhook.Stopped.FAILING,
+        f"The webhook is stopped: {Webhook.Stopped.FAILING.label}.",
+    ),
+    State(
+        "unreadable",
+        "Unreadable",
+        WebhookHealth,
+        lambda webhook, now: webhook.health.unreadable_since is not None,
+        lambda now: (Q(unreadable_since__isnull=False),),
+        reason="unreadable",
+        sentence="A stored secret of the webhook cannot be read: the key that it was encrypted "
+        "with is missing in WEBHOOKS_ENCRYPTION_KEYS. Give the key back, or send token, headers "
+        "and auth anew and rotate the signing secret.",
+        told=True,
+    ),
+    State(
+        "unverified",
+        "Not verified",
+        Webhook,
+        lambda webhook, now: webhook.verified_at is None and conf.verification_required(),
+        lambda now: (Q(verified_at__isnull=True),),
+        reason="unverified",
+        sentence="The webhook is not verified: its URL has not passed the challenge.",
+        clear="h.verified_at IS NOT NULL",
+    ),
+    # Before the breaker, which opens because calls fail: it is no answer to why.
+    State(
+        "failing",
+        "Failing",
+        WebhookHealth,
+        lambda webhook, now: webhook.health.failing,
+        lambda now: (Q(failures_in_row__gte=FAILING_AFTER),),
+    ),
+    State(
+        "breaker",
+        "Resting",
+        WebhookHealth,
+        lambda webhook, now: webhook.health.is_resting(now),
+        lambda now: (Q(breaker_until__isnull=False) & Q(breaker_until__gt=now),),
+        reason="breaker",
+        sentence="The webhook's breaker is open after many failures in a row.",
+    ),
+    State(
+        "unsteady",
+        "Unsteady",
+        WebhookHealth,
+        lambda webhook, now: bool(webhook.health.failures_in_row or webhook.health.unsteady_since),
+        lambda now: (Q(failures_in_row__gte=1), Q(unsteady_since__isnull=False)),
+    ),
+    State(
+        "working",
+        "Working",
+        WebhookHealth,
+        lambda webhook, now: webhook.health.last_success_at is not None,
+        lambda now: (Q(last_success_at__isnull=False),),
+        few=False,
+    ),
+    State("idle", "Nothing delivered yet", Webhook, lambda *_: True, lambda now: (Q(),), few=False),
+)
+
+HOLDS = tuple(state for state in WEBHOOKS if state.reason)
+FAILING = next(state for state in WEBHOOKS if state.key == "failing")
+# Those in which nothing is delivered, the worst first. Each comes before all others in precedence.
+SILENT = ("failing", "unreadable", "breaker", "unverified", "disabled", "paused")
+WORDS = {state.key: state.word for state in WEBHOOKS}
+
+# The one reason that is a delivery's own and not its webhook's, and stands in its row; it is due
+# FAR_AHEAD.
+UNRECORDED = "unrecorded"
+FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
+SENTENCES = {state.reason: state.sentence for state in HOLDS} | {
+    UNRECORDED: "What became of its last try could not be written down, so it is not sent again by "
+    "itself. Retry it when the cause is mended."
+}
+
+
+def _asked(states: Iterable[State] = WEBHOOKS) -> list[State]:
+    """Those that are asked about as the site is set up."""
+    required = conf.verification_required()
+    return [state for state in states if required or state.key != "unverified"]
+
+
+# --- of a row -----------------------------------------------------------------------------------
+
+
+def of_webhook(webhook: Webhook, now: datetime) -> State:
+    """How it does, by its row and its health as they were read; no secret is read for it."""
+    return next(state for state in WEBHOOKS if state.applies(webhook, now))
+
+
+def hold_reason(webhook: Webhook, now: datetime, *, told: bool = True) -> str:
+    """Why it is not called now, one of SENTENCES; `""` when it is. Without `told`: why it may not.
+
+    Of the row as it was read, with its health: no secret is read for it.
+    """
+    for state in HOLDS:
+        if (told or not state.told) and state.applies(webhook, now):
+            return state.reason
+    return ""
+
+
+def of_delivery(delivery: Delivery, now: datetime) -> str:
+    """A key of DELIVERIES."""
+    if delivery.state != Delivery.State.PENDING:
+        return delivery.state
+    if delivery.reason == UNRECORDED or hold_reason(delivery.webhook, now):
+        return "held"
+    return "retrying" if delivery.tries else "waiting"
+
+
+# --- as filters of webhooks ---------------------------------------------------------------------
+
+
+def _split(keys: Iterable[str]) -> tuple[list[State], list[State]]:
+    """The rows of the table with one of these keys, and those that come before them."""
+    states = _asked()
+    own = [state for state in states if state.key in keys]
+    return own, states[: states.index(own[0])] if own else []
+
+
+def webhooks_in(key: str, now: datetime) -> Q:
+    """The condition for a state; for `silent` that for all that deliver nothing."""
+    keys = SILENT if key == "silent" else (key,)
+    own, earlier = _split(keys)
+    if not own:
+        return Q(pk__in=[])
+    found = Q()
+    for state in own:
+        found |= state.webhooks(now)
+    for state in earlier:
+        found &= ~state.webhooks(now)
+    return among(keys, now) & found
+
+
+def among(keys: Iterable[str], now: datetime) -> Q:
+    """What the webhooks in some states have in common, where few are in them: an index each, so
+    that nobody reads all webhooks to find them. The states themselves are to be asked for too."""
+    own = [state for state in WEBHOOKS if state.key in keys]
+    if not all(state.few for state in own):
+        return Q()
+    return Q(pk__in=_union([rows for state in own for rows in state.sets(now)]))
+
+
+def counted(key: str, now: datetime) -> "QuerySet[Any]":
+    """The live webhooks in a state, a row each: of a state that the health tells its row, because
+    joined with the webhooks PostgreSQL would read all of those."""
+    own, earlier = _split([key])
+    if not own or own[0].of is Webhook or not own[0].few:
+        return Webhook.objects.live().filter(webhooks_in(key, now))
+    rows = WebhookHealth.objects.filter(among([key], now), own[0].rows(now))
+    webhook = Webhook.objects.filter(pk=OuterRef("pk"))
+    rows = rows.exclude(Exists(webhook.filter(deleted_at__isnull=False)))
+    for state in earlier:
+        found = state.rows(now)
+        rows = rows.exclude(found if state.of is WebhookHealth else Exists(webhook.filter(found)))
+    return rows
+
+
+def held_webhooks(now: datetime) -> "dict[str, QuerySet[Any]]":
+    """The live webhooks that are not called, by the reason."""
+    found: dict[str, QuerySet[Any]] = {}
+    earlier = Q()
+    for state in _asked(HOLDS):
+        found[state.reason] = Webhook.objects.live().filter(~earlier, pk__in=state.keys(now))
+        earlier |= Q(pk__in=state.keys(now))
+    return found
+
+
+# --- as filters of deliveries -------------------------------------------------------------------
+
+_PENDING = Q(state=Delivery.State.PENDING, finished_at__isnull=True)
+_UNRECORDED = Q(reason=UNRECORDED)
+
+# What a delivery can be, in words. `pending` is the stored state behind waiting, retrying and held.
+DELIVERIES = {
+    "waiting": "Waiting",
+    "retrying": "Retrying",
+    "held": "Held",
+    "delivered": "Delivered",
+    "failed": "Gave up",
+    "cancelled": "Cancelled",
+}
+
+
+def held(now: datetime) -> Q:
+    """The deliveries whose webhook is not called now. The webhooks are chosen once, not for each
+    delivery, each reason by the index of the few that it holds for."""
+    condition = Q()
+    for state in _asked(HOLDS):
+        condition |= Q(webhook__in=state.keys(now))
+    return condition
+
+
+def deliveries_in(key: str, now: datetime) -> Q:
+    """The condition for a key of DELIVERIES; `due` are those of waiting and retrying whose time has
+    come, `later` those whose time has not; of `failed` all tries failed."""
+    match key:
+        case "held":
+            return _PENDING & (held(now) | _UNRECORDED)
+        case "waiting":
+            return _PENDING & ~held(now) & ~_UNRECORDED & Q(tries=0)
+        case "retrying":
+            return _PENDING & ~held(now) & ~_UNRECORDED & Q(tries__gt=0)
+        case "due":
+            return _PENDING & ~held(now) & Q(due_at__lte=now)
+        case "later":
+            return _PENDING & ~held(now) & Q(due_at__gt=now, due_at__lt=FAR_AHEAD)
+        case _:
+            return Q(state=key)
+
+
+def held_deliveries(now: datetime) -> "dict[str, QuerySet[Any]]":
+    """The deliveries that wait for a webhook, by the reason why that is not called."""
+    found: dict[str, QuerySet[Any]] = {}
+    earlier = Q()
+    for state in _asked(HOLDS):
+        own = Q(webhook__in=state.keys(now))
+        found[state.reason] = Delivery.objects.filter(_PENDING, own, ~earlier)
+        earlier |= own
+    return found
+
+
+def unrecorded() -> "QuerySet[Delivery]":
+    """The deliveries that wait for a person, because what came of their last try is not known."""
+    return Delivery.objects.filter(_PENDING, _UNRECORDED)
+
+
+# --- for the claim: what the webhook's own row says ---------------------------------------------
+#
+# A webhook is claimed for unless its row says that it is deleted or in one of these states. Of the
+# others the worker that owns it knows by itself: it keeps the breaker, and it opens the secrets.
+
+_IN_ROW = tuple(state for state in HOLDS if state.clear)
+
+
+def may_be_claimed(row: Any) -> bool:
+    """By the columns `deleted_at` and CLAIM_COLUMNS of a webhook: a row, or anything with those."""
+    now = FAR_AHEAD  # none of them asks for the time
+    return row.deleted_at is None and not any(state.applies(row, now) for state in _IN_ROW)
+
+
+CLAIM_COLUMNS = ("stopped", "verified_at", "deleted_at")  # what `may_be_claimed` reads
+
+
+def claim_sql() -> str:
+    """`may_be_claimed` as SQL about the webhook's row `h`."""
+    return _claim_sql(conf.verification_required())
+
+
+@lru_cache(maxsize=2)
+def _claim_sql(verification_required: bool) -> str:
+    states = [s for s in _IN_ROW if verification_required or s.key != "unverified"]
+    return " AND ".join([*dict.fromkeys(s.clear for s in states), "h.deleted_at IS NULL"])
+
+
+def unclaimed(now: datetime) -> Q:
+    """The deliveries whose webhook may not be claimed for, deleted ones too."""
+    condition = Q(webhook__in=Webhook.objects.filter(deleted_at__isnull=False).values("pk"))
+    for state in _asked(_IN_ROW):
+        condition |= Q(webhook__in=state.keys(now))
+    return condition
