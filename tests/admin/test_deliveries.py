@@ -13,7 +13,7 @@ from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, Web
 from webhooks_app.admin import console, delivery_list, pages
 from webhooks_app.admin.requests import sent
 from webhooks_app.models import Delivery, Job
-from webhooks_app.rules.ids import first_id, new_id
+from webhooks_app.rules.ids import first_id, id_time, new_id
 
 
 @pytest.fixture
@@ -125,6 +125,29 @@ class TestSearch:
         assert "were looked at" not in text_of(viewer.get(url("delivery"), {"state": "pending"}))
         monkeypatch.setattr(console.ConsoleAdmin, "sieved", 9)
         assert shown(viewer, status="503") == [ids[1]]
+
+    def test_an_error_is_found_however_long_ago_it_was_met(self, viewer, webhook, monkeypatch):
+        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 2)
+        ids = [new_id(timezone.now().timestamp() - 86400 * 9 + n * 3600) for n in range(9)]
+        for number, pk in enumerate(ids):
+            made = DeliveryFactory(id=pk, webhook=webhook, type="a" if number else "b")
+            for at in range(2):  # twice, and in another order than they were made
+                ended = timezone.now() - timedelta(hours=number - at)
+                kind = "http_502" if number < 4 else "refused"
+                AttemptFactory(webhook=webhook, delivery=made, kind=kind, ended_at=ended)
+        any_time = {"kind": "http_502", "created": "any"}
+        assert shown(viewer, **any_time) == ids[3::-1]
+        assert "were looked at" not in text_of(viewer.get(url("delivery"), any_time))
+        assert shown(viewer, **any_time, before=ids[2]) == [ids[1], ids[0]]
+        assert shown(viewer, kind="http_502", since=id_time(ids[2]).isoformat()) == [ids[3], ids[2]]
+        assert shown(viewer, **any_time, until=id_time(ids[1]).isoformat()) == [ids[0]]
+        assert shown(viewer, kind="http_502") == shown(viewer, kind="gone", created="any") == []
+        newer = viewer.get(url("delivery", "newer"), {**any_time, "after": ids[1]})
+        assert newer.json() == {"count": "2"}
+        # Beside a filter without an order of its own the newest rows are looked at, as ever.
+        text = text_of(viewer.get(url("delivery"), {**any_time, "status": "200"}))
+        assert "Only the newest 2 of this list were looked at" in text
+        assert shown(viewer, **any_time, type="b", webhook=webhook.pk) == [ids[0]]
 
     @pytest.mark.parametrize("of_one", [False, True])
     def test_where_very_many_wait_the_newest_rows_are_looked_at(

@@ -20,7 +20,8 @@ from . import stage
 from .__main__ import machine, markdown
 
 SIZE = float(os.environ.get("SIZE", "1"))
-ROUNDS = int(os.environ.get("ROUNDS", "20"))
+COLD = bool(os.environ.get("COLD"))
+ROUNDS = int(os.environ.get("ROUNDS", "1" if COLD else "20"))
 DB = os.environ.get("DB", "sqlite,postgres").split(",")
 KEEP = os.environ.get("KEEP", "")
 RESULTS = Path(os.environ.get("RESULTS", Path(__file__).parent / "results" / "console.json"))
@@ -70,6 +71,7 @@ def measure():
         "machine": machine(),
         "size": SIZE,
         "rounds": ROUNDS,
+        "cold": COLD,
         "databases": found,
     }
 
@@ -106,8 +108,8 @@ def over(screens):
 def table(result):
     head = ["screen", "cases", "queries", "p50 ms", "p95 ms", "max ms", "slowest case"]
     parts = [
-        f"{result['machine']}. SIZE={result['size']:g}, {result['rounds']} visits of each case, "
-        f"{result['when']}."
+        f"{result['machine']}. SIZE={result['size']:g}, {result['rounds']} "
+        f"{'cold ' if result['cold'] else ''}visits of each case, {result['when']}."
     ]
     for database, found in result["databases"].items():
         screens, problems = found["screens"], list(over(found["screens"]))

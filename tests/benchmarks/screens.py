@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.screens fill|visit`, with the database in DATABASE_URL. The visits go
 through the whole stack of middleware, in this process, each on a connection of its own to the
-database. The screens are those of the admin's URLconf: `unvisited` names what has no case here.
+database; with COLD=1 each after all that memory held of the database was dropped. The screens are
+those of the admin's URLconf: `unvisited` names what has no case here.
 """
 
 import json
@@ -35,7 +36,7 @@ from webhooks_app.models import (
     WebhookError,
 )
 
-from . import crowd
+from . import cold, crowd
 
 OURS = "webhooks_app_"
 # Reached by POST alone: they do one thing and lead to a screen.
@@ -200,7 +201,16 @@ def cases():
                 for kind in (*kinds, "gone")
                 for span in ("24h", "any")
             ),
-            {"kind": "dns", "webhook": busy},
+            *({"kind": kind, "webhook": busy} for kind in ("dns", "gone")),
+            *(
+                {"kind": "http_500", "created": "any", **words}
+                for words in (
+                    *({"state": state} for state in ("failed", "pending")),
+                    *({"account": account} for account in (big, small)),
+                    {"status": "503"},
+                    {"before": middle},
+                )
+            ),
             *({"webhook": webhook} for webhook in (busy, failing, idle, "Webhook 0", "none such")),
             *({"account": account, "created": "any"} for account in (big, small, "nobody")),
             *({"account": account} for account in (big, small)),
@@ -313,7 +323,7 @@ def cases():
 
 
 HEALTHS = (
-    *("failing", "breaker", "unverified", "unsteady", "working", "paused", "disabled", "idle"),
+    *("failing", "breaker", "unverified", "unsteady", "working", "paused", "stopped", "idle"),
 )
 
 
@@ -374,6 +384,8 @@ def measure(rounds):
             for label, address in addresses.items():
                 if only not in f"{screen} {label}":
                     continue
+                if number and os.environ.get("COLD"):
+                    cold.forget()
                 seconds, statements, answer = visit(browser, address)
                 assert answer.status_code == 200, (answer.status_code, address)
                 case = found.setdefault(screen, {}).setdefault(

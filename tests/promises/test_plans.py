@@ -122,7 +122,9 @@ def lists(grown):
         f"/deliveries/{ident}/attempts",
     ]
     found = {address: lambda address=address: api.get(address) for address in addresses}
-    for page in (f"/delivery/?q={ident}", f"/delivery/{ident}/change/", f"/attempt/?q={ident}"):
+    of_errors = (f"/delivery/?kind={kind}&created=any" for kind in ("http_500", "refused"))
+    by_id = f"/delivery/?q={ident}", f"/delivery/{ident}/change/", f"/attempt/?q={ident}"
+    for page in (*by_id, *of_errors):
         found[page] = lambda page=page: console.get(admin + page)
     return found
 

@@ -1,5 +1,6 @@
 """The list of the deliveries: filters that are a job's selection too, search, verbs, new ones."""
 
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -17,10 +18,11 @@ from ..models import Attempt, Delivery, Job
 from ..models.selection import condition
 from ..models.states import hold_reason
 from ..rules import failures
-from ..rules.ids import is_id
+from ..rules.ids import first_id, is_id, read_moment
 from ..templatetags.webhooks_console import badge, lasting, moment, visible
 from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
 from .console import (
+    COUNT_LIMIT,
     FOLLOW_LOOKS,
     SPANS,
     Before,
@@ -114,16 +116,45 @@ class StateFilter(Chips):
 
 
 class MetFilter(KindFilter):
-    """Deliveries that met an error of this kind at one of their tries."""
+    """Deliveries that met an error of this kind at one of their tries.
 
-    sieves = True
+    An index holds them in the order of the list. Beside filters that choose by another order it
+    sieves what those chose.
+    """
+
+    @cached_property
+    def sieves(self) -> bool:
+        return not {name for name, value in self.request.GET.items() if value} <= BY_MADE
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         kind = self.value()
         if not kind:
             return queryset
-        tries = Attempt.objects.filter(delivery=OuterRef("pk"), delivery__isnull=False, kind=kind)
-        return queryset.filter(Exists(tries))
+        met = Attempt.objects.failed().filter(kind=kind, delivery__isnull=False)
+        if self.sieves:
+            return queryset.filter(Exists(met.filter(delivery=OuterRef("pk"))))
+        oldest, newest = edges(request)
+        met = met.filter(delivery__gte=oldest, delivery__lt=newest).order_by("-delivery")
+        return queryset.filter(pk__in=met.values("delivery").distinct()[: COUNT_LIMIT + 1])
+
+
+BY_MADE = {"kind", "created", "since", "until", "before", "after", "p", "e"}
+
+
+def edges(request: HttpRequest) -> tuple[str, str]:
+    """Between which ids a list is that only says when its rows were made: from the first on, below
+    the second. What cannot be read limits nothing here: its own filter has said so."""
+    words = words_of(request.GET)
+    span = request.GET.get("created") or ("any" if "since" in words else "24h")
+    oldest, newest = ["0"], ["g"]  # before and behind all ids
+    if span in SPANS:
+        oldest.append(first_id(timezone.now() - SPANS[span]))
+    for name, found in (("since", oldest), ("until", newest)):
+        with suppress(KeyError, ValueError):
+            found.append(first_id(read_moment(words[name])))
+    if is_id(before := request.GET.get("before", "")):
+        newest.append(before)
+    return max(oldest), min(newest)
 
 
 class Made(Created):

@@ -39,11 +39,13 @@ class Page(ChangeList):
         for spec in self.filter_specs:
             if not getattr(spec, "sieves", False):
                 found = self._chosen(spec, request, found)
-        last = found.order_by("-pk").values_list("pk", self.model_admin.moment_field)
-        edge = last[most - 1 : most].first()
+        # The key alone is in the index: of the rows before it none is read.
+        edge = found.order_by("-pk").values_list("pk", flat=True)[most - 1 : most].first()
         if edge is None:
             return rows
-        self.looked_at, (self.edge, self.looked_back) = most, edge
+        self.looked_at, self.edge = most, edge
+        moments = self.model._default_manager.values_list(self.model_admin.moment_field, flat=True)
+        self.looked_back = moments.filter(pk=edge).first()
         return rows.filter(pk__gte=self.edge)
 
     @property

@@ -306,6 +306,12 @@ class Attempt(PrimaryModel):
             models.Index(
                 fields=["webhook", "kind", "id"], condition=~Q(kind=""), name="attempt_failed_kind"
             ),
+            # The deliveries that met a kind of error, in the order of their list.
+            models.Index(
+                fields=["kind", "delivery"],
+                condition=~Q(kind="") & Q(delivery__isnull=False),
+                name="attempt_met",
+            ),
             # Failures among millions of successes.
             models.Index(fields=["id"], condition=~Q(kind=""), name="attempt_failed_id"),
         ]
