@@ -4,7 +4,7 @@ from django.apps import AppConfig
 class WebhooksConfig(AppConfig):
     name = "webhooks_app"
     label = "webhooks_app"
-    verbose_name = "Webhooks"
+    verbose_name = "Webhooks console"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

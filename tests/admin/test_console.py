@@ -314,3 +314,24 @@ def test_in_another_language_a_page_is_one_language_and_says_so(boss, webhook, s
         answer = boss.get(place)
         assert '<html lang="en' in text_of(answer), place
         assert "Abmelden" not in text_of(answer), place
+
+
+def test_no_page_says_disabled_nor_names_a_place_twice_above_it(boss, webhook):
+    webhooks = [webhook, WebhookFactory(account=webhook.account, stopped="gone", stopped_at=NOW)]
+    for place in (*every_page(webhook), *map(page, webhooks), "/admin/", "/admin/webhooks_app/"):
+        text = text_of(boss.get(place))
+        assert "disabled" not in plain(text).lower(), place
+        crumbs = re.search(r'<div class="breadcrumbs">(.*?)</div>', text, re.DOTALL)
+        names = [name.strip() for name in plain(crumbs[1]).split("›")]
+        assert len(set(names)) == len(names), names
+    add = plain(text_of(boss.get(url("webhook", "add"))))
+    assert "the site's own, 10." in add
+    assert "WEBHOOKS_" not in add
+
+
+def test_links_to_the_disabled_lead_to_the_stopped(viewer, webhook):
+    models.Webhook.objects.update(stopped="failing")
+    WebhookFactory(account=webhook.account)
+    text = text_of(viewer.get(url("webhook"), {"state": "disabled"}))
+    assert "1 shown" in text
+    assert "state=stopped" in text

@@ -92,14 +92,14 @@ class TestChanges:
         WebhookHealth.objects.update(failing_since=now - timedelta(days=4, hours=1))
         [warned] = subjects()
         end = now - timedelta(days=4, hours=1) + timedelta(days=5)
-        assert warned == f"{name} will be disabled on {end.day} {end:%b %Y}"
+        assert warned == f"{name} will be stopped on {end.day} {end:%b %Y}"
         assert subjects() == []
         WebhookHealth.objects.update(failing_since=now - timedelta(days=5, hours=1))
         call(webhook, REFUSED)
-        assert subjects() == [f"{name} is disabled"]
+        assert subjects() == [f"{name} is stopped"]
         assert subjects() == []
         actions.enable(webhook)
-        assert subjects() == [f"{name} is enabled again"]
+        assert subjects() == [f"{name} is resumed"]
         call(webhook, REFUSED, 5)
         assert subjects() == [f"{name} is failing"]
         call(webhook)

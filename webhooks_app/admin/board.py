@@ -72,7 +72,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         why = "Deliveries are kept and wait; calls that want an answer are refused."
         advice = "Resume when the receiver is ready; the oldest go first."
         message, first = "", RESUME
-    elif state.key == "disabled":
+    elif state.key == "stopped":
         headline = format_html("Stopped{}: {}", since, webhook.get_stopped_display())
         why = "Calls were stopped; deliveries are kept and wait."
         if webhook.stopped == Webhook.Stopped.GONE:
@@ -151,7 +151,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     )
 
 
-ANSWERED = ("failing", "breaker", "unverified", "unsteady", "disabled")  # the answer says why
+ANSWERED = ("failing", "breaker", "unverified", "unsteady", "stopped")  # the answer says why
 
 
 def _resting(health: WebhookHealth) -> SafeString:

@@ -155,7 +155,7 @@ class Home:
 
     def _stopped_today(self) -> Q:
         today = Q(stopped_at__gte=self.now - DAY.step * 24)
-        return states.webhooks_in("disabled", self.now) & today
+        return states.webhooks_in("stopped", self.now) & today
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -213,7 +213,7 @@ class Home:
 
     def _part(self, key: str) -> SafeString:
         part = _some(key, self.counts[key])
-        if key != "disabled" or not self.counts["stopped_today"]:
+        if key != "stopped" or not self.counts["stopped_today"]:
             return part
         today = f"{bounded(self.counts['stopped_today'])} of them in the last 24 hours"
         return format_html("{} ({})", part, today)
@@ -320,7 +320,7 @@ class Home:
         if keys == ["failing"]:  # by the index of those
             rows = rows.order_by("health__failing_since")
         else:
-            few = ["disabled" if key == "stopped_today" else key for key in keys]
+            few = ["stopped" if key == "stopped_today" else key for key in keys]
             ranked = rows.filter(states.among(few, self.now))
             ranked = ranked.annotate(rank=Case(*rank, output_field=IntegerField()))
             rows = ranked.order_by("rank", "health__failing_since", "pk")
@@ -337,7 +337,7 @@ class Home:
         elif state.key == "unreadable":
             since, next_try = health.unreadable_since or since, "when its key is back"
             why = states.SENTENCES["unreadable"]
-        elif state.key == "disabled":
+        elif state.key == "stopped":
             since, next_try = webhook.stopped_at or since, "when it is resumed"
             why = states.SENTENCES.get(webhook.stopped, "")
         elif health.is_resting(self.now):
@@ -454,7 +454,7 @@ WORDS = {
     "breaker": ("is resting after failures", "are resting after failures"),
     "unreadable": ("has a secret that cannot be read", "have a secret that cannot be read"),
     "unverified": ("is not verified", "are not verified"),
-    "disabled": ("is stopped", "are stopped"),
+    "stopped": ("is stopped", "are stopped"),
     "paused": ("is paused", "are paused"),
     "unsteady": ("is unsteady", "are unsteady"),
     "working": ("works", "work"),

@@ -27,7 +27,7 @@ WEBHOOK_STATES = {
         ("unsteady", "warn", "warn"),
         ("working", "ok", "ok"),
         ("paused", "pause", "idle"),
-        ("disabled", "off", "idle"),
+        ("stopped", "off", "idle"),
         ("idle", "idle", "idle"),
     )
 }

@@ -46,6 +46,9 @@ class WebhookForm(WithAccount, StaleForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.instance.url_before = self.instance.url
+        if "timeout" in self.fields:
+            words = f"For a whole exchange, 0.1 to 60; empty: the site's own, {conf.timeout():g}."
+            self.fields["timeout"].help_text = words
         for secret in SECRETS:
             if field := self.fields.get(f"new_{secret}"):
                 field.widget.stored = getattr(self.instance, f"{secret}_set", False)

@@ -47,7 +47,7 @@ from .pages import Page
 from .states import WEBHOOK_STATES, State, webhook_state
 
 DELETED = State("deleted", "Deleted", "off", "idle")
-RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "disabled")
+RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "stopped")
 COUNTED_IN = 0.15  # seconds
 TESTS_AT_ONCE = 5  # each may take its whole timeout
 
@@ -64,6 +64,10 @@ DONE = {
 
 class HealthFilter(Chips):
     title, parameter_name = "health", "state"
+
+    def value(self) -> str | None:
+        asked = self.used_parameters.get("state")
+        return "stopped" if asked == "disabled" else super().value()  # of links made before 0.2
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chips = [(state.key, state.word) for state in (*WEBHOOK_STATES.values(), DELETED)]
@@ -265,7 +269,7 @@ class WebhookList(ConsoleAdmin):
             "breaker": health.failing_since,
             "unreadable": health.unreadable_since,
             "paused": webhook.stopped_at,
-            "disabled": webhook.stopped_at,
+            "stopped": webhook.stopped_at,
             "unsteady": health.unsteady_since or health.failing_since,
         }.get(state.key)
         words = f"for {ago(since)}" if since else ""

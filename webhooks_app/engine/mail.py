@@ -1,13 +1,13 @@
 """Notices by email: to staff and to the account's contact, once for each change of state.
 
-`told` in the webhook's health row is what people were told last:
+`told` in the webhook's health row is what people were told last (stopped: `TOLD_STOPPED`):
 
 | told     | becomes  | when                                                     |
 | -------- | -------- | -------------------------------------------------------- |
 | ""       | failing  | 5 calls in a row failed                                  |
-| failing  | warned   | it will be disabled within a day                         |
-| any      | disabled | it was disabled (410, or 5 days of nothing but failure)  |
-| not ""   | ""       | a call succeeded, its URL changed, or it was enabled     |
+| failing  | warned   | it will be stopped within a day                          |
+| any      | stopped  | it was stopped (410, or 5 days of nothing but failure)   |
+| not ""   | ""       | a call succeeded, its URL changed, or it was resumed     |
 
 The row count of the UPDATE that writes it decides who writes the letter, in the same transaction;
 letters are sent later, outside of any, and are tried again while the mail server is away. A letter
@@ -48,7 +48,8 @@ SENDING_FOR = timedelta(minutes=5)  # whoever took a letter has so long to send 
 TRIED_FOR = timedelta(days=2)
 TRIES_MOST = 60  # of one letter; an hour apart in the end, so TRIED_FOR is over before
 TIMEOUT = 10  # seconds for the mail server
-DISABLED = [state.reason for state in states.HOLDS if state.key == "disabled"]
+STOPPED = [state.reason for state in states.HOLDS if state.key == "stopped"]
+TOLD_STOPPED = "disabled"  # as rows have it since 0.1; nobody reads it but us
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _began_to_fail(now: datetime) -> "QuerySet[WebhookHealth]":
     )
 
 
-def _will_be_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
+def _will_be_stopped(now: datetime) -> "QuerySet[WebhookHealth]":
     soon = now - FAILING_STOPS_AFTER + WARNED_BEFORE
     rows = WebhookHealth.objects.live().filter(
         told="failing", failing_since__lt=soon, webhook__stopped=""
@@ -94,17 +95,17 @@ def _will_be_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
     return rows.filter(failures_in_row__gt=0)
 
 
-def _is_disabled(now: datetime) -> "QuerySet[WebhookHealth]":
+def _is_stopped(now: datetime) -> "QuerySet[WebhookHealth]":
     rows = WebhookHealth.objects.live().filter(
-        webhook__stopped__in=DISABLED, webhook__stopped_at__gt=now - OLD_NEWS
+        webhook__stopped__in=STOPPED, webhook__stopped_at__gt=now - OLD_NEWS
     )
     # The second is the first once more, in the words of the index.
-    return rows.exclude(told="disabled").exclude(webhook__stopped="")
+    return rows.exclude(told=TOLD_STOPPED).exclude(webhook__stopped="")
 
 
 def _recovered(now: datetime) -> "QuerySet[WebhookHealth]":
-    rows = WebhookHealth.objects.live().filter(told__gt="").exclude(webhook__stopped__in=DISABLED)
-    return rows.filter(Q(failures_in_row=0) | Q(told="disabled"))
+    rows = WebhookHealth.objects.live().filter(told__gt="").exclude(webhook__stopped__in=STOPPED)
+    return rows.filter(Q(failures_in_row=0) | Q(told=TOLD_STOPPED))
 
 
 def _failing(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
@@ -117,29 +118,29 @@ def _failing(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
 
 def _warned(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
     end = (row.failing_since or now) + FAILING_STOPS_AFTER
-    return f"will be disabled on {_day(end)}", [
+    return f"will be stopped on {_day(end)}", [
         f"Every call since {_at(row.failing_since)} failed. Unless one succeeds, the webhook will "
-        f"be disabled at {_at(end)}.",
+        f"be stopped at {_at(end)}.",
         *_reason(row),
     ]
 
 
-def _disabled(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
+def _stopped(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
     why = row.webhook.get_stopped_display()
-    return "is disabled", [
-        f"It was disabled at {_at(row.webhook.stopped_at)}: {why}.",
+    return "is stopped", [
+        f"It was stopped at {_at(row.webhook.stopped_at)}: {why}.",
         *_reason(row),
-        "Deliveries are kept and wait until it is enabled again.",
+        "Deliveries are kept and wait until it is resumed.",
     ]
 
 
 def _works(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
-    if row.told == "disabled":
-        return "is enabled again", ["It is called again; what waits goes out, the oldest first."]
+    if row.told == TOLD_STOPPED:
+        return "is resumed", ["It is called again; what waits goes out, the oldest first."]
     cleared, success = row.run_cleared_at, row.last_success_at
     if cleared and (success is None or success < cleared):
         return "is watched anew", [
-            "It was enabled, or its URL was changed; its failures are counted anew."
+            "It was resumed, or its URL was changed; its failures are counted anew."
         ]
     if success is None or (row.last_error_at and success < row.last_error_at):
         return "works again", ["A test succeeded; its failures are counted anew."]
@@ -147,9 +148,9 @@ def _works(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
 
 
 CHANGES = (
-    Change(_is_disabled, "disabled", _disabled),
+    Change(_is_stopped, TOLD_STOPPED, _stopped),
     Change(_recovered, "", _works),
-    Change(_will_be_disabled, "warned", _warned),
+    Change(_will_be_stopped, "warned", _warned),
     Change(_began_to_fail, "failing", _failing),
 )
 

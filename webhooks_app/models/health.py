@@ -103,8 +103,8 @@ class WebhookHealth(PrimaryModel):
     unreadable_since = models.DateTimeField(null=True, blank=True)
     # Since when UNSTEADY_SHARE of the calls failed; null while fewer do.
     unsteady_since = models.DateTimeField(null=True, blank=True)
-    # What people were told last by email: "", failing, warned or disabled; and of which end of a
-    # certificate.
+    # What people were told last by email: "", failing, warned or disabled, which means stopped; and
+    # of which end of a certificate.
     told = models.CharField(max_length=8, blank=True, default="")
     certificate_told = models.DateTimeField(null=True, blank=True)
     # When somebody last asked for a call by hand: once a second each.

@@ -99,13 +99,13 @@ def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> Sta
 WEBHOOKS = (
     _stopped("paused", "Paused", Webhook.Stopped.PAUSED, "The webhook is paused."),
     _stopped(
-        "disabled",
+        "stopped",
         "Stopped",
         Webhook.Stopped.GONE,
         f"The webhook is stopped: {Webhook.Stopped.GONE.label}.",
     ),
     _stopped(
-        "disabled",
+        "stopped",
         "Stopped",
         Webhook.Stopped.FAILING,
         f"The webhook is stopped: {Webhook.Stopped.FAILING.label}.",
@@ -170,7 +170,7 @@ WEBHOOKS = (
 HOLDS = tuple(state for state in WEBHOOKS if state.reason)
 FAILING = next(state for state in WEBHOOKS if state.key == "failing")
 # Those in which nothing is delivered, the worst first. Each comes before all others in precedence.
-SILENT = ("failing", "unreadable", "breaker", "unverified", "disabled", "paused")
+SILENT = ("failing", "unreadable", "breaker", "unverified", "stopped", "paused")
 WORDS = {state.key: state.word for state in WEBHOOKS}
 
 # The one reason that is a delivery's own and not its webhook's, and stands in its row; it is due

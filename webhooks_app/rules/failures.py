@@ -199,12 +199,14 @@ KINDS: dict[str, Kind] = {
     "blocked": Kind(
         "Address blocked",
         "The host is, or points to, a private or reserved address.",
-        "The owner needs a public address. For your own networks: WEBHOOKS_ALLOWED_NETWORKS.",
+        "The owner needs a public address. For a network of your own ask operations "
+        "(WEBHOOKS_ALLOWED_NETWORKS).",
     ),
     "port": Kind(
         "Port not allowed",
         "Only certain ports are called from here, and the port of the URL is none of them.",
-        "The owner needs a URL with one of these ports. For others: WEBHOOKS_ALLOWED_PORTS.",
+        "The owner needs a URL with one of these ports. For others ask operations "
+        "(WEBHOOKS_ALLOWED_PORTS).",
     ),
     "proxy": Kind(
         "No way through our proxy",
