@@ -4,7 +4,7 @@ from django.db import connections
 
 from tests.browser import chromium  # noqa: F401
 from tests.factories import AccountFactory
-from webhooks_app import actions
+from webhooks_app.actions import jobs
 from webhooks_app.engine.desk import Desk, Turn
 from webhooks_app.models import AccessToken
 from webhooks_app.rules.ids import keys
@@ -29,7 +29,7 @@ def nothing_kept():
 @pytest.fixture(autouse=True)
 def counted_to_the_end(monkeypatch):
     """A page does not count for longer than 0.15 s; on a busy machine no count is quicker."""
-    monkeypatch.setattr(actions, "COUNTED_IN", 30)
+    monkeypatch.setattr(jobs, "COUNTED_IN", 30)
 
 
 @pytest.fixture

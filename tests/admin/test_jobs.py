@@ -8,7 +8,6 @@ from django.utils import timezone
 from tests.admin.conftest import NOW
 from tests.admin.pages import forms, page, text_of, url
 from tests.factories import AttemptFactory, DeliveryFactory
-from webhooks_app import actions
 from webhooks_app.admin import jobs as screen
 from webhooks_app.engine import jobs
 from webhooks_app.models import Delivery, Job
@@ -93,7 +92,7 @@ class TestCreating:
         def slow(*args, **kwargs):
             raise TooSlow
 
-        monkeypatch.setattr(actions, "in_time", slow)
+        monkeypatch.setattr("webhooks_app.actions.jobs.in_time", slow)
         text = text_of(operator.get(ADD, {"webhook": webhook.pk}))
         assert "As many as there are: they could not be counted in time" in text
         job, _ = start(operator, webhook=webhook.pk)

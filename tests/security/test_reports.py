@@ -9,7 +9,7 @@ from django.utils.log import AdminEmailHandler
 
 from tests.api.conftest import Api
 from tests.factories import UserFactory, WebhookFactory
-from webhooks_app import actions, fields
+from webhooks_app import conf, fields
 from webhooks_app.engine import message
 from webhooks_app.models import AccessToken, Webhook
 
@@ -134,7 +134,7 @@ def test_reports_of_frames_below_any_door(webhook, mails, monkeypatch, frame):
 
 def test_no_repr_tells(webhook, account):
     token, secret = AccessToken.issue(account)
-    shown = [webhook, *webhook.headers.all(), message.head(webhook), token, actions.conf.proxy()]
+    shown = [webhook, *webhook.headers.all(), message.head(webhook), token, conf.proxy()]
     text = " ".join(map(repr, shown)) + " ".join(map(str, shown))
     assert not [name for name, planted in SECRETS.items() if planted in text]
     assert secret not in text

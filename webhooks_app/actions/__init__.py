@@ -1,0 +1,93 @@
+"""The verbs: the public Python API. The REST API, the admin and the commands are thin doors to it.
+
+(Not to be confused with a ModelAdmin's actions.) `interact`, `verify` and `test` call out and
+raise RuntimeError inside `transaction.atomic`; all others only write rows, inside the caller's
+transaction when there is one. `by` is the name of who asked, for the record: what people change is
+noted as an AuditEntry in the same transaction (`models.Actor` names the door as well).
+
+Every error of a verb's own is an ActionError; a DatabaseError comes through as Django raises it.
+"""
+
+from .calls import ainteract, interact, test, verify
+from .deliveries import (
+    PAYLOAD_LIMIT,
+    cancel,
+    deliver,
+    deliver_many,
+    encode,
+    replay,
+    replayable,
+    retry,
+)
+from .errors import (
+    ActionError,
+    Busy,
+    Conflict,
+    ExchangeFailed,
+    Invalid,
+    NotCallable,
+    TooSoon,
+    sentences,
+)
+from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
+from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
+from .tokens import issue_token, revoke_token
+from .webhooks import (
+    clear_error,
+    close_breaker,
+    create_webhook,
+    delete_webhook,
+    enable,
+    hold_reason,
+    pause,
+    request_verification,
+    restore_webhook,
+    update_webhook,
+)
+
+__all__ = [
+    "GRACE",
+    "GRACE_MOST",
+    "PAYLOAD_LIMIT",
+    "ActionError",
+    "Busy",
+    "Conflict",
+    "ExchangeFailed",
+    "Invalid",
+    "NotCallable",
+    "TooSoon",
+    "ainteract",
+    "cancel",
+    "clear_error",
+    "close_breaker",
+    "create_job",
+    "create_webhook",
+    "delete_webhook",
+    "deliver",
+    "deliver_many",
+    "enable",
+    "encode",
+    "end_overlap",
+    "hold_reason",
+    "interact",
+    "issue_token",
+    "matching",
+    "pause",
+    "pause_job",
+    "replay",
+    "replayable",
+    "request_verification",
+    "restore_webhook",
+    "resume_job",
+    "retry",
+    "reveal_secret",
+    "revoke_token",
+    "rotate_secret",
+    "sentences",
+    "set_pace",
+    "spelled",
+    "stop_job",
+    "test",
+    "update_webhook",
+    "verify",
+]

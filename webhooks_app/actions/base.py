@@ -1,0 +1,48 @@
+"""What the verbs share: the database they write to, the row of a webhook as it is now."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections, router
+
+from ..fields import WrongKey
+from ..models import Delivery, Webhook
+from ..models.prepared import Prepared
+from .errors import NotCallable
+
+
+def db_alias() -> str:
+    """The database of the deliveries. A connection to it that broke is made anew: what calls us may
+    be a process without requests, at whose beginning Django does that."""
+    alias = router.db_for_write(Delivery)
+    connection = connections[alias]
+    # In a transaction, Django would close it under whoever began that.
+    if connection.errors_occurred and not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+    return alias
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Secrets are read inside. Raises NotCallable(`unreadable`) where no key opens one."""
+    try:
+        yield
+    except WrongKey as reason:
+        raise NotCallable("unreadable") from reason
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+STORED = Prepared(Webhook, lambda ident: Webhook.objects.filter(pk=ident), beside="health")
+
+
+def fresh(webhook: Webhook) -> Webhook:
+    """The row as it is now; what the caller holds may be old."""
+    row = STORED.first(webhook.pk)
+    if row is None:
+        raise Webhook.DoesNotExist
+    if row.deleted_at is not None:
+        raise NotCallable("deleted")
+    return row

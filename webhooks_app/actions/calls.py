@@ -1,0 +1,148 @@
+"""Calls that go out now, while the caller waits: interactions, verifications, tests."""
+
+from typing import Any
+
+from django.db import IntegrityError, connections
+from django.utils import timezone
+
+from ..engine import breaker, calls
+from ..engine.history import Entry, storable
+from ..models import Attempt, AuditEntry, Webhook, states
+from ..rules.failures import Failure
+from .base import db_alias, fresh, is_number, readable
+from .errors import Busy, ExchangeFailed, Invalid, NotCallable, TooSoon
+
+
+def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> dict[str, Any]:
+    """Send an interaction now and return the receiver's `{"responses": […], "attributes": {…}}`.
+
+    Never retried. Ten of these or of deliveries that fail in a row so that the receiver seems not
+    to be there open the breaker; a 410 stops the webhook. Takes at most the webhook's timeout (0.1
+    to 60 s). Raises Invalid; NotCallable, with `retry_after` seconds while its breaker is open;
+    Busy; ExchangeFailed; Webhook.DoesNotExist; RuntimeError inside `transaction.atomic`.
+    """
+    _outside_transactions()
+    interaction = _checked(interaction)
+    row, probe = _callable(webhook)
+    entry, answer = _call(calls.Interaction(row, interaction, probe=probe), by)
+    return _answer(entry, answer)
+
+
+async def ainteract(
+    webhook: Webhook, interaction: dict[str, Any], *, by: str = ""
+) -> dict[str, Any]:
+    """`interact` for asynchronous callers, in a thread of the event loop's pool. Raises the
+    same."""
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(_in_a_pools_thread, thread_sensitive=False)(webhook, interaction, by)
+
+
+def _in_a_pools_thread(webhook: Webhook, interaction: dict[str, Any], by: str) -> dict[str, Any]:
+    """Connections are a thread's own, and this one has no requests at whose beginning and end
+    Django would look after them."""
+    connections.close_all()
+    try:
+        return interact(webhook, interaction, by=by)
+    finally:
+        connections.close_all()
+
+
+def verify(webhook: Webhook, *, by: str = "") -> Attempt:
+    """Send the verification challenge now; the outcome is kept when URL and token are still so.
+
+    Returns the attempt, whose `ok` says whether it passed. Raises TooSoon (once a second for a
+    webhook); NotCallable (deleted, unreadable); Busy; Webhook.DoesNotExist; RuntimeError inside
+    `transaction.atomic`.
+    """
+    _outside_transactions()
+    calls.limit_rate("verify", webhook.pk, TooSoon)
+    entry, _ = _call(calls.Verification(fresh(webhook)), by)
+    AuditEntry.objects.note(by, "Sent a verification.", webhook)
+    return calls.recorded(entry)
+
+
+def test(
+    webhook: Webhook,
+    *,
+    generation: int | None = None,  # noqa: PT028  (not a test of pytest's)
+    interaction: dict[str, Any] | None = None,  # noqa: PT028
+    by: str = "",  # noqa: PT028
+) -> Attempt:
+    """Send an interaction now, past pause, breaker and missing verification: one of the caller's
+    own, or a sample with the body of a generation (1 has a `result`, 2, the default, has none).
+
+    Returns the attempt, whose `ok` says whether it was answered well. Raises Invalid; TooSoon (once
+    a second for a webhook); NotCallable (deleted, unreadable); Busy; Webhook.DoesNotExist;
+    RuntimeError inside `transaction.atomic`.
+    """
+    _outside_transactions()
+    if generation is not None and interaction is not None:
+        raise Invalid({"generation": ["Send either a generation or an interaction of your own."]})
+    if generation is not None and not (is_number(generation) and generation in (1, 2)):
+        raise Invalid({"generation": ["Must be 1 or 2."]})
+    if interaction is not None:
+        try:
+            interaction = _checked(interaction)
+        except Invalid as error:
+            raise Invalid({"interaction": error.details}) from None
+    calls.limit_rate("test", webhook.pk, TooSoon)
+    row = fresh(webhook)
+    body = calls.sample_interaction(row, generation or 2) if interaction is None else interaction
+    entry, _ = _call(calls.Test(row, body), by)
+    AuditEntry.objects.note(by, "Sent a test.", webhook)
+    return calls.recorded(entry)
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest's
+
+
+def _outside_transactions() -> None:
+    """No transaction may stay open while a receiver takes its time (a TestCase's own may)."""
+    blocks = connections[db_alias()].atomic_blocks
+    if any(not getattr(block, "_from_testcase", False) for block in blocks):
+        raise RuntimeError("calls that go out must not be made inside transaction.atomic")
+
+
+def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
+    """`fresh`, of a webhook that may be called now. Where its breaker has been open long enough,
+    this call is the probe (true), and others wait for what comes of it."""
+    row, now = fresh(webhook), timezone.now()
+    reason = states.hold_reason(row, now, told=False)
+    until = row.health.breaker_until
+    if reason == "breaker" and until is not None:
+        raise NotCallable(reason, max(1.0, (until - now).total_seconds()))
+    if reason:
+        raise NotCallable(reason)
+    if until is not None and not breaker.take_probe(db_alias(), row.pk, now, row.exchange_timeout):
+        raise NotCallable("breaker", max(1.0, row.exchange_timeout))
+    return row, until is not None
+
+
+def _checked(interaction: Any) -> dict[str, Any]:
+    if not isinstance(interaction, dict):
+        raise Invalid({"": ["Must be an object."]})
+    details = calls.interaction_errors(interaction)
+    if details:
+        raise Invalid(details)
+    return interaction
+
+
+def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
+    try:
+        with readable():
+            return calls.make(call, by=by)
+    except calls.NoSlot as reason:
+        raise Busy(str(reason)) from reason
+    except calls.OurFault as reason:
+        raise Busy("The call failed inside this application; try again.") from reason
+    except IntegrityError as reason:  # removed while it was called
+        raise NotCallable("deleted") from reason
+
+
+def _answer(entry: Entry, answer: Any) -> dict[str, Any]:
+    if (failure := entry.failure) is not None:
+        recorded = Failure(failure.kind, storable(failure.message))
+        raise ExchangeFailed(recorded, entry.ended_at)
+    result: dict[str, Any] = answer
+    return result

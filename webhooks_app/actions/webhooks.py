@@ -1,0 +1,254 @@
+"""Webhooks: made, changed, deleted, brought back, paused, resumed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from .. import conf
+from ..engine import queue
+from ..fields import WrongKey
+from ..models import (
+    Account,
+    AuditEntry,
+    Delivery,
+    Header,
+    SigningKey,
+    Webhook,
+    WebhookHealth,
+    states,
+)
+from ..models.primary import present
+from ..rules import signing, validators
+from .base import db_alias, is_number, readable
+from .errors import Conflict, Invalid, NotCallable
+
+
+def create_webhook(
+    account: Account,
+    *,
+    name: str,
+    url: str,
+    token: str = "",
+    headers: Sequence[tuple[str, str]] = (),
+    auth_username: str = "",
+    auth_password: str = "",
+    timeout: float | None = None,
+    max_in_flight: int = 10,
+    signature_prefix: str = "",
+    by: str = "",
+) -> Webhook:
+    """Store a webhook and ask for its verification, which the worker does.
+
+    `timeout` is seconds for a whole exchange, 0.1 to 60, None for the site's; `max_in_flight` the
+    most deliveries under way at once, 1 to 1,000. Raises Invalid.
+    """
+    webhook = Webhook(
+        account=account,
+        name=name,
+        url=url,
+        token=token,
+        auth_username=auth_username,
+        auth_password=auth_password,
+        timeout=timeout,
+        max_in_flight=max_in_flight,
+        signature_prefix=signature_prefix,
+    )
+    headers = list(headers)
+    _validate(webhook, headers)
+    with transaction.atomic(using=db_alias()):
+        webhook.save(force_insert=True)
+        WebhookHealth.objects.create(webhook=webhook)
+        SigningKey.objects.create(webhook=webhook, secret=signing.new_secret())
+        Header.objects.replace(webhook, headers)
+        AuditEntry.objects.note(by, "Created.", webhook)
+        queue.announce(db_alias())
+    return webhook
+
+
+WORDS = {  # of fields, where their own names are not good enough
+    "url": "URL",
+    "auth_username": "user name",
+    "auth_password": "password",
+    "max_in_flight": "calls in flight",
+    "signature_prefix": "names of the signature headers",
+}
+FIELDS = (
+    *("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight"),
+    "signature_prefix",
+)
+
+
+def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook:
+    """Change FIELDS (and `headers`, as a whole; units as in `create_webhook`). Equal values change
+    nothing. Returns the row as it is then.
+
+    Takes the row lock (not that of its key, for which every attempt that is recorded would have
+    to wait), so of two updates at once one wins whole. A new URL unverifies the webhook and begins
+    a new run of failures; a new URL or token asks for a verification. Raises Invalid;
+    Webhook.DoesNotExist when it was deleted meanwhile; NotCallable when a secret that stays cannot
+    be read (a new one in its place mends the webhook); TypeError for a name that is none of these.
+    """
+    unknown = set(changes) - {*FIELDS, "headers"}
+    if unknown:
+        raise TypeError(f"update_webhook() has no {', '.join(sorted(unknown))}")
+    with transaction.atomic(using=db_alias()):
+        row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
+        old_headers = _pairs(row)
+        headers = changes.pop("headers", old_headers)
+        if headers is None:
+            raise NotCallable("unreadable")
+        headers = [(name, value) for name, value in headers]
+        fields = [field for field, value in changes.items() if _differs(row, field, value)]
+        for field in fields:
+            setattr(row, field, changes[field])
+        if fields or headers != old_headers:
+            with readable():
+                _validate(row, headers)
+            # Which sees to version and verification, also where the headers alone have changed.
+            row.save(update_fields={"name", *fields})
+            changed = [WORDS.get(field, field) for field in fields]
+            if headers != old_headers:
+                Header.objects.replace(row, headers)
+                changed.append("headers")
+            AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
+            queue.announce(db_alias())
+    return row
+
+
+def _pairs(webhook: Webhook) -> list[tuple[str, str]] | None:
+    """Its headers; None when one cannot be read."""
+    try:
+        return [(header.name, header.value) for header in webhook.headers.all()]
+    except WrongKey:
+        return None
+
+
+def _differs(webhook: Webhook, field: str, value: Any) -> bool:
+    try:
+        return bool(getattr(webhook, field) != value)
+    except WrongKey:
+        return True
+
+
+def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
+    details = validators.webhook_errors(
+        name=webhook.name,
+        url=webhook.url,
+        token=webhook.token,
+        headers=headers,
+        username=webhook.auth_username,
+        password=webhook.auth_password,
+        signature_prefix=webhook.signature_prefix,
+        **conf.url_rules(),
+    )
+    timeout, cap = webhook.timeout, webhook.max_in_flight
+    if timeout is not None and not (is_number(timeout) and 0.1 <= timeout <= 60):
+        details["timeout"] = ["Must be a number of seconds from 0.1 to 60, or null."]
+    if not (isinstance(cap, int) and is_number(cap) and 1 <= cap <= 1000):
+        details["maxInFlight"] = ["Must be a whole number from 1 to 1000."]
+    if details:
+        raise Invalid(details)
+
+
+def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
+    """Hide the webhook, wipe its secrets and headers at once, cancel what waits: of very much the
+    first thousands, the worker the rest. None of it is sent.
+
+    The history stays for staff until retention ends. Does nothing to one that is deleted already,
+    and raises nothing of its own.
+    """
+    with transaction.atomic(using=db_alias()):
+        rows = Webhook.objects.live().select_for_update(no_key=True).filter(pk=webhook.pk)
+        if not rows.update(
+            deleted_at=timezone.now(),
+            token="",
+            auth_username="",
+            auth_password="",
+            verified_at=None,
+            verification_due_at=None,
+            version=F("version") + 1,
+        ):
+            return
+        Header.objects.replace(webhook, ())
+        SigningKey.objects.filter(webhook=webhook.pk).delete()
+        queue.cancel_some(webhook.pk, queue.DELETED)
+        AuditEntry.objects.note(by, "Deleted.", webhook)
+
+
+def restore_webhook(webhook: Webhook, *, by: str = "") -> Webhook:
+    """Undo a delete, as long as the row is kept (the retention time).
+
+    Secrets and headers were wiped and stay so: it comes back paused and unverified, to be
+    completed and enabled by a person. What was cancelled stays cancelled. Raises Conflict when it
+    is not deleted, is gone for good, or what waited for it is still being cancelled.
+    """
+    with transaction.atomic(using=db_alias()):
+        rows = Webhook.objects.filter(pk=webhook.pk, deleted_at__isnull=False)
+        if rows.exists() and Delivery.objects.pending().filter(webhook=webhook.pk).exists():
+            raise Conflict("What waits for the webhook is still being cancelled; try again soon.")
+        if not rows.update(
+            deleted_at=None,
+            stopped=Webhook.Stopped.PAUSED,
+            stopped_note="brought back without its secrets",
+            stopped_by=by[:150],
+            stopped_at=timezone.now(),
+            version=F("version") + 1,
+        ):
+            raise Conflict("The webhook is not deleted, or is gone for good.")
+        # One that a call under way has made beside the delete.
+        SigningKey.objects.filter(webhook=webhook.pk).delete()
+        AuditEntry.objects.note(by, "Brought back.", webhook)
+    webhook.refresh_from_db()
+    return webhook
+
+
+def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
+    """Stop calling until `enable`; deliveries are held. `note`: why, 255 characters of it are kept.
+    Changes nothing when already stopped, and raises nothing of its own."""
+    with transaction.atomic(using=db_alias()):
+        if queue.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by):
+            AuditEntry.objects.note(by, f"Paused: {note}" if note else "Paused.", webhook)
+
+
+def enable(webhook: Webhook, *, by: str = "") -> None:
+    """Clear any reason for which the webhook is stopped; what was held goes out gently. Changes
+    nothing when it is not stopped, and raises nothing of its own."""
+    with transaction.atomic(using=db_alias()):
+        if queue.start(webhook.pk):
+            AuditEntry.objects.note(by, "Resumed.", webhook)
+
+
+def close_breaker(webhook: Webhook, *, by: str = "") -> None:
+    """Call again at once instead of waiting for the breaker's own probe. Raises nothing of its
+    own."""
+    with transaction.atomic(using=db_alias()):
+        WebhookHealth.objects.filter(webhook=webhook.pk).update(breaker_until=None, breaker_trips=0)
+        AuditEntry.objects.note(by, "Closed the breaker.", webhook)
+
+
+def clear_error(webhook: Webhook, *, by: str = "") -> None:
+    """Forget the last noted error; the error history stays. Raises nothing of its own."""
+    WebhookHealth.objects.filter(webhook=webhook.pk).update(
+        last_error_at=None,
+        last_error_message="",
+        last_error_kind="",
+        error_cleared_at=present(db_alias()),
+    )
+    AuditEntry.objects.note(by, "Cleared the last error.", webhook)
+
+
+def request_verification(webhook: Webhook, *, by: str = "") -> None:
+    """Ask the worker for a verification; until then the webhook says `waiting`. Does nothing to one
+    that is deleted, and raises nothing of its own."""
+    Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=timezone.now())
+    AuditEntry.objects.note(by, "Asked for a verification.", webhook)
+    queue.announce(db_alias())
+
+
+def hold_reason(webhook: Webhook) -> str:
+    """Why deliveries of the webhook are held now, a key of `models.states.SENTENCES`; `""` when it
+    is called. Goes by the row and health that the caller holds."""
+    return states.hold_reason(webhook, timezone.now())
