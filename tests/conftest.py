@@ -1,8 +1,10 @@
 import pytest
 from django.core.cache import cache
 from django.db import connections
+from django.test import TransactionTestCase
 
 from tests.browser import chromium  # noqa: F401
+from tests.emptied import Emptied
 from tests.factories import AccountFactory
 from webhooks_app.actions import jobs
 from webhooks_app.engine.desk import Desk, Turn
@@ -11,12 +13,30 @@ from webhooks_app.rules.ids import keys
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, tmp_path_factory):
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix, tmp_path_factory, pytestconfig
+):
     """SQLite in a file, as an installation has it: threads and workers open it themselves."""
     connection = connections["default"]
     if connection.vendor == "sqlite":
         file = tmp_path_factory.mktemp("database") / "test.sqlite3"
         connection.settings_dict["TEST"]["NAME"] = str(file)
+        if not pytestconfig.getoption("--run-prove"):
+            # No ordinary test outlives a loss of power.
+            pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+            connection.settings_dict["OPTIONS"]["init_command"] = pragmas
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """Django empties every table after a test with transactions, and makes all permissions and
+    roles anew; here those stay, and of the others only what holds rows is emptied."""
+    with django_db_blocker.unblock():
+        emptied = Emptied(connections["default"])
+    flush = TransactionTestCase._fixture_teardown
+    TransactionTestCase._fixture_teardown = lambda case: emptied.now() or flush(case)
+    yield
+    TransactionTestCase._fixture_teardown = flush
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,47 @@
+"""Tables emptied between tests, at a tenth of the price of Django's flush."""
+
+from django.db import transaction
+
+# Made by migrations and after them, and the same for every test.
+KEPT = (
+    "auth_group",
+    "auth_group_permissions",
+    "auth_permission",
+    "django_content_type",
+    "django_migrations",
+)
+MANY = 2000  # rows; more are truncated rather than deleted
+
+
+class Emptied:
+    """Of one database, just migrated."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        names = connection.introspection.django_table_names(only_existing=True)
+        self._tables = [name for name in names if name not in KEPT]
+        self._found = " UNION ALL ".join(
+            f"SELECT '{name}', (SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {MANY}) AS few)"
+            for name in self._tables
+        )
+        self._kept = " UNION ALL ".join(
+            f"SELECT '{name}', count(*), max(id) FROM {name}" for name in KEPT
+        )
+        self._as_migrated = self._asked(self._kept)
+
+    def _asked(self, sql):
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            return sorted(cursor.fetchall())
+
+    def now(self):
+        """False when that would not do: there are very many rows, or what is kept was changed."""
+        found = dict(self._asked(self._found))
+        if max(found.values()) >= MANY or self._asked(self._kept) != self._as_migrated:
+            return False
+        # Foreign keys are judged at the end of a transaction, so that no order is needed.
+        with transaction.atomic(), self._connection.cursor() as cursor:
+            for name, rows in found.items():
+                if rows:
+                    cursor.execute(f"DELETE FROM {name}")
+        return True
