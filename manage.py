@@ -9,9 +9,13 @@ def main() -> None:
         from project import first_run
 
         first_run.prepare()
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:  # of project/settings.py: a sentence for the operator
+        sys.exit(f"manage.py: {error}")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import csrf, defaults
 from django.views.debug import SafeExceptionReporterFilter
-from django.views.decorators.csrf import csrf_exempt
 
-from webhooks_app.api.errors import WRONG_METHOD, envelope
+from webhooks_app.api.errors import envelope
 from webhooks_app.api.rendering import wants_html
 
 
@@ -44,17 +42,3 @@ server_error = _handler(
 csrf_failure = _handler(
     403, "This address takes forms of its own pages only (CSRF).", csrf.csrf_failure
 )
-
-
-def only_read(view: Callable[..., Any]) -> Any:
-    """For views that nobody writes to: any method but GET and HEAD is a 405 in the envelope, and
-    no question of CSRF."""
-
-    @csrf_exempt
-    @wraps(view)
-    def judged(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        if request.method in ("GET", "HEAD"):
-            return view(request, *args, **kwargs)
-        return JsonResponse(envelope(405, WRONG_METHOD), status=405, headers={"Allow": "GET, HEAD"})
-
-    return judged

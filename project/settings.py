@@ -11,8 +11,6 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from webhooks_app import __version__
-
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -115,7 +113,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
-    "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",
     "axes",
@@ -207,24 +204,6 @@ _collected = BASE_DIR / "staticfiles"
 STATIC_ROOT = _collected if _collected.is_dir() or "collectstatic" in sys.argv else None
 WHITENOISE_USE_FINDERS = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Webhooks API",
-    "DESCRIPTION": "Outgoing webhooks: what is called, what was sent, and how it went.",
-    "VERSION": __version__,
-    "OAS_VERSION": "3.1.1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SCHEMA_PATH_PREFIX": "",
-    "SORT_OPERATION_PARAMETERS": False,
-    "COMPONENT_SPLIT_PATCH": False,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "webhooks_app.api.schema.exactly",
-    ],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-}
 
 # --- the browser's side of security
 

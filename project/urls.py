@@ -1,18 +1,15 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from . import docs, errors, health, metrics, views
+from . import errors, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("readme", views.readme, name="readme"),
     path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
-    path("schema", errors.only_read(docs.SchemaView.as_view()), name="schema"),
-    path("docs", errors.only_read(docs.DocsView.as_view()), name="docs"),
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
-    path("metrics", metrics.metrics),
+    path("", include("webhooks_app.urls_docs")),
+    path("", include("webhooks_app.urls_operations")),
     path("", include("webhooks_app.urls")),
 ]
 

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
 
-from .errors import only_read
+from webhooks_app.api.operations import only_read
 
 
 @only_read

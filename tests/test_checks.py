@@ -1,8 +1,15 @@
 """What `manage.py check` says about the settings of a host project."""
 
+import sys
+
 import pytest
+from django.core.checks import run_checks
 from django.core.management import call_command
-from django.core.management.base import SystemCheckError
+from django.core.management.base import CommandError, SystemCheckError
+
+from tests.factories import DeliveryFactory, WebhookFactory
+from webhooks_app import checks
+from webhooks_app.models import Worker
 
 
 @pytest.fixture
@@ -47,3 +54,81 @@ def test_utc_is_none(database, zone):
 def test_postgresql_keeps_moments_by_itself(database):
     database(ENGINE="django.db.backends.postgresql", TIME_ZONE="Asia/Kolkata")
     call_command("check")
+
+
+def found(**options):
+    return {message.id: message for message in run_checks(**options)}
+
+
+def test_every_setting_that_cannot_be_read_is_told_at_once(settings):
+    settings.WEBHOOKS_TIMEOUT = "ten"
+    settings.WEBHOOKS_CONCURRENCY = 0
+    settings.WEBHOOKS_ENCRYPTION_KEYS = ["planted-secret"]
+    said = refused()
+    assert said.count("webhooks_app.E004") == 3
+    assert "WEBHOOKS_TIMEOUT (seconds for a whole exchange) cannot be read" in said
+    assert "WEBHOOKS_CONCURRENCY" in said
+    assert "planted" not in said
+
+
+def test_a_key_that_is_missing_is_told(settings):
+    settings.WEBHOOKS_ENCRYPTION_KEYS = []
+    assert "WEBHOOKS_ENCRYPTION_KEYS is not set" in refused()
+
+
+def test_a_command_that_skips_the_checks_says_it_all_the_same(db, settings):
+    webhook = WebhookFactory()
+    settings.WEBHOOKS_RETRY_SCHEDULE = "soon"
+    with pytest.raises(CommandError, match=r"WEBHOOKS_RETRY_SCHEDULE .* cannot be read") as caught:
+        call_command("webhooks", "send", webhook.pk, skip_checks=True)
+    assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("app", "code"),
+    [
+        ("rest_framework", "webhooks_app.W006"),
+        ("django.contrib.admin", "webhooks_app.I001"),
+        ("drf_spectacular_sidecar", "webhooks_app.W007"),
+    ],
+)
+def test_an_app_that_is_missing_is_told(monkeypatch, app, code):
+    assert code not in found()
+    there = checks.apps.is_installed
+    monkeypatch.setattr(checks.apps, "is_installed", lambda name: name != app and there(name))
+    assert code in found()
+
+
+def test_metrics_without_their_package_are_told(settings, monkeypatch):
+    settings.WEBHOOKS_METRICS_TOKEN = "m" * 40
+    assert "webhooks_app.W008" not in found()
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert "webhooks_app.W008" in found()
+
+
+def test_transactions_of_two_databases_are_told(monkeypatch, settings):
+    monkeypatch.setitem(settings.DATABASES, "hooks", settings.DATABASES["default"])
+    assert "webhooks_app.I002" not in found()
+    monkeypatch.setattr(checks, "_ours", lambda: "hooks")
+    assert "webhooks_app.I002" in found()
+
+
+def test_deliveries_that_wait_without_any_worker_are_told(db):
+    assert "webhooks_app.W009" not in found(databases=["default"])
+    DeliveryFactory()
+    assert "webhooks_app.W009" in found(databases=["default"])
+    Worker.objects.create(id="w", host="h", pid=1)
+    assert "webhooks_app.W009" not in found(databases=["default"])
+
+
+def test_a_sqlite_database_of_ours_that_does_not_write_ahead_is_shown_the_setting(
+    db, database, monkeypatch
+):
+    database(ENGINE="django.db.backends.sqlite3", OPTIONS={})
+    monkeypatch.setattr(checks, "_journal", lambda connection: "delete")
+    said = [each for each in run_checks(databases=["default"]) if each.id == "webhooks_app.W003"]
+    assert [("IMMEDIATE" in each.msg, "WAL" in each.msg) for each in said] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "PRAGMA journal_mode=WAL" in said[0].hint

@@ -9,8 +9,8 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from project import metrics
 from tests.factories import DeliveryFactory, WebhookFactory
+from webhooks_app.api import metrics
 from webhooks_app.models import FailedAuthentication, HourlyCount, Worker
 from webhooks_app.models.health import hour_of
 

@@ -3,16 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import DatabaseError, connections, router
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from . import conf
 
 HEADS = "webhooks_app.W005"
+SQLITE = """OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+}"""
+
+
+@register(Tags.compatibility)
+def unreadable_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return [Error(problem, id="webhooks_app.E004") for problem in conf.problems()]
 
 
 @register(Tags.compatibility)
@@ -29,7 +41,7 @@ def unknown_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    if getattr(settings, "WEBHOOKS_ENCRYPTION_KEYS", None) or not settings.DEBUG:
+    if _set("WEBHOOKS_ENCRYPTION_KEYS") or not settings.DEBUG:
         return []
     return [
         Warning(
@@ -42,7 +54,9 @@ def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def notices_without_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    if not conf.notice_emails() or not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
+    if not _set("WEBHOOKS_NOTICE_EMAILS") or not settings.EMAIL_BACKEND.endswith(
+        "dummy.EmailBackend"
+    ):
         return []
     return [
         Warning(
@@ -69,9 +83,7 @@ def naive_moments(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 def sqlite_time_zone(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The worker compares moments in the form in which Django writes them for UTC."""
-    from .models import Delivery
-
-    alias = router.db_for_write(Delivery)
+    alias = _ours()
     config = settings.DATABASES[alias]
     zone = config.get("TIME_ZONE")
     if not str(config.get("ENGINE", "")).endswith("sqlite3") or zone in (None, "UTC"):
@@ -116,21 +128,139 @@ def _is_older_than_releases(connection: BaseDatabaseWrapper) -> bool:
 
 
 @register(Tags.database)
-def sqlite_immediate(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def sqlite_writers(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Of the database that holds our tables."""
+    alias = _ours()
+    config = settings.DATABASES[alias]
+    if not str(config.get("ENGINE", "")).endswith("sqlite3"):
+        return []
+    options = config.get("OPTIONS", {})
+    found = []
+    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        found.append("begin transactions IMMEDIATE")
+    if alias in (databases or ()) and _journal(connections[alias]) == "delete":
+        found.append("write ahead (WAL)")
+    return [
+        Warning(
+            f"The SQLite database {alias!r} does not {missing}: two writers may fail with "
+            "'database is locked'.",
+            hint=f"Set in DATABASES[{alias!r}]: {SQLITE}",
+            id="webhooks_app.W003",
+        )
+        for missing in found
+    ]
+
+
+def _journal(connection: BaseDatabaseWrapper) -> str:
+    try:
+        with connection.cursor() as cursor:
+            return str(cursor.execute("PRAGMA journal_mode").fetchone()[0])
+    except DatabaseError:
+        return ""
+
+
+@register(Tags.compatibility)
+def missing_apps(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
-    for alias, config in settings.DATABASES.items():
-        if not str(config.get("ENGINE", "")).endswith("sqlite3"):
-            continue
-        if str(config.get("OPTIONS", {}).get("transaction_mode", "")).upper() != "IMMEDIATE":
+    if not apps.is_installed("rest_framework"):
+        messages.append(
+            Warning(
+                "rest_framework is not in INSTALLED_APPS: in a browser the API answers JSON, "
+                "without its pages.",
+                hint="Add 'rest_framework', or silence this check.",
+                id="webhooks_app.W006",
+            )
+        )
+    if not apps.is_installed("django.contrib.admin"):
+        messages.append(
+            Info(
+                "django.contrib.admin is not in INSTALLED_APPS: there is no console.",
+                hint="The commands `webhooks status` and `webhooks explain` say why nothing is "
+                "sent. Silence this check where that is enough.",
+                id="webhooks_app.I001",
+            )
+        )
+    if _is_included("webhooks_docs:docs") and not apps.is_installed("drf_spectacular_sidecar"):
+        messages.append(
+            Warning(
+                "webhooks_app.urls_docs is included, but its scripts are not served.",
+                hint="Add 'drf_spectacular_sidecar' to INSTALLED_APPS.",
+                id="webhooks_app.W007",
+            )
+        )
+    if _is_included("webhooks_operations:metrics") and _set("WEBHOOKS_METRICS_TOKEN"):
+        try:
+            import prometheus_client  # noqa: F401
+        except ImportError:
             messages.append(
                 Warning(
-                    f"The SQLite database {alias!r} does not begin transactions IMMEDIATE: "
-                    "two writers may fail with 'database is locked'.",
-                    hint="Set OPTIONS['transaction_mode'] = 'IMMEDIATE' (and WAL).",
-                    id="webhooks_app.W003",
+                    "WEBHOOKS_METRICS_TOKEN is set, but /metrics cannot be answered.",
+                    hint="pip install 'webhooks-console[metrics]'",
+                    id="webhooks_app.W008",
                 )
             )
     return messages
+
+
+def _set(name: str) -> Any:
+    """A setting as it stands there; whether it can be read is another check's business."""
+    return getattr(settings, name, None)
+
+
+def _is_included(name: str) -> bool:
+    try:
+        reverse(name)
+    except NoReverseMatch:
+        return False
+    return True
+
+
+@register(Tags.compatibility)
+def transactions_of_two_databases(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    alias = _ours()
+    if alias == DEFAULT_DB_ALIAS:
+        return []
+    return [
+        Info(
+            f"Deliveries are stored in the database {alias!r}: they do not commit with rows of "
+            f"{DEFAULT_DB_ALIAS!r}, but each by itself.",
+            hint="To have both or neither, let the router keep webhooks_app where your own rows "
+            "are; else silence this check.",
+            id="webhooks_app.I002",
+        )
+    ]
+
+
+@register(Tags.database)
+def nobody_sends(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    from .models import Delivery, Worker
+
+    alias = _ours()
+    if alias not in (databases or ()):
+        return []
+    try:
+        waiting = Delivery.objects.using(alias).pending().exists()
+        if not waiting or Worker.objects.using(alias).exists():
+            return []
+    except DatabaseError:
+        return []  # away, or not migrated yet
+    return [
+        Warning(
+            "Deliveries wait, and no worker has ever been seen.",
+            hint="Start `manage.py webhooks deliver` beside the web server, and keep it running.",
+            id="webhooks_app.W009",
+        )
+    ]
+
+
+def _ours() -> str:
+    from .models import Delivery
+
+    return router.db_for_write(Delivery)
 
 
 @register(Tags.security, deploy=True)

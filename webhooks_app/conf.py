@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypedDict
 from urllib.parse import unquote, urlsplit
 
@@ -385,8 +386,20 @@ def unknown() -> list[str]:
     )
 
 
+def problems() -> list[str]:
+    """A sentence for every setting that cannot be read, or must be set and is not."""
+    readers: list[Callable[[], Any]] = [partial(_get, name) for name in SETTINGS]
+    found: list[str] = []
+    for read in (*readers, encryption_keys):
+        try:
+            read()
+        except ImproperlyConfigured as error:
+            if str(error) not in found:
+                found.append(str(error))
+    return found
+
+
 def validate() -> None:
     """Read every setting once. Raises ImproperlyConfigured naming the first unreadable one."""
-    for name in SETTINGS:
-        _get(name)
-    encryption_keys()
+    for problem in problems():
+        raise ImproperlyConfigured(problem)

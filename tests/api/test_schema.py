@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from project import health
 from tests.api.conftest import problem
+from webhooks_app.api import docs, operations
 from webhooks_app.models import Worker
 
 
@@ -50,8 +50,8 @@ def test_it_describes_every_path_of_ours_once(description):
 
 
 def test_every_operation_names_its_errors_in_the_envelope(description):
-    for path, operations in description["paths"].items():
-        for verb, operation in operations.items():
+    for path, verbs in description["paths"].items():
+        for verb, operation in verbs.items():
             answers = operation["responses"]
             assert {"400", "401", "403", "404", "429", "431", "503"} <= set(answers)
             takes = {"408", "411", "413", "415"}
@@ -110,10 +110,10 @@ def test_parameters_say_what_they_may_be(description):
 
 def test_generating_it_warns_of_nothing(db):
     from drf_spectacular.drainage import GENERATOR_STATS
-    from drf_spectacular.generators import SchemaGenerator
 
+    docs.description.cache_clear()
     GENERATOR_STATS.reset()
-    SchemaGenerator().get_schema(request=None, public=True)
+    docs.description()
     assert not GENERATOR_STATS, GENERATOR_STATS._warn_cache
 
 
@@ -129,7 +129,6 @@ def test_the_pages_need_no_outside_host_and_nothing_inline(client, db):
         response = client.get(address)
         assert response.status_code == 200, address
         b"".join(response.streaming_content) if response.streaming else response.content
-    assert b"SwaggerUIBundle" in client.get("/docs?script=").content
 
 
 def test_the_app_works_without_drf_spectacular():
@@ -172,7 +171,7 @@ def test_readyz_tells_of_database_migrations_and_workers(client, db):
 
 
 def test_readyz_is_503_before_migrations_and_without_a_database(client, db, monkeypatch):
-    monkeypatch.setattr(health, "_migrated", False)
+    monkeypatch.setattr(operations, "_migrated", False)
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'webhooks_app'")
     response = client.get("/readyz")

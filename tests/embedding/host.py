@@ -4,6 +4,7 @@ of its own."""
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.plugin import KEY
@@ -75,6 +76,11 @@ class Host:
 
     def run(self, *arguments: str, code: int = 0, data: str | None = None) -> str:
         """What a process of the project prints; it must end with this exit code."""
+        return self._run(arguments, code, data).stdout
+
+    def _run(
+        self, arguments: Sequence[str], code: int, data: str | None
+    ) -> "subprocess.CompletedProcess[str]":
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("WEBHOOKS_")
         }
@@ -92,10 +98,14 @@ class Host:
             timeout=100,
         )
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+        return done
 
     def manage(self, *arguments: str, **more) -> str:
         return self.run("-m", "django", *arguments, **more)
+
+    def refused(self, *arguments: str, code: int = 1) -> str:
+        """What a command that cannot go on says on standard error."""
+        return self._run(("-m", "django", *arguments), code, None).stderr
 
     def python(self, program: str) -> str:
         """Runs a program in the project, its models at hand."""

@@ -11,13 +11,13 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 
-from project.metrics import Collector
 from tests.admin.pages import page, text_of
 from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
+from webhooks_app.api.metrics import Collector
 from webhooks_app.engine import history, ledger, moments, queue, worker
 from webhooks_app.engine.sender import Outcome, Sender
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from django import forms
+from django.apps import apps
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 from django.urls import reverse
@@ -49,6 +50,8 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
 
     HTML forms cannot hold lists, and an untouched form of masked secrets would wipe them.
     """
+
+    template = "webhooks_app/api.html"
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         if method != "DELETE":
@@ -109,8 +112,9 @@ class Negotiation(BaseContentNegotiation):
 
 
 def wants_html(request: HttpRequest) -> bool:
-    """Whether a browser asks: HTML is named and liked better than JSON, and no token is sent."""
-    if "HTTP_AUTHORIZATION" in request.META:
+    """Whether a browser asks: HTML is named and liked better than JSON, and no token is sent. The
+    pages need the scripts of REST framework, so it must be an installed app."""
+    if "HTTP_AUTHORIZATION" in request.META or not apps.is_installed("rest_framework"):
         return False
     liking = {"text/html": 0.0, "application/json": 0.0}
     for choice in request.META.get("HTTP_ACCEPT", "")[:ACCEPT_LIMIT].lower().split(","):

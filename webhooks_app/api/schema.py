@@ -1,4 +1,5 @@
-"""The only place that knows drf-spectacular, an extra: without it the API works undocumented."""
+"""What views and serializers know of drf-spectacular, an extra: without it the API works
+undocumented. (`docs` serves what is described here.)"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

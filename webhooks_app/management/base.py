@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DataError, IntegrityError, connections
 from django.db.utils import Error
@@ -36,6 +37,8 @@ class PlainCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
+        except ImproperlyConfigured as error:  # past the checks, with --skip-checks
+            raise CommandError(str(error), returncode=2) from error
         except Error as error:
             trouble = database_trouble(error)
             if trouble is None:

@@ -1,62 +1,30 @@
-"""/metrics: how the site does, for Prometheus. Nothing names a webhook or an account."""
+"""The numbers of /metrics, in Prometheus' text format. Nothing names a webhook or an account."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
 from django.db.models import QuerySet, Sum
-from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
-from django.views.decorators.cache import never_cache
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
-from webhooks_app import conf
-from webhooks_app.api import errors, throttling
-from webhooks_app.api.authentication import bearer
-from webhooks_app.models import Delivery, HourlyCount, WebhookHealth, Worker, states
-from webhooks_app.models.health import LATENCY_COLUMNS, hour_of, percentile
-from webhooks_app.models.webhook import FAILING_AFTER
+from ..models import Delivery, HourlyCount, WebhookHealth, Worker, states
+from ..models.health import LATENCY_COLUMNS, hour_of, percentile
+from ..models.webhook import FAILING_AFTER
 
-from .errors import only_read
+__all__ = ["CONTENT_TYPE", "Collector", "exposition"]
 
 COUNT_LIMIT = 10_000  # nothing is counted further
 UP_TO = f"counted up to {COUNT_LIMIT + 1:,}"
 
 
-@only_read
-@never_cache
-def metrics(request: HttpRequest) -> HttpResponse:
-    """Wants `Authorization: Bearer <WEBHOOKS_METRICS_TOKEN>`; without that setting a 404."""
-    token = conf.metrics_token()
-    if not token:
-        return JsonResponse(errors.envelope(404, errors.NOT_FOUND), status=404)
-    given = request.META.get("HTTP_AUTHORIZATION", "")
-    if not constant_time_compare(bearer(given) or "", token):
-        return _refused(request, given)
+def exposition() -> bytes:
+    """The numbers of this moment. Raises DatabaseError, InterfaceError."""
     registry = CollectorRegistry(auto_describe=False)
-    try:
-        registry.register(Collector())
-        text = generate_latest(registry)
-    except (DatabaseError, InterfaceError):
-        return JsonResponse(errors.envelope(503, "The database does not answer."), status=503)
-    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _refused(request: HttpRequest, given: str) -> HttpResponse:
-    try:
-        if given:
-            throttling.wrong_token(request)
-    except errors.Problem as problem:
-        response = JsonResponse(errors.envelope(429, problem.message), status=429)
-        response["Retry-After"] = str(round(problem.retry_after or 1))
-        return response
-    response = JsonResponse(errors.envelope(401, "Send the token of the metrics."), status=401)
-    response["WWW-Authenticate"] = "Bearer"
-    return response
+    registry.register(Collector())
+    return bytes(generate_latest(registry))
 
 
 class Collector:
