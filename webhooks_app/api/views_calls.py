@@ -10,7 +10,7 @@ from ..roles import VERBS
 from . import body
 from .authentication import MANAGE, SEND, Need
 from .base import ApiViewSet
-from .schema import EMPTY_OBJECT, describe
+from .describing import EMPTY_OBJECT, describe
 from .serializers import EnvelopeSerializer
 from .serializers_added import (
     InteractionAnswerSerializer,

@@ -13,9 +13,9 @@ from ..rules.failures import KINDS
 from . import body, query
 from .authentication import HISTORY, MANAGE, READ, SEND, Need
 from .base import ApiViewSet
+from .describing import ANY_JSON, Header, describe
+from .describing import Query as parameter
 from .fields import MOMENT
-from .schema import ANY_JSON, Header, describe
-from .schema import Query as parameter
 from .serializers_added import (
     AttemptSerializer,
     DeliverySerializer,

@@ -11,8 +11,8 @@ from ..roles import VERBS
 from ..rules.validators import MASK
 from .authentication import MANAGE, Need
 from .base import ApiViewSet
+from .describing import describe
 from .errors import invalid
-from .schema import describe
 from .serializers import EnvelopeSerializer
 from .serializers_added import RotateWrite, SigningSecretSerializer
 

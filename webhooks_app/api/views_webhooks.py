@@ -13,9 +13,9 @@ from ..roles import VERBS
 from . import masks, query
 from .authentication import MANAGE, READ, Need
 from .base import ApiViewSet
+from .describing import Header, describe
+from .describing import Query as parameter
 from .errors import NOT_FOUND, Problem, invalid
-from .schema import Header, describe
-from .schema import Query as parameter
 from .serializers import (
     EnvelopeSerializer,
     WebhookItemSerializer,
