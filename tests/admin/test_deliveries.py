@@ -11,8 +11,8 @@ from tests.admin.conftest import NOW, log_in
 from tests.admin.pages import forms, page, text_of, url
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app.admin import console, delivery_list, pages
-from webhooks_app.admin.requests import sent
 from webhooks_app.models import Delivery, Job
+from webhooks_app.presentation.sent_request import sent
 from webhooks_app.rules.ids import first_id, id_time, new_id
 
 

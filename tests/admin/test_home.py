@@ -18,7 +18,7 @@ from tests.factories import (
     WebhookFactory,
     WorkerFactory,
 )
-from webhooks_app.admin import charts
+from webhooks_app.presentation import charts
 
 HOME = "/admin/"
 

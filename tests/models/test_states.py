@@ -10,8 +10,8 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.factories import AccountFactory, DeliveryFactory
-from webhooks_app.admin.states import DELIVERY_STATES, WEBHOOK_STATES
 from webhooks_app.models import Delivery, Webhook, WebhookHealth, states
+from webhooks_app.presentation.looks import DELIVERY_STATES, WEBHOOK_STATES
 
 NOW = timezone.now()
 PAST, AHEAD = NOW - timedelta(hours=1), NOW + timedelta(hours=1)

@@ -17,7 +17,7 @@ from project import first_run, log_in
 from project.serving import TokenHandler
 from tests.security.outside import Reader
 from webhooks_app import conf, limits, receiving
-from webhooks_app.admin import deliveries, jobs, requests, searching, secret_fields
+from webhooks_app.admin import deliveries, jobs, searching, secret_fields
 from webhooks_app.admin.console import is_place
 from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
 from webhooks_app.engine import calls, history, message, sender
@@ -25,6 +25,7 @@ from webhooks_app.engine.connection import Line
 from webhooks_app.management import terminal
 from webhooks_app.models import Account, Attempt, Delivery, selection
 from webhooks_app.models.account import digest
+from webhooks_app.presentation import formatting, sent_request
 from webhooks_app.rules import (
     alike,
     answers,
@@ -37,7 +38,6 @@ from webhooks_app.rules import (
     unseen,
     validators,
 )
-from webhooks_app.templatetags import webhooks_console as tags
 
 RULES = {"allowed": (), "require_https": False}
 NOW = timezone.now()
@@ -272,7 +272,7 @@ RECEIVERS = [
         every=3,
     ),
     Reader("text for people", unseen.shown, ("{}", "\u202e{}")),
-    Reader("text for pages", tags.visible),
+    Reader("text for pages", formatting.visible),
     Reader("a URL for the history", message.without_token, ("https://e.com/?{}",)),
 ]
 
@@ -297,7 +297,7 @@ CONSOLE = [
     Reader(
         "who asked for a try", lambda t: deliveries.trigger(tried_by(t), None), ("{}", "x, job {}")
     ),
-    Reader("a request as curl", lambda t: requests.Sent(t[:4096], [("X", t[:4096])]).curl(t)),
+    Reader("a request as curl", lambda t: sent_request.Sent(t[:4096], [("X", t[:4096])]).curl(t)),
     Reader("where a URL leads", secret_fields.origin_of, ("https://{}",)),
     *(
         Reader(f"the filter {name}", lambda t, name=name: selection.condition(name, t, NOW))

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Account, AuditEntry
-from ..templatetags.webhooks_console import moment
+from ..presentation.formatting import moment
 from .console import Before, ConsoleAdmin, named
 from .stale import StaleForm
 

@@ -13,13 +13,13 @@ from django.utils.safestring import SafeString
 
 from ..models import Attempt, Delivery, Webhook, WebhookError
 from ..models.selection import STATUS_CLASSES, unfit
+from ..presentation.counts import COUNT_LIMIT
+from ..presentation.formatting import icon, lasting, moment, visible
 from ..rules import failures
 from ..rules.alike import pattern
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import icon, lasting, moment, visible
 from . import links
 from .console import (
-    COUNT_LIMIT,
     FOLLOW_LOOKS,
     Before,
     Chips,

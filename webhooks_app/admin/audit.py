@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from ..models import AuditEntry
 from ..models.selection import unfit
-from ..templatetags.webhooks_console import moment
+from ..presentation.formatting import moment
 from .console import AccountFilter, Before, Chips, Created, Quiet, ReadOnlyAdmin
 
 

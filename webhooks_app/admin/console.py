@@ -29,8 +29,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
-from ..models import Account, Actor, AuditEntry, Delivery, Webhook, database_file
+from ..models import Account, Actor, AuditEntry, Webhook, database_file
 from ..models.selection import unfit
+from ..presentation.counts import COUNT_LIMIT, bounded
 from ..roles import may
 from ..rules.ids import first_id, is_account_name, is_id, read_moment
 from ..rules.unseen import shown
@@ -38,44 +39,8 @@ from .moments import said, unread
 from .outside import seen, without_nul
 from .pages import SIEVED, Page
 
-COUNT_LIMIT = 1000  # nothing is counted further
 HISTORY_SHOWN = 100
 WORDS_LIMIT = 20  # of a search
-
-
-def bounded(count: int) -> str:
-    """A count that went no further than the limit, in words: "1,000+" past it."""
-    return f"{COUNT_LIMIT:,}+" if count > COUNT_LIMIT else f"{count:,}"
-
-
-class BoundedCount(models.Subquery):
-    """How many rows a subquery has that ends at a limit: reads that many index rows at most."""
-
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
-    output_field = models.IntegerField()
-
-    @classmethod
-    def of(cls, rows: models.QuerySet[Any]) -> "BoundedCount":
-        return cls(rows.order_by().values(_indexed(rows.model))[: COUNT_LIMIT + 1])
-
-
-def _indexed(model: Any) -> str:
-    """A column that the indexes of a model hold, so that its rows need not be read."""
-    return "webhook_id" if model is Delivery else "pk"
-
-
-def bounded_counts(**sets: models.QuerySet[Any] | models.Subquery) -> dict[str, Any]:
-    """How many rows each has, at most 1,001 ("more than 1,000"), in one statement; a subquery is
-    answered in it too.
-
-    All rows of ours hang on a webhook: where there is none, all counts are 0.
-    """
-    parts = {
-        f"found_{name}": part if isinstance(part, models.Subquery) else BoundedCount.of(part)
-        for name, part in sets.items()
-    }
-    row = Webhook.objects.order_by("pk").annotate(**parts).values(*parts).first() or {}
-    return {name: row.get(f"found_{name}") or 0 for name in sets}
 
 
 def url_of(model_admin: "ConsoleAdmin", name: str, *args: Any) -> str:

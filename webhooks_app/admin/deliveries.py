@@ -16,13 +16,13 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery
+from ..presentation.banner import delivery_banner
+from ..presentation.formatting import duration
+from ..presentation.sent_request import Sent, sent
+from ..presentation.workers import workers
 from ..roles import may
 from ..rules.ids import is_id
-from ..templatetags.webhooks_console import duration
-from .board import delivery_banner
 from .delivery_list import DeliveryList
-from .home import workers
-from .requests import Sent, sent
 from .webhooks import is_set
 
 ATTEMPTS_SHOWN = 100
@@ -57,7 +57,8 @@ class DeliveryAdmin(DeliveryList):
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         now = timezone.now()
         attempts = list(obj.attempts.order_by("-id")[: ATTEMPTS_SHOWN + 1])
-        banner = delivery_banner(obj, attempts[0].kind if attempts else "", now)
+        page = reverse("admin:webhooks_app_webhook_change", args=[obj.webhook_id])
+        banner = delivery_banner(obj, attempts[0].kind if attempts else "", now, page)
         operate = self.has_operate_permission(request)
         payload = bytes(obj.payload)
         raw = "raw" in request.GET

@@ -17,12 +17,13 @@ from .. import actions
 from ..models import Attempt, Delivery, Job
 from ..models.selection import condition
 from ..models.states import hold_reason
+from ..presentation.counts import COUNT_LIMIT
+from ..presentation.formatting import badge, lasting, moment, visible
+from ..presentation.looks import DELIVERY_STATES, delivery_state
 from ..rules import failures
 from ..rules.ids import first_id, is_id, read_moment
-from ..templatetags.webhooks_console import badge, lasting, moment, visible
 from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
 from .console import (
-    COUNT_LIMIT,
     FOLLOW_LOOKS,
     SPANS,
     Before,
@@ -41,7 +42,6 @@ from .jobs import MOMENTS, add_url, open_jobs, stamp, words_of
 from .moments import unread
 from .pages import SIEVED, Page
 from .searching import search_of
-from .states import DELIVERY_STATES, delivery_state
 
 VERBS_AT_ONCE = 100
 SAID = "This cannot be read as"

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -22,24 +21,24 @@ from ..models import (
     Webhook,
     WebhookError,
     WebhookHealth,
-    Worker,
     states,
 )
 from ..models.health import (
     LATENCY_COLUMNS,
-    WORKER_SILENT_AFTER,
     percentile,
     totals_since,
 )
 from ..models.states import SILENT
+from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
+from ..presentation.counts import BoundedCount, bounded, bounded_counts
+from ..presentation.formatting import duration, moment
+from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
+from ..presentation.workers import Workers, workers
 from ..rules import failures
-from ..templatetags.webhooks_console import duration, moment
 from . import links
 from .attempts import CALLS
-from .charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from .console import LOOKS, BoundedCount, bounded, bounded_counts
+from .console import LOOKS
 from .first_steps import Step, steps
-from .states import WEBHOOK_STATES, State, webhook_state
 
 ATTENTION = ("failing", "unreadable", "breaker", "unverified", "stopped_today")  # in this order
 LATE = State("late", "Late", "bad", "bad")
@@ -51,34 +50,6 @@ FAILURES_READ = 10_000
 LOG_SHOWN = 6
 LOGGED = ("webhook", "delivery", "account", "accesstoken")
 KEEPS_UP = timedelta(minutes=1)  # how long the oldest due delivery may wait
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    alive: int
-    last_sign: datetime | None
-    in_flight: int
-    in_flight_of: Mapping[str, int]  # by webhook, as the workers said it last
-
-
-def workers(request: HttpRequest) -> Workers:
-    """Who sends. Asked once a request: the alarm on every page needs it too."""
-    seen: Workers | None = getattr(request, "_webhooks_workers", None)
-    if seen is None:
-        now = timezone.now()
-        rows = list(Worker.objects.order_by("-seen_at")[:200])
-        alive = [worker for worker in rows if worker.seen_at > now - WORKER_SILENT_AFTER]
-        by_webhook: Counter[str] = Counter()
-        for worker in alive:
-            by_webhook.update(worker.in_flight_of)
-        seen = Workers(
-            len(alive),
-            rows[0].seen_at if rows else None,
-            sum(worker.in_flight for worker in alive),
-            by_webhook,
-        )
-        request._webhooks_workers = seen  # type: ignore[attr-defined]
-    return seen
 
 
 @dataclass(frozen=True, slots=True)

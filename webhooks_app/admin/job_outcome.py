@@ -14,8 +14,8 @@ from ..models import Delivery, Job, Webhook
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import select
 from ..models.states import webhooks_in
-from .board import lower
-from .states import State, webhook_state
+from ..presentation.banner import lower
+from ..presentation.looks import State, webhook_state
 
 COUNTED_IN = 0.25  # seconds
 LOOKED_AT = 1000  # deliveries of a selection whose webhooks are looked at before it is replayed

@@ -20,13 +20,14 @@ from .. import actions
 from ..models import Delivery, Job, Webhook
 from ..models.job import PACE, PACE_LIMIT
 from ..models.selection import CONDITIONS, STATES
+from ..presentation.counts import COUNT_LIMIT
+from ..presentation.formatting import badge, duration, moment
+from ..presentation.looks import DELIVERY_STATES, State
 from ..rules import failures
-from ..templatetags.webhooks_console import badge, duration, moment
-from .console import COUNT_LIMIT, FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
+from .console import FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
 from .job_outcome import Outcome, is_watched, likely_to_fail, outcome_of, parts, verdict
 from .moments import for_field, said
 from .pages import Page
-from .states import DELIVERY_STATES, State
 
 JOB_STATES = {
     "running": State("running", "Running", "retry", "warn"),

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from .charts import Bar
+from ..presentation.charts import Bar
 
 
 def listing(model: str, **filters: Any) -> str:

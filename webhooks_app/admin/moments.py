@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 from django.utils.safestring import SafeString
 
+from ..presentation.formatting import moment
 from ..rules.ids import read_moment
-from ..templatetags.webhooks_console import moment
 
 UNREAD = "“{}” is no time that can be read. Write it as 2026-11-29T21:00; it is UTC then."
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import translation
 
-from ..templatetags.webhooks_console import visible
+from ..presentation.formatting import visible
 
 NUL, STAND_IN = "\0", "\ufffd"
 SOUGHT_MOST = 200  # words of a search: Django's makes a condition of each, SQLite takes a thousand

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import AuditEntry
-from ..templatetags.webhooks_console import moment
+from ..presentation.formatting import moment
 
 NAMED = 3  # of those who changed it
 

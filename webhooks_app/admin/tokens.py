@@ -16,8 +16,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import actions
 from ..models import AccessToken, AuditEntry
+from ..presentation.formatting import badge, moment
+from ..presentation.looks import State
 from ..roles import may
-from ..templatetags.webhooks_console import badge, moment
 from .console import (
     AccountFilter,
     Before,
@@ -32,7 +33,6 @@ from .console import (
 )
 from .moments import MomentField
 from .stale import StaleForm
-from .states import State
 
 USABLE = State("usable", "Usable", "ok", "ok")
 EXPIRED = State("expired", "Expired", "off", "idle")

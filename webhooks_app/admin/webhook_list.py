@@ -20,31 +20,21 @@ from ..models import Delivery, Webhook, WebhookHealth, states
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import unfit
 from ..models.states import hold_reason
+from ..presentation.charts import DAY, Chart, charts_of
+from ..presentation.counts import BoundedCount, bounded, bounded_counts
+from ..presentation.formatting import ago, badge, certificate_words, moment, visible
+from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
+from ..presentation.workers import workers
 from ..roles import may
 from ..rules import failures
 from ..rules.ids import is_id, read_moment
 from ..rules.validators import parse_url
-from ..templatetags.webhooks_console import ago, badge, certificate_words, moment, visible
 from . import links
 from .attempts import KindFilter
-from .charts import DAY, Chart, charts_of
-from .console import (
-    AccountFilter,
-    Before,
-    BoundedCount,
-    Chips,
-    ConsoleAdmin,
-    Moment,
-    Quiet,
-    Those,
-    bounded,
-    bounded_counts,
-    named,
-)
-from .home import newest_failures, workers
+from .console import AccountFilter, Before, Chips, ConsoleAdmin, Moment, Quiet, Those, named
+from .home import newest_failures
 from .moments import unread
 from .pages import Page
-from .states import WEBHOOK_STATES, State, webhook_state
 
 DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "stopped")

@@ -23,30 +23,22 @@ from ..engine.calls import sample_interaction
 from ..fields import WrongKey
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
 from ..models.states import SENTENCES, hold_reason
+from ..presentation.banner import busy_words, webhook_banner
+from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
+from ..presentation.counts import BoundedCount, bounded
+from ..presentation.looks import delivery_state, webhook_state
+from ..presentation.sent_request import sent
+from ..presentation.workers import workers
 from ..roles import may
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from . import links
-from .board import busy_words, webhook_banner
-from .charts import SPANS, Bar, Chart, charts_of, span_of
-from .console import (
-    BoundedCount,
-    bounded,
-    is_place,
-    may_create_account,
-    named,
-    only_account,
-    stored_account,
-    url_of,
-)
+from .console import is_place, may_create_account, named, only_account, stored_account, url_of
 from .delivery_list import last_answer, with_last_attempts
 from .errors import errors_of
 from .header_rows import HeaderInline
-from .home import workers
 from .jobs import add_url
-from .requests import sent
 from .signing import Signing
-from .states import delivery_state, webhook_state
 from .webhook_form import WebhookForm
 from .webhook_list import DONE, WebhookList, host_of
 

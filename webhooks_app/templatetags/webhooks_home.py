@@ -24,7 +24,7 @@ def health_board(context: Any) -> Any:
 @register.inclusion_tag("admin/webhooks_app/alarm.html", takes_context=True)
 def worker_alarm(context: Any) -> dict[str, Any]:
     """A red banner while no worker is alive; once a page, whoever asks for it first."""
-    from ..admin.home import workers
+    from ..presentation.workers import workers
 
     request = context.get("request")
     if request is None or not context.get("has_permission") or hasattr(request, "_webhooks_alarm"):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -13,9 +12,9 @@ from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
 from ..models.states import SENTENCES, UNRECORDED, hold_reason
 from ..rules import failures
-from ..templatetags.webhooks_console import duration, moment
 from .charts import Chart
-from .states import State, delivery_state, webhook_state
+from .formatting import duration, moment
+from .looks import State, delivery_state, webhook_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +172,9 @@ def _since(at: datetime | None) -> SafeString:
     return format_html(" since {}", moment(at)) if at else _plain("")
 
 
-def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
-    """`kind` is the kind of failure of its last attempt, `""` when that succeeded."""
+def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> Banner:
+    """`kind` is the kind of failure of its last attempt, `""` when that succeeded; `page` the
+    address of the page of its webhook."""
     state = delivery_state(delivery, now)
     message = delivery.last_error
     why, advice = failures.why(kind), advice_on(kind)
@@ -190,7 +190,6 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime) -> Banner:
             until = moment(delivery.webhook.health.breaker_until)
             headline = format_html("Held until {}: calls rest after many failures", until)
         why = "It is kept and goes out by itself when the webhook may be called again."
-        page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])
         advice = format_html('See <a href="{}">the page of the webhook</a>.', page)
         buttons = [CANCEL]
     elif state.key == "waiting":
