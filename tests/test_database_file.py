@@ -141,11 +141,6 @@ def test_web_process_and_worker_end_for_a_restart_and_acknowledge_nothing_before
             assert "was replaced or removed while it was in use" in process.output
             assert "Traceback" not in process.output
 
-        web, worker = crew.web(port), crew.worker()
-        until(lambda: answers(port), 60, "the web process")
-        assert send()[0] == 202
-        until(lambda: len(sink.calls) == 2, 30, "it arrives")
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -159,8 +154,9 @@ def test_a_supervised_worker_goes_on_with_the_new_file(crew, tmp_path):
         until(lambda: "ready" in supervisor.output, 60, "the worker")
         os.replace(tmp_path / "backup", file)
         until(lambda: supervisor.output.count("ready") == 2, 60, "another")
-        crew.deliver(hooks, 5)
-        until(lambda: len(sink.calls) == 5, 60, "all arrive")
+        # By another process: this one had the old file open.
+        crew.site.manage("webhooks", "send", hooks[0], "--data", "{}")
+        until(lambda: len(sink.calls) == 1, 60, "it arrives")
         supervisor.signal(signal.SIGTERM)
         assert supervisor.wait(60) == 0
 

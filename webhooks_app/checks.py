@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 from . import conf
 
 HEADS = "webhooks_app.W005"
+OURS = "webhooks"  # tag of what our commands check: nothing for which the site is imported first
 SQLITE = """OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
@@ -22,12 +23,12 @@ SQLITE = """OPTIONS = {
 }"""
 
 
-@register(Tags.compatibility)
+@register(OURS, Tags.compatibility)
 def unreadable_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [Error(problem, id="webhooks_app.E004") for problem in conf.problems()]
 
 
-@register(Tags.compatibility)
+@register(OURS, Tags.compatibility)
 def unknown_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
@@ -39,7 +40,7 @@ def unknown_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.security)
+@register(OURS, Tags.security)
 def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if _set("WEBHOOKS_ENCRYPTION_KEYS") or not settings.DEBUG:
         return []
@@ -52,7 +53,7 @@ def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.compatibility)
+@register(OURS, Tags.compatibility)
 def notices_without_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not _set("WEBHOOKS_NOTICE_EMAILS") or not settings.EMAIL_BACKEND.endswith(
         "dummy.EmailBackend"
@@ -67,7 +68,7 @@ def notices_without_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.compatibility)
+@register(OURS, Tags.compatibility)
 def naive_moments(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.USE_TZ:
         return []
@@ -80,7 +81,7 @@ def naive_moments(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.compatibility)
+@register(OURS, Tags.compatibility)
 def sqlite_time_zone(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The worker compares moments in the form in which Django writes them for UTC."""
     alias = _ours()
@@ -98,7 +99,7 @@ def sqlite_time_zone(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.database)
+@register(OURS, Tags.database)
 def made_before_the_first_release(
     app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -127,7 +128,7 @@ def _is_older_than_releases(connection: BaseDatabaseWrapper) -> bool:
     return "ended_at" not in {column.name for column in table}
 
 
-@register(Tags.database)
+@register(OURS, Tags.database)
 def sqlite_writers(
     app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -217,7 +218,7 @@ def _is_included(name: str) -> bool:
     return True
 
 
-@register(Tags.compatibility)
+@register(OURS, Tags.compatibility)
 def transactions_of_two_databases(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     alias = _ours()
     if alias == DEFAULT_DB_ALIAS:
@@ -233,7 +234,7 @@ def transactions_of_two_databases(app_configs: Any, **kwargs: Any) -> list[Check
     ]
 
 
-@register(Tags.database)
+@register(OURS, Tags.database)
 def nobody_sends(
     app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:

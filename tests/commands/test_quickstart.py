@@ -70,7 +70,7 @@ class Quickstart:
         return {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in listed.split()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def quickstart():
     """Starts one in a folder."""
     started = []
@@ -87,19 +87,6 @@ def quickstart():
         one.process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("quickstart")
-
-
-@pytest.fixture(scope="module")
-def demo(quickstart, home):
-    """One that runs, in the folder `home`."""
-    demo = quickstart(home)
-    demo.curl = demo.read_until("curl ")
-    return demo
-
-
 def refused(folder, *arguments, **environment):
     """The sentence of a quickstart that ends at once, with exit code 1 or 2."""
     ended = subprocess.run(
@@ -114,8 +101,26 @@ def refused(folder, *arguments, **environment):
     return ended.stderr
 
 
-def test_the_printed_curl_works(demo):
-    answer = subprocess.run(shlex.split(demo.curl), capture_output=True, text=True, timeout=60)
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_whole_of_it_from_the_first_start_to_the_second(quickstart, tmp_path):
+    """One test, because a start takes seconds."""
+    first = quickstart(tmp_path)
+    curl = first.read_until("curl ")
+    the_printed_curl_works(curl)
+    one_delivery_arrives_another_shows_its_error(first)
+    secrets_are_kept_where_only_the_owner_reads(tmp_path)
+    assert "running already" in refused(tmp_path, "--port", str(free_port(3)))
+    a_death_is_reported_and_no_process_is_left(first)
+
+    second = quickstart(tmp_path, first.port)
+    assert second.read_until("curl ") == curl
+    for name in ("Password", "Token"):
+        assert second.word(name) == first.word(name)
+    assert second.stop(signal.SIGTERM) == 0
+
+
+def the_printed_curl_works(curl):
+    answer = subprocess.run(shlex.split(curl), capture_output=True, text=True, timeout=60)
 
     assert json.loads(answer.stdout) == {
         "responses": [{"type": "text", "delay": 0, "message": "Hello Ada!"}],
@@ -123,7 +128,7 @@ def test_the_printed_curl_works(demo):
     }
 
 
-def test_one_delivery_arrives_another_shows_its_error(demo):
+def one_delivery_arrives_another_shows_its_error(demo):
     list_them = [
         *("curl", "-sS", f"http://127.0.0.1:{demo.port}/webhooks"),
         *("-H", f"Authorization: Bearer {demo.word('Token')}"),
@@ -141,7 +146,7 @@ def test_one_delivery_arrives_another_shows_its_error(demo):
     assert errors["Switched off"].startswith("connect ECONNREFUSED 127.0.0.1:")
 
 
-def test_secrets_are_kept_where_only_the_owner_reads(demo, home):
+def secrets_are_kept_where_only_the_owner_reads(home):
     kept = [home / ".env", home / ".run" / "quickstart.json"]
     assert [oct(path.stat().st_mode & 0o777) for path in kept] == ["0o600", "0o600"]
     assert re.findall(r"^\w+", kept[0].read_text(), re.M) == [
@@ -150,34 +155,19 @@ def test_secrets_are_kept_where_only_the_owner_reads(demo, home):
     ]
 
 
-def test_a_second_one_with_the_same_database_is_refused(demo, home):
-    assert "running already" in refused(home, "--port", str(free_port(3)))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_death_is_reported_no_process_is_left_and_a_second_start_keeps_everything(
-    quickstart, tmp_path
-):
-    first = quickstart(tmp_path)
-    curl = first.read_until("curl ")
-    children = first.children()
+def a_death_is_reported_and_no_process_is_left(demo):
+    children = demo.children()
     assert len(children) == 3
     [worker] = [pid for pid, command in children.items() if "deliver" in command]
 
     os.kill(worker, signal.SIGKILL)
 
-    said = first.read_until("SIGKILL")
+    said = demo.read_until("SIGKILL")
     assert said.startswith("worker was ended by SIGKILL; starting it again")
-    first.read_until("ready")
-    children |= first.children()
-    assert first.stop(signal.SIGINT) == 0
+    demo.read_until("ready")
+    children |= demo.children()
+    assert demo.stop(signal.SIGINT) == 0
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
-
-    second = quickstart(tmp_path, first.port)
-    assert second.read_until("curl ") == curl
-    for name in ("Password", "Token"):
-        assert second.word(name) == first.word(name)
-    assert second.stop(signal.SIGTERM) == 0
 
 
 def test_a_port_in_use_is_a_clear_message(tmp_path):

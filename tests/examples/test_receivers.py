@@ -28,7 +28,11 @@ FIRST_GENERATION = {
     "sessionId": "125338496333449767",
 }
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("loopback")]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("loopback"),
+]
 
 
 def needed(present: object, what: str) -> None:
@@ -81,7 +85,7 @@ class Example:
         ("flask", SECRET),
         pytest.param(("express", ""), marks=pytest.mark.node),
         pytest.param(("express", SECRET), marks=pytest.mark.node),
-        pytest.param(("go", SECRET), marks=pytest.mark.once),
+        ("go", SECRET),
     ],
     ids=["flask-token", "flask", "express-token", "express", "go"],
 )

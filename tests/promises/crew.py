@@ -137,7 +137,7 @@ class Crew:
         code = MAKE_WEBHOOKS.format(
             count=count, url=sink.url("/"), first=first, cap=cap, timeout=timeout
         )
-        return self.site.manage("shell", "-v", "0", "-c", code).split()[-count:]
+        return self.site.shell(code)
 
     def deliver(self, webhook_ids, count=1):
         """`count` deliveries for each, numbered from 0, in one transaction."""
@@ -146,7 +146,7 @@ class Crew:
             f"hooks = Webhook.objects.in_bulk({list(webhook_ids)!r}).values();"
             f"actions.deliver_many([(hook, {{'n': n}}) for n in range({count}) for hook in hooks])"
         )
-        self.site.manage("shell", "-v", "0", "-c", code)
+        self.site.shell(code)
 
     def connect(self):
         if self.postgres:

@@ -13,11 +13,12 @@ FILL = """
 from webhooks_app import actions
 from webhooks_app.models import Webhook
 hooks = list(Webhook.objects.all())
-for n in range(60):
+for n in range(25):
     actions.deliver_many([(hook, {'n': n, 'text': 'x' * 16_000}) for hook in hooks * 2])
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
 def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
     import resource
@@ -30,14 +31,14 @@ def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
             size = int(file.read().split()[0]) * resource.getpagesize()
         most = size + 4 * 1024 * 1024
         resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
-        crew.site.manage("shell", "-v", "0", "-c", FILL)
+        crew.site.shell(FILL)
 
         # Whatever notices first: some library calls abort().
         assert worker.wait(120) != 0
         sink.delay = 0.0
         crew.worker(concurrency=100)
         crew.drained(90)
-        assert len(sink.by_ident()) == 3600
+        assert len(sink.by_ident()) == 1500
         assert crew.recorded_twice() == 0
 
 
@@ -58,7 +59,7 @@ BROKEN = {
         "desk.Desk._claim = lambda *_: time.sleep(600)"
     ),
 }
-SHORT = ("the database's thread", "an exchange", "listening", "the loop")
+SHORT = ("an exchange", "the loop")
 RUN = """
 import sys, time
 import django

@@ -44,7 +44,7 @@ def test_counts_agree_with_the_attempts_after_a_kill(site):
     with Receiver(often_well) as receiver:
         site.webhook(f"{receiver.url}/a")
         site.webhook(f"{receiver.url}/b")
-        site.manage("shell", "-v", "0", "-c", FILL.format(count=200))
+        site.shell(FILL.format(count=200))
         worker = site.start("webhooks", "deliver", "--concurrency", "20")
         deadline = time.monotonic() + 20
         while len(receiver.requests) < 50 and time.monotonic() < deadline:
@@ -53,7 +53,7 @@ def test_counts_agree_with_the_attempts_after_a_kill(site):
         worker.wait(10)
         site.manage("webhooks", "deliver", "--until-empty")
 
-    shown = json.loads(site.manage("shell", "-v", "0", "-c", WRITTEN).splitlines()[-1])
+    shown = json.loads(site.shell(WRITTEN)[-1])
 
     assert shown["attempts"] >= 200
     assert shown == {"same": True, "counted": shown["attempts"], "attempts": shown["attempts"]}

@@ -24,7 +24,10 @@ def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
         assert len(sink.by_path()["/0"]) == 10
 
 
-@pytest.mark.parametrize(("hang", "cap"), [(2, 1000), (40, 10)])
+@pytest.mark.parametrize(
+    ("hang", "cap"),
+    [pytest.param(2, 1000, marks=pytest.mark.prove), pytest.param(40, 10, marks=pytest.mark.once)],
+)
 def test_more_hang_than_a_worker_has_places(crew, hang, cap):
     """Two that may have a thousand calls each, or forty with ten: a worker with 10 places lets 100
     calls hang beside them."""
@@ -63,11 +66,7 @@ def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog, takes, i
         sink.delay = lambda call: takes if call.path == "/0" else 0
         crew.worker()
         until(lambda: len(sink.calls) > 100, 30, "load")
-        crew.site.manage(
-            "shell",
-            "-v",
-            "0",
-            "-c",
+        crew.site.shell(
             "import time; from webhooks_app import actions, models\n"
             f"hook = models.Webhook.objects.get(pk={other!r})\n"
             "for n in range(20):\n    actions.deliver(hook, {'n': n})\n    time.sleep(0.1)",
@@ -90,6 +89,7 @@ def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog, takes, i
         assert waits[int(19 * in_time)] < 1
 
 
+@pytest.mark.once
 def test_a_breaker_trips_probes_and_comes_back_gently(crew):
     pause = 0.8
     crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = ",".join(["0.1"] * 20)

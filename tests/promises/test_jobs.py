@@ -32,7 +32,7 @@ def test_a_killed_worker_leaves_its_job_to_the_next(crew, kills):
         worker = crew.worker(concurrency=CONCURRENCY)
         crew.deliver(ids, EACH)
         crew.drained()
-        crew.site.manage("shell", "-v", "0", "-c", START % pace)
+        crew.site.shell(START % pace)
         for _ in range(kills):
             done = crew.value(DONE)
             until(lambda done=done: crew.value(DONE) > done, 30, "a step of the job")

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from webhooks_app import __version__
+from webhooks_app import __version__, checks
 from webhooks_app.actions import ActionError, Invalid
 
 from .. import reports, security, sending, upkeep, work
@@ -19,6 +19,8 @@ FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 class Command(PlainCommand):
     help = "Outgoing webhooks: the worker, and what operators do with webhooks and deliveries."
+    # All of Django's import the whole site first.
+    requires_system_checks = (checks.OURS,)
 
     def get_version(self) -> str:
         return f"webhooks-console {__version__}"
