@@ -105,6 +105,27 @@ def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(desk):
     assert left.state == "cancelled"
 
 
+@pytest.mark.parametrize("verb", [actions.pause, actions.delete_webhook])
+def test_who_is_stopped_is_held_at_the_next_turn_however_many_wait_in_memory(desk, verb):
+    """Whatever else a turn asks: of very many that wait it asks for some."""
+    webhook, other = WebhookFactory(), WebhookFactory()
+    assert desk.turn(Turn(busy=frozenset())).held == []
+    verb(webhook)
+    assert desk.turn(Turn(busy=frozenset())).held == [webhook.pk]
+    assert desk.turn(Turn(busy=frozenset())).held == []  # and told once
+    verb(other)
+    assert desk.turn(Turn(busy=frozenset())).held == [other.pk]
+
+
+def test_who_goes_on_at_once_is_not_held(desk):
+    webhook = WebhookFactory()
+    actions.pause(webhook)
+    actions.enable(webhook)
+    assert desk.turn(Turn(busy=frozenset())).held == []
+    actions.pause(webhook)
+    assert desk.turn(Turn(busy=frozenset())).held == [webhook.pk]
+
+
 class TestVerifications:
     @pytest.fixture(autouse=True)
     def at_each_turn(self, monkeypatch):

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 
+from webhooks_app.engine import lanes as module
 from webhooks_app.engine.lanes import ROWS_ASKED, WEBHOOKS_ASKED, Lanes
 from webhooks_app.engine.queue import Claimed
 from webhooks_app.models.webhook import SLOTS
@@ -122,7 +124,8 @@ class TestManyAreAskedForInTurn:
             assert turns < 1000
         return turns
 
-    def test_that_wait_in_memory(self, crowd):
+    def test_that_wait_in_memory(self, crowd, monkeypatch):
+        monkeypatch.setattr(module, "BUFFER_LOW", 3 * self.MANY)
         wants, place = [], 0
         while found := crowd.wants(0, 10_000):
             wants += found
@@ -149,3 +152,81 @@ class TestManyAreAskedForInTurn:
     def test_and_few_are_asked_for_each_time(self, lanes):
         assert lanes.some_waiting(9.0).keys() == {WEBHOOK}
         assert lanes.some_waiting(9.0).keys() == {WEBHOOK}
+
+
+class TestManyFail:
+    """Ten thousand webhooks fail and retry; one that does not waits for none of them."""
+
+    FRESH = "6" + "0" * 23
+
+    @pytest.fixture
+    def storm(self):
+        """Of each of them more is due than it sends at once, and all have failed."""
+        lanes = Lanes()
+        lanes.own(frozenset(range(SLOTS)))
+        self.numbers = count(1)
+        lanes.mark(many(10_000), None)
+        for webhook_id in many(10_000):
+            lanes.set_behind(lanes.get(webhook_id), True)
+        self.claim(lanes)
+        return lanes
+
+    def claim(self, lanes):
+        """What a turn claims, of as many as may be asked for; for whom."""
+        wants = lanes.wants(9.0, 1000)
+        assert len(wants) <= 2 * module.CLAIMED_FOR
+        for want in wants:
+            rows = [row(next(self.numbers)) for _ in range(want.room)]
+            lanes.fill(want, [replace(r, webhook_id=want.webhook_id) for r in rows], 9.0)
+        return [want.webhook_id for want in wants]
+
+    def arrive(self, lanes, number):
+        lanes.meet([self.FRESH])
+        rows = [replace(row(number + n), webhook_id=self.FRESH) for n in range(5)]
+        lanes.arrive(self.FRESH, rows, NOON, 9.0)
+
+    def test_what_arrives_goes_by_turns_with_theirs(self, storm):
+        assert storm.buffered >= module.BUFFER_LOW
+        self.arrive(storm, 10**9)
+        lanes = [storm.take(9.0)[0] for _ in range(10)]
+        assert sum(lane.webhook_id == self.FRESH for lane in lanes) == 5
+
+    def test_what_was_only_noticed_is_claimed_first(self, storm):
+        storm.mark([self.FRESH], None)
+        assert self.claim(storm)[0] == self.FRESH
+
+    def test_their_own_arrivals_wait_in_the_database_when_enough_waits_in_memory(self, storm):
+        waiting = storm.buffered
+        (first, *_) = many(10_000)
+        storm.arrive(first, [replace(row(10**9), webhook_id=first)], NOON, 9.0)
+        assert storm.buffered == waiting
+
+    def test_they_get_half_however_much_the_others_have(self, storm):
+        others = [f"7{n:019x}0000" for n in range(100)]
+        storm.mark(others, None)
+        self.claim(storm)
+        taken = [storm.take(9.0)[0].behind for _ in range(1000)]
+        assert sum(taken) == 500
+
+    def test_who_has_caught_up_is_none_of_them_any_more(self, lanes):
+        lane, _ = lanes.take(9.0)
+        lanes.landed(lane, ok=False, away=False, now=9.0)
+        for _ in range(4):
+            assert lane.behind
+            lanes.take(9.0)
+            lanes.landed(lane, ok=True, away=False, now=9.0)
+        assert not lane.behind
+
+    def test_who_is_pruned_between_two_tries_is_behind_at_the_next(self):
+        lanes = Lanes()
+        lanes.own(frozenset(range(SLOTS)))
+        lanes.mark([WEBHOOK], None)
+        (want,) = lanes.wants(0, 1000)
+        lanes.fill(want, [row(1)], 9.0)
+        lane, claimed = lanes.take(9.0)
+        lanes.landed(lane, ok=False, away=False, now=9.0)
+        lanes.recorded(WEBHOOK, claimed.id)
+        lanes.prune()
+        assert lanes.get(WEBHOOK) is None
+        lanes.mark([WEBHOOK], None)
+        assert lanes.get(WEBHOOK).behind

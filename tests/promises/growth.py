@@ -138,14 +138,16 @@ class Reading:
     which of them walked through a whole table, and how much was read: pages on PostgreSQL, steps
     of the machine on SQLite."""
 
-    def __init__(self):
+    def __init__(self, tables=TABLES):
+        self.tables = tables
         self.statements = []
         self.indexes = set()
         self.whole = []
+        self.sorted = 0  # rows, at the most; PostgreSQL's
         self.cost = 0
 
     def on_postgresql(self, execute, sql, params, many, context):
-        if any(table in sql for table in TABLES):
+        if any(table in sql for table in self.tables):
             self.statements.append(sql)
             with suppress(Undo), transaction.atomic(), connection.cursor() as cursor:
                 how = "EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON) "
@@ -157,7 +159,9 @@ class Reading:
         return execute(sql, params, many, context)
 
     def _node(self, node, sql):
-        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in TABLES:
+        if "Sort" in node["Node Type"]:
+            self.sorted = max(self.sorted, node["Plans"][0]["Actual Rows"])
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in self.tables:
             self.whole.append(sql)
         if "Index Name" in node:
             self.indexes.add(node["Index Name"])
@@ -165,7 +169,7 @@ class Reading:
             self._node(child, sql)
 
     def on_sqlite(self, sql):
-        if any(table in sql for table in TABLES):
+        if any(table in sql for table in self.tables):
             self.statements.append(sql)
 
     def explain_sqlite(self):
@@ -174,7 +178,7 @@ class Reading:
                 words = line.split()
                 if "INDEX" in words:
                     self.indexes.add(words[words.index("INDEX") + 1])
-                if words[0] == "SCAN" and "USING" not in words and words[1] in ("d", *TABLES):
+                if words[0] == "SCAN" and "USING" not in words and words[1] in ("d", *self.tables):
                     self.whole.append(sql)
 
     def step(self):
@@ -186,9 +190,9 @@ class Undo(Exception):
 
 
 @contextmanager
-def reading():
-    """Watch what the statements of the block read."""
-    watch = Reading()
+def reading(tables=TABLES):
+    """Watch what the statements of the block read, of those that name one of these tables."""
+    watch = Reading(tables)
     if connection.vendor == "postgresql":
         with connection.execute_wrapper(watch.on_postgresql):
             yield watch

@@ -42,6 +42,8 @@ VERIFYING_EACH = 100  # and of one account, so that its hanging ones leave room 
 UNREADABLE_AGAIN = 60.0  # until secrets that no key opened are tried again
 REOPENED_AT_ONCE = 100  # webhooks of which that is tried in one turn
 BREAKERS_ASKED = 300  # open breakers that are read in one turn
+STOPS_ASKED = 300  # webhooks that people stopped a moment ago, likewise
+STOPPED_LATELY = timedelta(seconds=2)  # for which a stop is looked for: it may commit late
 OVERLAP = timedelta(milliseconds=250)  # how far back a look for newly due deliveries reaches
 REACH_MOST = timedelta(seconds=60)  # at the most, after a long transaction on SQLite
 CLAIM_MOST = 1000  # rows of one claim
@@ -61,6 +63,7 @@ class Loaded:
     breaker_left: float = 0.0  # seconds
     breaker_trips: int = 0
     is_back: bool = False  # people let it go on, and no call has succeeded since
+    is_failing: bool = False  # its last call failed
 
 
 @dataclass(slots=True)
@@ -68,9 +71,10 @@ class Turn:
     """What the worker asks of the desk."""
 
     wants: Sequence[queue.Want] = ()
-    room: bool = False  # what is just found is claimed, too, by these two of `Lanes`
+    room: bool = False  # what is just found is claimed, too, by these of `Lanes`
     want: Callable[..., queue.Want | None] = lambda *_: None
     version: Callable[[str], int | None] = lambda _: None
+    is_behind: Callable[[str], bool] = lambda _: False
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
     leaving: bool = False  # the worker stops: take and claim nothing more
@@ -137,6 +141,7 @@ class Desk:
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
         self._data_version = -1
         self._opened_after: datetime | None = None  # the open breakers up to there were read
+        self._stopped: set[tuple[str, Any]] = set()  # who was found by the last look, and when
         # Webhooks whose secrets no key opens: in which version, and when they are tried again.
         self._unreadable: dict[str, tuple[int, float]] = {}
         self._reopened: str | None = None  # up to this webhook, while such are tried again
@@ -197,6 +202,8 @@ class Desk:
             answer.closed = self._closed(turn.open_breakers)
         if turn.busy is not None:
             answer.opened = self._opened(now)
+            stopped = self._just_stopped(now)
+            answer.held += [ident for ident in stopped if ident not in answer.held]
         if self._reopened is not None or self._is_time("reopen", UNREADABLE_AGAIN):
             self._reopen()
         if self._is_time("verifications", VERIFICATIONS_EVERY):
@@ -299,16 +306,21 @@ class Desk:
         )
         if new is None:
             return False
-        changed = set()
+        changed: set[str] = set()
+        later = set(not_callable)
         for row in arrived:
-            version = turn.version(row.webhook_id)
-            if version is None:
+            ident, version = row.webhook_id, turn.version(row.webhook_id)
+            if version is None or ident in later:
                 continue  # held; all of it is read when it is free again
-            answer.arrived.setdefault(row.webhook_id, []).append(row)
-            if version != row.version:
-                changed.add(row.webhook_id)
+            if version != row.version and ident not in changed:
+                # To load very many takes long; of those that are behind nobody is to wait for it.
+                if len(changed) == FOUND_MOST or turn.is_behind(ident):
+                    later.add(ident)
+                    continue
+                changed.add(ident)
+            answer.arrived.setdefault(ident, []).append(row)
         self._load(list(changed), answer)
-        answer.marked = list(not_callable)
+        answer.marked = list(later)
         self._seen = new
         return True
 
@@ -322,7 +334,7 @@ class Desk:
         asked = {want.webhook_id for want in turn.wants}
         now = time.monotonic()
         found = []
-        for ident in answer.marked[:FOUND_MOST]:
+        for ident in sorted(answer.marked, key=turn.is_behind)[:FOUND_MOST]:
             if ident in asked:
                 continue
             want = turn.want(ident, answer.back_to, now)
@@ -401,6 +413,7 @@ class Desk:
                 breaker_left=max(0.0, left),
                 breaker_trips=health.breaker_trips,
                 is_back=cleared is not None and (success is None or success < cleared),
+                is_failing=health.failures_in_row > 0,
             )
 
         self._can_read(opened)
@@ -516,6 +529,20 @@ class Desk:
             for ident, until, trips in some
             if until is not None and slot_of(ident) in self._owned
         }
+
+    def _just_stopped(self, now: datetime) -> list[str]:
+        """Who was stopped or deleted a moment ago: of very many that wait in memory
+        `_look_after` asks for some in turn, and people want a pause at once."""
+        rows = Webhook.objects.using(self._alias)
+        after = now - STOPPED_LATELY
+        found: set[tuple[str, Any]] = set()
+        for moment, some in (
+            ("stopped_at", rows.exclude(stopped="").filter(stopped_at__gte=after)),
+            ("deleted_at", rows.filter(deleted_at__gte=after)),
+        ):
+            found.update(some.order_by(f"-{moment}").values_list("pk", moment)[:STOPS_ASKED])
+        new, self._stopped = found - self._stopped, found
+        return self._ours([ident for ident, _ in new])
 
     def _verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
         """The next ones, the oldest first. None waits behind those that hang."""

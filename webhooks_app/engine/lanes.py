@@ -1,8 +1,10 @@
 """Which delivery goes next: a lane for each webhook with work. In memory, no I/O.
 
 A lane has a cap of deliveries in flight, a small buffer of claimed rows and a breaker; lanes take
-turns, so one webhook's backlog or slowness costs the others nothing. All of it is exact without
-coordination, because a webhook has one owner.
+turns, so one webhook's backlog or slowness costs the others nothing. Lanes of webhooks that fail
+take turns among themselves, with a buffer of their own, until they have caught up: however many of
+them retry at once, the others wait for none of them. All of it is exact without coordination,
+because a webhook has one owner.
 """
 
 import asyncio
@@ -30,6 +32,13 @@ LOADED_MOST = 60.0
 FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
 LARGE_EACH = 4  # large bodies of one webhook that are sent at once
 BUFFER_EACH = 250  # rows of one webhook that wait in memory, at the most
+# Rows that wait in memory, of webhooks that fail and as many of the others; below it more are
+# claimed.
+BUFFER_LOW = 1000
+BEHIND_MOST = 200_000  # webhooks that are remembered for that, some 20 MB
+# Webhooks of one claim where so many wait for one: to load each of them takes half a millisecond,
+# and whoever is not among them waits for all of it.
+CLAIMED_FOR = 100
 # Asked for in one turn: webhooks that wait, are held or have an open breaker, and what waits.
 WEBHOOKS_ASKED = 300
 ROWS_ASKED = 2000
@@ -49,6 +58,7 @@ class Lane:
     in_flight: int = 0
     slow: int = 0  # of these, how many have given their place away
     answers: bool = False  # its last call was answered
+    behind: bool = False  # a delivery failed, and it has not caught up since; see `Lanes`
     held: bool = False
     place: Place | None = None  # read up to
     rereads: bool = False  # from an earlier place: what is known already comes again
@@ -102,13 +112,26 @@ class Lanes:
         self._crowded_at = CROWDED_AT * slow_most
         self._slow = 0
         self._lanes: dict[str, Lane] = {}
-        self._order: deque[Lane] = deque()
-        self._more: dict[str, Lane] = {}  # the database may hold more for these
+        # Each of these twice: of lanes that are not behind, and of those that are.
+        self._orders: tuple[deque[Lane], deque[Lane]] = (deque(), deque())
+        self._more: tuple[dict[str, Lane], dict[str, Lane]] = ({}, {})  # the database may hold more
+        self._buffered = [0, 0]
+        self._turn_of_those_behind = False
+        self._behind: set[str] = set()  # webhooks; longer than their lanes are remembered
         self._held: dict[str, Lane] = {}
         self._open: dict[str, Lane] = {}  # with an open breaker
         self._unasked: Iterator[Lane] | None = None  # of those that wait, while some were asked for
         self.owned: frozenset[int] = frozenset()
-        self.buffered = 0
+
+    @property
+    def buffered(self) -> int:
+        """Rows that wait in memory."""
+        return sum(self._buffered)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be claimed of webhooks that are not behind."""
+        return self._buffered[False] < BUFFER_LOW
 
     def get(self, webhook_id: str) -> Lane | None:
         return self._lanes.get(webhook_id)
@@ -145,6 +168,7 @@ class Lanes:
         if slots == self.owned:
             return
         self.owned = slots
+        self._behind = {ident for ident in self._behind if slot_of(ident) in slots}
         for lane in list(self._lanes.values()):
             if lane.slot not in slots:
                 self._empty(lane)
@@ -154,19 +178,45 @@ class Lanes:
     def _empty(self, lane: Lane) -> None:
         """Forget the buffer; the rows are still in the database."""
         lane.known.difference_update(row.id for row in lane.buffer)
-        self.buffered -= len(lane.buffer)
+        self._buffered[lane.behind] -= len(lane.buffer)
         lane.buffer.clear()
         lane.place, lane.rereads = None, True
-        self._more[lane.webhook_id] = lane
+        self._ask_for(lane)
 
     def _drop(self, lane: Lane) -> None:
-        for index in (self._lanes, self._more, self._held, self._open):
+        for index in (self._lanes, *self._more, self._held, self._open):
             index.pop(lane.webhook_id, None)
+
+    def _ask_for(self, lane: Lane) -> None:
+        """The database may hold more for this one; who was told so before comes first."""
+        self._more[lane.behind].setdefault(lane.webhook_id, lane)
+
+    def _has_more(self, lane: Lane) -> bool:
+        return lane.webhook_id in self._more[lane.behind]
+
+    def _has_all(self, lane: Lane) -> None:
+        self._more[lane.behind].pop(lane.webhook_id, None)
+
+    def set_behind(self, lane: Lane, behind: bool) -> None:
+        if behind == lane.behind:
+            return
+        self._buffered[lane.behind] -= len(lane.buffer)
+        self._buffered[behind] += len(lane.buffer)
+        asked = self._more[lane.behind].pop(lane.webhook_id, None)
+        lane.behind = behind
+        if asked is not None:
+            self._ask_for(lane)
+        if behind:
+            if len(self._behind) >= BEHIND_MOST:  # deleted ones stay among them
+                self._behind.clear()
+            self._behind.add(lane.webhook_id)
+        else:
+            self._behind.discard(lane.webhook_id)
 
     def prune(self) -> None:
         """Forget lanes with nothing to say: memory follows the work, not the webhooks."""
         for ident, lane in list(self._lanes.items()):
-            talks = lane.known or lane.failures or ident in self._more or ident in self._held
+            talks = lane.known or lane.failures or self._has_more(lane) or ident in self._held
             if not talks and lane.cap == lane.top:
                 self._drop(lane)
 
@@ -183,19 +233,24 @@ class Lanes:
                 lane.place, lane.rereads = None, True
             elif lane.place is not None and lane.place[0] > back_to:
                 lane.place, lane.rereads = (back_to, ""), True
-            self._more[webhook_id] = lane
+            self._ask_for(lane)
 
     def _met(self, webhook_id: str) -> Lane | None:
         """A webhook's lane, made now if need be. None: the webhook is not ours."""
         lane = self._lanes.get(webhook_id)
         if lane is None and (slot := slot_of(webhook_id)) in self.owned:
             lane = self._lanes[webhook_id] = Lane(webhook_id, slot)
+            lane.behind = webhook_id in self._behind
         return lane
 
     def meet(self, webhook_ids: Iterable[str]) -> None:
         """There is something of these webhooks."""
         for webhook_id in webhook_ids:
             self._met(webhook_id)
+
+    def is_behind(self, webhook_id: str) -> bool:
+        """Changes nothing: the desk asks from its own thread."""
+        return webhook_id in self._behind
 
     def version(self, webhook_id: str) -> int | None:
         """Of the webhook as loaded, 0 when it is not; None when it is held. Changes nothing: the
@@ -206,27 +261,38 @@ class Lanes:
         return None if lane.held else lane.version_at(time.monotonic())
 
     def wants(self, now: float, most: int) -> list[Want]:
-        """What to claim: lanes that may send and have room, `most` rows in all."""
-        wants = []
-        for lane in list(self._more.values()):
+        """What to claim: lanes that may send and have room, `most` rows of those that are behind
+        and as many of the others."""
+        return [*self._wants(False, now, most), *self._wants(True, now, most)]
+
+    def _wants(self, behind: bool, now: float, most: int) -> list[Want]:
+        wants: list[Want] = []
+        if self._buffered[behind] >= BUFFER_LOW:
+            return wants
+        lanes = list(self._more[behind].values())
+        # Where very many wait, a little for each: all of it for few would have the others wait.
+        share = max(1, most // min(max(len(lanes), 1), CLAIMED_FOR))
+        for lane in lanes:
             if not self._has_room(lane, now) or lane.slot not in self.owned:
                 continue
-            room = min(lane.room, most)
-            if room < lane.worth_asking:  # of what is left for this turn
-                continue
+            room = min(lane.room, max(share, lane.worth_asking), most)
             more = room + len(lane.known) if lane.rereads else room
             wants.append(Want(lane.webhook_id, more, lane.place, lane.version_at(now)))
-            del self._more[lane.webhook_id]
-            self._more[lane.webhook_id] = lane  # the others come first next time
-            most -= room
+            del self._more[behind][lane.webhook_id]
+            self._ask_for(lane)  # the others come first next time
+            most -= min(room, share)
             if most <= 0:
                 break
         return wants
 
     def hungry(self, now: float) -> bool:
         """Whether `wants` would find something."""
-        lanes = self._more.values()
-        return any(self._has_room(lane, now) and lane.slot in self.owned for lane in lanes)
+        return any(
+            self._has_room(lane, now) and lane.slot in self.owned
+            for more, buffered in zip(self._more, self._buffered, strict=True)
+            if buffered < BUFFER_LOW
+            for lane in more.values()
+        )
 
     def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
         """SQLite: what to claim at once for a webhook in which something was found that became due
@@ -234,16 +300,19 @@ class Lanes:
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return Want(webhook_id, 2 * CAP_AT_FIRST, None)
-        if lane.held or not self._has_room(lane, now):
+        if lane.held or not self._has_room(lane, now) or self._is_full(lane):
             return None
         after = lane.place
         if after is not None and after[0] > back_to:
             after = (back_to, "")
         return Want(webhook_id, lane.room + len(lane.known), after, lane.version_at(now))
 
+    def _is_full(self, lane: Lane) -> bool:
+        return self._buffered[lane.behind] >= BUFFER_LOW
+
     def starves(self, lane: Lane) -> bool:
         """Whether nothing is left to send of what the database may hold more of."""
-        return not lane.buffer and lane.webhook_id in self._more
+        return not lane.buffer and self._has_more(lane)
 
     def fill(self, want: Want, claimed: Sequence[Claimed], now: float) -> None:
         """Put what a claim found into its lane."""
@@ -253,7 +322,7 @@ class Lanes:
         if lane.place != want.after or self._rests(lane, now):
             # Emptied while the claim was under way: it must be read from there again. Or it rests,
             # and nothing may wait for that here, where it would look like work.
-            self._more[lane.webhook_id] = lane
+            self._ask_for(lane)
             return
         room = lane.room
         all_read = len(claimed) < want.room
@@ -267,7 +336,7 @@ class Lanes:
         if claimed:
             lane.place = claimed[-1].place
         if all_read:
-            self._more.pop(lane.webhook_id, None)
+            self._has_all(lane)
         self._put(lane, new, now)
 
     def arrive(self, webhook_id: str, rows: list[Claimed], back_to: Any, now: float) -> None:
@@ -277,7 +346,8 @@ class Lanes:
         if lane is None or lane.held:
             return
         new = [row for row in rows if row.id not in lane.known]
-        if webhook_id in self._more or len(new) > lane.room or self._rests(lane, now):
+        unfit = self._is_full(lane) or len(new) > lane.room or self._rests(lane, now)
+        if unfit or self._has_more(lane):
             self.mark([webhook_id], back_to)
             return
         new.sort(key=attrgetter("place"))
@@ -289,7 +359,7 @@ class Lanes:
         lane.filled_at = now
         lane.known.update([row.id for row in new])
         lane.buffer.extend(new)
-        self.buffered += len(new)
+        self._buffered[lane.behind] += len(new)
         self._stand(lane)
 
     def some_waiting(self, since: float) -> dict[str, tuple[int, list[str]]]:
@@ -316,21 +386,21 @@ class Lanes:
             gone = {row.id for row in lane.buffer if row.id in ids}
             lane.buffer = deque(row for row in lane.buffer if row.id not in gone)
             lane.known -= gone
-            self.buffered -= len(gone)
+            self._buffered[lane.behind] -= len(gone)
 
     def hold(self, webhook_id: str) -> None:
         """The webhook may not be called."""
         if lane := self._lanes.get(webhook_id):
             self._empty(lane)
             lane.held = True
-            self._more.pop(webhook_id, None)
+            self._has_all(lane)
             self._held[webhook_id] = lane
 
     def free(self, webhook_id: str) -> None:
         """The webhook may be called again; it begins gently."""
         if lane := self._held.pop(webhook_id, None):
             lane.held, lane.place, lane.rereads, lane.cap = False, None, True, 1
-            self._more[webhook_id] = lane
+            self._ask_for(lane)
 
     def close_breaker(self, webhook_id: str) -> None:
         if lane := self._open.pop(webhook_id, None):
@@ -355,19 +425,25 @@ class Lanes:
     def _stand(self, lane: Lane) -> None:
         if not lane.ready and lane.buffer and lane.in_flight < lane.cap:
             lane.ready = True
-            self._order.append(lane)
+            self._orders[lane.behind].append(lane)
 
     def take(self, now: float) -> tuple[Lane, Claimed] | None:
-        """The next delivery to send; None when nothing may go now."""
-        while self._order:
-            lane = self._order.popleft()
+        """The next delivery to send; None when nothing may go now. By turns of a lane that is
+        behind and of another, as long as there are both."""
+        behind = self._turn_of_those_behind
+        self._turn_of_those_behind = not behind
+        return self._take(self._orders[behind], now) or self._take(self._orders[not behind], now)
+
+    def _take(self, order: deque[Lane], now: float) -> tuple[Lane, Claimed] | None:
+        while order:
+            lane = order.popleft()
             lane.ready = False
             if not lane.buffer or lane.in_flight >= lane.cap or lane.open_until > now:
                 continue
             if self._crowded and (lane.slow or (lane.in_flight and not lane.answers)):
                 continue  # one call shows whether somebody answers
             row = lane.buffer.popleft()
-            self.buffered -= 1
+            self._buffered[lane.behind] -= 1
             lane.in_flight += 1
             self._stand(lane)
             return lane, row
@@ -395,6 +471,10 @@ class Lanes:
         """
         lane.in_flight -= 1
         lane.answers = not away
+        if not ok:
+            self.set_behind(lane, True)
+        elif not lane.buffer and not self._has_more(lane):
+            self.set_behind(lane, False)
         event = ""
         if not away:
             # An answer, even a refusal, says that somebody is there.

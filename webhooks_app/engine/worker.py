@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from .. import conf
 from ..fields import WrongKey
-from ..models import Attempt, Delivery, database_file
+from ..models import Attempt, Delivery, database_file, sequences
 from ..models.delivery import schedule_delays
 from ..rules import failures
 from . import (
@@ -53,7 +53,6 @@ AWAY = (OperationalError, InterfaceError)
 FAILED_MOST = 6
 BATCH_MOST = 1000  # outcomes that are written at once,
 BATCH_AGE = 0.02  # or after these seconds at the latest
-BUFFER_LOW = 1000  # claimed deliveries that wait in memory; below it more are claimed
 UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is sent
 # Seconds without the database after which nothing more is sent: well before the server ends the
 # session, and with it the locks.
@@ -271,6 +270,7 @@ class Worker:
                     f"The database {connections[self._alias].settings_dict['NAME']} has no tables "
                     "of this version. Is it the right one? Then run `manage.py migrate` first."
                 )
+            sequences.catch_up(self._alias)
         except Exception:
             desk.reset()
             raise
@@ -363,9 +363,10 @@ class Worker:
         turn.in_flight_of = lanes.in_flight_of
         turn.verifying = dict(self._verifying)
         turn.unwritten = self._set_aside
-        if lanes.buffered < BUFFER_LOW:
-            turn.wants = lanes.wants(now, CLAIM_MOST)
+        turn.wants = lanes.wants(now, CLAIM_MOST)
+        if lanes.has_room:
             turn.room, turn.want, turn.version = True, lanes.want, lanes.version
+            turn.is_behind = lanes.is_behind
         if now >= self._ownership_due:
             self._ownership_due = now + OWNERSHIP_EVERY
             turn.busy = lanes.busy()
@@ -419,11 +420,12 @@ class Worker:
         self._dispatch()
 
     def _load(self, lane: Lane, loaded: Any) -> None:
-        if lane.version == 0 and loaded.breaker_trips:
-            until = time.monotonic() + loaded.breaker_left
-            self._lanes.trip(lane, until, loaded.breaker_trips)
-        elif lane.version == 0:
+        if lane.version == 0:
+            self._lanes.set_behind(lane, lane.behind or loaded.is_failing)
             lane.cap = 1 if loaded.is_back else loaded.top
+            if loaded.breaker_trips:
+                until = time.monotonic() + loaded.breaker_left
+                self._lanes.trip(lane, until, loaded.breaker_trips)
         elif lane.cap == lane.top:
             lane.cap = loaded.top
         lane.top = loaded.top
@@ -447,7 +449,7 @@ class Worker:
     async def _rest(self) -> None:
         """Until there is something to do: room to fill, an announcement."""
         now = time.monotonic()
-        if self._lanes.buffered < BUFFER_LOW and self._lanes.hungry(now):
+        if self._lanes.hungry(now):
             return  # the database is asked while what was found is sent
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
