@@ -12,7 +12,7 @@ from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import models, router, transaction
+from django.db import IntegrityError, models, router, transaction
 from django.http import (
     Http404,
     HttpRequest,
@@ -29,7 +29,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
-from ..models import Account, Actor, AuditEntry, Webhook, database_file
+from ..models import Account, Actor, AuditEntry, Webhook, database_file, sequences
 from ..models.selection import unfit
 from ..presentation.counts import COUNT_LIMIT, bounded
 from ..roles import may
@@ -382,6 +382,11 @@ def _acknowledged(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
             database_file.check(router.db_for_write(Webhook))
         except database_file.Replaced:
             return HttpResponse(database_file.REPLACED, status=503, content_type="text/plain")
+        except IntegrityError as error:
+            if not sequences.is_behind(error):
+                raise
+            sequences.catch_up()
+            return HttpResponse(sequences.WORDS, status=503, content_type="text/plain")
         return response
 
     return answer

@@ -12,7 +12,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.signals import got_request_exception
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -24,7 +24,7 @@ from rest_framework.views import set_rollback
 
 from .. import actions
 from ..fields import WrongKey
-from ..models import Webhook, database_file
+from ..models import Webhook, database_file, sequences
 from ..models.delivery import advice_on
 from ..rules.failures import TIMEOUTS
 from ..rules.ids import timestamp
@@ -132,6 +132,9 @@ def _problem(exception: Exception) -> Problem | None:
             return Problem(400, "The request cannot be read.")
         case database_file.Replaced():
             return Problem(503, database_file.REPLACED, retry_after=DATABASE_RETRY_AFTER)
+        case IntegrityError() if sequences.is_behind(exception):
+            sequences.catch_up()
+            return Problem(503, sequences.WORDS, retry_after=1)
         case DatabaseError() | InterfaceError() if _is_away(exception):
             logger.warning("the database did not answer", exc_info=exception)
             return Problem(

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DataError, IntegrityError, connections
 from django.db.utils import Error
 
+from ..models import sequences
 from ..rules.unseen import shown
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells give it
@@ -48,6 +49,9 @@ class PlainCommand(BaseCommand):
 
 def database_trouble(error: Error) -> CommandError | None:
     """Why the database cannot be used, for the operator; None where the fault is our own."""
+    if sequences.is_behind(error):
+        sequences.catch_up()
+        return CommandError(sequences.WORDS)
     if isinstance(error, DataError | IntegrityError):
         return None
     words = " ".join(str(error).split())

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from ..fields import EncryptedTextField
 from ..rules import signing
-from .primary import PrimaryModel, PrimaryQuerySet
+from . import sequences
+from .primary import PrimaryModel, PrimaryQuerySet, present
 from .webhook import Webhook
 
 KEYS_MOST = 10  # of a webhook, old ones included
@@ -18,11 +19,11 @@ KEYS_MOST = 10  # of a webhook, old ones included
 class SigningKeyQuerySet(PrimaryQuerySet["SigningKey"]):
     def usable(self) -> Self:
         """Those that calls are signed with now, the newest first."""
-        holds = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+        holds = Q(expires_at__isnull=True) | Q(expires_at__gt=present(self.db))
         return self.filter(holds).order_by("-pk")
 
     def expired(self) -> Self:
-        return self.filter(expires_at__lte=timezone.now())
+        return self.filter(expires_at__lte=present(self.db))
 
     def of(self, webhook_ids: Collection[str]) -> "dict[str, list[SigningKey]]":
         """The usable keys of live webhooks; one is made for whoever has no present one.
@@ -37,12 +38,18 @@ class SigningKeyQuerySet(PrimaryQuerySet["SigningKey"]):
             if not any(key.expires_at is None for key in found.get(ident, ()))
         ]
         if missing:
-            new: Any = [
-                SigningKey(webhook_id=ident, secret=signing.new_secret()) for ident in missing
-            ]
-            self.bulk_create(new, ignore_conflicts=True)
-            found |= self.by_webhook(missing)
+            found |= self._begin(missing)
+            if left := [ident for ident in missing if ident not in found]:
+                sequences.catch_up(self.db)
+                found |= self._begin(left)
         return found
+
+    def _begin(self, webhook_ids: list[str]) -> "dict[str, list[SigningKey]]":
+        new: Any = [
+            SigningKey(webhook_id=ident, secret=signing.new_secret()) for ident in webhook_ids
+        ]
+        self.bulk_create(new, ignore_conflicts=True)
+        return self.by_webhook(webhook_ids)
 
     def by_webhook(self, webhook_ids: Collection[str]) -> "dict[str, list[SigningKey]]":
         """The usable keys of these webhooks, as far as there are any."""
