@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tests.api.test_granian import answers, call
@@ -63,16 +64,19 @@ def test_a_worker_whose_output_nobody_reads_sends_and_ends_when_told(site, start
 
 
 @pytest.mark.once
-def test_a_web_process_whose_log_nobody_reads_answers(site, start):
+def test_a_web_process_whose_log_nobody_reads_answers_and_ends_when_it_is_broken(site, start):
     port = free_port()
-    start(
+    web = start(
         *(sys.executable, "-m", "granian", "--interface", "asginl", "--no-ws"),
-        *("--log-level", "warning", "--port", str(port), "project.asgi:application"),
+        *("--no-log", "--port", str(port), "project.asgi:application"),
     )
     until(lambda: answers(port), 90, "the web process")
     for _ in range(10):  # each is a line of the log
         assert call(port, "GET", "/webhooks/nothing", secret="wrong")[0] in (401, 404)
         assert call(port, "GET", "/healthz")[0] == 200
+    # Without --no-log the server's main process waits here, to say that its worker has ended.
+    psutil.Process(web.pid).children()[0].kill()
+    assert web.wait(60) == 1
 
 
 TALK = """

@@ -70,8 +70,9 @@ class Command(PlainCommand):
     def serve(self, demo: "Demo", port: int) -> int:
         python = sys.executable
         ports = [str(demo.port), str(demo.refused_port)]
+        # Its main process would wait for whoever reads its log; how it ends, the supervisor tells.
         granian = [python, "-m", "granian", *GRANIAN]
-        granian += ["--log-level", "warning", "--host", HOST, "--port", str(port)]
+        granian += ["--no-log", "--host", HOST, "--port", str(port)]
         children = [
             Child(
                 "demo receivers",
