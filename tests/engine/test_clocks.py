@@ -1,18 +1,23 @@
 """A host whose clock is wrong: what is due at once is due at once."""
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from django.db import connection, connections, transaction
+from django.test import Client
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
+from tests.receivers import Receiver
 from webhooks_app import actions
+from webhooks_app.engine import breaker, jobs, lanes, queue
 from webhooks_app.engine import desk as desks
-from webhooks_app.engine import jobs, queue
 from webhooks_app.engine.desk import Turn
-from webhooks_app.models import Delivery, Job, Webhook, WebhookHealth
+from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
+from webhooks_app.rules import failures
+from webhooks_app.rules.ids import id_time
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -28,11 +33,20 @@ def wrong(request):
         yield webhook
 
 
-def claimed(webhook):
-    """What a worker, which goes by the database's clock, may send."""
+def present():
+    """By the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
+        return cursor.fetchone()[0]
+
+
+def is_present(moment):
+    return abs(present() - moment) < timedelta(seconds=60)
+
+
+def claimed(webhook):
+    """What a worker, which goes by the database's clock, may send."""
+    now = present()
     want = queue.Want(webhook.pk, 100, None)
     rows = queue.claim(connections["default"], [want], now)
     for row in rows:
@@ -66,7 +80,7 @@ def test_what_is_sent_again(wrong, verb):
     delivery = DeliveryFactory(
         webhook=wrong,
         state="failed" if failed else "pending",
-        finished_at=timezone.now() if failed else None,
+        finished_at=present() if failed else None,
         due_at=timezone.now() + timedelta(hours=9),
     )
     if verb == "replay":
@@ -114,8 +128,100 @@ def test_calls_by_hand_are_limited_by_one_clock(wrong):
 def test_a_run_that_was_cleared_is_cleared_now(wrong):
     Webhook.objects.update(stopped="paused")
     queue.start(wrong.pk)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    cleared = WebhookHealth.objects.get(pk=wrong.pk).run_cleared_at
-    assert abs(now - cleared) < timedelta(seconds=60)
+    assert is_present(WebhookHealth.objects.get(pk=wrong.pk).run_cleared_at)
+
+
+def test_an_open_breaker_is_open_and_one_whose_time_is_up_is_probed(wrong, loopback):
+    health = WebhookHealth.objects.filter(pk=wrong.pk)
+    health.update(breaker_until=present() + timedelta(seconds=60), breaker_trips=1)
+    assert actions.hold_reason(Webhook.objects.get()) == "breaker"
+    with pytest.raises(actions.NotCallable) as refused:
+        actions.interact(wrong, {})
+    assert 1 <= refused.value.retry_after <= 60
+    health.update(breaker_until=present() - timedelta(seconds=1))
+    assert actions.hold_reason(Webhook.objects.get()) == ""
+    with Receiver({"responses": []}) as receiver:
+        Webhook.objects.filter(pk=wrong.pk).update(version=9, url=receiver.url)
+        assert actions.interact(wrong, {})["responses"] == []
+    assert health.get().breaker_until is None
+
+
+def test_a_breaker_opens_for_as_long_as_it_says(wrong):
+    health = WebhookHealth.objects.filter(pk=wrong.pk)
+    health.update(failures_in_row=lanes.BREAKER_AFTER, breaker_trips=1)
+    breaker.note("default", wrong.pk, "interaction", failures.Failure("refused", "refused"))
+    pause = health.get().breaker_until - present()
+    assert abs(pause.total_seconds() - lanes.breaker_pause(1)) < 30
+
+
+def test_a_call_that_was_waited_for_is_dated_and_signed_for_now(wrong, loopback):
+    with Receiver({"responses": []}) as receiver:
+        Webhook.objects.filter(pk=wrong.pk).update(version=9, url=receiver.url)
+        actions.interact(wrong, {})
+        told = int(receiver.requests[0].header("webhook-timestamp"))
+    assert is_present(datetime.fromtimestamp(told, UTC))
+    assert is_present(Attempt.objects.get().ended_at)
+
+
+def test_a_stop_and_a_deletion_are_seen_as_new(wrong, desk):
+    assert desk.turn(Turn(busy=frozenset())).held == []
+    actions.pause(wrong)
+    assert desk.turn(Turn(busy=frozenset())).held == [wrong.pk]
+    actions.delete_webhook(wrong)
+    assert desk.turn(Turn(busy=frozenset())).held == [wrong.pk]
+    assert is_present(Webhook.objects.get().deleted_at)
+
+
+def test_an_old_signing_secret_holds_for_its_grace(wrong):
+    actions.reveal_secret(wrong)
+    actions.rotate_secret(wrong, grace=timedelta(seconds=60))
+    assert SigningKey.objects.usable().count() == 2
+    old = SigningKey.objects.get(expires_at__isnull=False)
+    assert timedelta(0) < old.expires_at - present() <= timedelta(seconds=60)
+    SigningKey.objects.filter(pk=old.pk).update(expires_at=present() - timedelta(seconds=1))
+    assert SigningKey.objects.usable().count() == 1
+
+
+def test_a_worker_that_lives_is_alive(wrong, client):
+    Worker.objects.create(id="w", host="h", pid=1, seen_at=present())
+    assert Worker.objects.alive().count() == 1
+    ready = json.loads(Client().get("/readyz").content)
+    assert ready["workers"] == 1
+    assert ready["workerAgeSeconds"] < 60
+    Worker.objects.update(seen_at=present() - timedelta(seconds=90))
+    assert not Worker.objects.alive().exists()
+
+
+def test_an_idempotency_key_holds_for_its_day(wrong):
+    first = actions.deliver(wrong, {}, idempotency_key="k")
+    day = timedelta(hours=24)
+    for ago, again in ((day - timedelta(seconds=60), True), (day + timedelta(seconds=60), False)):
+        Delivery.objects.filter(pk=first.pk).update(created_at=present() - ago)
+        assert actions.deliver(wrong, {}, idempotency_key="k").replayed is again
+
+
+def test_a_job_holds_what_was_made_before_it_and_nothing_later(wrong):
+    """Made on this host; and on others, whose clocks are right."""
+    before = [actions.deliver(wrong, {}), *actions.deliver_many([(wrong, {})])]
+    job = actions.create_job("cancel", {"webhook": wrong.pk}, by="somebody")
+    with time_machine.travel(present()):
+        later = actions.deliver(wrong, {})
+    assert is_present(id_time(later.pk))
+    jobs.turn()
+    assert {d.pk for d in Delivery.objects.filter(state="cancelled")} == {d.pk for d in before}
+    assert is_present(Delivery.objects.filter(state="cancelled")[0].finished_at)
+    assert is_present(Job.objects.get(pk=job.pk).created_at)
+
+
+@pytest.mark.parametrize("seconds", [60, -60])
+def test_what_is_kept_is_kept_to_the_end(wrong, seconds):
+    ended = present() - timedelta(days=30) + timedelta(seconds=seconds)
+    DeliveryFactory(webhook=wrong, state="failed", created_at=ended, finished_at=ended)
+    queue.purge(timedelta(days=30))
+    assert Delivery.objects.exists() is (seconds > 0)
+
+
+def test_what_failed_just_now_is_replayed(wrong):
+    ended = present() - timedelta(seconds=1)
+    DeliveryFactory(webhook=wrong, state="failed", created_at=ended, finished_at=ended)
+    assert actions.replay(wrong, since=ended - timedelta(minutes=1)) == 1

@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.db import IntegrityError, connections
-from django.utils import timezone
 
 from ..engine import breaker, calls
 from ..engine.history import Entry, storable
 from ..models import Attempt, AuditEntry, Webhook, states
+from ..models.primary import clock
 from ..rules.failures import Failure
 from .base import db_alias, fresh, is_number, readable
 from .errors import Busy, ExchangeFailed, Invalid, NotCallable, TooSoon
@@ -107,7 +107,7 @@ def _outside_transactions() -> None:
 def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
     """`fresh`, of a webhook that may be called now. Where its breaker has been open long enough,
     this call is the probe (true), and others wait for what comes of it."""
-    row, now = fresh(webhook), timezone.now()
+    row, now = fresh(webhook), clock(db_alias())
     reason = states.hold_reason(row, now, told=False)
     until = row.health.breaker_until
     if reason == "breaker" and until is not None:

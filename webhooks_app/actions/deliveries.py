@@ -12,6 +12,7 @@ from django.utils import timezone
 from .. import conf
 from ..engine import queue
 from ..models import AuditEntry, Delivery, Webhook
+from ..models.primary import clock
 from ..rules import strictjson
 from .base import db_alias
 from .errors import Conflict, Invalid, NotCallable
@@ -130,7 +131,8 @@ def _deliver_once(delivery: Delivery, key: str) -> Delivery:
     delivery.idempotency_key = key
     for _ in range(3):
         # A key older than a day has had its time; it is free again.
-        keyed.filter(created_at__lte=timezone.now() - IDEMPOTENCY_KEPT).update(idempotency_key=None)
+        old = keyed.filter(created_at__lte=clock(db_alias()) - IDEMPOTENCY_KEPT)
+        old.update(idempotency_key=None)
         first = keyed.first()
         if first is None:
             try:

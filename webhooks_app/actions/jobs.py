@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from ..models import AuditEntry, Delivery, Job
 from ..models.in_time import TooSlow, in_time
 from ..models.job import PACE, PACE_LIMIT
+from ..models.primary import clock
 from ..models.selection import select
 from ..rules.ids import first_id
-from .base import is_number
+from .base import db_alias, is_number
 from .errors import Invalid
 
 COUNTED = 1000  # nothing is counted further
@@ -33,7 +33,7 @@ def matching(words: Mapping[str, str], *, limit: int) -> int | None:
 
 def _selected(words: Mapping[str, str]) -> "QuerySet[Delivery]":
     try:
-        return select(words, timezone.now())
+        return select(words, clock(db_alias()))
     except ValueError as error:
         raise Invalid({"selection": [f"Not understood: {error}."]}) from error
 
@@ -60,7 +60,8 @@ def create_job(
         oldest = in_time(rows.first, COUNTED_IN, using=rows.db)
     except TooSlow:
         oldest = Delivery.objects.order_by("pk").values_list("pk", flat=True).first()
-    now = first_id(timezone.now())
+    made = clock(db_alias())
+    now = first_id(made)
     job = Job.objects.create(
         verb=verb,
         selection=dict(words),
@@ -70,6 +71,7 @@ def create_job(
         first=oldest or now,
         last=now,
         created_by=by[:150],
+        created_at=made,
     )
     AuditEntry.objects.note(by, f"Started: {job.get_verb_display()} what a selection holds.", job)
     return job
@@ -93,7 +95,7 @@ def resume_job(job: Job, *, by: str = "") -> bool:
 
 def stop_job(job: Job, *, by: str = "") -> bool:
     """End it; what it has done stays done. False when it has ended already."""
-    ended = {"state": Job.State.STOPPED, "finished_at": timezone.now()}
+    ended = {"state": Job.State.STOPPED, "finished_at": clock(db_alias())}
     return _turn_job(job, "Stopped.", by, *OPEN, **ended)
 
 

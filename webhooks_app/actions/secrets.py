@@ -10,6 +10,7 @@ from django.utils import timezone
 from ..engine import queue
 from ..fields import Sealed, WrongKey
 from ..models import AuditEntry, SigningKey, Webhook
+from ..models.primary import clock
 from ..models.signing import KEYS_MOST, SigningKeyQuerySet
 from ..rules import signing, validators
 from .base import STORED, db_alias, readable
@@ -62,7 +63,7 @@ def rotate_secret(
                 ending.append(pk)
         stored.filter(pk__in=ending).delete()
         stored.expired().delete()
-        stored.filter(expires_at__isnull=True).update(expires_at=timezone.now() + grace)
+        stored.filter(expires_at__isnull=True).update(expires_at=clock(db_alias()) + grace)
         keys.create(webhook=row, secret=secret, rotated=True)
         held = f" The old one holds for {spelled(grace)}." if grace else ""
         _keys_changed(row, f"Rotated the signing secret.{held}", by)

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from .. import conf
 from ..engine import queue
@@ -20,7 +19,7 @@ from ..models import (
     WebhookHealth,
     states,
 )
-from ..models.primary import present
+from ..models.primary import clock, present
 from ..rules import signing, validators
 from .base import db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
@@ -163,7 +162,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
     with transaction.atomic(using=db_alias()):
         rows = Webhook.objects.live().select_for_update(no_key=True).filter(pk=webhook.pk)
         if not rows.update(
-            deleted_at=timezone.now(),
+            deleted_at=present(db_alias()),
             token="",
             auth_username="",
             auth_password="",
@@ -194,7 +193,7 @@ def restore_webhook(webhook: Webhook, *, by: str = "") -> Webhook:
             stopped=Webhook.Stopped.PAUSED,
             stopped_note="brought back without its secrets",
             stopped_by=by[:150],
-            stopped_at=timezone.now(),
+            stopped_at=present(db_alias()),
             version=F("version") + 1,
         ):
             raise Conflict("The webhook is not deleted, or is gone for good.")
@@ -243,7 +242,7 @@ def clear_error(webhook: Webhook, *, by: str = "") -> None:
 def request_verification(webhook: Webhook, *, by: str = "") -> None:
     """Ask the worker for a verification; until then the webhook says `waiting`. Does nothing to one
     that is deleted, and raises nothing of its own."""
-    Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=timezone.now())
+    Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=present(db_alias()))
     AuditEntry.objects.note(by, "Asked for a verification.", webhook)
     queue.announce(db_alias())
 
@@ -251,4 +250,4 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
 def hold_reason(webhook: Webhook) -> str:
     """Why deliveries of the webhook are held now, a key of `models.states.SENTENCES`; `""` when it
     is called. Goes by the row and health that the caller holds."""
-    return states.hold_reason(webhook, timezone.now())
+    return states.hold_reason(webhook, clock(db_alias()))

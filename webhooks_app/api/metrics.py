@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import router
 from django.db.models import QuerySet, Sum
-from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from ..models import Delivery, HourlyCount, WebhookHealth, Worker, states
 from ..models.health import LATENCY_COLUMNS, hour_of, percentile
+from ..models.primary import clock
 from ..models.webhook import FAILING_AFTER
 
 __all__ = ["CONTENT_TYPE", "Collector", "exposition"]
@@ -32,7 +33,7 @@ class Collector:
     goes with the retention, and a counter must not fall."""
 
     def collect(self) -> Iterator[Metric]:
-        now = timezone.now()
+        now = clock(router.db_for_write(Delivery))
         yield from self.deliveries(now)
         yield from self.webhooks(now)
         alive = Worker.objects.alive(now)

@@ -8,13 +8,13 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import conf
 from ..models import Worker, database_file
+from ..models.primary import clock
 from . import errors, throttling
 from .authentication import bearer
 
@@ -79,8 +79,9 @@ def _migrations_applied(alias: str) -> bool:
 
 def _workers() -> dict[str, Any]:
     last = Worker.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
-    age = None if last is None else round((timezone.now() - last).total_seconds(), 1)
-    return {"workers": Worker.objects.alive().count(), "workerAgeSeconds": age}
+    now = clock(router.db_for_write(Worker))
+    age = None if last is None else round((now - last).total_seconds(), 1)
+    return {"workers": Worker.objects.alive(now).count(), "workerAgeSeconds": age}
 
 
 @only_read

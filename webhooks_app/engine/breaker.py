@@ -9,9 +9,9 @@ webhook's health and reads there what was found here.
 from datetime import datetime, timedelta
 
 from django.db.models import F
-from django.utils import timezone
 
 from ..models import Attempt, WebhookHealth
+from ..models.primary import clock
 from ..rules import failures
 from ..rules.failures import Failure
 from . import lanes
@@ -33,7 +33,7 @@ def note(
     run = health.filter(failures_in_row__gte=lanes.BREAKER_AFTER).first()
     if run is None or not (run.breaker_trips or _are_all_away(alias, webhook_id)):
         return
-    now = timezone.now()
+    now = clock(alias)
     if run.is_resting(now) and not probe:
         return
     until = now + timedelta(seconds=lanes.breaker_pause(run.breaker_trips))

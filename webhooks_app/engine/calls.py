@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
+from ..models.primary import clock
 from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
@@ -44,6 +44,11 @@ class Call(Protocol):
     def conclude(self, failure: Failure | None, outcome: Outcome) -> None: ...
 
 
+def _now() -> float:
+    """What a call says it was sent at, in seconds since 1970: receivers judge it."""
+    return clock(router.db_for_write(Attempt)).timestamp()
+
+
 class Interaction:
     """A matched interaction; the receiver's answer is handed back."""
 
@@ -58,7 +63,7 @@ class Interaction:
         self.body = interaction_body(webhook, interaction)
 
     def request(self, head: message.Head) -> Request:
-        return message.post(head, request_id=self.request_id, now=time.time(), body=self.body)
+        return message.post(head, request_id=self.request_id, now=_now(), body=self.body)
 
     def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
         if outcome.failure is not None:
@@ -94,7 +99,7 @@ class Verification:
 
     def request(self, head: message.Head) -> Request:
         return message.challenge(
-            head, request_id=self.request_id, now=time.time(), challenge=self.challenge
+            head, request_id=self.request_id, now=_now(), challenge=self.challenge
         )
 
     def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
@@ -164,6 +169,9 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
     if outcome.our_fault:
         raise OurFault
     failure, answer = call.judge(outcome)
+    alias = router.db_for_write(Attempt)
+    # Dated as everything it is compared with: this host's own clock may be wrong.
+    outcome.started_at = clock(alias) - timedelta(milliseconds=outcome.duration_ms)
     entry = history.Entry(
         webhook_id=call.webhook.pk,
         exchange=call.exchange,
@@ -173,7 +181,6 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
         failure=failure,
         requested_by=by[:150],
     )
-    alias = router.db_for_write(Attempt)
 
     def write() -> None:
         with transaction.atomic(using=alias):

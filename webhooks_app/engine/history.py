@@ -7,16 +7,16 @@ Called inside a transaction, together with the state changes that belong to it.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone
 
 from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS
+from ..models.primary import present
 from ..rules import echoes
 from ..rules.failures import Failure
 from ..rules.ids import keys, other_process
@@ -349,14 +349,15 @@ def _stop_hopeless(connection: BaseDatabaseWrapper, failed: set[str]) -> None:
     """A webhook with nothing but failure for 5 days is stopped: `failing`."""
     if not failed:
         return
+    now = present(connection.alias)
     Webhook.objects.using(connection.alias).filter(
         pk__in=failed,
         stopped="",
         health__failures_in_row__gt=0,
-        health__failing_since__lt=timezone.now() - FAILING_STOPS_AFTER,
+        health__failing_since__lt=now - FAILING_STOPS_AFTER,
     ).update(
         stopped=Webhook.Stopped.FAILING,
         stopped_note="nothing but failure for 5 days",
         stopped_by="",
-        stopped_at=datetime.now(UTC),
+        stopped_at=now,
     )

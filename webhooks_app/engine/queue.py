@@ -30,10 +30,9 @@ from typing import Any, NamedTuple
 from django.db import IntegrityError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file, states
-from ..models.primary import present
+from ..models.primary import clock, present
 from ..models.webhook import SLOTS
 from . import history, moments, rows
 
@@ -189,7 +188,7 @@ def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
 def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
     """All failed since a moment, once more; returns how many. Some thousand a transaction, so that
     others come between them."""
-    failed = failed_since(webhook_id, since).filter(finished_at__lte=timezone.now())
+    failed = failed_since(webhook_id, since).filter(finished_at__lte=clock(_here().alias))
     replayed, place = 0, ""
     rest = failed.order_by("pk").values_list("pk", flat=True)
     while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
@@ -254,12 +253,13 @@ DELETED = "webhook deleted"
 _STEPS_MOST = 5  # of cancelling what waits for deleted webhooks, in one turn of the upkeep
 
 
-def cancel_deleted(since: datetime, stopped: Callable[[], bool] = bool) -> int:
-    """Cancel what still waits for webhooks that were deleted since a moment; returns how many.
+def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int:
+    """Cancel what still waits for webhooks that were deleted within so long; returns how many.
 
     A delete itself cancels only so much that nobody has to wait for it. None of it is sent
     meanwhile.
     """
+    since = clock(_here().alias) - within
     gone = Webhook.objects.filter(deleted_at__gte=since).filter(
         Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
     )
@@ -277,7 +277,7 @@ def cancel_deleted(since: datetime, stopped: Callable[[], bool] = bool) -> int:
 
 def _cancel(pending: "QuerySet[Delivery]", reason: str) -> int:
     return pending.update(
-        state=Delivery.State.CANCELLED, reason=reason[:255], finished_at=timezone.now()
+        state=Delivery.State.CANCELLED, reason=reason[:255], finished_at=now(_here())
     )
 
 
@@ -286,7 +286,7 @@ def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
     return bool(
         Webhook.objects.live()
         .filter(pk=webhook_id, stopped="")
-        .update(stopped=reason, stopped_note=note, stopped_by=by[:150], stopped_at=timezone.now())
+        .update(stopped=reason, stopped_note=note, stopped_by=by[:150], stopped_at=now(_here()))
     )
 
 
@@ -304,10 +304,9 @@ def start(webhook_id: str) -> bool:
         if started:
             health = WebhookHealth.objects.filter(pk=webhook_id)
             # What people let go on begins with one call (see `Desk`), whatever came before.
-            now = present(health.db)
-            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=now)
-            limit = timezone.now() - history.FAILING_STOPS_AFTER
-            if health.filter(failing_since__lte=limit).exists():
+            at = present(health.db)
+            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=at)
+            if health.filter(failing_since__lte=at - history.FAILING_STOPS_AFTER).exists():
                 health.clear_run()
     announce(router.db_for_write(Webhook))
     return bool(started)
@@ -740,14 +739,15 @@ def purge(
     reason "held too long". Hourly counts stay for 30 days at least. Returns how many of each.
     Deletes `at_once` rows a transaction, until `stopped` says so: the rest is left for the next.
     """
-    before = timezone.now() - older_than
+    at = clock(_here().alias)
+    before = at - older_than
     finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
     loose = Attempt.objects.ended(until=before).filter(delivery__isnull=True)
     held = Delivery.objects.pending().filter(due_at__lt=before)
     held = held.filter(states.unclaimed(before))
     # What was late when its webhook was stopped has not been held for so long.
     held = held.exclude(webhook__stopped_at__gte=before)
-    hours = HourlyCount.objects.filter(hour__lt=min(before, timezone.now() - HOURS_KEPT))
+    hours = HourlyCount.objects.filter(hour__lt=min(before, at - HOURS_KEPT))
     if dry_run:
         return {
             "deliveries": finished.count(),

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 from django.db import connections, router, transaction
 from django.db.models import Count, OuterRef, Q, Subquery
-from django.utils import timezone
 
 from .. import conf
 from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.delivery import KEYS_AHEAD
 from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
+from ..models.primary import clock
 from .history import COUNTING
 
 _WEBHOOKS_AT_ONCE = 200
@@ -27,7 +27,7 @@ def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
     `("hours", rows)` or `("webhooks", rows)`. Hours beyond the retention are left as they are:
     their attempts are gone.
     """
-    kept = timezone.now() - timedelta(days=conf.retention_days())
+    kept = clock(router.db_for_write(Attempt)) - timedelta(days=conf.retention_days())
     hour = _next_hour(hour_of(kept if since is None else max(since, kept)))
     while hour is not None:
         yield "hours", count_hour(hour)

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import router
 from django.db.models import F, Sum
-from django.utils import timezone
 
 from ..models import HourlyCount, WebhookHealth
 from ..models.health import UNSTEADY_SHARE, UNSTEADY_WITHIN, hour_of
+from ..models.primary import clock
 
 
 def judge(now: datetime | None = None, *, stopped: Callable[[], bool] = bool) -> int:
     """Mark those that have become unsteady and unmark those that are no more, until `stopped` says
     so; returns how many."""
-    now = now or timezone.now()
+    now = now or clock(router.db_for_write(WebhookHealth))
     unsteady = _unsteady(now)
     unmarked = WebhookHealth.objects.filter(unsteady_since__isnull=True)
     marked = WebhookHealth.objects.filter(unsteady_since__isnull=False)

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, router, transaction
-from django.utils import timezone
 
 from ..models import HourlyCount, HourlyTotal
 from ..models.health import HOUR, hour_of
+from ..models.primary import clock
 
 KEPT = timedelta(days=31)  # longer than any page looks back
 # So far apart may the clocks of workers be: who writes knows by his own that an hour is over.
@@ -21,7 +21,7 @@ SETTLED_AFTER = HOUR
 
 def add_up(now: datetime | None = None) -> int:
     """Sum the hours that are settled and have no total; returns how many."""
-    now = now or timezone.now()
+    now = now or clock(router.db_for_write(HourlyTotal))
     first, end = hour_of(now - KEPT), hour_of(now - SETTLED_AFTER)
     HourlyTotal.objects.filter(hour__lt=first).delete()
     if not _without_total(first, end):

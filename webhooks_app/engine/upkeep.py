@@ -10,12 +10,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections, router
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from .. import conf
-from ..models import AuditEntry, Job, SigningKey
+from ..models import AuditEntry, Job, SigningKey, sequences
+from ..models.primary import clock
 from . import jobs, mail, queue, steadiness, totals
 from .session import own_connection
 from .threads import OneThread
@@ -79,10 +79,10 @@ def turn(
     remembers between rounds what fails, so that the log says it once an outage.
     """
     put_off = set() if put_off is None else put_off
-    lately = timezone.now() - (timedelta(days=36_500) if purge else DELETED_LATELY)
+    within = timedelta(days=36_500) if purge else DELETED_LATELY
     steps: list[tuple[str, Callable[[], object]]] = [
         ("jobs", jobs.turn),
-        ("cancelling for deleted webhooks", partial(queue.cancel_deleted, lately, stopped)),
+        ("cancelling for deleted webhooks", partial(queue.cancel_deleted, within, stopped)),
     ]
     if notices:
         steps.append(("notices", partial(mail.turn, stopped)))
@@ -107,7 +107,9 @@ def turn(
             put_off.add(what)
         except MemoryError:
             raise
-        except Exception:
+        except Exception as error:
+            if sequences.is_behind(error):
+                sequences.catch_up()
             log.log(logging.DEBUG if told else logging.ERROR, "%s: put off", what, exc_info=True)
             put_off.add(what)
         else:
@@ -124,7 +126,7 @@ def purge_records(
 
     Returns how many of each. Deletes `at_once` rows a transaction, until `stopped` says so.
     """
-    now = timezone.now()
+    now = clock(router.db_for_write(Job))
     old: dict[str, QuerySet[Any]] = {
         "jobs": Job.objects.filter(finished_at__lt=now - timedelta(days=conf.job_retention_days())),
         "audit entries": AuditEntry.objects.filter(

@@ -3,11 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
+from django.db import router
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, Worker, states
+from webhooks_app.models.primary import clock
 from webhooks_app.rules.ids import timestamp
 
 from .sending import as_json
@@ -28,7 +29,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def status(console: Console, options: dict[str, Any]) -> int:
-    now = timezone.now()
+    now = clock(router.db_for_write(Delivery))
     workers = list(Worker.objects.alive(now))
     live = Webhook.objects.live()
     due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
@@ -183,7 +184,8 @@ def _webhook(ident: str) -> Webhook | None:
 def _of_delivery(delivery: Delivery) -> list[str]:
     tries = f"{count(delivery.tries, 'try')} of {delivery.max_tries}"
     if delivery.state == Delivery.State.PENDING:
-        when = "is due" if delivery.due_at <= timezone.now() else "waits until"
+        now = clock(router.db_for_write(Delivery))
+        when = "is due" if delivery.due_at <= now else "waits until"
         lines = [f"Delivery {delivery.id} {when} {timestamp(delivery.due_at)}, after {tries}."]
     else:
         lines = [

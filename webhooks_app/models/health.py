@@ -10,7 +10,7 @@ from django.db.models import Sum
 from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 from django.utils import timezone
 
-from .primary import PrimaryModel, PrimaryQuerySet, present
+from .primary import PrimaryModel, PrimaryQuerySet, clock, present
 from .webhook import FAILING_AFTER, Webhook
 
 HOUR = timedelta(hours=1)
@@ -301,7 +301,7 @@ def hour_of(moment: datetime) -> datetime:
 
 class WorkerQuerySet(PrimaryQuerySet["Worker"]):
     def alive(self, now: datetime | None = None) -> Self:
-        return self.filter(seen_at__gt=(now or timezone.now()) - WORKER_SILENT_AFTER)
+        return self.filter(seen_at__gt=(now or clock(self.db)) - WORKER_SILENT_AFTER)
 
 
 class Worker(PrimaryModel):

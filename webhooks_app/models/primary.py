@@ -6,6 +6,8 @@ was so a moment ago. So every query of ours that names no database goes to that 
 host that wants a report from its replica asks there, by `using`.
 """
 
+import time
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.db import connections, models, router
@@ -13,6 +15,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 M = TypeVar("M", bound=models.Model)
+
+CLOCK_KEPT = 5.0  # seconds after which a process asks what time it is once more
 
 
 class PrimaryQuerySet(models.QuerySet[M]):
@@ -35,3 +39,23 @@ def present(alias: str) -> Any:
     """This moment, as it is written down where it is compared with others: on PostgreSQL by the
     database's clock, which all workers go by, however wrong this host's is. SQLite has one host."""
     return Now() if connections[alias].vendor == "postgresql" else timezone.now()
+
+
+def clock(alias: str) -> datetime:
+    """`present` for Python: what decides, and is compared here. PostgreSQL is asked once in
+    CLOCK_KEPT seconds; from then on this process counts. Raises DatabaseError."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    now = time.monotonic()
+    asked, moment = _clocks.get(alias, (now - CLOCK_KEPT, None))
+    if moment is None or now - asked >= CLOCK_KEPT:
+        connection.ensure_connection()
+        with connection.wrap_database_errors:
+            # Past Django's cursor: no query of whoever happens to be the first to ask.
+            answer = connection.connection.execute("SELECT clock_timestamp()")
+            asked, moment = _clocks[alias] = now, answer.fetchone()[0]
+    return moment + timedelta(seconds=now - asked)
+
+
+_clocks: dict[str, tuple[float, datetime]] = {}  # by alias: when it was asked, monotonic, and said
