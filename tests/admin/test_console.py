@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.admin.pages import forms, page, text_of, url
 from tests.admin.test_home import plain
-from tests.factories import WebhookFactory
+from tests.factories import WebhookFactory, WorkerFactory
 from webhooks_app import models
 from webhooks_app.models import AuditEntry
 
@@ -335,3 +335,45 @@ def test_links_to_the_disabled_lead_to_the_stopped(viewer, webhook):
     text = text_of(viewer.get(url("webhook"), {"state": "disabled"}))
     assert "1 shown" in text
     assert "state=stopped" in text
+
+
+class TestWhatIsPromised:
+    def said(self, client, place, **data):
+        answer = client.post(place, data, follow=True)
+        messages = re.search(r'<ul class="messagelist">(.*?)</ul>', text_of(answer), re.DOTALL)
+        return plain(messages[1])
+
+    def test_after_a_resume_is_what_follows(self, operator, webhook):
+        place, several = url("webhook", webhook.pk, "enable"), url("webhook")
+        resume = {"action": "enable_", "_selected_action": webhook.pk}
+        assert "It is sent as soon as a worker runs; none is alive." in self.said(operator, place)
+        assert "as soon as a worker runs" in self.said(operator, several, **resume)
+        WorkerFactory(seen_at=NOW + timedelta(hours=1))
+        assert "What waits goes out, the oldest first." in self.said(operator, place)
+        assert "What waits goes out." in self.said(operator, several, **resume)
+        models.Webhook.objects.update(verified_at=None)
+        says = self.said(operator, place)
+        assert "Resumed. The webhook is not verified" in says
+        assert "goes out" not in says
+        other = WebhookFactory(account=webhook.account)
+        resume["_selected_action"] = [webhook.pk, other.pk]
+        says = self.said(operator, several, **resume)
+        assert "Nothing goes to 1 of 2 webhooks now (not verified)" in says
+
+    def test_after_a_retry_is_what_follows(self, operator, webhook):
+        WorkerFactory(seen_at=NOW + timedelta(hours=1))
+        delivery = webhook.deliveries.get()
+        place = url("delivery", delivery.pk, "retry")
+        assert "the attempt shows below" in self.said(operator, place)
+        models.Webhook.objects.update(stopped="paused", stopped_at=NOW)
+        says = self.said(operator, place)
+        assert "is due now, and waits. The webhook is paused." in says
+        retry = {"action": "retry_", "_selected_action": delivery.pk}
+        says = self.said(operator, url("delivery"), **retry)
+        assert "Due now: 1 delivery. The webhook is paused." in says
+
+    def test_of_a_verification_is_what_a_worker_does(self, operator, webhook):
+        verify = {"action": "verify_", "_selected_action": webhook.pk}
+        assert "none is alive" in self.said(operator, url("webhook"), **verify)
+        WorkerFactory(seen_at=NOW + timedelta(hours=1))
+        assert "The worker verifies" in self.said(operator, url("webhook"), **verify)

@@ -189,7 +189,7 @@ def test_the_next_attempt_of_a_delivery_shows_by_itself(mira, live_server, worke
     assert mira.locator(".wh-timeline li").count() == 1
     Worker.objects.update(seen_at=timezone.now() - timedelta(hours=1))
     press(mira, "Retry")
-    assert "it is sent as soon as a worker runs" in mira.inner_text(".messagelist")
+    assert "It is sent as soon as a worker runs" in mira.inner_text(".messagelist")
     assert mira.troubles == []
 
 

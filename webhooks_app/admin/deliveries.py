@@ -19,10 +19,10 @@ from ..models import Attempt, Delivery
 from ..presentation.banner import delivery_banner
 from ..presentation.formatting import duration
 from ..presentation.sent_request import Sent, sent
-from ..presentation.workers import workers
 from ..roles import may
 from ..rules.ids import is_id
 from .delivery_list import DeliveryList
+from .outlook import kept_back
 from .webhooks import is_set
 
 ATTEMPTS_SHOWN = 100
@@ -119,8 +119,8 @@ class DeliveryAdmin(DeliveryList):
             self.message_user(request, error.message, messages.ERROR)
         else:
             words = "is due now; the attempt shows below as soon as it was made."
-            if not workers(request).alive:
-                words = "is due now; it is sent as soon as a worker runs, none is alive."
+            if why := kept_back(request, [delivery.webhook_id]):
+                words = f"is due now, and waits. {why}"
             if verb == "cancel":
                 words = "is cancelled and will not be sent."
             page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])

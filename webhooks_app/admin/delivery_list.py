@@ -40,6 +40,7 @@ from .console import (
 from .job_outcome import skipped_by
 from .jobs import MOMENTS, add_url, open_jobs, stamp, words_of
 from .moments import unread
+from .outlook import kept_back
 from .pages import SIEVED, Page
 from .searching import search_of
 
@@ -379,8 +380,10 @@ class DeliveryList(Followed, ReadOnlyAdmin):
             except actions.ActionError:
                 refused += 1
         if done:
-            said = "{} cancelled; nothing of it is sent." if verb == "cancel" else "Due now: {}."
-            self.message_user(request, format_html(said, self.linked(done)), messages.SUCCESS)
+            said = "{} cancelled; nothing of it is sent." if verb == "cancel" else "Due now: {}. {}"
+            later = kept_back(request, [row.webhook_id for row in done]) if verb == "retry" else ""
+            words = format_html(said, self.linked(done), later)
+            self.message_user(request, words, messages.SUCCESS)
         if refused:
             reason = "only pending ones can be cancelled" if verb == "cancel" else "deleted webhook"
             self.message_user(request, f"Not changed: {refused:,} ({reason}).", messages.WARNING)

@@ -34,6 +34,7 @@ from .attempts import KindFilter
 from .console import AccountFilter, Before, Chips, ConsoleAdmin, Moment, Quiet, Those, named
 from .home import newest_failures
 from .moments import unread
+from .outlook import NO_WORKER, kept_back
 from .pages import Page
 
 DELETED = State("deleted", "Deleted", "off", "idle")
@@ -46,9 +47,14 @@ DONE = {
     "verify": "",
     "test": "",
     "pause": "Paused. Deliveries are kept and wait.",
-    "enable": "Resumed. What waits goes out, the oldest first.",
-    "close-breaker": "The breaker is closed; it is called again at once.",
+    "enable": "Resumed.",
+    "close-breaker": "The breaker is closed.",
     "clear-error": "The last error is cleared; the history stays.",
+}
+# And of what follows, where nothing keeps it back.
+GOES_ON = {
+    "enable": "What waits goes out, the oldest first.",
+    "close-breaker": "It is called again at once.",
 }
 
 
@@ -337,7 +343,9 @@ class WebhookList(ConsoleAdmin):
             actions.request_verification(webhook, by=named(request))
         if rows:
             words = format_html(
-                "The worker verifies {}; load this list anew to see what came of it.",
+                "The worker verifies {}; load this list anew to see what came of it."
+                if workers(request).alive
+                else f"To be verified: {{}}, {NO_WORKER}",
                 self.linked(rows),
             )
             self.message_user(request, words, messages.SUCCESS)
@@ -371,7 +379,8 @@ class WebhookList(ConsoleAdmin):
         for webhook in rows:
             actions.enable(webhook, by=named(request))
         if rows:
-            words = format_html("Resumed: {}. What waits goes out.", self.linked(rows))
+            goes_on = kept_back(request, [row.pk for row in rows]) or "What waits goes out."
+            words = format_html("Resumed: {}. {}", self.linked(rows), goes_on)
             self.message_user(request, words, messages.SUCCESS)
 
     @admin.action(description="Pause…", permissions=["operate"])

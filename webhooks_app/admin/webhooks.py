@@ -38,9 +38,10 @@ from .delivery_list import last_answer, with_last_attempts
 from .errors import errors_of
 from .header_rows import HeaderInline
 from .jobs import add_url
+from .outlook import NO_WORKER, kept_back
 from .signing import Signing
 from .webhook_form import WebhookForm
-from .webhook_list import DONE, WebhookList, host_of
+from .webhook_list import DONE, GOES_ON, WebhookList, host_of
 
 
 def is_set(column: str) -> ExpressionWrapper:
@@ -250,7 +251,7 @@ class WebhookAdmin(Signing, WebhookList):
         webhook.refresh_from_db(fields=["verification_due_at"])
         if webhook.verification == "waiting":
             now = "The worker verifies it now; the outcome shows here."
-            later = "It is verified as soon as a worker runs; none is alive."
+            later = f"It is verified {NO_WORKER}"
             words = f"{words} {now if workers(request).alive else later}"
         self.message_user(request, words, messages.SUCCESS)
         return self.to_page(webhook)
@@ -334,6 +335,8 @@ class WebhookAdmin(Signing, WebhookList):
             self.message_user(request, error.message, messages.ERROR)
             return self.to_page(webhook)
         if words := DONE[verb]:
+            if verb in GOES_ON:
+                words = f"{words} {kept_back(request, [webhook.pk]) or GOES_ON[verb]}"
             self.message_user(request, words, messages.SUCCESS)
         return self.to_page(webhook, f"?attempt={attempt.pk}#answer" if attempt else "")
 
