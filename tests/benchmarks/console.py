@@ -81,7 +81,8 @@ def p95(times):
 
 
 def rows(screens):
-    """A line for each screen: its p95 is that of its slowest filter, which it names."""
+    """A line for each screen: its p95 is that of its slowest filter, which it names; what a case
+    costs in CPU, and reads from the disk, is that of the one with the most."""
     for name, cases in screens.items():
         slowest = max(cases, key=lambda label: p95(cases[label]["ms"]))
         times = [ms for case in cases.values() for ms in case["ms"]]
@@ -92,6 +93,8 @@ def rows(screens):
             f"{statistics.median(times):.0f}",
             f"{p95(cases[slowest]['ms']):.0f}",
             f"{max(times):.0f}",
+            f"{max(statistics.median(case['cpu']) for case in cases.values()):.0f}",
+            f"{max(statistics.median(case['read']) for case in cases.values()) / 1024:.1f}",
             slowest,
         ]
 
@@ -106,7 +109,17 @@ def over(screens):
 
 
 def table(result):
-    head = ["screen", "cases", "queries", "p50 ms", "p95 ms", "max ms", "slowest case"]
+    head = [
+        "screen",
+        "cases",
+        "queries",
+        "p50 ms",
+        "p95 ms",
+        "max ms",
+        "CPU ms",
+        "MiB",
+        "slowest case",
+    ]
     parts = [
         f"{result['machine']}. SIZE={result['size']:g}, {result['rounds']} "
         f"{'cold ' if result['cold'] else ''}visits of each case, {result['when']}."

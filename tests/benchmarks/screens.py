@@ -16,6 +16,7 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 import django
+import psutil
 
 django.setup()
 
@@ -352,6 +353,20 @@ def counted():
         yield watch
 
 
+def work(before=(0, 0)):
+    """CPU milliseconds and KiB read from the disk of this process, since `before`, and of the
+    session of PostgreSQL that is open. They are the same on a machine that others use as well."""
+    cpu, read = -before[0], -before[1]
+    processes = [psutil.Process()]
+    if connection.vendor == "postgresql" and connection.connection is not None:
+        processes.append(psutil.Process(connection.connection.info.backend_pid))
+    for process in processes:
+        times = process.cpu_times()
+        cpu += (times.user + times.system) * 1000
+        read += process.io_counters().read_bytes // 1024
+    return cpu, read
+
+
 def visit(browser, address):
     """Seconds, the statements and the answer of one visit."""
     connection.close()
@@ -386,16 +401,21 @@ def measure(rounds):
                     continue
                 if number and os.environ.get("COLD"):
                     cold.forget()
+                connection.close()
+                before = work()
                 seconds, statements, answer = visit(browser, address)
+                cpu, read = work(before)
                 assert answer.status_code == 200, (answer.status_code, address)
                 case = found.setdefault(screen, {}).setdefault(
-                    label, {"address": address, "queries": 0, "ms": []}
+                    label, {"address": address, "queries": 0, "ms": [], "cpu": [], "read": []}
                 )
                 case["queries"] = max(case["queries"], len(statements))
                 slowest = max(statements, default=(0, ""))
                 case["slowest"] = [round(slowest[0] * 1e3, 1), slowest[1][:200]]
                 if number:
                     case["ms"].append(round(seconds * 1e3, 2))
+                    case["cpu"].append(round(cpu))
+                    case["read"].append(read)
     return {"screens": found, "unvisited": unvisited(everything)}
 
 

@@ -1,23 +1,40 @@
 """Every screen of the console, with every filter, in a small installation: none is left out, none
 asks the database more than 12 times. How fast they are at full size says the benchmark."""
 
+import re
+
 import pytest
 from django.db import connection
 
+from webhooks_app.admin.console import ConsoleAdmin
+
 from . import console, crowd, screens
+
+ROWS = 9  # a page asks more than 12 times where it asks for each of them
+
+
+def kinds_of(addresses):
+    """Of cases that differ in nothing but the values of their filters the first; a state has ways
+    of its own."""
+    found = {}
+    for label, address in addresses.items():
+        found.setdefault(re.sub(r"\b(?!state=)(\w+)=\S*", r"\1", label), (label, address))
+    return dict(found.values())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
-def test_no_screen_asks_more_than_twelve_times():
+@pytest.mark.parametrize("all_of_them", [False, pytest.param(True, marks=pytest.mark.prove)])
+def test_no_screen_asks_more_than_twelve_times(monkeypatch, all_of_them):
+    monkeypatch.setattr(ConsoleAdmin, "list_per_page", ROWS)
     crowd.fill(0.002)
     crowd.workers()
     browser, asked = screens.log_in(crowd.STAFF, crowd.PASSWORD), {}
     cases = screens.cases()
     assert screens.unvisited(cases) == []
     for screen, addresses in cases.items():
-        for label, address in addresses.items():
+        for label, address in (addresses if all_of_them else kinds_of(addresses)).items():
             _, statements, answer = screens.visit(browser, address)
             assert answer.status_code == 200, address
             asked[f"{screen} {label}"] = len(statements)
