@@ -22,7 +22,7 @@ document.adoptedStyleSheets.push(still);
 def page(chromium):
     """A page that collects what went wrong in it: `page.troubles`."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, **READER)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)  # the first page of a busy machine is no failure
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.add_init_script(PREPARED)
     page = context.new_page()

@@ -75,6 +75,7 @@ def main() -> None:
             context = browser.new_context(
                 viewport={"width": width, "height": 900}, color_scheme=colours, timezone_id="UTC"
             )
+            context.set_default_timeout(120_000)  # also where the machine is busy
             page = context.new_page()
             page.goto(f"{address}/admin/")
             page.fill("#id_username", "mira")

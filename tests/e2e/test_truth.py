@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, page_of
+from tests.e2e.conftest import follow, page_of, press
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -135,6 +135,33 @@ class TestTheHomePage:
         assert mira.locator(".wh-banner.wh-t-bad").count()
         assert "keeps up" not in mira.inner_text(".wh-banner")
 
-    def test_its_title_holds_no_time_of_another_zone(self, mira, live_server, tripped):
+    def test_its_title_holds_no_time_of_another_zone(self, mira, live_server, worker):
+        WebhookFactory(health=failing("http_500", "status 500"))
         mira.goto(f"{live_server.url}/admin/")
         assert mira.title() == "1 webhook is failing | Webhooks console"
+
+
+def test_a_pause_asks_for_its_reason_keeps_it_and_forgets_no_failure(mira, live_server, tripped):
+    mira.goto(page_of(live_server, tripped))
+    assert mira.get_by_role("button", name="Clear error").count() == 0, "it still fails"
+    follow(mira.get_by_role("link", name="Delete", exact=True))
+    assert "1 delivery that waits for it is cancelled" in mira.inner_text("#content")
+
+    mira.goto(f"{live_server.url}/admin/webhooks_app/webhook/")
+    mira.check("#action-toggle")
+    mira.select_option("select[name=action]", "pause_")
+    press(mira, "Go")
+    tripped.refresh_from_db()
+    assert not tripped.stopped, "it is asked first"
+    mira.fill("#note", "shop closed for the move")
+    press(mira, "Pause 1")
+    tripped.refresh_from_db()
+    assert (tripped.stopped, tripped.stopped_note) == ("paused", "shop closed for the move")
+
+    mira.goto(page_of(live_server, tripped))
+    press(mira, "Resume")
+    assert "Failing since" in mira.inner_text("#verdict")
+    assert "(18 min)" in mira.inner_text("#verdict"), "since when it fails"
+    mira.goto(f"{live_server.url}/admin/webhooks_app/auditentry/")
+    assert "shop closed for the move" in mira.inner_text("#result_list")
+    assert mira.troubles == []

@@ -8,7 +8,13 @@ from django.utils import timezone
 
 from tests.e2e.conftest import page_of
 from tests.e2e.world import World
-from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
+from tests.factories import (
+    AttemptFactory,
+    DeliveryFactory,
+    UserFactory,
+    WebhookFactory,
+    WorkerFactory,
+)
 from webhooks_app.admin.console import ConsoleAdmin
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -25,18 +31,17 @@ WORDS = "() => document.querySelector('#result_list td.field-webhook_').clientWi
 
 
 @pytest.fixture
-def world(transactional_db, monkeypatch):
+def webhook(transactional_db):
+    WorkerFactory(seen_at=timezone.now() + timedelta(hours=1))
+    return WebhookFactory(name="Orders")
+
+
+def test_no_column_is_squeezed_beside_the_sidebar(
+    page, sign_in, live_server, transactional_db, monkeypatch
+):
     monkeypatch.setattr(ConsoleAdmin, "list_per_page", 6)  # a row is like the next
-    return World()
-
-
-@pytest.fixture
-def mira(page, sign_in, world):
-    sign_in(world.mira)
-    return page
-
-
-def test_no_column_is_squeezed_beside_the_sidebar(mira, live_server):
+    sign_in(World().mira)
+    mira = page
     for model in LISTS:
         mira.goto(f"{live_server.url}/admin/webhooks_app/{model}/")
         assert mira.locator("#result_list tbody tr").count(), model
@@ -54,15 +59,15 @@ def test_no_column_is_squeezed_beside_the_sidebar(mira, live_server):
     assert mira.evaluate(NARROW) == []
 
 
-def test_every_page_is_reached_without_a_script(chromium, live_server, world, sign_in, page):
-    sign_in(world.mira)
+def test_every_page_is_reached_without_a_script(chromium, live_server, webhook, sign_in, page):
+    sign_in(UserFactory(is_superuser=True))
     cookies = page.context.cookies()
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, java_script_enabled=False
     )
     context.add_cookies(cookies)
     plain = context.new_page()
-    for place in ("", f"webhooks_app/webhook/{world.orders.pk}/change/", "webhooks_app/delivery/"):
+    for place in ("", f"webhooks_app/webhook/{webhook.pk}/change/", "webhooks_app/delivery/"):
         plain.goto(f"{live_server.url}/admin/{place}")
         for name in ("Jobs", "Accounts", "Access tokens", "Audit log"):
             link = plain.locator("#nav-sidebar").get_by_role("link", name=name, exact=True)
@@ -74,11 +79,11 @@ def test_every_page_is_reached_without_a_script(chromium, live_server, world, si
     context.close()
 
 
-def test_a_delivery_on_paper_is_whole_and_dated(mira, live_server, world):
+def test_a_delivery_on_paper_is_whole_and_dated(mira, live_server, webhook):
     now = timezone.now()
     body = b'{"lines": [' + b", ".join(b'"line %d of the order"' % n for n in range(300)) + b"]}"
-    delivery = DeliveryFactory(webhook=world.orders, payload=body, tries=1)
-    AttemptFactory(webhook=world.orders, delivery=delivery, ended_at=now - timedelta(minutes=5))
+    delivery = DeliveryFactory(webhook=webhook, payload=body, tries=1)
+    AttemptFactory(webhook=webhook, delivery=delivery, ended_at=now - timedelta(minutes=5))
     mira.goto(page_of(live_server, delivery))
     mira.emulate_media(media="print")
     size = "(pre) => [pre.clientHeight + 2, pre.scrollHeight]"
@@ -90,12 +95,12 @@ def test_a_delivery_on_paper_is_whole_and_dated(mira, live_server, world):
     for gone in ("#nav-sidebar", "#header", ".wh-acts", ".wh-copy"):
         assert not mira.locator(gone).first.is_visible(), gone
     assert mira.locator("#verdict").is_visible()
-    for place in (f"webhook/{world.orders.pk}/change/", "delivery/"):
+    for place in (f"webhook/{webhook.pk}/change/", "delivery/"):
         mira.goto(f"{live_server.url}/admin/webhooks_app/{place}")
         assert not mira.locator("#nav-sidebar").is_visible()
 
 
-def test_a_long_url_leaves_the_banner_on_a_phone(mira, live_server, world):
+def test_a_long_url_leaves_the_banner_on_a_phone(mira, live_server, transactional_db):
     long = "https://erp.example.com/" + "a-very-long-path/" * 110 + "?tenant=eu"
     webhook = WebhookFactory(name="Long " * 60, url=long)
     mira.set_viewport_size({"width": 390, "height": 844})

@@ -23,6 +23,7 @@ from webhooks_app.models import (
     Attempt,
     AuditEntry,
     Delivery,
+    HourlyCount,
     Job,
     Webhook,
 )
@@ -41,6 +42,7 @@ class World:
         self.now = timezone.now()
         self.chance = random.Random(4)
         self.attempts: list[Attempt] = []
+        self.counts: list[HourlyCount] = []
         with transaction.atomic():
             self.build()
 
@@ -92,7 +94,7 @@ class World:
             bad = failed(hour)
             usual = most * (1 - abs(hour % 24 - 8) / 16) * self.chance.uniform(0.8, 1.1)
             good = int(usual / 4 if bad >= 8 else usual)
-            HourlyCountFactory(
+            made = HourlyCountFactory.build(
                 webhook=webhook,
                 at=self.ago(60 * hour),
                 delivered=good,
@@ -101,6 +103,7 @@ class World:
                 ms_100=good // 2,
                 ms_500=good - good // 3 - good // 2,
             )
+            self.counts.append(made)
 
     def failing(self) -> None:
         self.crm = self.webhook(
@@ -323,6 +326,7 @@ class World:
                 message=message,
                 ended_at=self.ago(6 * place),
             )
+        HourlyCount.objects.bulk_create(self.counts)
         Attempt.objects.bulk_create(sorted(self.attempts, key=lambda made: made.ended_at))
         self.token, _ = AccessToken.issue(self.accounts["shop-prod"], name="chat bot")
         mira = Actor("mira", AuditEntry.Door.ADMIN)
