@@ -11,13 +11,14 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint prove bench lock docs clean
+.PHONY: help run test check lint prove bench docs release lock clean
 
 help: ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/run.stamp: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	@echo "Installing what it needs into $(VENV), once; this takes a minute …"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
 	@touch $@
@@ -26,23 +27,23 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
 	@touch $@
 
-run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLite (PORT=8000)
+run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLite (PORT=8000); installs first, a minute
 	@exec $(BIN)/python manage.py quickstart --port $(PORT)
 
-test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node
+test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 10 minutes on two cores)
 	@tests/install-tools.sh
 	$(PYTEST) --db=sqlite -m "not browser"
 	@# Playwright keeps an event loop running in its process; no other test can have one there.
 	$(BIN)/python -m pytest -n 2 --dist worksteal --db=sqlite -m browser
 	$(PYTEST) --db=postgres -m "not browser and not node and not once"
 
-check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, engine, API, admin on SQLite
+check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, engine, API, admin on SQLite (3 minutes)
 	$(BIN)/ruff check .
 	$(LINT_ENV) $(BIN)/mypy
 	$(PYTEST) --db=sqlite -m "not browser and not node and not slow" \
 	  tests/rules tests/models tests/engine tests/api tests/admin
 
-lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses
+lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses (1 minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(LINT_ENV) $(BIN)/mypy
@@ -50,11 +51,11 @@ lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known we
 	$(LINT_ENV) $(BIN)/python manage.py makemigrations --check --dry-run
 	.ci/audit
 
-prove: $(VENV)/dev.stamp ## proofs too long for every run: kills, faults, fuzzing
+prove: $(VENV)/dev.stamp ## proofs too long for every run: kills, faults, fuzzing (hours)
 	$(BIN)/python -m pytest --db=sqlite -m prove --run-prove --timeout=3600
 	$(BIN)/python -m pytest --db=postgres -m prove --run-prove --timeout=3600
 
-bench: $(VENV)/dev.stamp $(VENV)-bench/stamp ## measure beside rivals, print a table, write JSON
+bench: $(VENV)/dev.stamp $(VENV)-bench/stamp ## measure beside rivals, print a table, write JSON (10 minutes, nothing else running)
 	@tests/install-tools.sh bench
 	$(BIN)/python -m tests.benchmarks
 	$(if $(SCENARIOS),$(BIN)/python -m tests.benchmarks.scenarios $(SCENARIOS:all=))
@@ -64,8 +65,15 @@ $(VENV)-bench/stamp: tests/benchmarks/rivals/requirements.txt
 	$(PYTHON) -m venv $(VENV)-bench
 	-$(VENV)-bench/bin/python -m pip install --disable-pip-version-check -q -r $< && touch $@
 
-docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/site), check links
-	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build
+docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/site), check links, run their code blocks (3 minutes)
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+	$(BIN)/python -m pytest tests/docs/blocks.py
+
+release: $(VENV)/dev.stamp ## build sdist, wheel and bill of materials into dist/, install the wheel elsewhere and try it (2 minutes)
+	rm -rf dist build
+	$(BIN)/uv build -q --out-dir dist
+	$(BIN)/uv tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --of JSON -o dist/sbom.cdx.json requirements.lock
+	$(BIN)/python -m pytest tests/release.py
 
 $(VENV)-docs/stamp: requirements-docs.lock
 	$(PYTHON) -m venv $(VENV)-docs

@@ -5,7 +5,6 @@ from . import errors, views
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("readme", views.readme, name="readme"),
     path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
     path("", include("webhooks_app.urls_docs")),

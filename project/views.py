@@ -1,6 +1,5 @@
 """The front door of the standalone site. It holds no secrets and asks the database nothing."""
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
@@ -11,12 +10,6 @@ from webhooks_app.api.operations import only_read
 @only_read
 def home(request: HttpRequest) -> HttpResponse:
     return render(request, "home.html")
-
-
-@only_read
-def readme(request: HttpRequest) -> HttpResponse:
-    text = (settings.BASE_DIR / "README.md").read_text(encoding="utf-8")
-    return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
 
 @only_read

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_every_verb_is_told_with_its_options_and_no_other():
                 continue
             row = next(line for line in table.splitlines() if line.startswith(f"| `{verb}"))
             assert option in row, (verb, option)
+
+
+def test_the_example_of_every_verb_is_one():
+    for verb, parser in parsers().items():
+        command, _, example = parser.epilog.partition(f" {verb} ")
+        assert command == "Example: manage.py webhooks"
+        parser.parse_args(shlex.split(example))
 
 
 def test_every_error_kind_is_told():

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 WIDTHS = (320, 390, 768, 1023, 1024, 1100, 1180, 1280, 1920)
 NO_PAGE = {
-    "files": r"favicon.ico|readme|schema|.*/jsi18n/",
+    "files": r"favicon.ico|schema|.*/jsi18n/",
     "JSON for a script": r".*/autocomplete/|.*/newer/",
     "for machines": r"healthz|readyz|metrics",
     "a part of a page": r".*/progress/",

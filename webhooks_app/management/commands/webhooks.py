@@ -14,6 +14,21 @@ from ..base import PlainCommand
 from ..terminal import Console, wrong_usage
 
 RAW = ("data", "pythonpath")  # options that take any bytes: a body, names of files
+EXAMPLES = {  # of each verb, below its --help
+    "create-token": "acme --create --name 'the shop' --scope send",
+    "deliver": "--processes auto",
+    "send": "5a21a9e21ec94a0007f9ac19 --type order.created --data '{\"order\": 4711}'",
+    "verify": "--all --json",
+    "test": "5a21a9e21ec94a0007f9ac19",
+    "replay": "--since 2h --dry-run",
+    "status": "--json",
+    "explain": "5a21a9e21ec94a0007f9ac19",
+    "purge": "--older-than 30d --dry-run",
+    "rebuild-counts": "--since 24h",
+    "rotate-secret": "5a21a9e21ec94a0007f9ac19 --grace 2d",
+    "rotate-keys": "--dry-run",
+    "create-roles": "--again",
+}
 FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 
@@ -30,8 +45,9 @@ class Command(PlainCommand):
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
         for module in (work, sending, reports, upkeep, security):
             module.add_verbs(verbs)
-        for verb in verbs.choices.values():
+        for name, verb in verbs.choices.items():
             accept_common_options(verb)
+            verb.epilog = f"Example: manage.py webhooks {name} {EXAMPLES[name]}"
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(self.stdout, self.stderr)
