@@ -18,12 +18,12 @@ class Console(AdminSite):
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Of the stock pages too."""
         # Not before: the screens of the package register with this site.
-        from webhooks_app.admin.outside import without_nul
+        from webhooks_app.admin.door import without_nul
 
         return without_nul(super().admin_view(view, cacheable))
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
-        from webhooks_app.admin.outside import seen
+        from webhooks_app.admin.door import seen
 
         page: TemplateResponse = seen(super().index)(request, extra_context)
         return page

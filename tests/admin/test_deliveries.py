@@ -10,7 +10,7 @@ from django.utils import timezone
 from tests.admin.conftest import NOW, log_in
 from tests.admin.pages import forms, page, text_of, url
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
-from webhooks_app.admin import console, delivery_list, pages
+from webhooks_app.admin import base, changelist, delivery_list
 from webhooks_app.models import Delivery, Job
 from webhooks_app.presentation.sent_request import sent
 from webhooks_app.rules.ids import first_id, id_time, new_id
@@ -99,7 +99,7 @@ class TestSearch:
     def test_only_so_many_payloads_are_read_and_the_list_says_so(
         self, viewer, webhook, monkeypatch
     ):
-        monkeypatch.setattr(pages, "PAYLOADS_READ", 5)
+        monkeypatch.setattr(changelist, "PAYLOADS_READ", 5)
         start = timezone.now() - timedelta(minutes=10)
         ids = [new_id(start.timestamp() + n) for n in range(8)]
         for number, pk in enumerate(ids):
@@ -112,7 +112,7 @@ class TestSearch:
         assert shown(viewer, q="n-1", before=ids[3]) == [ids[1]]
 
     def test_filters_without_an_index_say_how_far_they_looked(self, viewer, webhook, monkeypatch):
-        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 5)
+        monkeypatch.setattr(base.ConsoleAdmin, "sieved", 5)
         start = timezone.now() - timedelta(minutes=10)
         ids = [new_id(start.timestamp() + n) for n in range(8)]
         for number, pk in enumerate(ids):
@@ -123,11 +123,11 @@ class TestSearch:
         assert shown(viewer, status="503", before=ids[3]) == [ids[1]]
         # A page that is full needs no such words, and of eight rows all are looked at.
         assert "were looked at" not in text_of(viewer.get(url("delivery"), {"state": "pending"}))
-        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 9)
+        monkeypatch.setattr(base.ConsoleAdmin, "sieved", 9)
         assert shown(viewer, status="503") == [ids[1]]
 
     def test_an_error_is_found_however_long_ago_it_was_met(self, viewer, webhook, monkeypatch):
-        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 2)
+        monkeypatch.setattr(base.ConsoleAdmin, "sieved", 2)
         ids = [new_id(timezone.now().timestamp() - 86400 * 9 + n * 3600) for n in range(9)]
         for number, pk in enumerate(ids):
             made = DeliveryFactory(id=pk, webhook=webhook, type="a" if number else "b")
@@ -159,7 +159,7 @@ class TestSearch:
             DeliveryFactory(id=pk, webhook=webhook, tries=int(number in (1, 6)))
         Delivery.objects.exclude(pk__in=ids).delete()
         words = {"state": "retrying"} | ({"webhook": webhook.pk} if of_one else {})
-        monkeypatch.setattr(console.ConsoleAdmin, "sieved", 5)
+        monkeypatch.setattr(base.ConsoleAdmin, "sieved", 5)
         monkeypatch.setattr(delivery_list, "SIEVED", 8)
         assert "were looked at" not in text_of(viewer.get(url("delivery"), words))
         assert shown(viewer, **words) == [ids[6], ids[1]]

@@ -5,7 +5,6 @@ import re
 
 import pytest
 from django.db import connection
-
 from webhooks_app.admin.console import ConsoleAdmin
 
 from . import console, crowd, screens

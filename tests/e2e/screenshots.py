@@ -41,7 +41,7 @@ def site():
 
     call_command("migrate", verbosity=0)
     from tests.e2e.world import World
-    from webhooks_app.admin.console import ConsoleAdmin
+    from webhooks_app.admin.base import ConsoleAdmin
 
     ConsoleAdmin.list_per_page = ROWS
     world = World()

@@ -15,7 +15,7 @@ from tests.e2e.conftest import press
 from tests.e2e.world import World
 from tests.factories import UserFactory
 from tests.security.test_roles import patterns
-from webhooks_app.admin.console import ConsoleAdmin
+from webhooks_app.admin.base import ConsoleAdmin
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from tests.factories import (
     WebhookFactory,
     WorkerFactory,
 )
-from webhooks_app.admin.console import ConsoleAdmin
+from webhooks_app.admin.base import ConsoleAdmin
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -17,8 +17,8 @@ from project import first_run, log_in
 from project.serving import TokenHandler
 from tests.security.outside import Reader
 from webhooks_app import conf, limits, receiving
-from webhooks_app.admin import deliveries, jobs, searching, secret_fields
-from webhooks_app.admin.console import is_place
+from webhooks_app.admin import deliveries, jobs, search, secret_fields
+from webhooks_app.admin.filters import is_place
 from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
 from webhooks_app.engine import calls, history, message, sender
 from webhooks_app.engine.connection import Line
@@ -284,7 +284,7 @@ def tried_by(text: str) -> Attempt:
 CONSOLE = [
     Reader(
         "a search among deliveries",
-        lambda t: searching.search_of(SimpleNamespace(GET={"q": t * 2})),
+        lambda t: search.search_of(SimpleNamespace(GET={"q": t * 2})),
     ),
     Reader("a place in a list", lambda t: is_place(Delivery, t) or is_place(Account, t)),
     Reader(

@@ -10,7 +10,8 @@ from django.utils.safestring import SafeString
 
 from ..models import Account, AuditEntry
 from ..presentation.formatting import moment
-from .console import Before, ConsoleAdmin, named
+from .base import ConsoleAdmin, named
+from .filters import BeforeFilter
 from .stale import StaleForm
 
 BELONGINGS = (
@@ -34,7 +35,7 @@ class AccountAdmin(ConsoleAdmin):
     list_title = "Accounts"
     empty_words = ("No accounts yet", "An account owns webhooks and access tokens.")
     list_display = ["name_", "contact_", "created_"]
-    list_filter = [Before]
+    list_filter = [BeforeFilter]
     search_fields = ["name"]
     search_help_text = "Search name"
     fields = ["name", "contact_email", "members"]

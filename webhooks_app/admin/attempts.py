@@ -19,22 +19,20 @@ from ..rules import failures
 from ..rules.alike import pattern
 from ..rules.ids import is_id
 from . import links
-from .console import (
-    FOLLOW_LOOKS,
-    Before,
-    Chips,
-    Choice,
-    Created,
-    Followed,
-    Moment,
-    Quiet,
-    ReadOnlyAdmin,
-    Typed,
-    autocomplete_url,
-    webhooks_url,
+from .assets import FOLLOW_LOOKS
+from .autocomplete import accounts_url, webhooks_url
+from .base import LiveUpdates, ReadOnlyAdmin
+from .changelist import ERRORS_SIEVED
+from .filters import (
+    BeforeFilter,
+    ChipsFilter,
+    ChoiceFilter,
+    CreatedFilter,
+    LinkFilter,
+    MomentFilter,
+    TextFilter,
 )
 from .moments import for_field
-from .pages import ERRORS_SIEVED
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -59,7 +57,7 @@ def webhooks_named(name: str) -> list[str]:
     return list(named[:COUNT_LIMIT])
 
 
-class Exchange(Chips):
+class Exchange(ChipsFilter):
     title, parameter_name = "exchange", "exchange"
     sieves = True
 
@@ -76,7 +74,7 @@ class Exchange(Chips):
         return queryset.filter(exchange=value) if value else queryset
 
 
-class KindFilter(Choice):
+class KindFilter(ChoiceFilter):
     title, parameter_name = "error", "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -87,7 +85,7 @@ class KindFilter(Choice):
         return queryset.filter(kind=kind).exclude(kind="") if kind else queryset
 
 
-class WebhookFilter(Typed):
+class WebhookFilter(TextFilter):
     """By id, or by the whole name as it was typed."""
 
     title = parameter_name = "webhook"
@@ -112,11 +110,11 @@ def typed_filters(request: HttpRequest) -> dict[str, Any]:
         "typed": typed | {name: for_field(typed[name]) for name in ("since", "until")},
         "kept": [(name, value) for name, value in request.GET.items() if name not in others],
         "webhooks_url": webhooks_url(),
-        "accounts_url": autocomplete_url(),
+        "accounts_url": accounts_url(),
     }
 
 
-class EventType(Typed):
+class EventType(TextFilter):
     """Of the delivery that was sent."""
 
     title, parameter_name = "event type", "type"
@@ -126,14 +124,14 @@ class EventType(Typed):
         return queryset.filter(delivery__type=value)
 
 
-class Ended(Created):
+class Ended(CreatedFilter):
     title = "ended"
 
     def since(self, queryset: Any, moment: datetime) -> Any:
         return queryset.ended(since=moment)
 
 
-class Status(Quiet):
+class Status(LinkFilter):
     """The status of the answer: 503, 5xx; `none` where there was no answer."""
 
     title = parameter_name = "status"
@@ -154,7 +152,7 @@ class Status(Quiet):
         return queryset.none()
 
 
-class Message(Quiet):
+class Message(LinkFilter):
     """Those whose messages are alike: numbers and addresses are blanks (`rules.alike`)."""
 
     title = parameter_name = "message"
@@ -170,7 +168,7 @@ class Message(Quiet):
             return queryset.none()
 
 
-class Since(Moment):
+class Since(MomentFilter):
     """The numbers and charts of other pages lead here."""
 
     title = parameter_name = "since"
@@ -179,14 +177,14 @@ class Since(Moment):
         return queryset.ended(since=moment)
 
 
-class Until(Moment):
+class Until(MomentFilter):
     title = parameter_name = "until"
 
     def chosen(self, queryset: Any, moment: datetime) -> Any:
         return queryset.ended(until=moment)
 
 
-class AccountOfAttempt(Typed):
+class AccountOfAttempt(TextFilter):
     title = parameter_name = "account"
     sieves = True
 
@@ -194,7 +192,7 @@ class AccountOfAttempt(Typed):
         return queryset.filter(webhook__account__name=value)
 
 
-class ExchangeAdmin(Followed, ReadOnlyAdmin):
+class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "webhook_", "event_", "answer_"]
@@ -202,7 +200,7 @@ class ExchangeAdmin(Followed, ReadOnlyAdmin):
     sieved = ERRORS_SIEVED
     list_filter = [
         *(Exchange, Ended, KindFilter, WebhookFilter, AccountOfAttempt),
-        *(EventType, Status, Message, Since, Until, Before),
+        *(EventType, Status, Message, Since, Until, BeforeFilter),
     ]
     search_fields = ["request_id"]
     search_help_text = "Search id or your reference"

@@ -12,10 +12,11 @@ from django.utils.safestring import SafeString
 from ..models import AuditEntry
 from ..models.selection import unfit
 from ..presentation.formatting import moment
-from .console import AccountFilter, Before, Chips, Created, Quiet, ReadOnlyAdmin
+from .base import ReadOnlyAdmin
+from .filters import AccountFilter, BeforeFilter, ChipsFilter, CreatedFilter, LinkFilter
 
 
-class DoorFilter(Chips):
+class DoorFilter(ChipsFilter):
     title, parameter_name = "door", "door"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -27,7 +28,7 @@ class DoorFilter(Chips):
         return queryset.filter(door=self.value()) if self.value() else queryset
 
 
-class When(Created):
+class When(CreatedFilter):
     title = "when"
 
     def value(self) -> str:
@@ -37,7 +38,7 @@ class When(Created):
         return queryset.filter(at__gte=moment)
 
 
-class TargetFilter(Quiet):
+class TargetFilter(LinkFilter):
     """Pages of a row lead here, to what was done to it."""
 
     title = parameter_name = "target"
@@ -54,7 +55,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_title = "Audit log"
     empty_words = ("Nothing was changed", "What people and programs change is listed here.")
     list_display = ["when_", "who_", "action_", "target_"]
-    list_filter = [DoorFilter, When, AccountFilter, TargetFilter, Before]
+    list_filter = [DoorFilter, When, AccountFilter, TargetFilter, BeforeFilter]
     list_select_related = ["account"]
     search_fields = ["by"]
     search_help_text = "Search name of the user or token, or an id, as a whole"

@@ -22,34 +22,32 @@ from ..presentation.formatting import badge, lasting, moment, visible
 from ..presentation.looks import DELIVERY_STATES, delivery_state
 from ..rules import failures
 from ..rules.ids import first_id, is_id, read_moment
+from .assets import FOLLOW_LOOKS
 from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
-from .console import (
-    FOLLOW_LOOKS,
+from .base import LiveUpdates, ReadOnlyAdmin, named
+from .changelist import SIEVED, Page
+from .filters import (
     SPANS,
-    Before,
-    Chips,
-    Created,
-    Followed,
-    Quiet,
-    ReadOnlyAdmin,
-    Those,
-    Typed,
+    BeforeFilter,
+    ChipsFilter,
+    CreatedFilter,
+    IdsFilter,
+    LinkFilter,
+    TextFilter,
     as_moments,
-    named,
 )
 from .job_outcome import skipped_by
 from .jobs import MOMENTS, add_url, open_jobs, stamp, words_of
 from .moments import unread
 from .outlook import kept_back
-from .pages import SIEVED, Page
-from .searching import search_of
+from .search import search_of
 
 VERBS_AT_ONCE = 100
 SAID = "This cannot be read as"
 BEHIND_PENDING = ("pending", "due", "waiting", "retrying", "held")
 
 
-class Word(Typed):
+class SelectionFilter(TextFilter):
     """One word of the vocabulary of selections (`models.selection`), shown while it is on."""
 
     def chosen(self, queryset: Any, value: str) -> Any:
@@ -65,11 +63,13 @@ class Word(Typed):
         return as_moments(lookups) if self.parameter_name in MOMENTS else lookups
 
 
-def word(name: str, title: str, **more: Any) -> type[Word]:
-    return type(f"{name.title()}Word", (Word,), {"parameter_name": name, "title": title, **more})
+def word(name: str, title: str, **more: Any) -> type[SelectionFilter]:
+    return type(
+        f"{name.title()}Word", (SelectionFilter,), {"parameter_name": name, "title": title, **more}
+    )
 
 
-class TypeWord(Word):
+class TypeFilter(SelectionFilter):
     title, parameter_name = "event type", "type"
 
     @property
@@ -78,7 +78,7 @@ class TypeWord(Word):
         return not self.request.GET.get("webhook")
 
 
-class StateFilter(Chips):
+class StateFilter(ChipsFilter):
     """`pending` and `due` have no chip of their own; numbers on other pages lead to them."""
 
     title, parameter_name = "state", "state"
@@ -158,7 +158,7 @@ def edges(request: HttpRequest) -> tuple[str, str]:
     return max(oldest), min(newest)
 
 
-class Made(Created):
+class MadeFilter(CreatedFilter):
     """Since when; what is searched by id or reference is found at any time."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -167,7 +167,7 @@ class Made(Created):
         return super().queryset(request, queryset)
 
 
-class OfJob(Quiet):
+class OfJob(LinkFilter):
     """The deliveries that a job changed."""
 
     title = parameter_name = "job"
@@ -228,7 +228,7 @@ class Rows(Page):
         with_last_attempts(rows)
 
 
-class DeliveryList(Followed, ReadOnlyAdmin):
+class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     """The half of DeliveryAdmin that is the list."""
 
     list_title = "Deliveries"
@@ -236,11 +236,11 @@ class DeliveryList(Followed, ReadOnlyAdmin):
     list_display = ["state_", "webhook_", "event_", "tries_", "last_", "next_"]
     list_filter = [
         StateFilter,
-        Made,
+        MadeFilter,
         MetFilter,
         WebhookFilter,
         word("account", "account", sieves=True),
-        TypeWord,
+        TypeFilter,
         word("reference", "reference"),
         word("status", "status", sieves=True),
         word("payload", "payload holds", sieves=True),
@@ -250,8 +250,8 @@ class DeliveryList(Followed, ReadOnlyAdmin):
         word("until", "until"),
         OfJob,
         SkippedBy,
-        Those,
-        Before,
+        IdsFilter,
+        BeforeFilter,
     ]
     search_fields = ["id"]
     search_help_text = "Search id, your reference, or a text in the payload"

@@ -36,8 +36,8 @@ from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
 from ..presentation.workers import Workers, workers
 from ..rules import failures
 from . import links
+from .assets import LOOKS
 from .attempts import CALLS
-from .console import LOOKS
 from .first_steps import Step, steps
 
 ATTENTION = ("failing", "unreadable", "breaker", "unverified", "stopped_today")  # in this order

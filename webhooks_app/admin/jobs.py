@@ -24,10 +24,12 @@ from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, duration, moment
 from ..presentation.looks import DELIVERY_STATES, State
 from ..rules import failures
-from .console import FOLLOW_LOOKS, SPANS, Before, ReadOnlyAdmin, named, url_of
+from .assets import FOLLOW_LOOKS
+from .base import ReadOnlyAdmin, named, url_of
+from .changelist import Page
+from .filters import SPANS, BeforeFilter
 from .job_outcome import Outcome, is_watched, likely_to_fail, outcome_of, parts, verdict
 from .moments import for_field, said
-from .pages import Page
 
 JOB_STATES = {
     "running": State("running", "Running", "retry", "warn"),
@@ -200,7 +202,7 @@ class JobAdmin(ReadOnlyAdmin):
     list_title = "Jobs"
     empty_words = ("No jobs", "Start one from the list of deliveries: “Replay…”.")
     list_display = ["state_", "job_", "done_", "by_", "created_"]
-    list_filter = [Before]
+    list_filter = [BeforeFilter]
     change_form_template = "admin/webhooks_app/job/change_form.html"
 
     @property

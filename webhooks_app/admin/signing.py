@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from .. import actions
 from ..models import SigningKey, Webhook
 from ..roles import may
-from .console import ConsoleAdmin, named
+from .base import ConsoleAdmin, named
 
 # Seconds for which the old secret holds beside the new one, as the form offers them.
 GRACES = {"86400": "1 day", "3600": "1 hour", "604800": "7 days", "0": "not at all"}

@@ -19,18 +19,9 @@ from ..models import AccessToken, AuditEntry
 from ..presentation.formatting import badge, moment
 from ..presentation.looks import State
 from ..roles import may
-from .console import (
-    AccountFilter,
-    Before,
-    Chips,
-    ConsoleAdmin,
-    Those,
-    WithAccount,
-    may_create_account,
-    named,
-    only_account,
-    stored_account,
-)
+from .account_field import WithAccount, may_create_account, only_account, stored_account
+from .base import ConsoleAdmin, named
+from .filters import AccountFilter, BeforeFilter, ChipsFilter, IdsFilter
 from .moments import MomentField
 from .stale import StaleForm
 
@@ -46,7 +37,7 @@ def token_state(token: AccessToken) -> State:
     return EXPIRED if expired else USABLE
 
 
-class StateFilter(Chips):
+class StateFilter(ChipsFilter):
     title, parameter_name = "state", "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -83,7 +74,7 @@ class AccessTokenAdmin(ConsoleAdmin):
     list_title = "Access tokens"
     empty_words = ("No access tokens yet", "A client of the API shows one with every request.")
     list_display = ["state_", "token_", "account_", "scope_", "expires_", "used_"]
-    list_filter = [StateFilter, AccountFilter, Those, Before]
+    list_filter = [StateFilter, AccountFilter, IdsFilter, BeforeFilter]
     list_select_related = ["account"]
     search_fields = ["name", "hint"]
     search_help_text = "Search name or first characters"

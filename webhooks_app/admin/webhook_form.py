@@ -9,7 +9,7 @@ from typing import Any
 from .. import conf
 from ..models import Webhook
 from ..rules.validators import webhook_errors
-from .console import WithAccount
+from .account_field import WithAccount
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 from .stale import StaleForm
 

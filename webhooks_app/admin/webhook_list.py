@@ -31,11 +31,12 @@ from ..rules.ids import is_id, read_moment
 from ..rules.validators import parse_url
 from . import links
 from .attempts import KindFilter
-from .console import AccountFilter, Before, Chips, ConsoleAdmin, Moment, Quiet, Those, named
+from .base import ConsoleAdmin, named
+from .changelist import Page
+from .filters import AccountFilter, BeforeFilter, ChipsFilter, IdsFilter, LinkFilter, MomentFilter
 from .home import newest_failures
 from .moments import unread
 from .outlook import NO_WORKER, kept_back
-from .pages import Page
 
 DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "stopped")
@@ -58,7 +59,7 @@ GOES_ON = {
 }
 
 
-class HealthFilter(Chips):
+class HealthFilter(ChipsFilter):
     title, parameter_name = "health", "state"
 
     def value(self) -> str | None:
@@ -101,7 +102,7 @@ class HealthFilter(Chips):
             return {}
 
 
-class Certificate(Quiet):
+class Certificate(LinkFilter):
     """Those whose receiver's certificate ends within 14 days, or has ended."""
 
     title = parameter_name = "certificate"
@@ -123,7 +124,7 @@ class Certificate(Quiet):
         return queryset.filter(pk__in=soon.values("pk"))
 
 
-class Met(Quiet):
+class HadErrorFilter(LinkFilter):
     """Those of which a call failed with an error of this kind since `?since=`."""
 
     title, parameter_name = "met the error", "met"
@@ -145,7 +146,7 @@ class Met(Quiet):
         return queryset.filter(pk__in={webhook for met, webhook in newest if met == kind})
 
 
-class MetSince(Moment):
+class HadErrorSinceFilter(MomentFilter):
     """The moment that goes with `Met`."""
 
     title, parameter_name = "since", "since"
@@ -166,7 +167,7 @@ class Rows(Page):
     def narrowed(self, request: HttpRequest, rows: Any) -> Any:
         """Of some webhooks those that the search and the filters leave, the chips aside."""
         for spec in self.filter_specs:
-            if not isinstance(spec, HealthFilter | Before):
+            if not isinstance(spec, HealthFilter | BeforeFilter):
                 rows = self._chosen(spec, request, rows)
         return self.model_admin.get_search_results(request, rows, self.query)[0]
 
@@ -198,7 +199,7 @@ class WebhookList(ConsoleAdmin):
     )
     list_filter = [
         *(HealthFilter, ErrorFilter, AccountFilter, Certificate),
-        *(Met, MetSince, Those, Before),
+        *(HadErrorFilter, HadErrorSinceFilter, IdsFilter, BeforeFilter),
     ]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"

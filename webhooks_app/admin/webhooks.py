@@ -33,10 +33,12 @@ from ..roles import may
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from . import links
-from .console import is_place, may_create_account, named, only_account, stored_account, url_of
+from .account_field import may_create_account, only_account, stored_account
+from .base import named, url_of
 from .delivery_list import last_answer, with_last_attempts
-from .errors import errors_of
-from .header_rows import HeaderInline
+from .error_groups import errors_of
+from .filters import is_place
+from .header_formset import HeaderInline
 from .jobs import add_url
 from .outlook import NO_WORKER, kept_back
 from .signing import Signing

@@ -1,7 +1,6 @@
-"""What the screens share: looks, lists that never count a table, views that only POST reaches."""
+"""What the screens share: lists that never count a table, views that only POST reaches."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import update_wrapper, wraps
 from typing import Any, ClassVar
 
@@ -19,25 +18,24 @@ from django.http import (
     HttpResponse,
     HttpResponseRedirect,
     JsonResponse,
-    QueryDict,
 )
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
-from ..models import Account, Actor, AuditEntry, Webhook, database_file, sequences
+from ..models import Actor, AuditEntry, Webhook, database_file, sequences
 from ..models.selection import unfit
 from ..presentation.counts import COUNT_LIMIT, bounded
 from ..roles import may
-from ..rules.ids import first_id, is_account_name, is_id, read_moment
+from ..rules.ids import read_moment
 from ..rules.unseen import shown
-from .moments import said, unread
-from .outside import seen, without_nul
-from .pages import SIEVED, Page
+from .assets import LOOKS
+from .changelist import SIEVED, Page
+from .door import seen, without_nul
+from .filters import CreatedFilter, is_place
 
 HISTORY_SHOWN = 100
 WORDS_LIMIT = 20  # of a search
@@ -70,306 +68,6 @@ class OnePage(Paginator):
     @cached_property
     def count(self) -> int:
         return len(self.keys)
-
-
-class Quiet(admin.SimpleListFilter):
-    """A filter that other pages link to; it shows itself only while it is on."""
-
-    template = "admin/webhooks_app/filter_link.html"
-    problem = ""  # what cannot be read of it; said above the list, which is empty then
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        value = self.used_parameters.get(str(self.parameter_name))
-        return [(str(value), str(value))] if value else []
-
-    def has_output(self) -> bool:
-        return bool(self.value())
-
-
-class Typed(Quiet):
-    """A filter for what people type as a whole."""
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = (self.value() or "").strip()
-        if not value:
-            return queryset
-        if unfit(value):
-            self.problem = f"The {self.title} cannot be read."
-            return queryset.none()
-        return self.chosen(queryset, value)
-
-    def chosen(self, queryset: Any, value: str) -> Any:
-        raise NotImplementedError
-
-
-class Moment(Quiet):
-    """A limit in time that other pages link to, as the API takes it: `2026-11-24T10:00:00Z`."""
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
-        if not value:
-            return queryset
-        try:
-            moment = read_moment(value.strip())
-        except ValueError:
-            self.problem = unread(value)
-            return queryset.none()
-        return self.chosen(queryset, moment)
-
-    def chosen(self, queryset: Any, moment: datetime) -> Any:
-        raise NotImplementedError
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
-        return as_moments(super().lookups(request, model_admin))
-
-
-def as_moments(lookups: list[tuple[str, str]]) -> list[Any]:
-    return [(value, said(value)) for value, _ in lookups]
-
-
-def is_place(model: Any, text: str) -> bool:
-    """Whether a text can be the id of a row."""
-    if isinstance(model._meta.pk, models.IntegerField):
-        digits = text.isascii() and text.isdecimal() and len(text) < 20
-        return digits and int(text) <= models.BigIntegerField.MAX_BIGINT
-    return is_id(text)
-
-
-class Those(Quiet):
-    """Some rows by their ids: a message leads to what it speaks of."""
-
-    title, parameter_name = "chosen", "id"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        ids = self.used_parameters.get("id", "").split(",")
-        return [("", f"{len(ids):,} of them")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
-        if not value:
-            return queryset
-        ids = [ident for ident in value.split(",") if is_place(queryset.model, ident)]
-        return queryset.filter(pk__in=ids[:COUNT_LIMIT])
-
-
-class Before(admin.SimpleListFilter):
-    """The place in a list: rows older than this id. A page costs the same wherever it stands."""
-
-    title = parameter_name = "before"
-    template = "admin/webhooks_app/filter_none.html"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        place = self.value()
-        if not place:
-            return queryset
-        fits = is_place(queryset.model, place)
-        return queryset.filter(pk__lt=place) if fits else queryset.none()
-
-
-class Choice(admin.SimpleListFilter):
-    """One of a few words; an unknown one filters nothing. Another choice starts at the newest."""
-
-    template = "admin/webhooks_app/filter.html"
-
-    def value(self) -> str | None:
-        value = super().value()
-        return value if value in dict(self.lookup_choices) else None
-
-    def choices(self, changelist: Any) -> Any:
-        for choice in super().choices(changelist):
-            query = QueryDict(choice["query_string"].removeprefix("?"), mutable=True)
-            query.pop("before", None)
-            yield {**choice, "query_string": "?" + query.urlencode()}
-
-
-class Chips(Choice):
-    template = "admin/webhooks_app/filter_chips.html"
-
-
-class AccountFilter(admin.SimpleListFilter):
-    """By the account's name; with JavaScript the names are completed as they are typed."""
-
-    title = parameter_name = "account"
-    template = "admin/webhooks_app/filter_account.html"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]
-
-    def choices(self, changelist: Any) -> Any:
-        shown = (self.parameter_name, "p", "before", "e")
-        kept = [(name, value) for name, value in changelist.params.items() if name not in shown]
-        yield {"value": self.value() or "", "kept": kept, "lists": autocomplete_url()}
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        name = self.value()
-        if not name:
-            return queryset
-        if not is_account_name(name):
-            return queryset.none()
-        return queryset.filter(account__name=name)
-
-
-WITHOUT_TIME = {"webhook", "since", "id"}  # with these a list does not start with the last 24 hours
-SPANS = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(days=1),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
-
-
-class Created(Choice):
-    """Since when. A list starts with the last 24 hours, that of one webhook with all it has; a
-    search for an id looks everywhere."""
-
-    title = parameter_name = "created"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("1h", "last hour"),
-            ("24h", "last 24 hours"),
-            ("7d", "last 7 days"),
-            ("30d", "last 30 days"),
-            ("any", "any"),
-        ]
-
-    def value(self) -> str:
-        given = {name for name, value in self.request.GET.items() if value}
-        return super().value() or ("any" if WITHOUT_TIME & given else "24h")
-
-    def choices(self, changelist: Any) -> Any:
-        _, *choices = super().choices(changelist)
-        yield from choices
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        span = SPANS.get(self.value())
-        if span is None or is_id(request.GET.get("q", "").strip()):
-            return queryset
-        return self.since(queryset, timezone.now() - span)
-
-    def since(self, queryset: Any, moment: datetime) -> Any:
-        """Ids begin with the time they were made, so the primary key serves as the index."""
-        return queryset.filter(pk__gte=first_id(moment))
-
-
-def autocomplete_url() -> str:
-    query = "?app_label=webhooks_app&model_name=webhook&field_name=account"
-    return reverse("admin:autocomplete") + query
-
-
-def webhooks_url() -> str:
-    query = "?app_label=webhooks_app&model_name=delivery&field_name=webhook"
-    return reverse("admin:autocomplete") + query
-
-
-class AccountInput(forms.TextInput):
-    """An account by its name: works without JavaScript, and among 100,000 of them."""
-
-    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
-        more = {"data-complete": autocomplete_url(), "autocomplete": "off", "maxlength": "64"}
-        return super().build_attrs({**base_attrs, **more}, extra_attrs)
-
-
-NO_ACCOUNT = "There is no account of this name."
-
-
-class AccountField(forms.ModelChoiceField):
-    """By its name; where `may_create`, one that is not stored yet for a name that nobody has."""
-
-    may_create = False
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            Account.objects.all(),
-            to_field_name="name",
-            widget=AccountInput(attrs={"class": "vTextField"}),
-            help_text="The name of the account.",
-            error_messages={"invalid_choice": NO_ACCOUNT},
-            **kwargs,
-        )
-
-    def to_python(self, value: Any) -> Any:
-        try:
-            return super().to_python(value)
-        except forms.ValidationError:
-            if not self.may_create:
-                raise
-        account = Account(name=str(value).strip())
-        try:
-            account.clean_fields()
-        except forms.ValidationError as error:
-            raise forms.ValidationError(error.messages) from None
-        return account
-
-
-class WithAccount(forms.ModelForm):
-    """A form of what belongs to an account, which can be made with it: the first thing that is
-    added to an empty site has none to belong to. `may_create` is set by the admin."""
-
-    may_create = False
-
-    account = AccountField()
-    new_account = forms.BooleanField(
-        required=False, label="Create it", help_text="If there is no account of this name yet."
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not (self.may_create and self.instance._state.adding):
-            self.fields.pop("new_account", None)
-            if "account" in self.fields and not Account.objects.exists():
-                self.fields["account"].help_text = "There is none yet; you may not add one."
-        else:
-            account: Any = self.fields["account"]
-            account.may_create = True
-
-    def clean_new_account(self) -> bool:
-        asked = bool(self.cleaned_data["new_account"])
-        account = self.cleaned_data.get("account")
-        if account and account._state.adding and not asked:
-            self.add_error("account", f"{NO_ACCOUNT} Tick “Create it” if it shall be a new one.")
-        return asked
-
-    def _get_validation_exclusions(self) -> set[str]:
-        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return excluded | {"account"}  # the field has judged it; it may not be stored yet
-
-
-def stored_account(account: Account, by: str) -> Account:
-    """The account that was chosen, made if it is a new one."""
-    if not account._state.adding:
-        return account
-    stored, made = Account.objects.get_or_create(name=account.name)
-    if made:
-        AuditEntry.objects.note(by, "Created.", stored)
-    return stored
-
-
-def may_create_account(request: HttpRequest) -> bool:
-    return bool(request.user.has_perm("webhooks_app.add_account"))
-
-
-def only_account() -> dict[str, Any]:
-    """What a new row begins with where there is but one account, or none."""
-    names = list(Account.objects.values_list("name", flat=True)[:2])
-    if not names:
-        return {"new_account": True}
-    return {"account": names[0]} if len(names) == 1 else {}
-
-
-STYLES = ["webhooks_app/console.css", "webhooks_app/health.css"]
-SCRIPTS: list[Any] = [
-    forms.Script(f"webhooks_app/{name}.js", defer=True)
-    for name in ("live", "console", "times", "headers")
-]
-LOOKS = forms.Media(css={"all": STYLES}, js=SCRIPTS)
-
-
-_SCRIPTS: Any = [forms.Script("webhooks_app/deliveries.js", defer=True)]
-FOLLOW_LOOKS = forms.Media(css={"all": ["webhooks_app/deliveries.css"]}, js=_SCRIPTS)
 
 
 def _acknowledged(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -463,7 +161,7 @@ class ConsoleAdmin(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title, hint = self.empty_words
         context = {"title": self.list_title, "empty_title": title, "empty_hint": hint}
-        by_time = any(issubclass(choice, Created) for choice in self.list_filter)
+        by_time = any(issubclass(choice, CreatedFilter) for choice in self.list_filter)
         if by_time and request.GET.get("created") != "any":
             wider = request.GET.copy()
             wider.pop("before", None)
@@ -586,7 +284,7 @@ class ConsoleAdmin(ModelAdmin):
         return rows
 
 
-class Followed(ConsoleAdmin):
+class LiveUpdates(ConsoleAdmin):
     """A list that says how many are new while somebody reads it, and never moves a row."""
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:

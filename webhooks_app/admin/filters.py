@@ -1,0 +1,201 @@
+"""What lists are filtered by. Other pages link to most of them; a few are chosen or typed."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.http import (
+    HttpRequest,
+    QueryDict,
+)
+from django.utils import timezone
+
+from ..models.selection import unfit
+from ..presentation.counts import COUNT_LIMIT
+from ..rules.ids import first_id, is_account_name, is_id, read_moment
+from .autocomplete import accounts_url
+from .moments import said, unread
+
+
+class LinkFilter(admin.SimpleListFilter):
+    """A filter that other pages link to; it shows itself only while it is on."""
+
+    template = "admin/webhooks_app/filter_link.html"
+    problem = ""  # what cannot be read of it; said above the list, which is empty then
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        value = self.used_parameters.get(str(self.parameter_name))
+        return [(str(value), str(value))] if value else []
+
+    def has_output(self) -> bool:
+        return bool(self.value())
+
+
+class TextFilter(LinkFilter):
+    """A filter for what people type as a whole."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = (self.value() or "").strip()
+        if not value:
+            return queryset
+        if unfit(value):
+            self.problem = f"The {self.title} cannot be read."
+            return queryset.none()
+        return self.chosen(queryset, value)
+
+    def chosen(self, queryset: Any, value: str) -> Any:
+        raise NotImplementedError
+
+
+class MomentFilter(LinkFilter):
+    """A limit in time that other pages link to, as the API takes it: `2026-11-24T10:00:00Z`."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        try:
+            moment = read_moment(value.strip())
+        except ValueError:
+            self.problem = unread(value)
+            return queryset.none()
+        return self.chosen(queryset, moment)
+
+    def chosen(self, queryset: Any, moment: datetime) -> Any:
+        raise NotImplementedError
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
+        return as_moments(super().lookups(request, model_admin))
+
+
+def as_moments(lookups: list[tuple[str, str]]) -> list[Any]:
+    return [(value, said(value)) for value, _ in lookups]
+
+
+def is_place(model: Any, text: str) -> bool:
+    """Whether a text can be the id of a row."""
+    if isinstance(model._meta.pk, models.IntegerField):
+        digits = text.isascii() and text.isdecimal() and len(text) < 20
+        return digits and int(text) <= models.BigIntegerField.MAX_BIGINT
+    return is_id(text)
+
+
+class IdsFilter(LinkFilter):
+    """Some rows by their ids: a message leads to what it speaks of."""
+
+    title, parameter_name = "chosen", "id"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        ids = self.used_parameters.get("id", "").split(",")
+        return [("", f"{len(ids):,} of them")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if not value:
+            return queryset
+        ids = [ident for ident in value.split(",") if is_place(queryset.model, ident)]
+        return queryset.filter(pk__in=ids[:COUNT_LIMIT])
+
+
+class BeforeFilter(admin.SimpleListFilter):
+    """The place in a list: rows older than this id. A page costs the same wherever it stands."""
+
+    title = parameter_name = "before"
+    template = "admin/webhooks_app/filter_none.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        place = self.value()
+        if not place:
+            return queryset
+        fits = is_place(queryset.model, place)
+        return queryset.filter(pk__lt=place) if fits else queryset.none()
+
+
+class ChoiceFilter(admin.SimpleListFilter):
+    """One of a few words; an unknown one filters nothing. Another choice starts at the newest."""
+
+    template = "admin/webhooks_app/filter.html"
+
+    def value(self) -> str | None:
+        value = super().value()
+        return value if value in dict(self.lookup_choices) else None
+
+    def choices(self, changelist: Any) -> Any:
+        for choice in super().choices(changelist):
+            query = QueryDict(choice["query_string"].removeprefix("?"), mutable=True)
+            query.pop("before", None)
+            yield {**choice, "query_string": "?" + query.urlencode()}
+
+
+class ChipsFilter(ChoiceFilter):
+    template = "admin/webhooks_app/filter_chips.html"
+
+
+class AccountFilter(admin.SimpleListFilter):
+    """By the account's name; with JavaScript the names are completed as they are typed."""
+
+    title = parameter_name = "account"
+    template = "admin/webhooks_app/filter_account.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "")]
+
+    def choices(self, changelist: Any) -> Any:
+        shown = (self.parameter_name, "p", "before", "e")
+        kept = [(name, value) for name, value in changelist.params.items() if name not in shown]
+        yield {"value": self.value() or "", "kept": kept, "lists": accounts_url()}
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        name = self.value()
+        if not name:
+            return queryset
+        if not is_account_name(name):
+            return queryset.none()
+        return queryset.filter(account__name=name)
+
+
+WITHOUT_TIME = {"webhook", "since", "id"}  # with these a list does not start with the last 24 hours
+SPANS = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+
+
+class CreatedFilter(ChoiceFilter):
+    """Since when. A list starts with the last 24 hours, that of one webhook with all it has; a
+    search for an id looks everywhere."""
+
+    title = parameter_name = "created"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("1h", "last hour"),
+            ("24h", "last 24 hours"),
+            ("7d", "last 7 days"),
+            ("30d", "last 30 days"),
+            ("any", "any"),
+        ]
+
+    def value(self) -> str:
+        given = {name for name, value in self.request.GET.items() if value}
+        return super().value() or ("any" if WITHOUT_TIME & given else "24h")
+
+    def choices(self, changelist: Any) -> Any:
+        _, *choices = super().choices(changelist)
+        yield from choices
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        span = SPANS.get(self.value())
+        if span is None or is_id(request.GET.get("q", "").strip()):
+            return queryset
+        return self.since(queryset, timezone.now() - span)
+
+    def since(self, queryset: Any, moment: datetime) -> Any:
+        """Ids begin with the time they were made, so the primary key serves as the index."""
+        return queryset.filter(pk__gte=first_id(moment))
