@@ -5,7 +5,8 @@ import re
 
 import pytest
 from django.db import connection
-from webhooks_app.admin.console import ConsoleAdmin
+
+from webhooks_app.admin.base import ConsoleAdmin
 
 from . import console, crowd, screens
 
