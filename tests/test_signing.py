@@ -282,8 +282,10 @@ class TestEveryCall:
         return [passes(secret, request) for request in requests] == [True] * len(requests)
 
     def run_of_calls(self, webhook, receiver):
-        """Of every kind: verification by the worker and by hand, test, interaction, deliveries."""
+        """Of every kind: verification by the worker and by hand, test, interaction, deliveries, of
+        which one is tried again."""
         actions.request_verification(webhook)
+        receiver.answer = Each(500, {"responses": []})
         bodies = [
             b"{}",
             json.dumps({"name": "Zoë 𝒳 \u202e"}, ensure_ascii=False).encode(),
@@ -295,12 +297,14 @@ class TestEveryCall:
         worker.run(until_empty=True)
         Webhook.objects.filter(pk=webhook.pk).update(verified_at=timezone.now())
         worker.run(until_empty=True)
+        make_due(state="pending")
+        worker.run(until_empty=True)
         actions.verify(webhook)
         actions.test(webhook)
         actions.interact(webhook, {"attributes": {"città": "Zürich"}})
         methods = [request.method for request in receiver.requests]
         assert methods.count("GET") == 2
-        assert methods.count("POST") == len(bodies) + 2
+        assert methods.count("POST") == len(bodies) + 3
         assert {bytes(request.body) for request in receiver.requests} >= set(bodies)
         return receiver.requests
 
