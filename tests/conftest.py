@@ -32,7 +32,7 @@ def django_db_setup(django_db_setup, django_db_blocker):
     """Django empties every table after a test with transactions, and makes all permissions and
     roles anew; here those stay, and of the others only what holds rows is emptied."""
     with django_db_blocker.unblock():
-        emptied = Emptied(connections["default"])
+        emptied = Emptied()
     flush = TransactionTestCase._fixture_teardown
     TransactionTestCase._fixture_teardown = lambda case: emptied.now() or flush(case)
     yield

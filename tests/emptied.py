@@ -1,6 +1,6 @@
 """Tables emptied between tests, at a tenth of the price of Django's flush."""
 
-from django.db import transaction
+from django.db import connection, transaction
 
 # Made by migrations and after them, and the same for every test.
 KEPT = (
@@ -14,10 +14,9 @@ MANY = 2000  # rows; more are truncated rather than deleted
 
 
 class Emptied:
-    """Of one database, just migrated."""
+    """Of the default database, just migrated; by the connection of whoever asks."""
 
-    def __init__(self, connection):
-        self._connection = connection
+    def __init__(self):
         names = connection.introspection.django_table_names(only_existing=True)
         self._tables = [name for name in names if name not in KEPT]
         self._found = " UNION ALL ".join(
@@ -29,8 +28,9 @@ class Emptied:
         )
         self._as_migrated = self._asked(self._kept)
 
-    def _asked(self, sql):
-        with self._connection.cursor() as cursor:
+    @staticmethod
+    def _asked(sql):
+        with connection.cursor() as cursor:
             cursor.execute(sql)
             return sorted(cursor.fetchall())
 
@@ -40,7 +40,7 @@ class Emptied:
         if max(found.values()) >= MANY or self._asked(self._kept) != self._as_migrated:
             return False
         # Foreign keys are judged at the end of a transaction, so that no order is needed.
-        with transaction.atomic(), self._connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
             for name, rows in found.items():
                 if rows:
                     cursor.execute(f"DELETE FROM {name}")

@@ -8,6 +8,7 @@ import atexit
 import base64
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -60,6 +61,8 @@ def start_postgres(*, durable: bool = True) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config, parser, args):
     known = early_config.known_args_namespace
+    # Under `nohup` what the tests start would go on after a terminal that they close.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # No ordinary test outlives a loss of power; the figures of the proofs hold for a real disk.
     test_environment(known.db, durable=known.run_prove)
 

@@ -26,7 +26,7 @@ def test_a_sink_counts_what_came_and_notes_when(kind):
         assert list(receiver.arrivals()) == ["msg-timed"]
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.timeout(600)
 def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
     done = subprocess.run(
