@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from tests.admin.conftest import NOW
 from tests.admin.pages import forms, page, text_of, url
+from tests.admin.test_home import plain
 from tests.factories import AttemptFactory, DeliveryFactory
 from webhooks_app.admin import jobs as screen
 from webhooks_app.engine import jobs
@@ -100,6 +101,13 @@ class TestCreating:
 
 
 class TestWatching:
+    def test_its_verb_has_one_name_everywhere(self, boss, operator, webhook):
+        job, _ = start(operator, webhook=webhook.pk, state="failed")
+        for place in (page(job, "job"), url("job"), url("auditentry")):
+            text = plain(text_of(boss.get(place))).lower()
+            assert "replay" in text, place
+            assert "send again" not in text, place
+
     def test_its_page_tells_how_far_it_is(self, operator, viewer, webhook):
         job, _ = start(operator, webhook=webhook.pk, state="failed", pace="2")
         jobs.step(job, timezone.now())

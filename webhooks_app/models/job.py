@@ -69,7 +69,12 @@ class Job(PrimaryModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_verb_display().capitalize()} {self.id}"
+        return f"{self.word.capitalize()} {self.id}"
+
+    @property
+    def word(self) -> str:
+        """The verb as people know it: to retry many is to replay."""
+        return "replay" if self.verb == self.Verb.RETRY else "cancel"
 
     @property
     def is_open(self) -> bool:
