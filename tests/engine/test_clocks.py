@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import breaker, jobs, lanes, queue
+from webhooks_app.engine import breaker, jobs, lanes, pruner, queue, transitions
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine.desk import Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
@@ -87,7 +87,7 @@ def test_what_is_sent_again(wrong, verb):
         actions.replay(wrong, since=timezone.now() - timedelta(hours=1))
     elif verb == "retry of many":
         with transaction.atomic():
-            queue.retry_all([delivery.pk])
+            transitions.retry_all([delivery.pk])
     else:
         actions.retry(delivery)
     assert claimed(wrong) == 1
@@ -127,7 +127,7 @@ def test_calls_by_hand_are_limited_by_one_clock(wrong):
 
 def test_a_run_that_was_cleared_is_cleared_now(wrong):
     Webhook.objects.update(stopped="paused")
-    queue.start(wrong.pk)
+    transitions.start(wrong.pk)
     assert is_present(WebhookHealth.objects.get(pk=wrong.pk).run_cleared_at)
 
 
@@ -217,7 +217,7 @@ def test_a_job_holds_what_was_made_before_it_and_nothing_later(wrong):
 def test_what_is_kept_is_kept_to_the_end(wrong, seconds):
     ended = present() - timedelta(days=30) + timedelta(seconds=seconds)
     DeliveryFactory(webhook=wrong, state="failed", created_at=ended, finished_at=ended)
-    queue.purge(timedelta(days=30))
+    pruner.purge(timedelta(days=30))
     assert Delivery.objects.exists() is (seconds > 0)
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import desk as desks
-from webhooks_app.engine import queue
+from webhooks_app.engine import queue, transitions
 from webhooks_app.engine.desk import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
@@ -84,9 +84,9 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
 
     rows, held = claim(None)
     assert (len(rows), held) == (2, [])
-    queue.stop(webhook.pk, "paused")
+    transitions.stop(webhook.pk, "paused")
     assert claim(rows[-1].place) == ([], [webhook.pk])
-    queue.start(webhook.pk)
+    transitions.start(webhook.pk)
     rows, held = claim(rows[-1].place)
     assert (len(rows), held) == (1, [])
     assert claim(rows[-1].place) == ([], [])
@@ -94,7 +94,7 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
 
 def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(desk):
     webhook = WebhookFactory()
-    queue.stop(webhook.pk, "paused")
+    transitions.stop(webhook.pk, "paused")
     assert desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed == []
     actions.delete_webhook(webhook)
     left = DeliveryFactory(webhook=webhook)

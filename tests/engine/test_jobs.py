@@ -130,7 +130,7 @@ class TestCrashes:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(jobs.queue, "announce", killed)
+            patch.setattr(jobs.transitions, "announce", killed)
             with pytest.raises(KeyboardInterrupt):
                 jobs.step(job, timezone.now())
         assert states().count("pending") == 2

@@ -15,7 +15,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.checks import notices_without_mail
-from webhooks_app.engine import history, mail, queue
+from webhooks_app.engine import history, mail, transitions
 from webhooks_app.engine.history import Entry
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Notice, WebhookHealth
@@ -113,7 +113,7 @@ class TestChanges:
         assert subjects() == ["Webhook Orders to ERP is watched anew"]
 
     def test_a_receiver_that_is_gone_is_told_at_once(self, webhook):
-        queue.stop(webhook.pk, "gone")
+        transitions.stop(webhook.pk, "gone")
         mail.turn()
         staff = next(letter for letter in box.outbox if "ops@example.org" in letter.to)
         assert "the receiver says it is gone (410)" in staff.body
@@ -123,7 +123,7 @@ class TestChanges:
         assert subjects() == []
 
     def test_old_news_is_not_told(self, webhook):
-        queue.stop(webhook.pk, "gone")
+        transitions.stop(webhook.pk, "gone")
         with time_machine.travel(timezone.now() + timedelta(days=8), tick=False):
             assert subjects() == []
 

@@ -1,4 +1,4 @@
-"""Every verb on every state of a delivery: the table in queue.py's docstring."""
+"""Every verb on every state of a delivery: the table in transitions.py's docstring."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import history, moments, queue
+from webhooks_app.engine import history, moments, pruner, queue, transitions
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Delivery
 from webhooks_app.models.webhook import SLOTS, slot_of
@@ -81,7 +81,7 @@ def test_finish_of_a_former_owner_comes_too_late():
 )
 def test_retry_makes_everything_due_now(before, tries):
     delivery = delivery_in(before, due_at=timezone.now() + timedelta(days=1))
-    assert queue.retry(delivery.pk, by="mira")
+    assert transitions.retry(delivery.pk, by="mira")
     delivery.refresh_from_db()
     assert (delivery.state, delivery.tries, delivery.requested_by) == ("pending", tries, "mira")
     assert delivery.due_at <= timezone.now()
@@ -90,7 +90,7 @@ def test_retry_makes_everything_due_now(before, tries):
 
 def test_retry_of_a_deleted_webhooks_delivery_does_nothing():
     delivery = delivery_in("failed", webhook=WebhookFactory(deleted_at=timezone.now()))
-    assert not queue.retry(delivery.pk)
+    assert not transitions.retry(delivery.pk)
     delivery.refresh_from_db()
     assert delivery.state == "failed"
 
@@ -106,7 +106,7 @@ def test_retry_of_a_deleted_webhooks_delivery_does_nothing():
 )
 def test_replay_takes_the_failed_only(before, after):
     delivery = delivery_in(before)
-    count = queue.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1), by="mira")
+    count = transitions.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1), by="mira")
     delivery.refresh_from_db()
     assert delivery.state == after
     assert count == (before == "failed")
@@ -115,7 +115,7 @@ def test_replay_takes_the_failed_only(before, after):
 def test_replay_takes_none_that_failed_before_or_elsewhere():
     delivery = delivery_in("failed", finished_at=timezone.now() - timedelta(hours=2))
     other = delivery_in("failed")
-    assert queue.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1)) == 0
+    assert transitions.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1)) == 0
     other.refresh_from_db()
     assert other.state == "failed"
 
@@ -123,7 +123,7 @@ def test_replay_takes_none_that_failed_before_or_elsewhere():
 @pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
 def test_cancel_takes_pending_only(before):
     delivery = delivery_in(before)
-    assert queue.cancel(delivery.pk, "by hand") == (before == "pending")
+    assert transitions.cancel(delivery.pk, "by hand") == (before == "pending")
     delivery.refresh_from_db()
     assert delivery.state == ("cancelled" if before == "pending" else before)
 
@@ -132,8 +132,8 @@ def test_cancel_takes_pending_only(before):
 @pytest.mark.parametrize(
     "cancel",
     [
-        lambda delivery: queue.cancel_many([delivery.pk], "by hand"),
-        lambda delivery: queue.cancel_some(delivery.webhook_id, "webhook deleted"),
+        lambda delivery: transitions.cancel_many([delivery.pk], "by hand"),
+        lambda delivery: transitions.cancel_some(delivery.webhook_id, "webhook deleted"),
     ],
     ids=["of many", "of a deleted webhook"],
 )
@@ -150,7 +150,7 @@ def test_cancel_of_several_takes_pending_only(before, cancel):
 def test_retry_of_several_leaves_what_is_delivered_unless_told_otherwise(before, delivered_too):
     delivery = delivery_in(before, due_at=timezone.now() + timedelta(days=1))
     moves = before != "delivered" or delivered_too
-    assert queue.retry_all([delivery.pk], by="mira", delivered_too=delivered_too) == moves
+    assert transitions.retry_all([delivery.pk], by="mira", delivered_too=delivered_too) == moves
     delivery.refresh_from_db()
     again = moves and before != "pending"
     assert (delivery.state, delivery.tries) == ("pending" if moves else before, 0 if again else 2)
@@ -182,8 +182,8 @@ def test_purge_removes_what_ended_long_ago_and_never_what_is_pending(before):
         ended_at=LONG_AGO,
         url="x",
     )
-    expected = queue.purge(timedelta(days=30), dry_run=True)
-    assert queue.purge(timedelta(days=30)) == expected
+    expected = pruner.purge(timedelta(days=30), dry_run=True)
+    assert pruner.purge(timedelta(days=30)) == expected
     assert Delivery.objects.filter(pk=delivery.pk).exists() == (before == "pending")
     assert Delivery.objects.filter(pk=young.pk).exists()
     assert Attempt.objects.count() == (before == "pending")
@@ -193,15 +193,15 @@ def test_a_purge_that_is_told_to_stop_leaves_the_rest_to_the_next():
     for _ in range(5):
         delivery_in("delivered", finished_at=LONG_AGO, created_at=LONG_AGO)
     stopped = iter([False, False, False, True, True, True, True])  # held, finished, finished …
-    removed = queue.purge(timedelta(days=30), at_once=2, stopped=lambda: next(stopped))
+    removed = pruner.purge(timedelta(days=30), at_once=2, stopped=lambda: next(stopped))
     assert removed["deliveries"] == 4
-    assert queue.purge(timedelta(days=30))["deliveries"] == 1
+    assert pruner.purge(timedelta(days=30))["deliveries"] == 1
 
 
 def test_held_longer_than_retention_is_given_up():
     webhook = WebhookFactory(stopped="paused")
     delivery = delivery_in("pending", webhook=webhook, due_at=LONG_AGO)
-    assert queue.purge(timedelta(days=30))["held too long"] == 1
+    assert pruner.purge(timedelta(days=30))["held too long"] == 1
     delivery.refresh_from_db()
     assert (delivery.state, delivery.reason) == ("cancelled", "held too long")
 
@@ -210,7 +210,7 @@ def test_what_is_old_is_not_given_up_because_its_webhook_was_just_paused(db):
     """No worker ran for a month, say, and somebody wants to look before it all goes out."""
     delivery = DeliveryFactory(due_at=timezone.now() - timedelta(days=31))
     actions.pause(delivery.webhook)
-    assert queue.purge(timedelta(days=30))["held too long"] == 0
+    assert pruner.purge(timedelta(days=30))["held too long"] == 0
     delivery.refresh_from_db()
     assert delivery.state == "pending"
 
@@ -273,7 +273,7 @@ def test_five_days_of_nothing_but_failure_stop_a_webhook_once():
     finish(finished(delivery_in("pending", webhook=webhook), state="failed", failure=FAILURE))
     webhook.refresh_from_db()
     assert webhook.stopped == "failing"
-    queue.start(webhook.pk)
+    transitions.start(webhook.pk)
     finish(finished(delivery_in("pending", webhook=webhook), state="failed", failure=FAILURE))
     webhook.refresh_from_db()
     assert webhook.stopped == ""

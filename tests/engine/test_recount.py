@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import history, queue, recount
+from webhooks_app.engine import history, pruner, recount
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 from webhooks_app.rules.failures import Failure
@@ -133,8 +133,8 @@ def test_purge_keeps_the_counts_for_30_days_at_least(retention, left):
     webhook = WebhookFactory()
     for days in (20, 40, 60):
         HourlyCount.objects.create(webhook=webhook, hour=timezone.now() - timedelta(days=days))
-    expected = queue.purge(timedelta(days=retention), dry_run=True)
-    assert queue.purge(timedelta(days=retention)) == expected
+    expected = pruner.purge(timedelta(days=retention), dry_run=True)
+    assert pruner.purge(timedelta(days=retention)) == expected
     assert HourlyCount.objects.count() == left
 
 
@@ -144,6 +144,6 @@ def test_purge_of_attempts_leaves_the_hours_they_were_counted_in():
     delivery = DeliveryFactory(webhook=webhook, state="delivered", finished_at=long_ago)
     record(entry(webhook, ago=timedelta(days=10)))
     Attempt.objects.update(delivery=delivery)
-    queue.purge(timedelta(days=7))
+    pruner.purge(timedelta(days=7))
     assert not Attempt.objects.exists()
     assert HourlyCount.objects.get().delivered == 1

@@ -18,7 +18,7 @@ from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, Webhoo
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
-from webhooks_app.engine import history, ledger, moments, queue, worker
+from webhooks_app.engine import history, ledger, moments, queue, transitions, worker
 from webhooks_app.engine.sender import Outcome, Sender
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states
 from webhooks_app.rules.ids import keys
@@ -196,11 +196,11 @@ class TestUnrecorded:
     def test_it_is_retried_with_many_or_cancelled(self, verb):
         delivery = DeliveryFactory(reason="unrecorded", due_at=states.FAR_AHEAD)
         if verb == "cancel":
-            assert queue.cancel(delivery.pk, "by hand")
+            assert transitions.cancel(delivery.pk, "by hand")
             assert state_of(delivery) == ("cancelled", "by hand")
         else:
             with transaction.atomic():
-                assert queue.retry_all([delivery.pk]) == 1
+                assert transitions.retry_all([delivery.pk]) == 1
             assert state_of(delivery) == ("pending", "")
             assert delivery.due_at < states.FAR_AHEAD
 

@@ -16,7 +16,7 @@ from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import desk, jobs, mail, queue, steadiness, totals, upkeep, worker
+from webhooks_app.engine import desk, jobs, mail, pruner, steadiness, totals, upkeep, worker
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
 from webhooks_app.rules.ids import new_id
 
@@ -38,7 +38,7 @@ STEPS = [
     (mail, "turn"),
     (steadiness, "judge"),
     (totals, "add_up"),
-    (queue, "purge"),
+    (pruner, "purge"),
     (upkeep, "purge_records"),
 ]
 
@@ -238,7 +238,7 @@ def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(loopback
         begun.wait(10)
         return 200
 
-    monkeypatch.setattr(queue, "purge", purge)
+    monkeypatch.setattr(pruner, "purge", purge)
     with Receiver(answer) as receiver:
         actions.deliver(WebhookFactory(url=receiver.url), {})
         assert worker.run(until_empty=True) == 1

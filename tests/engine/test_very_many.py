@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import queue, upkeep
+from webhooks_app.engine import queue, transitions, upkeep
 from webhooks_app.models import Delivery
 
-MANY = 2 * queue.AT_ONCE + 500
+MANY = 2 * transitions.AT_ONCE + 500
 
 
 def waiting(webhook):
@@ -29,7 +29,7 @@ def webhook(db):
 def test_a_deleted_webhook_is_gone_at_once_and_what_waits_for_it_is_cancelled_in_steps(webhook):
     other = DeliveryFactory()
     actions.delete_webhook(webhook)
-    assert waiting(webhook).count() == MANY - queue.AT_ONCE
+    assert waiting(webhook).count() == MANY - transitions.AT_ONCE
     # None of it is sent.
     want = queue.Want(webhook.pk, 10, None)
     assert queue.claim(connections["default"], [want], timezone.now()) == []
@@ -45,8 +45,8 @@ def test_a_deleted_webhook_is_gone_at_once_and_what_waits_for_it_is_cancelled_in
 
 
 def test_a_step_changes_so_many_and_no_more(webhook):
-    assert queue.cancel_some(webhook.pk, "webhook deleted") == queue.AT_ONCE
-    assert waiting(webhook).count() == MANY - queue.AT_ONCE
+    assert transitions.cancel_some(webhook.pk, "webhook deleted") == transitions.AT_ONCE
+    assert waiting(webhook).count() == MANY - transitions.AT_ONCE
 
 
 def test_what_was_made_for_a_webhook_that_was_deleted_long_ago_is_found_by_the_purge(webhook):

@@ -8,7 +8,7 @@ from django.test import Client
 from tests.api.conftest import Api
 from tests.factories import UserFactory
 from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
-from webhooks_app.engine import history, moments, queue
+from webhooks_app.engine import history, moments, pruner, queue, transitions
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import AccessToken, Delivery
 from webhooks_app.models.webhook import SLOTS
@@ -73,12 +73,12 @@ def hot(grown):
             {"attempt_delivery"},
         ),
         "finish": (lambda: queue.finish(on, batch), {key}),
-        "retry": (lambda: queue.retry(idents[0]), {key}),
-        "retry of many": (lambda: queue.retry_all(idents), {key}),
-        "cancel": (lambda: queue.cancel(idents[0], "by hand"), {key}),
-        "cancel of many": (lambda: queue.cancel_many(idents, "by hand"), {key}),
+        "retry": (lambda: transitions.retry(idents[0]), {key}),
+        "retry of many": (lambda: transitions.retry_all(idents), {key}),
+        "cancel": (lambda: transitions.cancel(idents[0], "by hand"), {key}),
+        "cancel of many": (lambda: transitions.cancel_many(idents, "by hand"), {key}),
         "purge": (
-            lambda: queue.purge(SPAN - SPAN * 100 / grown.rows),
+            lambda: pruner.purge(SPAN - SPAN * 100 / grown.rows),
             {key, DUE, "attempt_delivery", ATTEMPT_KEY[on.vendor], "attempt_list", "delivery_list"},
         ),
     }

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from .. import conf
-from ..engine import queue
+from ..engine import queue, transitions
 from ..models import AuditEntry, Delivery, Webhook
 from ..models.primary import clock
 from ..rules import strictjson
@@ -48,7 +48,7 @@ def deliver(
         queue.store_one(connections[db_alias()], delivery)
     else:
         delivery = _deliver_once(delivery, idempotency_key)
-    queue.announce(db_alias())
+    transitions.announce(db_alias())
     return delivery
 
 
@@ -61,7 +61,7 @@ def deliver_many(pairs: Iterable[tuple[Webhook, Any]], *, by: str = "") -> list[
     deliveries = [_new_delivery(webhook, payload, by=by) for webhook, payload in pairs]
     if deliveries:
         queue.store(connections[db_alias()], deliveries)
-        queue.announce(db_alias())
+        transitions.announce(db_alias())
     return deliveries
 
 
@@ -153,10 +153,10 @@ def retry(delivery: Delivery, *, by: str = "") -> Delivery:
 
     Raises NotCallable for a deleted webhook.
     """
-    if not queue.retry(delivery.pk, by=by):
+    if not transitions.retry(delivery.pk, by=by):
         raise NotCallable("deleted")
     AuditEntry.objects.note(by, "Asked for one more try.", delivery)
-    queue.announce(db_alias())
+    transitions.announce(db_alias())
     delivery.refresh_from_db()
     return delivery
 
@@ -164,24 +164,24 @@ def retry(delivery: Delivery, *, by: str = "") -> Delivery:
 def replay(webhook: Webhook, *, since: datetime, by: str = "") -> int:
     """Retry every failed delivery that finished since a moment; returns how many. Raises nothing of
     its own."""
-    count = queue.replay(webhook.pk, since, by=by)
+    count = transitions.replay(webhook.pk, since, by=by)
     if count:
         since_utc = since.astimezone(UTC)
         words = f"Replayed {count:,} failed since {since_utc:%Y-%m-%d %H:%M} UTC."
         AuditEntry.objects.note(by, words, webhook)
-        queue.announce(db_alias())
+        transitions.announce(db_alias())
     return count
 
 
 def replayable(webhook: Webhook, since: datetime) -> int:
     """How many deliveries `replay` would take; counts them all."""
-    return queue.failed_since(webhook.pk, since).count()
+    return transitions.failed_since(webhook.pk, since).count()
 
 
 def cancel(delivery: Delivery, *, by: str = "") -> Delivery:
     """Give a pending delivery up; an attempt under way is still recorded. Raises Conflict for one
     that is not pending."""
-    if not queue.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
+    if not transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
         raise Conflict("Only a pending delivery can be cancelled.")
     AuditEntry.objects.note(by, "Cancelled.", delivery)
     delivery.refresh_from_db()

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from ..engine import queue
+from ..engine import transitions
 from ..fields import Sealed, WrongKey
 from ..models import AuditEntry, SigningKey, Webhook
 from ..models.primary import clock
@@ -119,4 +119,4 @@ def _keys_changed(webhook: Webhook, words: str, by: str) -> None:
     rows = Webhook.objects.filter(pk=webhook.pk)
     rows.update(version=F("version") + 1, updated_at=timezone.now())
     AuditEntry.objects.note(by, words, webhook)
-    queue.announce(db_alias())
+    transitions.announce(db_alias())

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F
 
 from .. import conf
-from ..engine import queue
+from ..engine import transitions
 from ..fields import WrongKey
 from ..models import (
     Account,
@@ -63,7 +63,7 @@ def create_webhook(
         SigningKey.objects.create(webhook=webhook, secret=signing.new_secret())
         Header.objects.replace(webhook, headers)
         AuditEntry.objects.note(by, "Created.", webhook)
-        queue.announce(db_alias())
+        transitions.announce(db_alias())
     return webhook
 
 
@@ -113,7 +113,7 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
                 Header.objects.replace(row, headers)
                 changed.append("headers")
             AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
-            queue.announce(db_alias())
+            transitions.announce(db_alias())
     return row
 
 
@@ -173,7 +173,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
             return
         Header.objects.replace(webhook, ())
         SigningKey.objects.filter(webhook=webhook.pk).delete()
-        queue.cancel_some(webhook.pk, queue.DELETED)
+        transitions.cancel_some(webhook.pk, transitions.DELETED)
         AuditEntry.objects.note(by, "Deleted.", webhook)
 
 
@@ -208,7 +208,7 @@ def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
     """Stop calling until `enable`; deliveries are held. `note`: why, 255 characters of it are kept.
     Changes nothing when already stopped, and raises nothing of its own."""
     with transaction.atomic(using=db_alias()):
-        if queue.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by):
+        if transitions.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by):
             AuditEntry.objects.note(by, f"Paused: {note}" if note else "Paused.", webhook)
 
 
@@ -216,7 +216,7 @@ def enable(webhook: Webhook, *, by: str = "") -> None:
     """Clear any reason for which the webhook is stopped; what was held goes out gently. Changes
     nothing when it is not stopped, and raises nothing of its own."""
     with transaction.atomic(using=db_alias()):
-        if queue.start(webhook.pk):
+        if transitions.start(webhook.pk):
             AuditEntry.objects.note(by, "Resumed.", webhook)
 
 
@@ -244,7 +244,7 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
     that is deleted, and raises nothing of its own."""
     Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=present(db_alias()))
     AuditEntry.objects.note(by, "Asked for a verification.", webhook)
-    queue.announce(db_alias())
+    transitions.announce(db_alias())
 
 
 def hold_reason(webhook: Webhook) -> str:

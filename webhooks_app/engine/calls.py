@@ -19,7 +19,7 @@ from ..models.primary import clock
 from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import breaker, history, loop, message, queue
+from . import breaker, history, loop, message, queue, transitions
 from .loop import NoSlot
 from .sender import Outcome, Request, Sender
 
@@ -190,7 +190,9 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
             if isinstance(call, Interaction):
                 breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
             if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
-                queue.stop(call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410")
+                transitions.stop(
+                    call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410"
+                )
 
     history.with_free_keys(write)
     return entry, answer

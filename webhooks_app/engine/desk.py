@@ -25,7 +25,7 @@ from ..models import SigningKey, Webhook, WebhookHealth, Worker, states
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
-from . import calls, message, moments, ownership, queue
+from . import calls, message, moments, ownership, queue, transitions
 from .session import hang_up, own_connection
 
 log = logging.getLogger("webhooks")
@@ -480,7 +480,7 @@ class Desk:
         deleted = set(webhooks.filter(deleted_at__isnull=False).values_list("pk", flat=True))
         for webhook_id in deleted:
             # Made by somebody who still held the webhook while it was deleted.
-            queue.cancel_some(webhook_id, queue.DELETED)
+            transitions.cancel_some(webhook_id, transitions.DELETED)
         found = self._callable(webhook_ids)
         return [ident for ident, _, ok in found if not ok and ident not in deleted]
 

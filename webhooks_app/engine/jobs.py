@@ -13,7 +13,7 @@ from django.db.models import F, Q
 
 from ..models import Delivery, Job
 from ..models.primary import clock
-from . import queue
+from . import queue, transitions
 
 log = logging.getLogger("webhooks")
 
@@ -59,9 +59,9 @@ def step(job: Job, now: datetime) -> int:
             return 0
         by = job.signature
         if job.verb == Job.Verb.RETRY:
-            done = queue.retry_all(found, by=by, delivered_too=job.delivered_too)
+            done = transitions.retry_all(found, by=by, delivered_too=job.delivered_too)
         else:
-            done = queue.cancel_many(found, f"cancelled by {by}")
+            done = transitions.cancel_many(found, f"cancelled by {by}")
         mine.update(
             place=place,
             done=F("done") + done,
@@ -71,7 +71,7 @@ def step(job: Job, now: datetime) -> int:
             finished_at=now if ended else None,
         )
         if done and job.verb == Job.Verb.RETRY:
-            queue.announce(router.db_for_write(Delivery))
+            transitions.announce(router.db_for_write(Delivery))
     return len(found)
 
 

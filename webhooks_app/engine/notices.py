@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from . import ownership, queue
+from . import ownership, transitions
 
 log = logging.getLogger("webhooks")
 
@@ -28,7 +28,7 @@ async def listen(alias: str, announced: Callable[[], None]) -> None:
             async with await psycopg.AsyncConnection.connect(
                 **parameters, autocommit=True
             ) as connection:
-                found = await (await connection.execute(queue.CHANNEL)).fetchone()
+                found = await (await connection.execute(transitions.CHANNEL)).fetchone()
                 assert found is not None
                 await connection.execute(f"LISTEN {found[0]}")
                 announced()

@@ -1,48 +1,29 @@
-"""The queue is the delivery table itself; every change of a delivery's state is made here.
+"""The queue is the delivery table itself: what is put in, and what the worker does with it.
 
-State × verb (– changes nothing):
-
-| verb   | pending                      | delivered      | failed         | cancelled      |
-| ------ | ---------------------------- | -------------- | -------------- | -------------- |
-| finish | delivered, failed or pending | recorded only  | recorded only  | recorded only  |
-| retry  | due now                      | pending        | pending        | pending        |
-| replay | –                            | –              | pending        | –              |
-| cancel | cancelled                    | –              | –              | –              |
-| delete | cancelled                    | –              | –              | –              |
-| purge  | – (held too long: cancelled) | removed        | removed        | removed        |
-
-(retry and replay of what has ended start again with tries 0; delete is the webhook's.)
-
-Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row. A claim
-writes nothing: a webhook has one owner at a time (see `ownership`), and the try number in the
-WHERE of the finish fences a former owner.
+A claim writes nothing: a webhook has one owner at a time (see `ownership`), and the try number in
+the WHERE of the finish fences a former owner. Who changes a delivery's state, and from which into
+which, is the table in `transitions`.
 """
 
 import json
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from django.db import IntegrityError, connections, router, transaction
+from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, database_file, states
-from ..models.primary import clock, present
+from ..models import Attempt, Delivery, Webhook, database_file, states
+from ..models.primary import present
 from ..models.webhook import SLOTS
 from . import history, moments, rows
+from .transitions import OPEN, stop
 
 _D = Delivery._meta.db_table
 _W = Webhook._meta.db_table
-
-# PostgreSQL: what NOTIFY is sent to after a commit that made something due. Channels are the whole
-# database's; with the oid of its table each installation has its own.
-CHANNEL = f"SELECT 'webhooks_due_' || '\"{_D}\"'::regclass::oid"
-ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
 
 
 @lru_cache(maxsize=16)
@@ -145,196 +126,6 @@ def _stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
         *("pending", "", 0, "", ""),
         delivery.idempotency_key,
     ]
-
-
-# --- what people ask for ----------------------------------------------------------------------
-
-# Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
-# is pending, when its statistics are from before it came.
-_OPEN = Q(finished_at__isnull=True)
-
-
-def retry(delivery_id: str, *, by: str = "") -> bool:
-    """Due now; unless pending, tries from 0. False when its webhook is deleted."""
-    rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    return bool(_hurry(rows_, by) or _restart(rows_, by))
-
-
-def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
-    """`retry` of many; what is delivered stays so unless told otherwise. Returns how many.
-
-    Takes the row locks in the order of the ids, so that two of these never deadlock.
-    """
-    rows_ = Delivery.objects.filter(pk__in=ids)
-    if not delivered_too:
-        rows_ = rows_.exclude(state=Delivery.State.DELIVERED)
-    locked = list(rows_.order_by("pk").select_for_update().values_list("pk", "webhook_id"))
-    # Apart, not joined: with statistics from an empty table PostgreSQL would begin at the webhooks.
-    webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
-    live = set(webhooks.values_list("pk", flat=True))
-    rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
-    return _hurry(rows_, by) + _restart(rows_, by)
-
-
-def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
-    return Delivery.objects.filter(
-        webhook=webhook_id,
-        webhook__deleted_at__isnull=True,
-        state=Delivery.State.FAILED,
-        finished_at__gte=since,
-    )
-
-
-def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
-    """All failed since a moment, once more; returns how many. Some thousand a transaction, so that
-    others come between them."""
-    failed = failed_since(webhook_id, since).filter(finished_at__lte=clock(_here().alias))
-    replayed, place = 0, ""
-    rest = failed.order_by("pk").values_list("pk", flat=True)
-    while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
-        replayed += _restart(failed.filter(pk__in=ids), by)
-        place = ids[-1]
-        _let_others_in()
-    return replayed
-
-
-AT_ONCE = 2000  # deliveries whose state one transaction changes, of those that may be very many
-_PAUSE = 0.01  # seconds after it
-
-
-def _let_others_in() -> None:
-    """SQLite has one writer at a time, and whoever waits only looks now and then."""
-    if _here().vendor == "sqlite" and not _here().in_atomic_block:
-        time.sleep(_PAUSE)
-
-
-def _here() -> BaseDatabaseWrapper:
-    return connections[router.db_for_write(Delivery)]
-
-
-def _hurry(deliveries: "QuerySet[Delivery]", by: str) -> int:
-    """Bring forward what is pending."""
-    return deliveries.filter(_OPEN).update(due_at=now(_here()), requested_by=by[:150], reason="")
-
-
-def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
-    return deliveries.exclude(state=Delivery.State.PENDING).update(
-        state=Delivery.State.PENDING,
-        reason="",
-        due_at=now(_here()),
-        tries=0,
-        finished_at=None,
-        requested_by=by[:150],
-    )
-
-
-def cancel(delivery_id: str, reason: str) -> bool:
-    return bool(_cancel(Delivery.objects.filter(_OPEN, pk=delivery_id), reason))
-
-
-def cancel_many(ids: Sequence[str], reason: str) -> int:
-    rows_ = Delivery.objects.filter(_OPEN, pk__in=ids)
-    list(rows_.order_by("pk").select_for_update().values_list("pk", flat=True))
-    return _cancel(rows_, reason)
-
-
-def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
-    """Cancel the next ones that wait for a webhook; returns how many those were. Rows that somebody
-    has locked are left for another time."""
-    pending = Delivery.objects.pending().filter(webhook=webhook_id)
-    skips = _here().features.has_select_for_update_skip_locked
-    with transaction.atomic(using=router.db_for_write(Delivery)):
-        found = pending.order_by("due_at", "pk").select_for_update(skip_locked=skips, no_key=skips)
-        ids = list(found.values_list("pk", flat=True)[:most])
-        return _cancel(Delivery.objects.filter(_OPEN, pk__in=ids), reason) if ids else 0
-
-
-DELETED = "webhook deleted"
-_STEPS_MOST = 5  # of cancelling what waits for deleted webhooks, in one turn of the upkeep
-
-
-def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int:
-    """Cancel what still waits for webhooks that were deleted within so long; returns how many.
-
-    A delete itself cancels only so much that nobody has to wait for it. None of it is sent
-    meanwhile.
-    """
-    since = clock(_here().alias) - within
-    gone = Webhook.objects.filter(deleted_at__gte=since).filter(
-        Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
-    )
-    cancelled = 0
-    for _ in range(_STEPS_MOST):
-        if stopped() or (webhook := gone.order_by("deleted_at").values_list("pk").first()) is None:
-            break
-        done = cancel_some(webhook[0], DELETED)
-        cancelled += done
-        if not done:
-            break  # somebody else is at it
-        _let_others_in()
-    return cancelled
-
-
-def _cancel(pending: "QuerySet[Delivery]", reason: str) -> int:
-    return pending.update(
-        state=Delivery.State.CANCELLED, reason=reason[:255], finished_at=now(_here())
-    )
-
-
-def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
-    """Hold everything of a webhook. False when it is stopped already: the first reason stays."""
-    return bool(
-        Webhook.objects.live()
-        .filter(pk=webhook_id, stopped="")
-        .update(stopped=reason, stopped_note=note, stopped_by=by[:150], stopped_at=now(_here()))
-    )
-
-
-def start(webhook_id: str) -> bool:
-    """Clear the reason for which a webhook is stopped, and close its breaker. A run of failures
-    that would stop it again at the next single one is cleared; a shorter one goes on: a pause
-    mends nothing."""
-    with transaction.atomic(using=router.db_for_write(Webhook)):
-        started = (
-            Webhook.objects.live()
-            .filter(pk=webhook_id)
-            .exclude(stopped="")
-            .update(stopped="", stopped_note="", stopped_by="", stopped_at=None)
-        )
-        if started:
-            health = WebhookHealth.objects.filter(pk=webhook_id)
-            # What people let go on begins with one call (see `Desk`), whatever came before.
-            at = present(health.db)
-            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=at)
-            if health.filter(failing_since__lte=at - history.FAILING_STOPS_AFTER).exists():
-                health.clear_run()
-    announce(router.db_for_write(Webhook))
-    return bool(started)
-
-
-_announced = 0.0
-
-
-def announce(alias: str) -> None:
-    """Wake the workers once the present transaction has committed.
-
-    SQLite's worker sees every commit by itself. On PostgreSQL a NOTIFY in every transaction would
-    cost producers a quarter of their rate, so a process sends one in 10 ms at most; workers look
-    again until twice that has passed.
-    """
-    connection = connections[alias]
-    if connection.vendor == "postgresql":
-        transaction.on_commit(lambda: _notify(connection), using=alias)
-
-
-def _notify(connection: BaseDatabaseWrapper) -> None:
-    global _announced
-    now = time.monotonic()
-    if now - _announced < ANNOUNCE_APART:
-        return
-    _announced = now
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_notify(({CHANNEL}), '')")
 
 
 # --- what the worker does: discover, claim, finish ----------------------------------------------
@@ -632,7 +423,7 @@ def payload(connection: BaseDatabaseWrapper, delivery_id: str) -> bytes:
 
 def pending_of(connection: BaseDatabaseWrapper, ids: Sequence[str]) -> set[str]:
     """Which of these deliveries are still to be sent."""
-    rows_ = Delivery.objects.using(connection.alias).filter(_OPEN, pk__in=ids)
+    rows_ = Delivery.objects.using(connection.alias).filter(OPEN, pk__in=ids)
     return set(rows_.values_list("pk", flat=True)) if ids else set()
 
 
@@ -696,7 +487,7 @@ def hold_unrecorded(connection: BaseDatabaseWrapper, item: Finished) -> bool:
     """A receiver has answered, and that cannot be written down: the delivery waits for a person,
     because to send it again by itself might go on for ever. False when it is removed, or somebody
     else has decided already."""
-    rows_ = Delivery.objects.using(connection.alias).filter(_OPEN, pk=item.attempt.request_id)
+    rows_ = Delivery.objects.using(connection.alias).filter(OPEN, pk=item.attempt.request_id)
     changed = {"reason": states.UNRECORDED, "due_at": states.FAR_AHEAD, "requested_by": ""}
     return bool(rows_.filter(tries=item.tries).update(**changed))
 
@@ -719,85 +510,3 @@ def _finish_row(item: Finished) -> tuple[Any, ...]:
         attempt.status,
         attempt.message,
     )
-
-
-# --- what time does ---------------------------------------------------------------------------
-
-HOURS_KEPT = timedelta(days=30)  # at least: what screens look back at
-
-
-def purge(
-    older_than: timedelta,
-    *,
-    dry_run: bool = False,
-    at_once: int = 1000,
-    stopped: Callable[[], bool] = bool,
-) -> dict[str, int]:
-    """Remove what finished longer ago than `older_than`, and give up what was held that long.
-
-    Deliveries that are pending stay, unless their webhook is held: those are cancelled with the
-    reason "held too long". Hourly counts stay for 30 days at least. Returns how many of each.
-    Deletes `at_once` rows a transaction, until `stopped` says so: the rest is left for the next.
-    """
-    at = clock(_here().alias)
-    before = at - older_than
-    finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
-    loose = Attempt.objects.ended(until=before).filter(delivery__isnull=True)
-    held = Delivery.objects.pending().filter(due_at__lt=before)
-    held = held.filter(states.unclaimed(before))
-    # What was late when its webhook was stopped has not been held for so long.
-    held = held.exclude(webhook__stopped_at__gte=before)
-    hours = HourlyCount.objects.filter(hour__lt=min(before, at - HOURS_KEPT))
-    if dry_run:
-        return {
-            "deliveries": finished.count(),
-            "attempts": loose.count()
-            + Attempt.objects.filter(delivery__in=finished.values("pk")).count(),
-            "held too long": held.count(),
-            "hourly counts": hours.count(),
-        }
-    removed = {"deliveries": 0, "attempts": 0, "held too long": 0, "hourly counts": 0}
-    for ids in batches(held.order_by("due_at"), at_once, stopped):
-        removed["held too long"] += _cancel(held.filter(pk__in=ids), "held too long")
-    place = ""
-    by_id = finished.order_by("pk").values_list("pk", flat=True)
-    while not stopped() and (ids := list(by_id.filter(pk__gt=place)[:at_once])):
-        place = ids[-1]
-        with transaction.atomic(using=router.db_for_write(Delivery)):
-            _by_index_only(connections[router.db_for_write(Delivery)])
-            # Retried meanwhile? Then it is not among the locked ones, and stays.
-            locked = finished.filter(pk__in=ids).select_for_update().values_list("pk", flat=True)
-            ids = list(locked)
-            removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
-            removed["deliveries"] += Delivery.objects.filter(pk__in=ids).only("pk").delete()[0]
-    for numbers in batches(loose.order_by("pk"), at_once, stopped):
-        removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
-    by_hour = hours.order_by("hour").values_list("hour", flat=True)
-    while not stopped() and (hour := by_hour.first()) is not None:
-        removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
-    for webhook in Webhook.objects.filter(deleted_at__lt=before).only("pk"):
-        if stopped():
-            break
-        with transaction.atomic(using=router.db_for_write(Webhook)):
-            # Whoever records an exchange holds the health of its webhook.
-            list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
-            if not webhook.deliveries.exists() and not webhook.attempts.exists():
-                webhook.delete()
-    return removed
-
-
-def batches(
-    rows_: "QuerySet[Any]", at_once: int, stopped: Callable[[], bool]
-) -> Iterator[list[Any]]:
-    """The keys of these rows, so many at a time; whoever gets them removes them from among the
-    rows before asking for more."""
-    while not stopped() and (keys := list(rows_.values_list("pk", flat=True)[:at_once])):
-        yield keys
-
-
-def _by_index_only(connection: BaseDatabaseWrapper) -> None:
-    """For the present transaction: with statistics from an empty table PostgreSQL would read the
-    whole history to find the attempts of a thousand deliveries."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")

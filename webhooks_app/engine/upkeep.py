@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from .. import conf
 from ..models import AuditEntry, Job, SigningKey, sequences
 from ..models.primary import clock
-from . import jobs, mail, queue, steadiness, totals
+from . import jobs, mail, pruner, steadiness, totals, transitions
 from .session import own_connection
 from .threads import OneThread
 
@@ -82,7 +82,7 @@ def turn(
     within = timedelta(days=36_500) if purge else DELETED_LATELY
     steps: list[tuple[str, Callable[[], object]]] = [
         ("jobs", jobs.turn),
-        ("cancelling for deleted webhooks", partial(queue.cancel_deleted, within, stopped)),
+        ("cancelling for deleted webhooks", partial(transitions.cancel_deleted, within, stopped)),
     ]
     if notices:
         steps.append(("notices", partial(mail.turn, stopped)))
@@ -91,7 +91,7 @@ def turn(
         steps.append(("totals", totals.add_up))
     if purge:
         kept = timedelta(days=conf.retention_days())
-        steps.append(("purge", partial(queue.purge, kept, stopped=stopped)))
+        steps.append(("purge", partial(pruner.purge, kept, stopped=stopped)))
         steps.append(("purge of records", partial(purge_records, stopped=stopped)))
     for what, step in steps:
         if stopped():
@@ -138,6 +138,6 @@ def purge_records(
         return {name: rows.count() for name, rows in old.items()}
     removed = dict.fromkeys(old, 0)
     for name, rows in old.items():
-        for idents in queue.batches(rows.order_by(), at_once, stopped):
+        for idents in pruner.batches(rows.order_by(), at_once, stopped):
             removed[name] += rows.filter(pk__in=idents).delete()[0]
     return removed

@@ -33,8 +33,8 @@ from . import (
     notices,
     output,
     ownership,
-    queue,
     signals,
+    transitions,
     upkeep,
 )
 from .desk import CLAIM_MOST, Answer, Desk, Turn
@@ -228,7 +228,7 @@ class Worker:
 
     def _announced(self) -> None:
         # A producer announces once in 10 ms; its commits shortly after are caught by looking on.
-        self._look_until = time.monotonic() + 2 * queue.ANNOUNCE_APART
+        self._look_until = time.monotonic() + 2 * transitions.ANNOUNCE_APART
         self._wake.set()
 
     async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from webhooks_app import actions, conf
-from webhooks_app.engine import queue, recount, steadiness, upkeep
+from webhooks_app.engine import pruner, recount, steadiness, upkeep
 from webhooks_app.models import AccessToken, Account, AuditEntry
 
 from .terminal import BY, Console, count, duration, moment, wrong_usage
@@ -96,7 +96,7 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
 
 def purge(console: Console, options: dict[str, Any]) -> int:
     older_than = options["older_than"] or timedelta(days=conf.retention_days())
-    numbers = queue.purge(older_than, dry_run=options["dry_run"])
+    numbers = pruner.purge(older_than, dry_run=options["dry_run"])
     numbers |= upkeep.purge_records(dry_run=options["dry_run"])
     gone = ", ".join(f"{what} {number:,}" for what, number in numbers.items() if number)
     if gone and not options["dry_run"]:

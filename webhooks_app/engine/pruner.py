@@ -1,0 +1,92 @@
+"""Retention: what finished long ago is removed, what was held as long is given up."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
+
+from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, states
+from ..models.primary import clock
+from .transitions import cancel_rows
+
+HOURS_KEPT = timedelta(days=30)  # at least: what screens look back at
+
+
+def purge(
+    older_than: timedelta,
+    *,
+    dry_run: bool = False,
+    at_once: int = 1000,
+    stopped: Callable[[], bool] = bool,
+) -> dict[str, int]:
+    """Remove what finished longer ago than `older_than`, and give up what was held that long.
+
+    Deliveries that are pending stay, unless their webhook is held: those are cancelled with the
+    reason "held too long". Hourly counts stay for 30 days at least. Returns how many of each.
+    Deletes `at_once` rows a transaction, until `stopped` says so: the rest is left for the next.
+    """
+    at = clock(router.db_for_write(Delivery))
+    before = at - older_than
+    finished = Delivery.objects.made(until=before).filter(finished_at__lt=before)
+    loose = Attempt.objects.ended(until=before).filter(delivery__isnull=True)
+    held = Delivery.objects.pending().filter(due_at__lt=before)
+    held = held.filter(states.unclaimed(before))
+    # What was late when its webhook was stopped has not been held for so long.
+    held = held.exclude(webhook__stopped_at__gte=before)
+    hours = HourlyCount.objects.filter(hour__lt=min(before, at - HOURS_KEPT))
+    if dry_run:
+        return {
+            "deliveries": finished.count(),
+            "attempts": loose.count()
+            + Attempt.objects.filter(delivery__in=finished.values("pk")).count(),
+            "held too long": held.count(),
+            "hourly counts": hours.count(),
+        }
+    removed = {"deliveries": 0, "attempts": 0, "held too long": 0, "hourly counts": 0}
+    for ids in batches(held.order_by("due_at"), at_once, stopped):
+        removed["held too long"] += cancel_rows(held.filter(pk__in=ids), "held too long")
+    place = ""
+    by_id = finished.order_by("pk").values_list("pk", flat=True)
+    while not stopped() and (ids := list(by_id.filter(pk__gt=place)[:at_once])):
+        place = ids[-1]
+        with transaction.atomic(using=router.db_for_write(Delivery)):
+            _by_index_only(connections[router.db_for_write(Delivery)])
+            # Retried meanwhile? Then it is not among the locked ones, and stays.
+            locked = finished.filter(pk__in=ids).select_for_update().values_list("pk", flat=True)
+            ids = list(locked)
+            removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
+            removed["deliveries"] += Delivery.objects.filter(pk__in=ids).only("pk").delete()[0]
+    for numbers in batches(loose.order_by("pk"), at_once, stopped):
+        removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
+    by_hour = hours.order_by("hour").values_list("hour", flat=True)
+    while not stopped() and (hour := by_hour.first()) is not None:
+        removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
+    for webhook in Webhook.objects.filter(deleted_at__lt=before).only("pk"):
+        if stopped():
+            break
+        with transaction.atomic(using=router.db_for_write(Webhook)):
+            # Whoever records an exchange holds the health of its webhook.
+            list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
+            if not webhook.deliveries.exists() and not webhook.attempts.exists():
+                webhook.delete()
+    return removed
+
+
+def batches(
+    rows_: "QuerySet[Any]", at_once: int, stopped: Callable[[], bool]
+) -> Iterator[list[Any]]:
+    """The keys of these rows, so many at a time; whoever gets them removes them from among the
+    rows before asking for more."""
+    while not stopped() and (keys := list(rows_.values_list("pk", flat=True)[:at_once])):
+        yield keys
+
+
+def _by_index_only(connection: BaseDatabaseWrapper) -> None:
+    """For the present transaction: with statistics from an empty table PostgreSQL would read the
+    whole history to find the attempts of a thousand deliveries."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")

@@ -1,0 +1,235 @@
+"""The states of a delivery and who changes them. Here stands what people ask for: retry, replay,
+cancel, and stop and start of a webhook; and the call that wakes the workers. Finish is `queue`'s,
+purge is `pruner`'s.
+
+State × verb (– changes nothing):
+
+| verb   | pending                      | delivered      | failed         | cancelled      |
+| ------ | ---------------------------- | -------------- | -------------- | -------------- |
+| finish | delivered, failed or pending | recorded only  | recorded only  | recorded only  |
+| retry  | due now                      | pending        | pending        | pending        |
+| replay | –                            | –              | pending        | –              |
+| cancel | cancelled                    | –              | –              | –              |
+| delete | cancelled                    | –              | –              | –              |
+| purge  | – (held too long: cancelled) | removed        | removed        | removed        |
+
+(retry and replay of what has ended start again with tries 0; delete is the webhook's.)
+
+Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row. A claim
+writes nothing: a webhook has one owner at a time (see `ownership`), and the try number in the
+WHERE of the finish fences a former owner.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from ..models import Delivery, Webhook, WebhookHealth
+from ..models.primary import clock, present
+from . import history
+
+# PostgreSQL: what NOTIFY is sent to after a commit that made something due. Channels are the whole
+# database's; with the oid of its table each installation has its own.
+CHANNEL = f"SELECT 'webhooks_due_' || '\"{Delivery._meta.db_table}\"'::regclass::oid"
+ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
+
+
+# Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
+# is pending, when its statistics are from before it came.
+OPEN = Q(finished_at__isnull=True)
+
+
+def retry(delivery_id: str, *, by: str = "") -> bool:
+    """Due now; unless pending, tries from 0. False when its webhook is deleted."""
+    rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
+    return bool(_hurry(rows_, by) or _restart(rows_, by))
+
+
+def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
+    """`retry` of many; what is delivered stays so unless told otherwise. Returns how many.
+
+    Takes the row locks in the order of the ids, so that two of these never deadlock.
+    """
+    rows_ = Delivery.objects.filter(pk__in=ids)
+    if not delivered_too:
+        rows_ = rows_.exclude(state=Delivery.State.DELIVERED)
+    locked = list(rows_.order_by("pk").select_for_update().values_list("pk", "webhook_id"))
+    # Apart, not joined: with statistics from an empty table PostgreSQL would begin at the webhooks.
+    webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
+    live = set(webhooks.values_list("pk", flat=True))
+    rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
+    return _hurry(rows_, by) + _restart(rows_, by)
+
+
+def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
+    return Delivery.objects.filter(
+        webhook=webhook_id,
+        webhook__deleted_at__isnull=True,
+        state=Delivery.State.FAILED,
+        finished_at__gte=since,
+    )
+
+
+def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
+    """All failed since a moment, once more; returns how many. Some thousand a transaction, so that
+    others come between them."""
+    failed = failed_since(webhook_id, since).filter(finished_at__lte=clock(_here().alias))
+    replayed, place = 0, ""
+    rest = failed.order_by("pk").values_list("pk", flat=True)
+    while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
+        replayed += _restart(failed.filter(pk__in=ids), by)
+        place = ids[-1]
+        _let_others_in()
+    return replayed
+
+
+AT_ONCE = 2000  # deliveries whose state one transaction changes, of those that may be very many
+_PAUSE = 0.01  # seconds after it
+
+
+def _let_others_in() -> None:
+    """SQLite has one writer at a time, and whoever waits only looks now and then."""
+    if _here().vendor == "sqlite" and not _here().in_atomic_block:
+        time.sleep(_PAUSE)
+
+
+def _here() -> BaseDatabaseWrapper:
+    return connections[router.db_for_write(Delivery)]
+
+
+def _now() -> Any:
+    """This moment, by the clock that decides (see `models.primary.present`)."""
+    return present(router.db_for_write(Delivery))
+
+
+def _hurry(deliveries: "QuerySet[Delivery]", by: str) -> int:
+    """Bring forward what is pending."""
+    return deliveries.filter(OPEN).update(due_at=_now(), requested_by=by[:150], reason="")
+
+
+def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
+    return deliveries.exclude(state=Delivery.State.PENDING).update(
+        state=Delivery.State.PENDING,
+        reason="",
+        due_at=_now(),
+        tries=0,
+        finished_at=None,
+        requested_by=by[:150],
+    )
+
+
+def cancel(delivery_id: str, reason: str) -> bool:
+    return bool(cancel_rows(Delivery.objects.filter(OPEN, pk=delivery_id), reason))
+
+
+def cancel_many(ids: Sequence[str], reason: str) -> int:
+    rows_ = Delivery.objects.filter(OPEN, pk__in=ids)
+    list(rows_.order_by("pk").select_for_update().values_list("pk", flat=True))
+    return cancel_rows(rows_, reason)
+
+
+def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
+    """Cancel the next ones that wait for a webhook; returns how many those were. Rows that somebody
+    has locked are left for another time."""
+    pending = Delivery.objects.pending().filter(webhook=webhook_id)
+    skips = _here().features.has_select_for_update_skip_locked
+    with transaction.atomic(using=router.db_for_write(Delivery)):
+        found = pending.order_by("due_at", "pk").select_for_update(skip_locked=skips, no_key=skips)
+        ids = list(found.values_list("pk", flat=True)[:most])
+        return cancel_rows(Delivery.objects.filter(OPEN, pk__in=ids), reason) if ids else 0
+
+
+DELETED = "webhook deleted"
+_STEPS_MOST = 5  # of cancelling what waits for deleted webhooks, in one turn of the upkeep
+
+
+def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int:
+    """Cancel what still waits for webhooks that were deleted within so long; returns how many.
+
+    A delete itself cancels only so much that nobody has to wait for it. None of it is sent
+    meanwhile.
+    """
+    since = clock(_here().alias) - within
+    gone = Webhook.objects.filter(deleted_at__gte=since).filter(
+        Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
+    )
+    cancelled = 0
+    for _ in range(_STEPS_MOST):
+        if stopped() or (webhook := gone.order_by("deleted_at").values_list("pk").first()) is None:
+            break
+        done = cancel_some(webhook[0], DELETED)
+        cancelled += done
+        if not done:
+            break  # somebody else is at it
+        _let_others_in()
+    return cancelled
+
+
+def cancel_rows(pending: "QuerySet[Delivery]", reason: str) -> int:
+    return pending.update(state=Delivery.State.CANCELLED, reason=reason[:255], finished_at=_now())
+
+
+def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
+    """Hold everything of a webhook. False when it is stopped already: the first reason stays."""
+    return bool(
+        Webhook.objects.live()
+        .filter(pk=webhook_id, stopped="")
+        .update(
+            stopped=reason,
+            stopped_note=note,
+            stopped_by=by[:150],
+            stopped_at=_now(),
+        )
+    )
+
+
+def start(webhook_id: str) -> bool:
+    """Clear the reason for which a webhook is stopped, and close its breaker. A run of failures
+    that would stop it again at the next single one is cleared; a shorter one goes on: a pause
+    mends nothing."""
+    with transaction.atomic(using=router.db_for_write(Webhook)):
+        started = (
+            Webhook.objects.live()
+            .filter(pk=webhook_id)
+            .exclude(stopped="")
+            .update(stopped="", stopped_note="", stopped_by="", stopped_at=None)
+        )
+        if started:
+            health = WebhookHealth.objects.filter(pk=webhook_id)
+            # What people let go on begins with one call (see `Desk`), whatever came before.
+            at = present(health.db)
+            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=at)
+            if health.filter(failing_since__lte=at - history.FAILING_STOPS_AFTER).exists():
+                health.clear_run()
+    announce(router.db_for_write(Webhook))
+    return bool(started)
+
+
+_announced = 0.0
+
+
+def announce(alias: str) -> None:
+    """Wake the workers once the present transaction has committed.
+
+    SQLite's worker sees every commit by itself. On PostgreSQL a NOTIFY in every transaction would
+    cost producers a quarter of their rate, so a process sends one in 10 ms at most; workers look
+    again until twice that has passed.
+    """
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        transaction.on_commit(lambda: _notify(connection), using=alias)
+
+
+def _notify(connection: BaseDatabaseWrapper) -> None:
+    global _announced
+    now = time.monotonic()
+    if now - _announced < ANNOUNCE_APART:
+        return
+    _announced = now
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_notify(({CHANNEL}), '')")
