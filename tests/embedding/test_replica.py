@@ -40,17 +40,23 @@ print(secret, webhook.pk)
 """
 
 
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    """The file of a database, and what was printed when it was made."""
+    folder = tmp_path_factory.mktemp("before")
+    host = Host(folder, SETTINGS, {"routers.py": ROUTER})
+    host.manage("migrate", "-v", "0")
+    return folder / "default.sqlite3", host.python(BEFORE).split()
+
+
 @pytest.fixture
-def host(tmp_path):
+def host(tmp_path, before):
     """With an account, a token and a verified webhook, in the replica too; nothing later is."""
     host = Host(tmp_path, SETTINGS, {"routers.py": ROUTER})
-    host.manage("migrate", "-v", "0")
-    host.secret, host.webhook = host.python(BEFORE).split()
-    with (
-        sqlite3.connect(tmp_path / "default.sqlite3") as primary,
-        sqlite3.connect(tmp_path / "replica.sqlite3") as replica,
-    ):
-        primary.backup(replica)
+    file, (host.secret, host.webhook) = before
+    for name in ("default", "replica"):
+        with sqlite3.connect(file) as made, sqlite3.connect(tmp_path / f"{name}.sqlite3") as copy:
+            made.backup(copy)
     return host
 
 
