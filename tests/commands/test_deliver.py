@@ -55,6 +55,7 @@ def test_once_tries_what_is_due_and_leaves_the_retry(site):
     assert (counts["due"], counts["later"], counts["failedLast24h"]) == (0, 1, 0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_worker_well(site, number):
     worker = site.start("webhooks", "deliver")
@@ -66,6 +67,7 @@ def test_a_signal_ends_the_worker_well(site, number):
     assert worker.wait(20) == 0
 
 
+@pytest.mark.once
 def test_what_flies_is_finished_when_the_terminal_is_closed(site):
     """All processes of the terminal are told, and there is nobody to read the output any more."""
     with Receiver(Answer(delay=1.5)) as receiver:
@@ -89,6 +91,7 @@ def test_what_flies_is_finished_when_the_terminal_is_closed(site):
     assert site.status()["deliveries"]["due"] == 0
 
 
+@pytest.mark.once
 def test_what_is_started_with_nohup_stays_when_the_terminal_is_closed(site):
     worker = site.start_program(
         "-c",
@@ -126,6 +129,7 @@ def test_waiting_for_a_delivery_that_dies_is_exit_code_1(site):
     assert shown["lastError"] == "Request failed with status code 500"
 
 
+@pytest.mark.once
 def test_several_processes_are_kept_running_and_stop_together(site):
     workers = site.start("webhooks", "deliver", "--processes", "2", "--concurrency", "5")
     first = int(said(workers, r"worker (\d+): ready")[1])
