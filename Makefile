@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint prove bench docs release lock clean
+.PHONY: help run test check lint prove bench docs examples matrix release lock clean
 
 help: ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,13 @@ docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/s
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 	$(BIN)/python -m pytest tests/docs/blocks.py
 
+examples: $(VENV)/dev.stamp ## start every receiver and client of docs/examples and use it (3 minutes)
+	@tests/install-tools.sh
+	$(BIN)/python -m pytest --run-prove tests/examples
+
+matrix: $(VENV)/dev.stamp ## the core of the tests on each Python and Django that is supported and here (10 minutes each)
+	$(BIN)/uv tool run -q nox==2026.10.20
+
 release: $(VENV)/dev.stamp ## build sdist, wheel and bill of materials into dist/, install the wheel elsewhere and try it (2 minutes)
 	rm -rf dist build
 	$(BIN)/uv build -q --out-dir dist
@@ -89,4 +96,4 @@ lock: $(VENV)/dev.stamp ## write the lock files anew
 	  --group pyproject.toml:site -o requirements-docs.lock
 
 clean: ## remove the environment and what runs left behind (not the data)
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build *.egg-info

@@ -26,6 +26,13 @@ def test_the_description_is_openapi_3_1_as_json_or_yaml(client, db):
     assert yaml.content.startswith(b"openapi: 3.1")
 
 
+@pytest.mark.parametrize("asked", ["text/html", "image/png", "nonsense", ""])
+def test_whoever_asks_for_something_else_gets_json(client, asked):
+    response = client.get("/schema", HTTP_ACCEPT=asked)
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+    assert client.get("/schema?format=nonsense").status_code == 200
+
+
 def test_it_describes_every_path_of_ours_once(description):
     webhook, delivery = "/webhooks/{id}", "/deliveries/{id}"
     assert {path: sorted(operations) for path, operations in description["paths"].items()} == {

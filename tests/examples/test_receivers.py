@@ -86,8 +86,11 @@ class Example:
         pytest.param(("express", ""), marks=pytest.mark.node),
         pytest.param(("express", SECRET), marks=pytest.mark.node),
         ("go", SECRET),
+        # The kit has tests of its own; `make examples` starts this one, too.
+        pytest.param(("django", SECRET), marks=pytest.mark.prove),
+        pytest.param(("django", ""), marks=pytest.mark.prove),
     ],
-    ids=["flask-token", "flask", "express-token", "express", "go"],
+    ids=["flask-token", "flask", "express-token", "express", "go", "django", "django-token"],
 )
 def receiver(request, tmp_path):
     language, secret = request.param
@@ -112,13 +115,16 @@ def receiver(request, tmp_path):
                 "WEBHOOK_SECRET": secret,
                 "PORT": "0",
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": str(EXAMPLES.parents[1]),
             },
             stdout=file,
             stderr=subprocess.STDOUT,
         ) as process,
     ):
         try:
-            yield Example(printed, secret)
+            example = Example(printed, secret)
+            example.kit = language == "django"
+            yield example
         finally:
             process.kill()
 
@@ -223,7 +229,8 @@ def test_it_works_once_on_a_delivery_that_comes_twice(receiver, webhook):
 
     answers = delivery.attempts.values_list("status", "answer")
     assert len(answers) == 2
-    assert len(set(answers)) == 1
+    # The kit of Django answers a repeat by itself, with nothing.
+    assert len({status if receiver.kit else (status, answer) for status, answer in answers}) == 1
     assert receiver.worked_on(delivery.id) == 1
 
 

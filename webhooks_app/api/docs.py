@@ -5,12 +5,13 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.settings import patched_settings
+from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -46,11 +47,24 @@ def description(prefix: str = "") -> dict[str, Any]:
     return made
 
 
+class Negotiation(DefaultContentNegotiation):
+    """JSON for whoever asks for neither, a browser for one; never 406."""
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        try:
+            chosen: tuple[Any, str] = super().select_renderer(request, renderers, format_suffix)
+        except (NotAcceptable, Http404):
+            return renderers[0], renderers[0].media_type
+        return chosen
+
+
 class SchemaView(APIView):
     """JSON; `Accept: application/vnd.oai.openapi` or `?format=yaml` asks for YAML."""
 
     renderer_classes = [OpenApiJsonRenderer2, OpenApiYamlRenderer]
-    content_negotiation_class = DefaultContentNegotiation
+    content_negotiation_class = Negotiation
     authentication_classes = []
     permission_classes = []
     throttle_classes = []

