@@ -9,7 +9,7 @@ import nox
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
-nox.options.default_venv_backend = "uv"
+nox.options.default_venv_backend = "venv"  # uv would go by our own lock on the LTS
 
 # Each Django with the Pythons that its makers name.
 SUPPORTED = {
