@@ -12,9 +12,9 @@ from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.admin.attempts import Since
+from webhooks_app.admin.filters import word
 from webhooks_app.models import AuditEntry, Delivery, WebhookError
-from webhooks_app.models.selection import select
+from webhooks_app.models.selection import OF_ATTEMPTS, select
 from webhooks_app.rules.ids import first_id, read_moment
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -61,7 +61,8 @@ def test_of_the_filters_and_bodies_of_the_api(webhook, secret):
 
 def test_of_a_link_in_the_console(webhook):
     request = RequestFactory().get("/", {"since": "2026-11-29T12:00"})
-    asked = Since(request, {"since": ["2026-11-29T12:00"]}, WebhookError, None)
+    since = word("since", words=OF_ATTEMPTS)
+    asked = since(request, {"since": ["2026-11-29T12:00"]}, WebhookError, None)
     assert asked.queryset(request, WebhookError.objects.all()).count() == 1
 
 

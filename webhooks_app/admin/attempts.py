@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Attempt, Delivery, Webhook, WebhookError
-from ..models.selection import STATUS_CLASSES, unfit
+from ..models.selection import OF_ATTEMPTS, unfit
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import icon, lasting, moment, visible
 from ..rules import failures
@@ -29,8 +29,8 @@ from .filters import (
     ChoiceFilter,
     CreatedFilter,
     LinkFilter,
-    MomentFilter,
     TextFilter,
+    word,
 )
 from .moments import for_field
 
@@ -114,42 +114,11 @@ def typed_filters(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-class EventType(TextFilter):
-    """Of the delivery that was sent."""
-
-    title, parameter_name = "event type", "type"
-    sieves = True
-
-    def chosen(self, queryset: Any, value: str) -> Any:
-        return queryset.filter(delivery__type=value)
-
-
 class Ended(CreatedFilter):
     title = "ended"
 
     def since(self, queryset: Any, moment: datetime) -> Any:
         return queryset.ended(since=moment)
-
-
-class Status(LinkFilter):
-    """The status of the answer: 503, 5xx; `none` where there was no answer."""
-
-    title = parameter_name = "status"
-    sieves = True
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
-        if not value:
-            return queryset
-        if value == "none":
-            return queryset.filter(status__isnull=True)
-        if value in STATUS_CLASSES:
-            first = int(value[0]) * 100
-            return queryset.filter(status__gte=first, status__lt=first + 100)
-        if value.isascii() and value.isdecimal() and len(value) == 3:
-            return queryset.filter(status=value)
-        self.problem = f"“{value[:60]}” is no status: write 503, 5xx or none."
-        return queryset.none()
 
 
 class Message(LinkFilter):
@@ -168,30 +137,6 @@ class Message(LinkFilter):
             return queryset.none()
 
 
-class Since(MomentFilter):
-    """The numbers and charts of other pages lead here."""
-
-    title = parameter_name = "since"
-
-    def chosen(self, queryset: Any, moment: datetime) -> Any:
-        return queryset.ended(since=moment)
-
-
-class Until(MomentFilter):
-    title = parameter_name = "until"
-
-    def chosen(self, queryset: Any, moment: datetime) -> Any:
-        return queryset.ended(until=moment)
-
-
-class AccountOfAttempt(TextFilter):
-    title = parameter_name = "account"
-    sieves = True
-
-    def chosen(self, queryset: Any, value: str) -> Any:
-        return queryset.filter(webhook__account__name=value)
-
-
 class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
@@ -199,8 +144,12 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     moment_field = "ended_at"
     sieved = ERRORS_SIEVED
     list_filter = [
-        *(Exchange, Ended, KindFilter, WebhookFilter, AccountOfAttempt),
-        *(EventType, Status, Message, Since, Until, BeforeFilter),
+        *(Exchange, Ended, KindFilter, WebhookFilter),
+        word("account", words=OF_ATTEMPTS, sieves=True),
+        word("type", "event type", words=OF_ATTEMPTS, sieves=True),
+        word("status", words=OF_ATTEMPTS, sieves=True),
+        *(Message, word("since", words=OF_ATTEMPTS), word("until", words=OF_ATTEMPTS)),
+        BeforeFilter,
     ]
     search_fields = ["request_id"]
     search_help_text = "Search id or your reference"

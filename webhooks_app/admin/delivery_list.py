@@ -33,40 +33,16 @@ from .filters import (
     CreatedFilter,
     IdsFilter,
     LinkFilter,
-    TextFilter,
-    as_moments,
+    SelectionFilter,
+    word,
 )
 from .job_outcome import skipped_by
-from .jobs import MOMENTS, add_url, open_jobs, stamp, words_of
-from .moments import unread
+from .jobs import add_url, open_jobs, stamp, words_of
 from .outlook import kept_back
 from .search import search_of
 
 VERBS_AT_ONCE = 100
-SAID = "This cannot be read as"
 BEHIND_PENDING = ("pending", "due", "waiting", "retrying", "held")
-
-
-class SelectionFilter(TextFilter):
-    """One word of the vocabulary of selections (`models.selection`), shown while it is on."""
-
-    def chosen(self, queryset: Any, value: str) -> Any:
-        try:
-            return queryset.filter(condition(str(self.parameter_name), value, timezone.now()))
-        except ValueError:
-            is_moment = self.parameter_name in MOMENTS
-            self.problem = unread(value) if is_moment else f"{SAID} {self.title}: “{value[:60]}”."
-            return queryset.none()
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
-        lookups = super().lookups(request, model_admin)
-        return as_moments(lookups) if self.parameter_name in MOMENTS else lookups
-
-
-def word(name: str, title: str, **more: Any) -> type[SelectionFilter]:
-    return type(
-        f"{name.title()}Word", (SelectionFilter,), {"parameter_name": name, "title": title, **more}
-    )
 
 
 class TypeFilter(SelectionFilter):
@@ -239,15 +215,15 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
         MadeFilter,
         MetFilter,
         WebhookFilter,
-        word("account", "account", sieves=True),
+        word("account", sieves=True),
         TypeFilter,
-        word("reference", "reference"),
-        word("status", "status", sieves=True),
+        word("reference"),
+        word("status", sieves=True),
         word("payload", "payload holds", sieves=True),
         word("failed_since", "gave up since"),
         word("failed_until", "gave up before"),
-        word("since", "since"),
-        word("until", "until"),
+        word("since"),
+        word("until"),
         OfJob,
         SkippedBy,
         IdsFilter,

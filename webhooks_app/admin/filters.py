@@ -1,5 +1,6 @@
 """What lists are filtered by. Other pages link to most of them; a few are chosen or typed."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.http import (
 )
 from django.utils import timezone
 
-from ..models.selection import unfit
+from ..models.selection import CONDITIONS, MOMENTS, Condition, condition, unfit
 from ..presentation.counts import COUNT_LIMIT
 from ..rules.ids import first_id, is_account_name, is_id, read_moment
 from .autocomplete import accounts_url
@@ -71,6 +72,31 @@ class MomentFilter(LinkFilter):
 
 def as_moments(lookups: list[tuple[str, str]]) -> list[Any]:
     return [(value, said(value)) for value, _ in lookups]
+
+
+class SelectionFilter(TextFilter):
+    """One word of a vocabulary of `models.selection`, shown while it is on."""
+
+    words: Mapping[str, Condition] = CONDITIONS
+
+    def chosen(self, queryset: Any, value: str) -> Any:
+        name = str(self.parameter_name)
+        try:
+            return queryset.filter(condition(name, value, timezone.now(), self.words))
+        except ValueError:
+            plain = f"This cannot be read as {self.title}: “{value[:60]}”."
+            self.problem = unread(value) if name in MOMENTS else plain
+            return queryset.none()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
+        lookups = super().lookups(request, model_admin)
+        return as_moments(lookups) if self.parameter_name in MOMENTS else lookups
+
+
+def word(name: str, title: str = "", **more: Any) -> type[SelectionFilter]:
+    """The filter for one word; `more` are attributes of it."""
+    more |= {"parameter_name": name, "title": title or name}
+    return type(f"{name.title()}Filter", (SelectionFilter,), more)
 
 
 def is_place(model: Any, text: str) -> bool:

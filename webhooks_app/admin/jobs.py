@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from .. import actions
 from ..models import Delivery, Job, Webhook
 from ..models.job import PACE, PACE_LIMIT
-from ..models.selection import CONDITIONS, STATES
+from ..models.selection import CONDITIONS, MOMENTS, STATES
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, duration, moment
 from ..presentation.looks import DELIVERY_STATES, State
@@ -39,7 +39,6 @@ JOB_STATES = {
 }
 VERBS = {"retry": "Replay", "cancel": "Cancel"}
 REPLAYED = {"": "at any time", "7d": "in 7 days", "24h": "in 24 hours", "1h": "in the last hour"}
-MOMENTS = ("since", "until", "failed_since", "failed_until")
 GAVE_UP = {"failed_since", "failed_until"}
 
 

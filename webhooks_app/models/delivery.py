@@ -232,12 +232,17 @@ class AttemptQuerySet(PrimaryQuerySet["Attempt"]):
     def ended(self, since: datetime | None = None, until: datetime | None = None) -> Self:
         """Ended from a moment on, and before another. Their keys begin with that moment, so the
         primary key serves as the index; they may say a later one where a clock was set back."""
-        rows = self
-        if since is not None:
-            rows = rows.filter(pk__gte=first_key(since), ended_at__gte=since)
-        if until is not None:
-            rows = rows.filter(pk__lt=first_key(until + KEYS_AHEAD), ended_at__lt=until)
-        return rows
+        rows = self if since is None else self.filter(ended_since(since))
+        return rows if until is None else rows.filter(ended_before(until))
+
+
+def ended_since(moment: datetime) -> Q:
+    """The attempts that ended from a moment on (see `AttemptQuerySet.ended`)."""
+    return Q(pk__gte=first_key(moment), ended_at__gte=moment)
+
+
+def ended_before(moment: datetime) -> Q:
+    return Q(pk__lt=first_key(moment + KEYS_AHEAD), ended_at__lt=moment)
 
 
 class Attempt(PrimaryModel):

@@ -13,9 +13,11 @@ from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
 from django.db.models.lookups import GreaterThan
 
 from ..rules.ids import first_id, is_id, read_moment
-from .delivery import Attempt, Delivery
+from .delivery import Attempt, Delivery, ended_before, ended_since
 from .states import deliveries_in
 from .webhook import Webhook
+
+Condition = Callable[[str, datetime], Q]  # of a value, at a moment; raises ValueError
 
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -70,15 +72,20 @@ def _state(value: str, now: datetime) -> Q:
     return deliveries_in(value, now)
 
 
-def _status(value: str, now: datetime) -> Q:
-    if value == "none":
-        return Q(last_status__isnull=True)
-    if value in STATUS_CLASSES:
-        first = int(value[0]) * 100
-        return Q(last_status__gte=first, last_status__lt=first + 100)
-    if len(value) == 3 and value.isascii() and value.isdecimal() and value[0] != "0":
-        return Q(last_status=int(value))
-    raise ValueError(value)
+def _status(column: str) -> Condition:
+    """A status in a column: 503, 5xx; `none` where there was no answer."""
+
+    def read(value: str, now: datetime) -> Q:
+        if value == "none":
+            return Q(**{f"{column}__isnull": True})
+        if value in STATUS_CLASSES:
+            first = int(value[0]) * 100
+            return Q(**{f"{column}__gte": first, f"{column}__lt": first + 100})
+        if len(value) == 3 and value.isascii() and value.isdecimal() and value[0] != "0":
+            return Q(**{column: int(value)})
+        raise ValueError(value)
+
+    return read
 
 
 def _kind(value: str, now: datetime) -> Q:
@@ -86,7 +93,7 @@ def _kind(value: str, now: datetime) -> Q:
     return Q(pk__in=failed.order_by().values("delivery"))
 
 
-CONDITIONS: dict[str, Callable[[str, datetime], Q]] = {
+CONDITIONS: dict[str, Condition] = {
     "webhook": _webhook,
     "account": lambda value, now: Q(
         webhook__in=Webhook.objects.filter(account__name=value).order_by().values("pk")
@@ -95,7 +102,7 @@ CONDITIONS: dict[str, Callable[[str, datetime], Q]] = {
     # SQLite takes a partial index only where its condition stands in the query word by word.
     "type": lambda value, now: Q(type=value) & ~Q(type=""),
     "reference": lambda value, now: Q(reference=value) & ~Q(reference=""),
-    "status": _status,  # of the last answer: 503, 5xx, none
+    "status": _status("last_status"),  # of the last answer
     "kind": _kind,  # an attempt failed so
     "since": lambda value, now: Q(pk__gte=first_id(read_moment(value))),  # made from then on
     "until": lambda value, now: Q(pk__lt=first_id(read_moment(value))),
@@ -107,13 +114,24 @@ CONDITIONS: dict[str, Callable[[str, datetime], Q]] = {
     ),
     "payload": lambda value, now: payload_holds(value),
 }
+# The same words of attempts, in the lists that show them.
+OF_ATTEMPTS: dict[str, Condition] = {
+    "account": lambda value, now: Q(webhook__account__name=value),
+    "type": lambda value, now: Q(delivery__type=value),
+    "status": _status("status"),
+    "since": lambda value, now: ended_since(read_moment(value)),
+    "until": lambda value, now: ended_before(read_moment(value)),
+}
+MOMENTS = ("since", "until", "failed_since", "failed_until")
 
 
-def condition(name: str, value: str, now: datetime) -> Q:
-    """What one word of the vocabulary means. Raises ValueError for one that means nothing."""
-    if name not in CONDITIONS or unfit(value):
+def condition(
+    name: str, value: str, now: datetime, words: Mapping[str, Condition] = CONDITIONS
+) -> Q:
+    """What one word of a vocabulary means. Raises ValueError for one that means nothing."""
+    if name not in words or unfit(value):
         raise ValueError(name)
-    return CONDITIONS[name](value, now)
+    return words[name](value, now)
 
 
 def select(words: Mapping[str, str], now: datetime) -> "QuerySet[Delivery]":
