@@ -126,7 +126,7 @@ class Desk:
         self._alias = alias
         self._once = once
         self._horizon: datetime | None = None
-        self._connection = own_connection(alias)
+        self._connection = own_connection(alias, by_index=True)
         self._ownership = ownership.of(self._connection)
         self._owned: frozenset[int] = frozenset()
         self._seen: queue.Seen | None = None  # None: nothing yet, all that is due must be found

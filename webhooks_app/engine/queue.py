@@ -353,7 +353,10 @@ def _claim_at_once(
         SELECT {_CLAIMED}, d.due_at, d.webhook_id
         FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[])
                AS w(id, room, after_due, after_id)
-        JOIN {_W} h ON h.id = w.id AND {states.claim_sql()}
+        -- OFFSET 0: one by one, by their keys; joined, all webhooks there are would be read.
+        CROSS JOIN LATERAL (
+          SELECT * FROM {_W} h WHERE h.id = w.id AND {states.claim_sql()} OFFSET 0
+        ) h
         CROSS JOIN LATERAL (
           SELECT * FROM {_D} p
           WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s

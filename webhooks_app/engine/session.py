@@ -14,9 +14,14 @@ CHECKPOINT_PAGES = 8000  # of SQLite's log: 32 MB
 CACHE_KIB = 16_384  # of SQLite's pages, a connection
 
 
-def own_connection(alias: str, *, lock_timeout_ms: int = 0) -> BaseDatabaseWrapper:
+def own_connection(
+    alias: str, *, lock_timeout_ms: int = 0, by_index: bool = False
+) -> BaseDatabaseWrapper:
     """A direct connection for this thread, outside any pool, that never hangs on a cut network;
     nor, on PostgreSQL, longer than that on a row that somebody has locked (0: as the server says).
+
+    `by_index`: for one that asks for a few rows of many; with young statistics, or for some hundred
+    keys, PostgreSQL would read whole tables.
     """
     shared = connections[alias]
     settings = copy.deepcopy(shared.settings_dict)
@@ -36,6 +41,11 @@ def own_connection(alias: str, *, lock_timeout_ms: int = 0) -> BaseDatabaseWrapp
             ownership.limit_silence(connection)
             if lock_timeout_ms:
                 limit_locks(connection, lock_timeout_ms)
+            if by_index:
+                with connection.cursor() as cursor:
+                    # Compiling pays for no small question, and what is left without an index looks
+                    # dear then.
+                    cursor.execute("SET enable_seqscan = off; SET jit = off")
         elif connection.vendor == "sqlite":
             _write_back_seldom(connection)
 

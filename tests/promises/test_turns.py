@@ -1,0 +1,120 @@
+"""What a worker asks in one turn is read by indexes and bounded, however many webhooks there are
+and whatever the database believes of its tables."""
+
+import pytest
+from django.db import connection
+
+from tests.factories import AccountFactory, WebhookFactory
+from tests.promises.growth import learn, reading
+from webhooks_app.engine import queue
+from webhooks_app.engine.desk import CLAIM_MOST, Turn
+from webhooks_app.engine.lanes import CLAIMED_FOR, WEBHOOKS_ASKED
+from webhooks_app.models import (
+    Account,
+    Attempt,
+    Delivery,
+    Header,
+    SigningKey,
+    Webhook,
+    WebhookHealth,
+)
+
+MODELS = (Delivery, Webhook, WebhookHealth, Header, SigningKey)
+TABLES = tuple(model._meta.db_table for model in (*MODELS, Attempt))
+# What all statements of a turn may read together: pages, steps of SQLite's machine.
+BUDGET = {"postgresql": 20_000, "sqlite": 600_000}
+
+
+def copies(model, number, **columns):
+    """So many copies of the one row there is, with other values in some columns; `{}` in these is
+    the number of the copy."""
+    fields = [field.column for field in model._meta.concrete_fields if field.column != "id"]
+    if "id" in columns:
+        fields = ["id", *fields]
+    values = [columns.get(name, f't."{name}"') for name in fields]
+    table = model._meta.db_table
+    source = f"generate_series(1, {number}) AS s(n)"
+    if connection.vendor == "sqlite":
+        source = (
+            "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s "
+            f"WHERE n < {number}) SELECT n FROM s) AS s"
+        )
+    names = ", ".join(f'"{name}"' for name in fields)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} "
+            f"FROM (SELECT * FROM {table} LIMIT 1) AS t CROSS JOIN {source}"
+        )
+
+
+def numbered(number="n", *, first="0"):
+    """SQL for the id with a number; its last digits choose the slot."""
+    if connection.vendor == "sqlite":
+        return f"printf('{first}%019x%04x', {number}, {number} % 65536)"
+    return f"'{first}' || lpad(to_hex({number}), 19, '0') || lpad(to_hex({number} % 65536), 4, '0')"
+
+
+@pytest.fixture
+def crowd(desk):
+    """Makes webhooks with two deliveries each that are due, by the thousand."""
+
+    def crowd(number):
+        webhook = WebhookFactory(account=AccountFactory(), headers=[("X-Key", "k")])
+        SigningKey.objects.of([webhook.pk])
+        queue.store_one(connection, Delivery.new(webhook.pk, b"{}", **NOTHING))
+        copies(Webhook, number, id=numbered())
+        copies(WebhookHealth, number, webhook_id=numbered())
+        copies(Header, number, webhook_id=numbered())
+        copies(SigningKey, number, webhook_id=numbered())
+        for place in ("1", "2"):
+            copies(Delivery, number, id=numbered(first=place), webhook_id=numbered())
+        ids = Webhook.objects.filter(pk__lt="1").order_by("pk").values_list("pk", flat=True)
+        return list(ids)
+
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            for table in TABLES:
+                cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    yield crowd
+    Account.objects.all().delete()
+
+
+NOTHING = {"type": "", "reference": "", "retry_schedule": "5", "created_by": ""}
+
+
+def asked(ids, number):
+    """All that a turn may ask, at its most: of other webhooks each."""
+    some = [ids[place :: len(ids) // number][:number] for place in range(4)]
+    waiting = {
+        ident: (1, [place + ident[1:] for place in "12"]) for ident in some[0][:WEBHOOKS_ASKED]
+    }
+    return Turn(
+        wants=[queue.Want(ident, CLAIM_MOST // CLAIMED_FOR, None) for ident in some[1][:200]],
+        room=True,
+        busy=frozenset(),
+        look=True,
+        waiting=waiting,
+        held=some[2][:WEBHOOKS_ASKED],
+        open_breakers=some[3][:WEBHOOKS_ASKED],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", ["never looked at", "looked at when empty", "looked at"])
+@pytest.mark.parametrize("number", [10_000, pytest.param(100_000, marks=pytest.mark.prove)])
+def test_a_turn_reads_about_what_it_asks(crowd, desk, known, number):
+    if known == "looked at when empty":
+        learn()
+    ids = crowd(number)
+    if known == "looked at":
+        learn()
+    desk.turn(Turn(busy=frozenset()))
+    with reading(TABLES) as watch:
+        answer = desk.turn(asked(ids, WEBHOOKS_ASKED))
+    assert watch.statements
+    assert (watch.whole, answer.ended) == ([], {})
+    assert len(answer.claimed) == 200
+    assert watch.sorted <= CLAIM_MOST
+    # By statistics from an empty table every index looks as good as any other.
+    strange = 3 if known == "looked at when empty" else 1
+    assert watch.cost < strange * BUDGET[connection.vendor]
