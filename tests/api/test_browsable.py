@@ -65,6 +65,25 @@ def test_what_was_refused_stays_in_the_form(browser, webhook):
     assert content == {**FULL, "name": ""}
 
 
+def links(page):
+    return dict(re.findall(r'<li><a href="([^"]+)"[^>]*>([^<]+)</a></li>', page.content.decode()))
+
+
+def test_each_resource_leads_to_those_beside_it(browser, webhook):
+    delivery = DeliveryFactory(webhook=webhook)
+    listed = links(browser.get("/webhooks"))
+    assert listed == {f"/webhooks/{webhook.id}": webhook.name}
+    beside = links(browser.get(f"/webhooks/{webhook.id}"))
+    assert beside[f"/webhooks/{webhook.id}/settings"] == "Settings"
+    deliveries = links(browser.get(f"/webhooks/{webhook.id}/deliveries"))
+    assert deliveries[f"/deliveries/{delivery.id}"] == delivery.id
+    beside_it = links(browser.get(f"/deliveries/{delivery.id}"))
+    assert beside_it[f"/webhooks/{webhook.id}"] == "Its webhook"
+    for address in {**listed, **beside, **deliveries, **beside_it}:
+        assert browser.get(address).status_code in (200, 405), address
+    assert links(browser.get("/webhooks/x")) == {}
+
+
 def test_every_page_renders(browser, webhook):
     delivery = DeliveryFactory(webhook=webhook, reference="<script>alert(1)</script>")
     pages = {

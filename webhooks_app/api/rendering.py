@@ -5,6 +5,7 @@ brings an `Authorization` header.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -53,6 +54,14 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
 
     template = "webhooks_app/api.html"
 
+    def get_context(
+        self, data: Any, accepted_media_type: str | None, renderer_context: Any
+    ) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
+        context["beside"] = list(_beside(renderer_context["view"]))
+        context["rows"] = list(_rows(data)) if isinstance(data, list) else []
+        return context
+
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         if method != "DELETE":
             return None
@@ -96,6 +105,37 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
     def _account(request: Request) -> str:
         chosen = getattr(request.auth, "chosen", None)
         return chosen.name if chosen else ""
+
+
+# Names of routes, and of the links to them: what stands beside a webhook, and beside a delivery.
+OF_WEBHOOK = {
+    **{"webhook": "Webhook", "settings": "Settings", "webhook-deliveries": "Deliveries"},
+    **{"errors": "Errors", "interactions": "Call it", "test": "Test", "verify": "Verify"},
+    **{"replay": "Replay", "close-breaker": "Breaker", "secret": "Signing secret"},
+}
+OF_DELIVERY = {
+    **{"delivery": "Delivery", "attempts": "Attempts", "retry": "Retry", "cancel": "Cancel"},
+}
+
+
+def _beside(view: Any) -> Iterator[tuple[str, str]]:
+    """Links to the other resources of the one that is shown."""
+    delivery, webhook = getattr(view, "delivery", None), getattr(view, "webhook", None)
+    for row, names in ((delivery, OF_DELIVERY), (webhook, OF_WEBHOOK)):
+        if row is not None:
+            for name, title in names.items():
+                yield title, reverse(f"webhooks_app:{name}", args=[row.pk])
+    if delivery is not None:
+        yield "Its webhook", reverse("webhooks_app:webhook", args=[delivery.webhook_id])
+
+
+def _rows(data: list[Any]) -> Iterator[tuple[str, str]]:
+    """Links to what a list holds: webhooks by their name, deliveries by their id."""
+    for row in data:
+        if "webhookId" in row:
+            yield row["id"], reverse("webhooks_app:delivery", args=[row["id"]])
+        elif "url" in row and "name" in row:
+            yield shown(row["name"]), reverse("webhooks_app:webhook", args=[row["id"]])
 
 
 class Negotiation(BaseContentNegotiation):
