@@ -143,14 +143,15 @@ def sqlite_writers(
         found.append("begin transactions IMMEDIATE")
     if alias in (databases or ()) and _journal(connections[alias]) == "delete":
         found.append("write ahead (WAL)")
+    if not found:
+        return []
     return [
         Warning(
-            f"The SQLite database {alias!r} does not {missing}: two writers may fail with "
-            "'database is locked'.",
+            f"The SQLite database {alias!r} does not {' and does not '.join(found)}: two writers "
+            "may fail with 'database is locked'.",
             hint=f"Set in DATABASES[{alias!r}]: {SQLITE}",
             id="webhooks_app.W003",
         )
-        for missing in found
     ]
 
 
