@@ -67,14 +67,14 @@ def signer(key: bytes) -> hmac.HMAC:
 
 def signature(signers: Iterable[hmac.HMAC], ident: str, timestamp: int, body: bytes) -> str:
     """The value of `webhook-signature`, one for each signer, in their order."""
-    signed = b"%s.%d.%s" % (ident.encode("ascii"), timestamp, body)
-    made = []
+    signed = b"%b.%d.%b" % (ident.encode("ascii"), timestamp, body)
+    made = ""
     for begun in signers:
         one = begun.copy()
         one.update(signed)
         text = binascii.b2a_base64(one.digest(), newline=False).decode("ascii")
-        made.append(f"{VERSION},{text}")
-    return " ".join(made)
+        made += f" {VERSION},{text}" if made else f"{VERSION},{text}"
+    return made
 
 
 def check(
