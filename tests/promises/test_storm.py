@@ -59,14 +59,14 @@ def test_ten_thousand_fail_for_a_minute_and_come_back_and_a_fresh_one_does_not_w
             200 if call.path == "/fresh" or time.monotonic() > back_at else 500
         )
         url = sink.url("/")
-        crew.site.manage("shell", "-v", "0", "-c", MAKE.format(url=url, count=count))
+        crew.site.shell(MAKE.format(url=url, count=count))
         crew.worker(concurrency=100)
         began = time.monotonic()
         until(lambda: len(sink.by_path()) == count, 300, "that all have failed")
         all_failed = time.monotonic() - began
         sent = []
         code = SEND.format(url=url, seconds=100)
-        sending = threading.Thread(target=lambda: sent.append(crew.site.shell(code)))
+        sending = threading.Thread(target=lambda: sent.extend(crew.site.shell(code)))
         sending.start()
         time.sleep(60)
         back_at = time.monotonic()
