@@ -8,6 +8,7 @@ host that wants a report from its replica asks there, by `using`.
 
 import time
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db import connections, models, router
@@ -35,21 +36,27 @@ class PrimaryModel(models.Model):
         base_manager_name = "objects"
 
 
+@cache
+def _has_a_clock(alias: str) -> bool:
+    """Asked for every delivery that is stored; to find a connection costs ten times as much."""
+    return connections[alias].vendor == "postgresql"
+
+
 def present(alias: str) -> Any:
     """This moment, as it is written down where it is compared with others: on PostgreSQL by the
     database's clock, which all workers go by, however wrong this host's is. SQLite has one host."""
-    return Now() if connections[alias].vendor == "postgresql" else timezone.now()
+    return Now() if _has_a_clock(alias) else timezone.now()
 
 
 def clock(alias: str) -> datetime:
     """`present` for Python: what decides, and is compared here. PostgreSQL is asked once in
     CLOCK_KEPT seconds; from then on this process counts. Raises DatabaseError."""
-    connection = connections[alias]
-    if connection.vendor != "postgresql":
+    if not _has_a_clock(alias):
         return timezone.now()
     now = time.monotonic()
     asked, moment = _clocks.get(alias, (now - CLOCK_KEPT, None))
     if moment is None or now - asked >= CLOCK_KEPT:
+        connection = connections[alias]
         connection.ensure_connection()
         with connection.wrap_database_errors:
             # Past Django's cursor: no query of whoever happens to be the first to ask.
