@@ -15,11 +15,11 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
-from ..models.primary import clock
+from ..models.primary import clock, present
 from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import breaker, history, loop, message, queue, transitions
+from . import breaker, history, loop, message, transitions
 from .loop import NoSlot
 from .sender import Outcome, Request, Sender
 
@@ -190,9 +190,7 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
             if isinstance(call, Interaction):
                 breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
             if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
-                transitions.stop(
-                    call.webhook.pk, Webhook.Stopped.GONE, note="the receiver answered 410"
-                )
+                transitions.stop_gone(call.webhook.pk)
 
     history.with_free_keys(write)
     return entry, answer
@@ -223,7 +221,7 @@ meanwhile: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
 def limit_rate(which: str, webhook_id: str, error: Callable[[], Exception]) -> None:
     """Raise `error` when the same was asked less than a second ago, by any process."""
     field = f"{which}_asked_at"
-    now = queue.now(connections[router.db_for_write(WebhookHealth)])
+    now = present(router.db_for_write(WebhookHealth))
     free = Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__lte": now - MANUAL_CALLS_APART})
     asked = WebhookHealth.objects.filter(free, pk=webhook_id)
     if not asked.update(**{field: now}):

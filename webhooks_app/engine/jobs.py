@@ -6,14 +6,14 @@ Whoever may take a step: the row lock and the place in the job decide between tw
 
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, router, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import InterfaceError, OperationalError, router, transaction
 from django.db.models import F, Q
 
 from ..models import Delivery, Job
-from ..models.primary import clock
-from . import queue, transitions
+from ..models.primary import clock, present
+from . import transitions
 
 log = logging.getLogger("webhooks")
 
@@ -23,15 +23,16 @@ LOOK_AT = 5000  # deliveries that one step looks at, at most
 JOBS_AT_ONCE = 5
 
 
-def _here() -> BaseDatabaseWrapper:
-    return connections[router.db_for_write(Job)]
+def _now() -> Any:
+    """What a step is dated with (see `models.primary.present`)."""
+    return present(router.db_for_write(Job))
 
 
 def turn() -> int:
     """One step of every job whose time has come; returns how many deliveries were looked at."""
     now = clock(router.db_for_write(Job))
     # By the database's clock; a new job's is that of the host it was made on.
-    its_time = Q(step_at__lte=queue.now(_here())) | Q(place="")
+    its_time = Q(step_at__lte=_now()) | Q(place="")
     due = Job.objects.filter(its_time, state=Job.State.RUNNING)
     looked_at = 0
     for job in due.order_by("step_at")[:JOBS_AT_ONCE]:
@@ -41,7 +42,7 @@ def turn() -> int:
             raise  # the database is away: of the others nothing is to be had either
         except Exception:
             log.exception("a step of job %s failed, it is tried again", job.pk)
-            Job.objects.filter(pk=job.pk).update(step_at=queue.now(_here()) + FAILED_APART)
+            Job.objects.filter(pk=job.pk).update(step_at=_now() + FAILED_APART)
     return looked_at
 
 
@@ -66,7 +67,7 @@ def step(job: Job, now: datetime) -> int:
             place=place,
             done=F("done") + done,
             skipped=F("skipped") + len(found) - done,
-            step_at=queue.now(_here()) + STEP_APART,
+            step_at=_now() + STEP_APART,
             state=Job.State.DONE if ended else Job.State.RUNNING,
             finished_at=now if ended else None,
         )

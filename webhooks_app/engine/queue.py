@@ -17,10 +17,9 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..models import Attempt, Delivery, Webhook, database_file, states
-from ..models.primary import present
 from ..models.webhook import SLOTS
 from . import history, moments, rows
-from .transitions import OPEN, stop
+from .transitions import OPEN, stop_gone
 
 _D = Delivery._meta.db_table
 _W = Webhook._meta.db_table
@@ -30,11 +29,6 @@ _W = Webhook._meta.db_table
 def schedule_text(delays: tuple[float, ...]) -> str:
     """A retry schedule as a delivery keeps it."""
     return ",".join(f"{delay:g}" for delay in delays)
-
-
-def now(connection: BaseDatabaseWrapper) -> Any:
-    """`present` for this connection."""
-    return present(connection.alias)
 
 
 # --- what is put in ---------------------------------------------------------------------------
@@ -481,7 +475,7 @@ def finish(connection: BaseDatabaseWrapper, batch: Sequence[Finished]) -> None:
                 _keep_there(connection, {item.attempt.request_id for item in batch})
             history.write(connection, [item.attempt for item in batch])
             for webhook_id in {item.attempt.webhook_id for item in batch if item.gone}:
-                stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
+                stop_gone(webhook_id)
 
     history.with_free_keys(write)
 

@@ -15,9 +15,7 @@ State × verb (– changes nothing):
 
 (retry and replay of what has ended start again with tries 0; delete is the webhook's.)
 
-Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row. A claim
-writes nothing: a webhook has one owner at a time (see `ownership`), and the try number in the
-WHERE of the finish fences a former owner.
+Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row.
 """
 
 import time
@@ -179,13 +177,13 @@ def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
     return bool(
         Webhook.objects.live()
         .filter(pk=webhook_id, stopped="")
-        .update(
-            stopped=reason,
-            stopped_note=note,
-            stopped_by=by[:150],
-            stopped_at=_now(),
-        )
+        .update(stopped=reason, stopped_note=note, stopped_by=by[:150], stopped_at=_now())
     )
+
+
+def stop_gone(webhook_id: str) -> bool:
+    """`stop` of one whose receiver answered 410."""
+    return stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
 
 
 def start(webhook_id: str) -> bool:

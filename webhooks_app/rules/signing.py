@@ -68,13 +68,13 @@ def signer(key: bytes) -> hmac.HMAC:
 def signature(signers: Iterable[hmac.HMAC], ident: str, timestamp: int, body: bytes) -> str:
     """The value of `webhook-signature`, one for each signer, in their order."""
     signed = b"%b.%d.%b" % (ident.encode("ascii"), timestamp, body)
-    made = ""
-    for begun in signers:
-        one = begun.copy()
-        one.update(signed)
-        text = binascii.b2a_base64(one.digest(), newline=False).decode("ascii")
-        made += f" {VERSION},{text}" if made else f"{VERSION},{text}"
-    return made
+    return " ".join(_signed(begun.copy(), signed) for begun in signers)
+
+
+def _signed(one: hmac.HMAC, data: bytes) -> str:
+    one.update(data)
+    text = binascii.b2a_base64(one.digest(), newline=False).decode("ascii")
+    return f"{VERSION},{text}"
 
 
 def check(
