@@ -3,9 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.http import (
-    HttpRequest,
-)
+from django.http import HttpRequest
 
 from ..models import Account, AuditEntry
 from .autocomplete import accounts_url

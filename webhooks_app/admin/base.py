@@ -108,6 +108,7 @@ class ConsoleAdmin(ModelAdmin):
     ordering = ["-pk"]
     list_filter: ClassVar[Any] = []
     moment_field = "created_at"  # when a row was made
+    adds_another = True  # whether a form for the next one may follow
     sieved = SIEVED
     list_title = ""
     empty_words = ("Nothing here yet", "")
@@ -194,7 +195,7 @@ class ConsoleAdmin(ModelAdmin):
         if obj is not None:
             context.update(self.page_context(request, obj))
         # One button saves what is there already.
-        context.setdefault("show_save_and_add_another", not change)
+        context.setdefault("show_save_and_add_another", self.adds_another and not change)
         context["show_save_and_continue"] = False
         return super().render_change_form(request, context, add, change, form_url, obj)
 

@@ -34,6 +34,7 @@ from .filters import (
     IdsFilter,
     LinkFilter,
     SelectionFilter,
+    first_span,
     word,
 )
 from .job_outcome import skipped_by
@@ -122,7 +123,7 @@ def edges(request: HttpRequest) -> tuple[str, str]:
     """Between which ids a list is that only says when its rows were made: from the first on, below
     the second. What cannot be read limits nothing here: its own filter has said so."""
     words = words_of(request.GET)
-    span = request.GET.get("created") or ("any" if "since" in words else "24h")
+    span = request.GET.get("created") or first_span(request.GET)
     oldest, newest = ["0"], ["g"]  # before and behind all ids
     if span in SPANS:
         oldest.append(first_id(timezone.now() - SPANS[span]))

@@ -6,10 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import models
-from django.http import (
-    HttpRequest,
-    QueryDict,
-)
+from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
 from ..models.selection import CONDITIONS, MOMENTS, Condition, condition, unfit
@@ -193,6 +190,12 @@ SPANS = {
 }
 
 
+def first_span(query: QueryDict) -> str:
+    """What a list starts with where nobody chose a span."""
+    given = {name for name, value in query.items() if value}
+    return "any" if WITHOUT_TIME & given else "24h"
+
+
 class CreatedFilter(ChoiceFilter):
     """Since when. A list starts with the last 24 hours, that of one webhook with all it has; a
     search for an id looks everywhere."""
@@ -209,8 +212,7 @@ class CreatedFilter(ChoiceFilter):
         ]
 
     def value(self) -> str:
-        given = {name for name, value in self.request.GET.items() if value}
-        return super().value() or ("any" if WITHOUT_TIME & given else "24h")
+        return super().value() or first_span(self.request.GET)
 
     def choices(self, changelist: Any) -> Any:
         _, *choices = super().choices(changelist)

@@ -75,6 +75,7 @@ class AccessTokenAdmin(ConsoleAdmin):
     empty_words = ("No access tokens yet", "A client of the API shows one with every request.")
     list_display = ["state_", "token_", "account_", "scope_", "expires_", "used_"]
     list_filter = [StateFilter, AccountFilter, IdsFilter, BeforeFilter]
+    adds_another = False  # the page that shows the secret comes next, whatever was pressed
     list_select_related = ["account"]
     search_fields = ["name", "hint"]
     search_help_text = "Search name or first characters"
@@ -206,19 +207,6 @@ class AccessTokenAdmin(ConsoleAdmin):
             "state": token_state(obj),
             "may_revoke": self.has_revoke_permission(request) and not obj.revoked_at,
         }
-
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: Any = False,
-        change: Any = False,
-        form_url: Any = "",
-        obj: Any = None,
-    ) -> Any:
-        # The page that shows the secret comes next, whatever was pressed.
-        context["show_save_and_add_another"] = False
-        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_urls(self) -> list[URLPattern]:
         return [self.post_view("revoke", "revoke", self.revoke), *super().get_urls()]

@@ -98,17 +98,9 @@ def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> Sta
 
 WEBHOOKS = (
     _stopped("paused", "Paused", Webhook.Stopped.PAUSED, "The webhook is paused."),
-    _stopped(
-        "stopped",
-        "Stopped",
-        Webhook.Stopped.GONE,
-        f"The webhook is stopped: {Webhook.Stopped.GONE.label}.",
-    ),
-    _stopped(
-        "stopped",
-        "Stopped",
-        Webhook.Stopped.FAILING,
-        f"The webhook is stopped: {Webhook.Stopped.FAILING.label}.",
+    *(
+        _stopped("stopped", "Stopped", reason, f"The webhook is stopped: {reason.label}.")
+        for reason in (Webhook.Stopped.GONE, Webhook.Stopped.FAILING)
     ),
     State(
         "unreadable",
