@@ -30,11 +30,13 @@ from webhooks_app.rules import (
     alike,
     answers,
     clients,
+    filters,
     guard,
     ids,
     nearest,
     signing,
     strictjson,
+    subscriptions,
     unseen,
     validators,
 )
@@ -106,6 +108,22 @@ def signed(
         signing.check([b"k" * 24], now=1, **given)  # type: ignore[arg-type]
 
 
+FILTER = filters.compile_filter(
+    {
+        "$or": [
+            *({"$in": "aa" * n + "b"} for n in range(20)),
+            {"$startsWith": ["x" * n for n in range(1, 40)]},
+            {"a": {"b": [{"c": 1}, "x"]}, "$gt": "aaaa"},
+        ]
+    }
+)
+
+
+def filtered(payload: object) -> None:
+    with suppress(filters.TooCostly):
+        FILTER.matches(payload, filters.Budget())
+
+
 SENDERS = [
     Reader("webhook-id", lambda t: signed(ident=t), modules=("webhooks_app.rules.signing",)),
     Reader("webhook-timestamp", lambda t: signed(timestamp=t)),
@@ -168,6 +186,18 @@ CLIENTS = [
         ("https://{}", "https://{}/", "https://e.com/{}", "https://e.com:{}", "https://[{}]/"),
         ("webhooks_app.rules.validators",),
     ),
+    Reader(
+        "the type of an event",
+        subscriptions.event_type,
+        ("{}", "a.{}"),
+        ("webhooks_app.rules.subscriptions",),
+    ),
+    Reader("a pattern of types", subscriptions.pattern, ("{}", "{}.*")),
+    Reader("a channel", subscriptions.channel),
+    Reader("the name in a filter", lambda t: filters.compile_filter({t: {f"${t}": 1}})),
+    Reader("a text in a filter", lambda t: filters.compile_filter({"a": {"$in": t}})),
+    Reader("a payload's text, filtered", filtered),
+    Reader("a payload, filtered", lambda t: filtered([t] * 900), base=0.02),
     Reader("a header", lambda t: validators.header_error(t, t)),
     Reader("an address", guard.is_public, ("{}", "1.{}", "::{}")),
     Reader("an interaction", lambda t: calls.interaction_errors({t: t, "node": t})),
