@@ -41,7 +41,7 @@ check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, en
 	$(BIN)/ruff check .
 	$(LINT_ENV) $(BIN)/mypy
 	$(PYTEST) --db=sqlite -m "not browser and not node and not slow" \
-	  tests/rules tests/models tests/engine tests/api tests/admin
+	  tests/rules tests/models tests/store tests/engine tests/api tests/admin
 
 lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses (1 minute)
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ CORE = (
     "tests/models",
     "tests/api",
     "tests/admin",
+    "tests/store",
     "tests/engine",
     "tests/embedding",
 )

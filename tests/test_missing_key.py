@@ -16,7 +16,7 @@ from tests.commands.test_webhooks import both, run
 from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import calls, queue, worker
+from webhooks_app.engine import calls, store, worker
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine.desk import Turn
 from webhooks_app.fields import WrongKey
@@ -257,7 +257,7 @@ class TestWorker:
         assert not WebhookError.objects.filter(webhook=webhook).exists()
 
     def claim(self, desk, webhook):
-        return desk.turn(Turn(busy=frozenset(), wants=[queue.Want(webhook.pk, 1, None)]))
+        return desk.turn(Turn(busy=frozenset(), wants=[store.Want(webhook.pk, 1, None)]))
 
     def freed(self, desk, webhook):
         return desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed

@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.db import connections
 from django.test import Client
 
 from tests.admin.pages import page, text_of, url
 from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
 from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
-from webhooks_app.engine import moments, queue
+from webhooks_app.engine import store
 from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.store import microseconds
 from webhooks_app.engine.worker import verdict
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 from webhooks_app.rules import failures
@@ -39,10 +39,10 @@ def delivery(webhook):
     with time_machine.travel(BEGAN - timedelta(seconds=1), tick=False):
         delivery = DeliveryFactory(webhook=webhook)
     with time_machine.travel(ENDED, tick=False):
-        connection = connections["default"]
-        (row,) = queue.claim(connection, [queue.Want(webhook.pk, 1, None)], ENDED)
+        queue = store.open("default")
+        (row,) = queue.claim([store.Want(webhook.pk, 1, None)], ENDED)
         outcome = Outcome(BEGAN, duration_ms=10_000, failure=failures.timeout(10.0))
-        queue.finish(connection, [verdict(row, webhook.url, outcome, moments.of(BEGAN), 1.0)])
+        queue.finish([verdict(row, webhook.url, outcome, microseconds.of(BEGAN), 1.0)])
     return delivery
 
 

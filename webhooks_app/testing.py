@@ -18,12 +18,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from django.db import connections, router
+from django.db import router
 from django.utils import timezone
 
 from . import conf
-from .engine import calls, loop, message, moments, queue
+from .engine import calls, loop, message, store
 from .engine.sender import Outcome, Request, Sender
+from .engine.store import Want, microseconds
 from .engine.worker import verdict
 from .models import Delivery, Webhook
 from .rules import failures
@@ -116,25 +117,25 @@ def _verify(receiver: FakeReceiver) -> None:
 
 
 def _send(receiver: FakeReceiver) -> int:
-    connection = connections[router.db_for_write(Delivery)]
+    queue = store.open(router.db_for_write(Delivery))
     now = timezone.now()
-    wants = [queue.Want(ident, 100, None) for ident in queue.waiting(connection, now)[0]]
-    claimed = queue.claim(connection, wants, now) if wants else []
+    wants = [Want(ident, 100, None) for ident in queue.scan(now)[0]]
+    claimed = queue.claim(wants, now) if wants else []
     finished = []
     for row in claimed:
         webhook = Webhook.objects.get(pk=row.webhook_id)
         try:
             head = message.head(webhook)
-            body = queue.payload(connection, row.id) if row.body is None else row.body
+            body = queue.payload(row.id) if row.body is None else row.body
             request = message.post(head, request_id=row.id, now=now.timestamp(), body=body)
             outcome = _result(receiver.send(request, timeout=webhook.exchange_timeout))
         except message.Unsendable as error:
             outcome = Outcome(started_at=now, failure=error.failure)
         finished.append(
-            verdict(row, message.without_token(webhook.url), outcome, moments.of(now), 1.0)
+            verdict(row, message.without_token(webhook.url), outcome, microseconds.of(now), 1.0)
         )
     if finished:
-        queue.finish(connection, finished)
+        queue.finish(finished)
     return len(finished)
 
 

@@ -161,9 +161,9 @@ def without_counts():
     """A worker that keeps no hourly counts, to see what they cost."""
     from django.core.management import call_command
 
-    from webhooks_app.engine import history
+    from webhooks_app.engine.store import record
 
-    history._count_rows = lambda entries: []
+    record._count_rows = lambda entries: []
     call_command("webhooks", "deliver")
 
 

@@ -15,9 +15,10 @@ APP = ROOT / "webhooks_app"
 
 
 def names_in(path: Path) -> set[str]:
-    """What a module defines."""
+    """What a module defines, with the methods of its classes."""
     names: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    body = ast.parse(path.read_text()).body
+    for node in body + [part for one in body if isinstance(one, ast.ClassDef) for part in one.body]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):

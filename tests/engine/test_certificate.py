@@ -3,13 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connections
 from django.utils import timezone
 
 from tests.engine.exchanges import request
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver
-from webhooks_app.engine import history
+from webhooks_app.engine import store
 from webhooks_app.engine.history import Entry
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, WebhookHealth
@@ -46,7 +45,7 @@ def test_the_health_of_the_webhook_keeps_the_last_one_seen(db):
             outcome=Outcome(started_at=now, status=200, certificate_ends_at=ends),
             failure=None,
         )
-        history.record(connections["default"], [entry])
+        store.open("default").record([entry.row()])
         return WebhookHealth.objects.get(pk=webhook.pk).certificate_ends_at
 
     assert call(None) is None

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import breaker, jobs, lanes, pruner, queue, transitions
+from webhooks_app.engine import breaker, jobs, lanes, pruner, store, transitions
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine.desk import Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
@@ -47,8 +47,8 @@ def is_present(moment):
 def claimed(webhook):
     """What a worker, which goes by the database's clock, may send."""
     now = present()
-    want = queue.Want(webhook.pk, 100, None)
-    rows = queue.claim(connections["default"], [want], now)
+    want = store.Want(webhook.pk, 100, None)
+    rows = store.open("default").claim([want], now)
     for row in rows:
         delivery = Delivery.objects.get(pk=row.id)
         assert timedelta(0) <= now - delivery.due_at < timedelta(seconds=60)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import desk as desks
-from webhooks_app.engine import queue, transitions
+from webhooks_app.engine import store, transitions
 from webhooks_app.engine.desk import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
@@ -77,7 +77,7 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
         DeliveryFactory(webhook=webhook)
 
     def claim(after):
-        want = queue.Want(webhook.pk, 2, after)
+        want = store.Want(webhook.pk, 2, after)
         answer = desk.turn(Turn(busy=frozenset(), wants=[want]))
         ((_, rows),) = answer.claimed
         return rows, answer.held
@@ -99,7 +99,7 @@ def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(desk):
     actions.delete_webhook(webhook)
     left = DeliveryFactory(webhook=webhook)
     assert desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed == [webhook.pk]
-    want = queue.Want(webhook.pk, 2, None)
+    want = store.Want(webhook.pk, 2, None)
     assert desk.turn(Turn(busy=frozenset(), wants=[want])).held == []
     left.refresh_from_db()
     assert left.state == "cancelled"

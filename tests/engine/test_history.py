@@ -5,10 +5,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 
 from tests.factories import WebhookFactory
-from webhooks_app.engine import history, message
+from webhooks_app.engine import history, message, store
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import HourlyCount
 from webhooks_app.models.health import COUNT_COLUMNS, percentile
@@ -31,7 +31,7 @@ def entry(webhook, *, at=NOON, exchange="delivery", ms=12, status=200, failure=N
 
 def record(*entries):
     with transaction.atomic():
-        history.record(connections["default"], list(entries))
+        store.open("default").record([entry.row() for entry in entries])
 
 
 def counts(**where):

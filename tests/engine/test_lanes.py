@@ -8,7 +8,7 @@ import pytest
 
 from webhooks_app.engine import lanes as module
 from webhooks_app.engine.lanes import ROWS_ASKED, WEBHOOKS_ASKED, Lanes
-from webhooks_app.engine.queue import Claimed
+from webhooks_app.engine.store import Claimed
 from webhooks_app.models.webhook import SLOTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

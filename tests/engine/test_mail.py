@@ -9,13 +9,12 @@ import pytest
 import time_machine
 from django.core import mail as box
 from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
-from django.db import connections
 from django.utils import timezone
 
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.checks import notices_without_mail
-from webhooks_app.engine import history, mail, transitions
+from webhooks_app.engine import mail, store, transitions
 from webhooks_app.engine.history import Entry
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Notice, WebhookHealth
@@ -58,7 +57,7 @@ def call(webhook, failure=None, times=1, at=None):
         )
         for _ in range(times)
     ]
-    history.record(connections["default"], entries)
+    store.open("default").record([entry.row() for entry in entries])
 
 
 def subjects():

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import history, moments, pruner, queue, transitions
+from webhooks_app.engine import history, pruner, store, transitions
 from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.store import microseconds
 from webhooks_app.models import Attempt, Delivery
 from webhooks_app.models.webhook import SLOTS, slot_of
 from webhooks_app.rules.failures import Failure
@@ -43,13 +44,13 @@ def finished(delivery, *, state="delivered", failure=None, tries=None, gone=Fals
         number=3,
     )
     tries = delivery.tries if tries is None else tries
-    due_at = moments.of(now + timedelta(hours=1))
-    ended = None if state == "pending" else moments.of(now)
-    return queue.Finished(entry.row(), tries, state, due_at, ended, gone)
+    due_at = microseconds.of(now + timedelta(hours=1))
+    ended = None if state == "pending" else microseconds.of(now)
+    return store.Finished(entry.row(), tries, state, due_at, ended, gone)
 
 
 def finish(*items):
-    queue.finish(connections["default"], items)
+    store.open("default").finish(items)
 
 
 FAILURE = Failure("http_500", "Request failed with status code 500")
@@ -160,12 +161,12 @@ def test_retry_of_several_leaves_what_is_delivered_unless_told_otherwise(before,
 
 @pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
 def test_a_worker_sees_and_claims_pending_only(before):
-    connection, now = connections["default"], timezone.now()
+    queue, now = store.open("default"), timezone.now()
     delivery = delivery_in(before, due_at=now - timedelta(seconds=1))
     wanted = [delivery.webhook_id] if before == "pending" else []
-    claimed = queue.claim(connection, [queue.Want(delivery.webhook_id, 9, None)], now)
+    claimed = queue.claim([store.Want(delivery.webhook_id, 9, None)], now)
     assert [row.webhook_id for row in claimed] == wanted
-    assert queue.waiting(connection, now) == (wanted, None)
+    assert queue.scan(now) == (wanted, None)
 
 
 @pytest.mark.parametrize("before", ["pending", "delivered", "failed", "cancelled"])
@@ -311,7 +312,7 @@ def test_an_error_is_kept_as_it_was_said(message):
 
 
 def test_claim_reads_due_rows_in_order_from_a_place_on():
-    connection = connections["default"]
+    queue = store.open("default")
     webhook, now = WebhookFactory(), timezone.now()
     rows = [
         DeliveryFactory(webhook=webhook, due_at=now - timedelta(seconds=10 - n), payload=payload)
@@ -319,21 +320,21 @@ def test_claim_reads_due_rows_in_order_from_a_place_on():
     ]
     DeliveryFactory(webhook=webhook, due_at=now + timedelta(seconds=5))
     DeliveryFactory(webhook=WebhookFactory(stopped="paused"), due_at=now)
-    first = queue.claim(connection, [queue.Want(webhook.pk, 2, None)], now)
+    first = queue.claim([store.Want(webhook.pk, 2, None)], now)
     assert [row.id for row in first] == [rows[0].id, rows[1].id]
-    rest = queue.claim(connection, [queue.Want(webhook.pk, 9, first[-1].place)], now)
+    rest = queue.claim([store.Want(webhook.pk, 9, first[-1].place)], now)
     assert [row.id for row in rest] == [row.id for row in rows[2:]]
     assert [bytes(row.body) for row in first + rest] == [row.payload for row in rows]
 
 
 def test_what_is_due_since_before_1970_is_claimed():
     delivery, now = DeliveryFactory(due_at=datetime(1969, 12, 31, tzinfo=UTC)), timezone.now()
-    wants = [queue.Want(delivery.webhook_id, 9, None)]
-    assert [row.id for row in queue.claim(connections["default"], wants, now)] == [delivery.pk]
+    wants = [store.Want(delivery.webhook_id, 9, None)]
+    assert [row.id for row in store.open("default").claim(wants, now)] == [delivery.pk]
 
 
 def test_discovery_names_each_webhook_with_something_due():
-    connection, now = connections["default"], timezone.now()
+    queue, now = store.open("default"), timezone.now()
     new, old, later = WebhookFactory(), WebhookFactory(), WebhookFactory()
     for _ in range(3):
         DeliveryFactory(webhook=new, due_at=now)
@@ -341,17 +342,17 @@ def test_discovery_names_each_webhook_with_something_due():
         DeliveryFactory(webhook=later, due_at=now + timedelta(hours=1))
     delivery_in("delivered", due_at=now)
     second = timedelta(seconds=1)
-    assert queue.look(connection, now - second, now, queue.Seen(now - second))[0] == [new.pk]
-    assert queue.waiting(connection, now) == (sorted([new.pk, old.pk]), None)
+    assert queue.look(now - second, now, store.Watermark(now - second))[0] == [new.pk]
+    assert queue.scan(now) == (sorted([new.pk, old.pk]), None)
 
 
 def test_a_scan_goes_on_where_it_stopped():
-    connection, now = connections["default"], timezone.now()
+    queue, now = store.open("default"), timezone.now()
     due = sorted(DeliveryFactory(due_at=now).webhook_id for _ in range(5))
     DeliveryFactory(due_at=now + timedelta(hours=1))
     found, after = [], ""
     while after is not None:
-        step, after = queue.waiting(connection, now, after, 2)
+        step, after = queue.scan(now, after, 2)
         assert len(step) <= 2
         found += step
     assert found == due
@@ -365,14 +366,14 @@ def now():
 @pytest.fixture
 def arrivals(now):
     """What arrived in the second before `now`, as one look sees it."""
-    connection = connections["default"]
-    if connection.vendor != "postgresql":
+    queue = store.open("default")
+    if not queue.claims_arrivals:
         pytest.skip("one statement on PostgreSQL alone")
     second = timedelta(seconds=1)
 
     def arrivals(seen=None, slots=range(SLOTS), most=100):
-        seen = seen or queue.Seen(now - second)
-        rows, held, seen = queue.arrivals(connection, now - second, now, seen, set(slots), most)
+        seen = seen or store.Watermark(now - second)
+        rows, held, seen = queue.arrivals(now - second, now, seen, set(slots), most)
         return {row.id for row in rows}, held, seen
 
     return arrivals

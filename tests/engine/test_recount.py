@@ -4,13 +4,13 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 from django.forms.models import model_to_dict
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import history, pruner, recount
+from webhooks_app.engine import history, pruner, recount, store
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 from webhooks_app.rules.failures import Failure
@@ -39,7 +39,7 @@ def entry(webhook, *, failed=False, ago=timedelta(0), exchange="delivery", ms=20
 
 def record(*entries):
     with transaction.atomic():
-        history.record(connections["default"], list(entries))
+        store.open("default").record([entry.row() for entry in entries])
 
 
 def written():

@@ -18,8 +18,9 @@ from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, Webhoo
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
-from webhooks_app.engine import history, ledger, moments, queue, transitions, worker
+from webhooks_app.engine import history, ledger, store, transitions, worker
 from webhooks_app.engine.sender import Outcome, Sender
+from webhooks_app.engine.store import microseconds, record
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states
 from webhooks_app.rules.ids import keys
 
@@ -113,7 +114,7 @@ class TestKeys:
     @pytest.fixture
     def taken(self, monkeypatch):
         """A process of the same number has drawn the same keys already."""
-        monkeypatch.setattr(history, "_elsewhere", 0)
+        monkeypatch.setattr(record, "_elsewhere", 0)
         drawn = [keys.draw(int(time.time() * 1000)) for _ in range(3)]
         other = WebhookFactory()
         for key in drawn:
@@ -234,7 +235,7 @@ def test_nothing_is_held_when_the_whole_database_only_reads():
         failure=None,
         delivery_id=delivery.pk,
     )
-    batch = [queue.Finished(entry.row(), 0, "delivered", None, moments.of(now))]
+    batch = [store.Finished(entry.row(), 0, "delivered", None, microseconds.of(now))]
     shared, name = connections["default"], connection.settings_dict["NAME"]
     try:
         with shared.cursor() as cursor:

@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import queue, transitions, upkeep
+from webhooks_app.engine import store, transitions, upkeep
 from webhooks_app.models import Delivery
 
 MANY = 2 * transitions.AT_ONCE + 500
@@ -31,8 +31,8 @@ def test_a_deleted_webhook_is_gone_at_once_and_what_waits_for_it_is_cancelled_in
     actions.delete_webhook(webhook)
     assert waiting(webhook).count() == MANY - transitions.AT_ONCE
     # None of it is sent.
-    want = queue.Want(webhook.pk, 10, None)
-    assert queue.claim(connections["default"], [want], timezone.now()) == []
+    want = store.Want(webhook.pk, 10, None)
+    assert store.open("default").claim([want], timezone.now()) == []
     with pytest.raises(actions.Conflict, match="still being cancelled"):
         actions.restore_webhook(webhook)
     upkeep.turn(notices=False)

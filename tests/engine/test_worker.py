@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import lanes, loop, queue, worker
+from webhooks_app.engine import lanes, loop, store, worker
 from webhooks_app.engine.lanes import BREAKER_AFTER
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
@@ -80,14 +80,13 @@ def test_a_failure_is_noted_and_tried_again_by_the_schedule(drain, settings):
 def test_a_large_payload_is_read_when_it_is_sent(drain, more):
     with Receiver(Each(503, 200)) as receiver:
         webhook = WebhookFactory(url=receiver.url)
-        delivery = actions.deliver(webhook, {"text": "x" * (queue.CARRIED_MOST - 11 + more)})
-        connection = connections["default"]
-        (claimed,) = queue.claim(connection, [queue.Want(webhook.pk, 1, None)], timezone.now())
+        delivery = actions.deliver(webhook, {"text": "x" * (store.CARRIED_MOST - 11 + more)})
+        (claimed,) = store.open("default").claim([store.Want(webhook.pk, 1, None)], timezone.now())
         assert (claimed.body is None) == (more > 0)
         drain()
         Delivery.objects.update(due_at=timezone.now())
         drain()
-    assert len(bytes(delivery.payload)) == queue.CARRIED_MOST + more
+    assert len(bytes(delivery.payload)) == store.CARRIED_MOST + more
     assert [request.body for request in receiver.requests] == [bytes(delivery.payload)] * 2
 
 
@@ -103,7 +102,7 @@ def test_large_payloads_of_a_webhook_that_hangs_do_not_fill_the_memory(drain):
             WebhookFactory(url=f"{receiver.url}/{name}", max_in_flight=100, timeout=2)
             for name in ("bad", "good")
         )
-        large = {"text": "x" * queue.CARRIED_MOST}
+        large = {"text": "x" * store.CARRIED_MOST}
         actions.deliver_many([(webhook, large) for webhook in (bad, good) for _ in range(5)])
         drain()
         called = {

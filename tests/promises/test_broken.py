@@ -49,7 +49,7 @@ BROKEN = {
     "an exchange": "break_(sender.Sender, 'send')",
     "a callback": "break_(worker.Worker, '_has_ended')",
     "upkeep": "break_(upkeep, 'turn')",
-    "listening": "notices.listen = breaks",
+    "listening": "notifier.listen = breaks",
     "the loop": (
         "threads.BEAT, threads.STILL_MOST = 0.05, 40;"
         "worker.Worker._land_one = lambda *_: time.sleep(600)"
@@ -65,7 +65,8 @@ import sys, time
 import django
 django.setup()
 from django.core.management import execute_from_command_line
-from webhooks_app.engine import desk, ledger, notices, sender, threads, upkeep, worker
+from webhooks_app.engine import desk, ledger, sender, threads, upkeep, worker
+from webhooks_app.engine.store import notifier
 
 def break_(where, name, after=0):
     whole, times = getattr(where, name), [0]

@@ -8,8 +8,9 @@ from django.test import Client
 from tests.api.conftest import Api
 from tests.factories import UserFactory
 from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
-from webhooks_app.engine import history, moments, pruner, queue, transitions
+from webhooks_app.engine import history, pruner, store, transitions
 from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.store import microseconds
 from webhooks_app.models import AccessToken, Delivery
 from webhooks_app.models.webhook import SLOTS
 from webhooks_app.rules.ids import first_id
@@ -43,36 +44,39 @@ def grown(rows, webhooks, known):
 
 def hot(grown):
     """The statements of the worker: what is called, and the indexes it may come through."""
-    on = connections["default"]
+    on, queue = connections["default"], store.open("default")
     now = grown.now
     a_few = SPAN * 20 / grown.rows
-    place = (queue.moment(on, grown.at(0.95)), grown.id_at(0.95))
+    place = (queue.moment(grown.at(0.95)), grown.id_at(0.95))
     pending = Delivery.objects.filter(state="pending").order_by("id").defer("payload")
     batch = [finished(delivery, now) for delivery in pending[:100]]
     idents = [item.attempt.request_id for item in batch]
     key = KEY.get(on.vendor, AUTO_KEY)
 
     def claim(after):
-        return queue.claim(on, [queue.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
+        return queue.claim([store.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
 
-    seen = queue.look(on, now - a_few, now, queue.Seen(now - a_few))[1]
+    seen = queue.look(now - a_few, now, store.Watermark(now - a_few))[1]
     slots = set(range(SLOTS))
     worker = {}
     if on.vendor == "postgresql":
         worker["arrivals"] = (
-            lambda: queue.arrivals(on, now - a_few, now, seen, slots, 1000),
+            lambda: queue.arrivals(now - a_few, now, seen, slots, 1000),
             {DUE, PENDING},
         )
     return worker | {
-        "look": (lambda: queue.look(on, now - a_few, now, queue.Seen(now - a_few)), {DUE, PENDING}),
-        "look again": (lambda: queue.look(on, now - a_few, now, seen), {DUE, PENDING}),
+        "look": (
+            lambda: queue.look(now - a_few, now, store.Watermark(now - a_few)),
+            {DUE, PENDING},
+        ),
+        "look again": (lambda: queue.look(now - a_few, now, seen), {DUE, PENDING}),
         "claim from the start": (lambda: claim(None), {PENDING}),
         "claim from a place": (lambda: claim(place), {PENDING}),
         "unrecorded": (
-            lambda: queue.unrecorded(on, batch),
+            lambda: queue.unrecorded(batch),
             {"attempt_delivery"},
         ),
-        "finish": (lambda: queue.finish(on, batch), {key}),
+        "finish": (lambda: queue.finish(batch), {key}),
         "retry": (lambda: transitions.retry(idents[0]), {key}),
         "retry of many": (lambda: transitions.retry_all(idents), {key}),
         "cancel": (lambda: transitions.cancel(idents[0], "by hand"), {key}),
@@ -95,7 +99,7 @@ def finished(delivery, now):
         None,
         delivery_id=delivery.pk,
     )
-    return queue.Finished(entry.row(), delivery.tries, "delivered", None, moments.of(now))
+    return store.Finished(entry.row(), delivery.tries, "delivered", None, microseconds.of(now))
 
 
 def lists(grown):
@@ -174,7 +178,7 @@ def test_nothing_reads_more_than_it_needs(rows, webhooks, known):
         if watch.whole or watch.cost > most:
             problems[name] = (watch.cost, watch.indexes, watch.whole)
     # A look at every webhook: some pages for each, however long its queue.
-    watch = look(lambda: queue.waiting(connections["default"], history_.now)[0])
+    watch = look(lambda: store.open("default").scan(history_.now)[0])
     if watch.whole or watch.cost > budget * webhooks / 25:
         problems["waiting"] = (watch.cost, watch.indexes, watch.whole)
     assert problems == {}
@@ -190,7 +194,7 @@ def test_a_webhook_with_little_to_do_is_not_sought_among_the_others():
         webhook=history_.busy
     )
     learn()
-    want = queue.Want(last.pk, 10, None)
-    watch = look(lambda: queue.claim(connections["default"], [want], history_.now))
+    want = store.Want(last.pk, 10, None)
+    watch = look(lambda: store.open("default").claim([want], history_.now))
     assert watch.indexes & {PENDING}
     assert watch.cost < BUDGET[connection.vendor] / 5

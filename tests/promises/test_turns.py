@@ -6,7 +6,7 @@ from django.db import connection
 
 from tests.factories import AccountFactory, WebhookFactory
 from tests.promises.growth import learn, reading
-from webhooks_app.engine import queue
+from webhooks_app.engine import store
 from webhooks_app.engine.desk import CLAIM_MOST, Turn
 from webhooks_app.engine.lanes import CLAIMED_FOR, WEBHOOKS_ASKED
 from webhooks_app.models import (
@@ -61,7 +61,7 @@ def crowd(desk):
     def crowd(number):
         webhook = WebhookFactory(account=AccountFactory(), headers=[("X-Key", "k")])
         SigningKey.objects.of([webhook.pk])
-        queue.store_one(connection, Delivery.new(webhook.pk, b"{}", **NOTHING))
+        store.open("default").put_one(Delivery.new(webhook.pk, b"{}", **NOTHING))
         copies(Webhook, number, id=numbered())
         copies(WebhookHealth, number, webhook_id=numbered())
         copies(Header, number, webhook_id=numbered())
@@ -89,7 +89,7 @@ def asked(ids, number):
         ident: (1, [place + ident[1:] for place in "12"]) for ident in some[0][:WEBHOOKS_ASKED]
     }
     return Turn(
-        wants=[queue.Want(ident, CLAIM_MOST // CLAIMED_FOR, None) for ident in some[1][:200]],
+        wants=[store.Want(ident, CLAIM_MOST // CLAIMED_FOR, None) for ident in some[1][:200]],
         room=True,
         busy=frozenset(),
         look=True,

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from .. import conf
-from ..engine import queue, transitions
+from ..engine import store, transitions
 from ..models import AuditEntry, Delivery, Webhook
+from ..models.delivery import schedule_text
 from ..models.primary import clock
 from ..rules import strictjson
 from .base import db_alias
@@ -45,7 +46,7 @@ def deliver(
     if due_at is not None:
         delivery.due_at = timezone.make_aware(due_at) if timezone.is_naive(due_at) else due_at
     if idempotency_key is None:
-        queue.store_one(connections[db_alias()], delivery)
+        store.open(db_alias()).put_one(delivery)
     else:
         delivery = _deliver_once(delivery, idempotency_key)
     transitions.announce(db_alias())
@@ -60,7 +61,7 @@ def deliver_many(pairs: Iterable[tuple[Webhook, Any]], *, by: str = "") -> list[
     """
     deliveries = [_new_delivery(webhook, payload, by=by) for webhook, payload in pairs]
     if deliveries:
-        queue.store(connections[db_alias()], deliveries)
+        store.open(db_alias()).put(deliveries)
         transitions.announce(db_alias())
     return deliveries
 
@@ -87,7 +88,7 @@ def _new_delivery(
         encode(payload),
         type=type,
         reference=reference,
-        retry_schedule=queue.schedule_text(conf.retry_schedule()),
+        retry_schedule=schedule_text(conf.retry_schedule()),
         created_by=by[:150],
     )
 
@@ -137,7 +138,7 @@ def _deliver_once(delivery: Delivery, key: str) -> Delivery:
         if first is None:
             try:
                 with transaction.atomic(using=db_alias()):
-                    queue.store_one(connections[db_alias()], delivery)
+                    store.open(db_alias()).put_one(delivery)
                 return delivery
             except IntegrityError:
                 continue

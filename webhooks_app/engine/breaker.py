@@ -15,7 +15,7 @@ from ..models.primary import clock
 from ..rules import failures
 from ..rules.failures import Failure
 from . import lanes
-from .history import COUNTING
+from .store.record import COUNTING
 
 
 def note(

@@ -19,9 +19,10 @@ from ..models.primary import clock, present
 from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import breaker, history, loop, message, transitions
+from . import breaker, history, loop, message, store
 from .loop import NoSlot
 from .sender import Outcome, Request, Sender
+from .store import record
 
 __all__ = ["Call", "Interaction", "NoSlot", "OurFault", "Test", "Verification", "make"]
 
@@ -182,17 +183,19 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
         requested_by=by[:150],
     )
 
+    here = store.open(alias)
+
     def write() -> None:
         with transaction.atomic(using=alias):
             call.conclude(failure, outcome)
-            history.record(connections[alias], [entry])
+            here.record([entry.row()])
             # After the health of the webhook, which is locked before the webhook wherever both are.
             if isinstance(call, Interaction):
                 breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
             if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
-                transitions.stop_gone(call.webhook.pk)
+                record.stop_gone(here, [call.webhook.pk])
 
-    history.with_free_keys(write)
+    record.with_free_keys(write)
     return entry, answer
 
 

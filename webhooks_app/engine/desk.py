@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
 from .. import conf
@@ -25,8 +24,8 @@ from ..models import SigningKey, Webhook, WebhookHealth, Worker, states
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from ..rules.ids import new_id
-from . import calls, message, moments, ownership, queue, transitions
-from .session import hang_up, own_connection
+from . import calls, message, store, transitions
+from .store import Claimed, Want, Watermark, microseconds
 
 log = logging.getLogger("webhooks")
 
@@ -70,9 +69,9 @@ class Loaded:
 class Turn:
     """What the worker asks of the desk."""
 
-    wants: Sequence[queue.Want] = ()
+    wants: Sequence[Want] = ()
     room: bool = False  # what is just found is claimed, too, by these of `Lanes`
-    want: Callable[..., queue.Want | None] = lambda *_: None
+    want: Callable[..., Want | None] = lambda *_: None
     version: Callable[[str], int | None] = lambda _: None
     is_behind: Callable[[str], bool] = lambda _: False
     look: bool = False  # something was announced
@@ -99,8 +98,8 @@ class Answer:
     back_to: Any = None  # the due time from which that look read
     found: set[str] = field(default_factory=set)  # of the marked: claimed already
     # What no earlier look saw, by webhook; PostgreSQL's.
-    arrived: dict[str, list[queue.Claimed]] = field(default_factory=dict)
-    claimed: list[tuple[queue.Want, list[queue.Claimed]]] = field(default_factory=list)
+    arrived: dict[str, list[Claimed]] = field(default_factory=dict)
+    claimed: list[tuple[Want, list[Claimed]]] = field(default_factory=list)
     loaded: dict[str, Loaded] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)  # of the claimed: no key opens their secrets
@@ -126,10 +125,10 @@ class Desk:
         self._alias = alias
         self._once = once
         self._horizon: datetime | None = None
-        self._connection = own_connection(alias, by_index=True)
-        self._ownership = ownership.of(self._connection)
+        self._store = store.open(alias).own(by_index=True)
+        self._ownership = self._store.ownership()
         self._owned: frozenset[int] = frozenset()
-        self._seen: queue.Seen | None = None  # None: nothing yet, all that is due must be found
+        self._seen: Watermark | None = None  # None: nothing yet, all that is due must be found
         self._scanned: str | None = None  # up to this webhook, while a scan is under way
         self._scan_most = 0  # webhooks in its next step
         self._scan_cost = 0.0  # seconds so far
@@ -139,7 +138,6 @@ class Desk:
         self._changed_at: datetime | None = None  # SQLite: when the last commit was seen
         self._due_at: dict[str, float] = {}
         self._clock: int | None = None  # how far the database's is before the monotonic one, in µs
-        self._data_version = -1
         self._opened_after: datetime | None = None  # the open breakers up to there were read
         self._stopped: set[tuple[str, Any]] = set()  # who was found by the last look, and when
         # Webhooks whose secrets no key opens: in which version, and when they are tried again.
@@ -149,14 +147,14 @@ class Desk:
 
     def is_migrated(self) -> bool:
         """Raises DatabaseError when the database is away."""
-        loader = MigrationLoader(self._connection)
+        loader = MigrationLoader(self._store.connection)
         latest = loader.graph.leaf_nodes(Webhook._meta.app_label)
         return loader.applied_migrations.keys() >= set(latest)
 
     @property
     def is_all_or_nothing(self) -> bool:
         """Whether who owns nothing now waits for the end of another worker."""
-        return self._connection.vendor == "sqlite"
+        return self._store.is_all_or_nothing
 
     def owns_nothing_more(self) -> bool:
         """Whether the slots may be another's by now. Asked from the loop's thread."""
@@ -213,12 +211,12 @@ class Desk:
     def now(self) -> datetime:
         """The database's clock: a worker whose own is wrong, or set anew, neither storms nor
         starves."""
-        return moments.at(self.moment())
+        return microseconds.at(self.moment())
 
     def moment(self) -> int:
-        """`now` as in `moments`."""
+        """`now` in microseconds."""
         if self._clock is None:
-            return moments.now()
+            return microseconds.now()
         return self._clock + time.monotonic_ns() // 1000
 
     def _is_time(self, what: str, every: float) -> bool:
@@ -228,21 +226,11 @@ class Desk:
         self._due_at[what] = now + every
         return True
 
-    def _changed(self) -> bool:
-        """SQLite: whether another connection has committed since the last question."""
-        if self._connection.vendor != "sqlite":
-            return False
-        with self._connection.cursor() as cursor:
-            version = cursor.execute("PRAGMA data_version").fetchone()[0]
-        changed = version != self._data_version
-        self._data_version = version
-        return changed
-
     def _discover(self, answer: Answer, turn: Turn, now: datetime) -> None:
-        changed = self._changed()
+        changed = self._store.has_changed()
         whole = self._seen is None
         if self._seen is None:
-            self._seen = queue.Seen(now)
+            self._seen = Watermark(now)
             self._scanned = None
             answer.looked = True
         elif turn.look or changed or self._is_time("look", LOOK_EVERY):
@@ -251,12 +239,11 @@ class Desk:
             if changed and self._changed_at is not None:
                 # SQLite lets one write at a time: whoever has committed now began after that.
                 back_to = min(back_to, max(self._changed_at - OVERLAP, now - REACH_MOST))
-            answer.back_to = _as_read(self._connection, back_to)
+            answer.back_to = self._store.moment(back_to)
             if not self._arrivals(answer, turn, back_to, now, before):
-                marked, self._seen = queue.look(self._connection, back_to, now, before)
+                marked, self._seen = self._store.look(back_to, now, before)
                 answer.marked = self._ours(marked)
-            if self._connection.vendor == "postgresql":
-                self._watch_writers(self._seen, back_to)
+            self._watch_writers(self._seen, back_to)
             answer.looked = True
         if changed:
             self._changed_at = now
@@ -264,15 +251,15 @@ class Desk:
             self._due_at["look"] = time.monotonic() + LOOK_EVERY
         due_at = self._scan_again_at if self._is_late else self._due_at.get("scan", 0.0)
         if whole or self._scanned is not None or time.monotonic() >= due_at:
-            self._scan(answer, now, queue.ALL if whole else SCAN_FIRST)
+            self._scan(answer, now, store.ALL_WEBHOOKS if whole else SCAN_FIRST)
 
-    def _watch_writers(self, seen: queue.Seen, back_to: datetime) -> None:
+    def _watch_writers(self, seen: Watermark, back_to: datetime) -> None:
         """PostgreSQL: what a long transaction made due may lie before what looks reach back to. A
         scan finds it, as soon as that transaction has ended."""
         for ident in [ident for ident in self._writers if seen.has_ended(ident)]:
             self._is_late |= self._writers.pop(ident) < back_to
         if self._is_time("writers", LOOK_EVERY):
-            self._writers |= queue.writers(self._connection)
+            self._writers |= self._store.writers()
 
     def _scan(self, answer: Answer, at: datetime, first: int) -> None:
         """A step of the scan, in steps so that what is due meanwhile does not wait for all of it,
@@ -281,9 +268,7 @@ class Desk:
         if self._scanned is None:
             self._scan_most, self._scan_cost = first, 0.0
             self._is_late = False
-        found, self._scanned = queue.waiting(
-            self._connection, at, self._scanned or "", self._scan_most
-        )
+        found, self._scanned = self._store.scan(at, self._scanned or "", self._scan_most)
         answer.waiting += self._ours(found)
         self._scan_most += self._scan_most // 4
         self._scan_cost += time.monotonic() - started
@@ -295,14 +280,14 @@ class Desk:
             self._due_at["scan"] = now + max(SCAN_EVERY, rest)
 
     def _arrivals(
-        self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: queue.Seen
+        self, answer: Answer, turn: Turn, back_to: datetime, now: datetime, seen: Watermark
     ) -> bool:
         """What just became due, at once. False when it cannot be had so: on SQLite, without room,
         or when it is very much."""
-        if not turn.room or self._connection.vendor != "postgresql":
+        if not turn.room or not self._store.claims_arrivals:
             return False
-        arrived, not_callable, new = queue.arrivals(
-            self._connection, back_to, now, seen, self._owned, CLAIM_MOST
+        arrived, not_callable, new = self._store.arrivals(
+            back_to, now, seen, self._owned, CLAIM_MOST
         )
         if new is None:
             return False
@@ -327,9 +312,9 @@ class Desk:
     def _ours(self, webhook_ids: list[str]) -> list[str]:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
 
-    def _found(self, answer: Answer, turn: Turn) -> list[queue.Want]:
+    def _found(self, answer: Answer, turn: Turn) -> list[Want]:
         """SQLite: what just became due is claimed in the same turn."""
-        if not turn.room or answer.back_to is None or self._connection.vendor != "sqlite":
+        if not turn.room or answer.back_to is None or self._store.claims_arrivals:
             return []
         asked = {want.webhook_id for want in turn.wants}
         now = time.monotonic()
@@ -343,12 +328,12 @@ class Desk:
         answer.found = {want.webhook_id for want in found}
         return found
 
-    def _claim(self, answer: Answer, asked: Sequence[queue.Want], now: datetime) -> None:
+    def _claim(self, answer: Answer, asked: Sequence[Want], now: datetime) -> None:
         wants = [want for want in asked if slot_of(want.webhook_id) in self._owned]
         if not wants:
             return
-        by_webhook: dict[str, list[queue.Claimed]] = {want.webhook_id: [] for want in wants}
-        for row in queue.claim(self._connection, wants, now):
+        by_webhook: dict[str, list[Claimed]] = {want.webhook_id: [] for want in wants}
+        for row in self._store.claim(wants, now):
             by_webhook[row.webhook_id].append(row)
         changed, silent = [], []
         for want in wants:
@@ -371,7 +356,7 @@ class Desk:
         self._load(changed, answer)
         answer.held += [ident for ident in changed if ident not in answer.loaded]  # cannot be read
         ids = [ident for webhook in may_be_called for ident in waiting[webhook][1]]
-        pending = queue.pending_of(self._connection, ids)
+        pending = self._store.pending_of(ids)
         for webhook in may_be_called:
             if ended := set(waiting[webhook][1]) - pending:
                 answer.ended[webhook] = ended
@@ -566,14 +551,13 @@ class Desk:
 
     def payload(self, delivery_id: str) -> bytes:
         """What a claim left behind because it is large."""
-        return queue.payload(self._connection, delivery_id)
+        return self._store.payload(delivery_id)
 
     def _heartbeat(self, turn: Turn) -> None:
-        if self._connection.vendor == "postgresql":
-            with self._connection.cursor() as cursor:
-                seen_at = time.monotonic_ns() // 1000
-                cursor.execute("SELECT clock_timestamp()")
-                self._clock = moments.of(cursor.fetchone()[0]) - seen_at
+        self._store.connection.ensure_connection()
+        asked_at = time.monotonic_ns() // 1000
+        if (clock := self._store.clock()) is not None:
+            self._clock = microseconds.of(clock) - asked_at
         now = self.now()
         workers = Worker.objects.using(self._alias)
         workers.update_or_create(
@@ -599,9 +583,8 @@ class Desk:
         self._changed_at = None
         self._writers = {}
         self.begin_anew()
-        self._data_version = -1
         try:
-            self._connection.close()
+            self._store.connection.close()
         except DatabaseError:
             log.debug("closing a broken connection failed", exc_info=True)
 
@@ -612,7 +595,7 @@ class Desk:
 
     def hang_up(self) -> None:
         """Break the connection under a turn that never ends. Called from another thread."""
-        hang_up(self._connection)
+        self._store.hang_up()
 
     def leave(self) -> None:
         """Give the slots away and say goodbye."""
@@ -622,9 +605,4 @@ class Desk:
         except DatabaseError:
             log.warning("the database is away: the worker row stays until its time is up")
         finally:
-            self._connection.close()
-
-
-def _as_read(connection: BaseDatabaseWrapper, moment: datetime) -> Any:
-    """A moment as a claim reads `due_at`, to be compared with a place."""
-    return moment if connection.vendor == "postgresql" else queue.moment(connection, moment)
+            self._store.connection.close()

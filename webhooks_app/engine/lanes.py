@@ -19,7 +19,7 @@ from typing import Any
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
 from .message import Head
-from .queue import Claimed, Place, Want
+from .store import Claimed, Place, Want
 
 BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
 BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fails

@@ -29,8 +29,9 @@ from django.db import (
 )
 
 from ..models import WebhookHealth
-from . import history, output, queue, rows, signals
-from .session import hang_up, limit_locks, own_connection
+from . import output, signals, store
+from .store import AttemptRow, Finished
+from .store.errors import is_away, is_locked
 
 log = logging.getLogger("webhooks")
 
@@ -59,12 +60,12 @@ class Written(NamedTuple):
     unset: list[str]
 
 
-Numbered = tuple[int, queue.Finished]
+Numbered = tuple[int, Finished]
 
 
 def _is_hopeless(error: Exception) -> bool:
     """It is no outcome's own fault: it would come with every other, too."""
-    return isinstance(error, MemoryError) or rows.is_away(error)
+    return isinstance(error, MemoryError) or is_away(error)
 
 
 class Ledger:
@@ -74,11 +75,11 @@ class Ledger:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        self._connection = own_connection(alias, lock_timeout_ms=LOCK_MOST_MS)
+        self._store = store.open(alias).own(lock_timeout_ms=LOCK_MOST_MS)
 
     def write(
         self,
-        batch: Sequence[queue.Finished],
+        batch: Sequence[Finished],
         breakers: Sequence[Breaker],
         *,
         in_doubt: bool,
@@ -96,7 +97,7 @@ class Ledger:
         try:
             numbered = list(enumerate(batch))
             if in_doubt and batch:
-                left = set(map(id, queue.unrecorded(self._connection, batch)))
+                left = set(map(id, self._store.unrecorded(batch)))
                 numbered = [(place, item) for place, item in numbered if id(item) in left]
             if numbered:
                 aside = self._finish(numbered) if again is None else self._part(numbered, again)
@@ -109,11 +110,11 @@ class Ledger:
         return Written(len(batch), aside, unset)
 
     def _set_breaker(self, webhook_id: str, until: datetime | None, trips: int) -> bool:
-        rows_ = WebhookHealth.objects.using(self._alias).filter(pk=webhook_id)
+        rows = WebhookHealth.objects.using(self._alias).filter(pk=webhook_id)
         try:
-            rows_.update(breaker_until=until, breaker_trips=trips)
+            rows.update(breaker_until=until, breaker_trips=trips)
         except OperationalError as error:
-            if rows.is_locked(error):
+            if is_locked(error):
                 return False
             raise
         return True
@@ -121,7 +122,7 @@ class Ledger:
     def _finish(self, batch: list[Numbered]) -> list[tuple[int, str]]:
         """The places of those that are not written, and why."""
         try:
-            queue.finish(self._connection, [item for _, item in batch])
+            self._store.finish([item for _, item in batch])
         except Exception as error:
             if _is_hopeless(error):
                 raise
@@ -141,7 +142,7 @@ class Ledger:
                 aside += [(place, LATE) for place, _ in group]
                 continue
             fault = self._tried([item for _, item in group])
-            if fault is not None and rows.is_locked(fault):
+            if fault is not None and is_locked(fault):
                 aside += [(place, LOCKED) for place, _ in group]
                 continue
             for place, item in group if fault else ():
@@ -149,31 +150,31 @@ class Ledger:
                     aside.append((place, why))
         return aside
 
-    def _tried(self, items: list[queue.Finished]) -> Exception | None:
+    def _tried(self, items: list[Finished]) -> Exception | None:
         """None when they are written, else why not. Raises when the database is away."""
         try:
             with transaction.atomic(using=self._alias):
-                limit_locks(self._connection, PART_LOCK_MOST_MS, local=True)
-                queue.finish(self._connection, items)
+                self._store.limit_locks(PART_LOCK_MOST_MS)
+                self._store.finish(items)
         except Exception as error:
             if _is_hopeless(error):
                 raise
             return error
         return None
 
-    def _alone(self, item: queue.Finished, last: bool) -> str:
+    def _alone(self, item: Finished, last: bool) -> str:
         """Why one outcome is not written; `""` when it is, or its delivery is held for it."""
         fault = self._tried([item])
         if fault is None:
             return ""
-        if rows.is_locked(fault):
+        if is_locked(fault):
             return LOCKED
         # The first line alone: the others may show the row, and what is in it.
         why = f"{type(fault).__name__}: {str(fault).partition(chr(10))[0]}"
         if not last and not isinstance(fault, _UNWRITABLE):
             return why
         try:
-            held = queue.hold_unrecorded(self._connection, item)
+            held = self._store.hold_unrecorded(item)
         except Exception as error:
             if _is_hopeless(error):
                 raise
@@ -188,10 +189,10 @@ class Ledger:
 
     def hang_up(self) -> None:
         """Break the connection under a call that never ends. Called from another thread."""
-        hang_up(self._connection)
+        self._store.hang_up()
 
     def close(self) -> None:
-        self._connection.close()
+        self._store.connection.close()
 
 
 class LedgerProcess:
@@ -230,7 +231,7 @@ class LedgerProcess:
 
     def write(
         self,
-        batch: Sequence[queue.Finished],
+        batch: Sequence[Finished],
         breakers: Sequence[Breaker],
         *,
         in_doubt: bool,
@@ -290,10 +291,7 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
         unset: list[str] = []
         # After a fault what was handed over ahead waits until it is given again, in its order.
         if fault is None or in_doubt:
-            batch = [
-                queue.Finished._make((history.Row._make(attempt), *rest))
-                for attempt, *rest in plain
-            ]
+            batch = [Finished._make((AttemptRow._make(attempt), *rest)) for attempt, *rest in plain]
             fault = None
             try:
                 done = ledger.write(batch, breakers, in_doubt=in_doubt, again=again)
@@ -302,7 +300,7 @@ def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
                 raise  # the worker writes by itself from then on
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
-                if not rows.is_away(error):
+                if not is_away(error):
                     log.exception("outcomes cannot be written")
         try:
             pipe.send((fault, aside, unset))

@@ -37,7 +37,7 @@ from ..models.delivery import advice_on
 from ..rules import failures
 from ..rules.unseen import shown
 from ..rules.validators import parse_url
-from .history import FAILING_STOPS_AFTER
+from .store.record import FAILING_STOPS_AFTER
 
 log = logging.getLogger("webhooks")
 

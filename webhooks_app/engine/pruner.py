@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections, router, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import router, transaction
 from django.db.models import QuerySet
 
 from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, states
 from ..models.primary import clock
+from . import store
 from .transitions import cancel_rows
 
 HOURS_KEPT = timedelta(days=30)  # at least: what screens look back at
@@ -53,7 +53,7 @@ def purge(
     while not stopped() and (ids := list(by_id.filter(pk__gt=place)[:at_once])):
         place = ids[-1]
         with transaction.atomic(using=router.db_for_write(Delivery)):
-            _by_index_only(connections[router.db_for_write(Delivery)])
+            store.open(router.db_for_write(Delivery)).by_index_only()
             # Retried meanwhile? Then it is not among the locked ones, and stays.
             locked = finished.filter(pk__in=ids).select_for_update().values_list("pk", flat=True)
             ids = list(locked)
@@ -82,11 +82,3 @@ def batches(
     rows before asking for more."""
     while not stopped() and (keys := list(rows_.values_list("pk", flat=True)[:at_once])):
         yield keys
-
-
-def _by_index_only(connection: BaseDatabaseWrapper) -> None:
-    """For the present transaction: with statistics from an empty table PostgreSQL would read the
-    whole history to find the attempts of a thousand deliveries."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")

@@ -1,13 +1,13 @@
 """Hourly counts and health once more, from the attempts they were made of.
 
-For a database that was restored in part or written to by hand: what `history.record` keeps beside
+For a database that was restored in part or written to by hand: what `store.record` keeps beside
 the attempts must say the same as the attempts do. Workers may go on meanwhile.
 """
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from django.db import connections, router, transaction
+from django.db import router, transaction
 from django.db.models import Count, OuterRef, Q, Subquery
 
 from .. import conf
@@ -15,7 +15,8 @@ from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ..models.delivery import KEYS_AHEAD
 from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
 from ..models.primary import clock
-from .history import COUNTING
+from . import store
+from .store.record import COUNTING
 
 _WEBHOOKS_AT_ONCE = 200
 
@@ -56,11 +57,8 @@ def count_hour(hour: datetime) -> int:
     attempts = Attempt.objects.using(alias).ended(hour, hour + HOUR)
     attempts = attempts.filter(exchange__in=COUNTING)
     with transaction.atomic(using=alias):
-        if connections[alias].vendor == "postgresql":
-            # Whoever is recording has committed after this, or comes with his counts later on.
-            with connections[alias].cursor() as cursor:
-                table = HourlyCount._meta.db_table
-                cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        # Whoever is recording has committed after this, or comes with his counts later on.
+        store.open(alias).lock_table(HourlyCount._meta.db_table)
         HourlyCount.objects.using(alias).filter(hour=hour).delete()
         HourlyTotal.objects.using(alias).filter(hour=hour).delete()
         counted = attempts.order_by().values("webhook_id").annotate(**_counts())

@@ -1,6 +1,5 @@
 """The states of a delivery and who changes them. Here stands what people ask for: retry, replay,
-cancel, and stop and start of a webhook; and the call that wakes the workers. Finish is `queue`'s,
-purge is `pruner`'s.
+cancel, and stop and start of a webhook. Finish is the store's, purge is `pruner`'s.
 
 State × verb (– changes nothing):
 
@@ -18,28 +17,18 @@ State × verb (– changes nothing):
 Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections, router, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db import router, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from ..models import Delivery, Webhook, WebhookHealth
+from ..models.delivery import OPEN
 from ..models.primary import clock, present
-from . import history
-
-# PostgreSQL: what NOTIFY is sent to after a commit that made something due. Channels are the whole
-# database's; with the oid of its table each installation has its own.
-CHANNEL = f"SELECT 'webhooks_due_' || '\"{Delivery._meta.db_table}\"'::regclass::oid"
-ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
-
-
-# Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
-# is pending, when its statistics are from before it came.
-OPEN = Q(finished_at__isnull=True)
+from . import store
+from .store.record import FAILING_STOPS_AFTER
 
 
 def retry(delivery_id: str, *, by: str = "") -> bool:
@@ -76,28 +65,22 @@ def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
 def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
     """All failed since a moment, once more; returns how many. Some thousand a transaction, so that
     others come between them."""
-    failed = failed_since(webhook_id, since).filter(finished_at__lte=clock(_here().alias))
+    until = clock(router.db_for_write(Delivery))
+    failed = failed_since(webhook_id, since).filter(finished_at__lte=until)
     replayed, place = 0, ""
     rest = failed.order_by("pk").values_list("pk", flat=True)
     while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
         replayed += _restart(failed.filter(pk__in=ids), by)
         place = ids[-1]
-        _let_others_in()
+        _here().let_others_in()
     return replayed
 
 
 AT_ONCE = 2000  # deliveries whose state one transaction changes, of those that may be very many
-_PAUSE = 0.01  # seconds after it
 
 
-def _let_others_in() -> None:
-    """SQLite has one writer at a time, and whoever waits only looks now and then."""
-    if _here().vendor == "sqlite" and not _here().in_atomic_block:
-        time.sleep(_PAUSE)
-
-
-def _here() -> BaseDatabaseWrapper:
-    return connections[router.db_for_write(Delivery)]
+def _here() -> store.Store:
+    return store.open(router.db_for_write(Delivery))
 
 
 def _now() -> Any:
@@ -135,7 +118,7 @@ def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
     """Cancel the next ones that wait for a webhook; returns how many those were. Rows that somebody
     has locked are left for another time."""
     pending = Delivery.objects.pending().filter(webhook=webhook_id)
-    skips = _here().features.has_select_for_update_skip_locked
+    skips = _here().connection.features.has_select_for_update_skip_locked
     with transaction.atomic(using=router.db_for_write(Delivery)):
         found = pending.order_by("due_at", "pk").select_for_update(skip_locked=skips, no_key=skips)
         ids = list(found.values_list("pk", flat=True)[:most])
@@ -152,7 +135,7 @@ def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int
     A delete itself cancels only so much that nobody has to wait for it. None of it is sent
     meanwhile.
     """
-    since = clock(_here().alias) - within
+    since = clock(router.db_for_write(Delivery)) - within
     gone = Webhook.objects.filter(deleted_at__gte=since).filter(
         Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
     )
@@ -164,7 +147,7 @@ def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int
         cancelled += done
         if not done:
             break  # somebody else is at it
-        _let_others_in()
+        _here().let_others_in()
     return cancelled
 
 
@@ -179,11 +162,6 @@ def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
         .filter(pk=webhook_id, stopped="")
         .update(stopped=reason, stopped_note=note, stopped_by=by[:150], stopped_at=_now())
     )
-
-
-def stop_gone(webhook_id: str) -> bool:
-    """`stop` of one whose receiver answered 410."""
-    return stop(webhook_id, Webhook.Stopped.GONE, note="the receiver answered 410")
 
 
 def start(webhook_id: str) -> bool:
@@ -202,32 +180,12 @@ def start(webhook_id: str) -> bool:
             # What people let go on begins with one call (see `Desk`), whatever came before.
             at = present(health.db)
             health.update(breaker_until=None, breaker_trips=0, run_cleared_at=at)
-            if health.filter(failing_since__lte=at - history.FAILING_STOPS_AFTER).exists():
+            if health.filter(failing_since__lte=at - FAILING_STOPS_AFTER).exists():
                 health.clear_run()
     announce(router.db_for_write(Webhook))
     return bool(started)
 
 
-_announced = 0.0
-
-
 def announce(alias: str) -> None:
-    """Wake the workers once the present transaction has committed.
-
-    SQLite's worker sees every commit by itself. On PostgreSQL a NOTIFY in every transaction would
-    cost producers a quarter of their rate, so a process sends one in 10 ms at most; workers look
-    again until twice that has passed.
-    """
-    connection = connections[alias]
-    if connection.vendor == "postgresql":
-        transaction.on_commit(lambda: _notify(connection), using=alias)
-
-
-def _notify(connection: BaseDatabaseWrapper) -> None:
-    global _announced
-    now = time.monotonic()
-    if now - _announced < ANNOUNCE_APART:
-        return
-    _announced = now
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_notify(({CHANNEL}), '')")
+    """Wake the workers once the present transaction has committed."""
+    store.open(alias).announce()

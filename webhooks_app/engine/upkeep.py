@@ -16,8 +16,7 @@ from django.db.models import QuerySet
 from .. import conf
 from ..models import AuditEntry, Job, SigningKey, sequences
 from ..models.primary import clock
-from . import jobs, mail, pruner, steadiness, totals, transitions
-from .session import own_connection
+from . import jobs, mail, pruner, steadiness, store, totals, transitions
 from .threads import OneThread
 
 log = logging.getLogger("webhooks")
@@ -36,7 +35,7 @@ async def run(alias: str) -> None:
     due, stopping = Due(), threading.Event()
     put_off: set[str] = set()
     try:
-        await thread.run(own_connection, alias)
+        await thread.run(lambda: store.open(alias).own())
         while True:
             await asyncio.sleep(EVERY)
             await thread.run(

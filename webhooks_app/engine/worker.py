@@ -29,20 +29,18 @@ from . import (
     files,
     history,
     message,
-    moments,
-    notices,
     output,
-    ownership,
     signals,
-    transitions,
+    store,
     upkeep,
 )
 from .desk import CLAIM_MOST, Answer, Desk, Turn
 from .lanes import FAULT_PAUSE, Lane, Lanes
 from .ledger import LATE, LOCKED, Breaker, Ledger, LedgerProcess, Written
 from .loop import new_event_loop
-from .queue import Claimed, Finished
 from .sender import Outcome, Sender
+from .store import Claimed, Finished, microseconds
+from .store.advisory_locks import IDLE_MOST
 from .threads import OneThread, Watch, end_now, is_no_memory, on_loop_error
 
 log = logging.getLogger("webhooks")
@@ -56,18 +54,18 @@ BATCH_AGE = 0.02  # or after these seconds at the latest
 UNWRITTEN_MOST = 5000  # outcomes that wait to be written; then nothing more is sent
 # Seconds without the database after which nothing more is sent: well before the server ends the
 # session, and with it the locks.
-SILENCE_MOST = ownership.IDLE_MOST / 2
+SILENCE_MOST = IDLE_MOST / 2
 TURN_MOST = 30.0  # seconds for one turn; then its connection is broken and made again
 HUNG_UP_MOST = 90.0  # seconds for that; then this process ends
 SLOW_AFTER = 0.1  # seconds after which a call gives its place to others,
 SLOW_TIMES = 10  # as long as no more than so many times the concurrency are slow
-LARGE_MOST = 32  # bodies of more than queue.CARRIED_MOST in memory, a MiB each at the most
+LARGE_MOST = 32  # bodies of more than store.CARRIED_MOST in memory, a MiB each at the most
 LANDING_MOST = 61.0  # seconds that what flies may take at the end: the longest timeout and a little
 BACKOFF = (0.1, 5.0)  # seconds between tries to reach the database, first and longest
 START_TRIES = 6  # to reach it, of a worker that is to end by itself: about 3 seconds
 # Seconds until outcomes are written again: before another worker, which rests for
-# `ownership.REST`, claims what they are about.
-WRITE_AGAIN = ownership.REST / 2
+# `store.REST`, claims what they are about.
+WRITE_AGAIN = store.REST / 2
 FILES_EVERY = 0.05  # seconds between looks whether database and lock are the files at their paths
 UNRECORDED_AFTER = 3  # tries again to write an outcome; then its delivery is held
 AGAIN_FIRST, AGAIN_LONGEST = 0.5, 10.0  # seconds between them
@@ -81,7 +79,7 @@ _DELIVERY, _DELIVERED = Attempt.Exchange.DELIVERY.value, Delivery.State.DELIVERE
 def verdict(
     row: Claimed, lane_url: str, outcome: Outcome, started_at: int, jitter: float
 ) -> Finished:
-    """What becomes of a delivery after an attempt that began then (see `moments`). `jitter` is a
+    """What becomes of a delivery after an attempt that began then (microseconds). `jitter` is a
     factor around 1."""
     failure = outcome.failure
     now = started_at + 1000 * outcome.duration_ms
@@ -96,7 +94,7 @@ def verdict(
     wait = delays[row.tries] * jitter
     if outcome.status in (429, 503) and outcome.retry_after is not None:
         wait = max(wait, outcome.retry_after)
-    due_at = now + round(wait * moments.SECOND)
+    due_at = now + round(wait * microseconds.SECOND)
     return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
 
 
@@ -193,7 +191,7 @@ class Worker:
     async def run(self, on_start: Callable[[], None] | None = None) -> int:
         """Returns how many exchanges were made. Raises CannotStart or CannotGoOn."""
         beside = [
-            asyncio.create_task(notices.listen(self._alias, self._announced)),
+            asyncio.create_task(store.open(self._alias).listen(self._announced)),
             asyncio.create_task(upkeep.run(self._alias)),
         ]
         writing = asyncio.create_task(self._write_out())
@@ -228,7 +226,7 @@ class Worker:
 
     def _announced(self) -> None:
         # A producer announces once in 10 ms; its commits shortly after are caught by looking on.
-        self._look_until = time.monotonic() + 2 * transitions.ANNOUNCE_APART
+        self._look_until = time.monotonic() + 2 * store.ANNOUNCE_APART
         self._wake.set()
 
     async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -300,7 +298,7 @@ class Worker:
                     raise Away(f"The database cannot be reached ({why}).") from error
                 log.warning("the database is away (%s), trying again", why)
                 await self._let_go()
-            except ownership.SharedSession as error:
+            except store.SharedSession as error:
                 # What flies is finished and written; that needs no session of our own.
                 await self._let_go()
                 self._fail(CannotStart(str(error)))
@@ -698,7 +696,7 @@ class Worker:
         started_at = self._now()
         if lane.head is None:
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
-        now = started_at // moments.SECOND
+        now = started_at // microseconds.SECOND
         request = message.post(lane.head, request_id=row.id, now=now, body=body)
         outcome = await self._sender.send(request, timeout=lane.timeout)
         self.sent += 1
@@ -713,7 +711,7 @@ class Worker:
         away = failures.is_away(failure)
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
-            until = moments.at(self._now()) + timedelta(seconds=lane.open_until - now)
+            until = microseconds.at(self._now()) + timedelta(seconds=lane.open_until - now)
             self._breakers[lane.webhook_id] = (lane.webhook_id, until, lane.trips)
         elif event == "closed":
             self._breakers[lane.webhook_id] = (lane.webhook_id, None, 0)

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import connections, router
+from django.db import router
 
 from webhooks_app.models import Delivery
 
@@ -59,10 +59,12 @@ def processes(text: str) -> int:
 
 
 def deliver(console: Console, options: dict[str, Any]) -> int:
-    sqlite = connections[router.db_for_write(Delivery)].vendor == "sqlite"
-    wanted: int = options["processes"] or (1 if sqlite else cpus())
+    from webhooks_app.engine import store
+
+    one_sends = store.open(router.db_for_write(Delivery)).is_all_or_nothing
+    wanted: int = options["processes"] or (1 if one_sends else cpus())
     if wanted > 1:
-        return _supervise(console, options, wanted, sqlite)
+        return _supervise(console, options, wanted, one_sends)
 
     from webhooks_app.engine import worker
 
@@ -92,12 +94,12 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
     return 0
 
 
-def _supervise(console: Console, options: dict[str, Any], wanted: int, sqlite: bool) -> int:
+def _supervise(console: Console, options: dict[str, Any], wanted: int, one_sends: bool) -> int:
     from webhooks_app.engine import output
     from webhooks_app.engine.worker import LANDING_MOST
 
     output.never_block()
-    if sqlite:
+    if one_sends:
         console.note("SQLite: one process sends, the others stand by.")
     arguments = ["webhooks", "deliver"]
     for name in ("once", "until_empty"):

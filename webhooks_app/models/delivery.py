@@ -1,6 +1,7 @@
 """Delivery (what is to be sent), Attempt (every exchange), WebhookError (those that failed)."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Self
 
 from django.db import models, router
@@ -20,6 +21,17 @@ from .webhook import Webhook
 def schedule_delays(text: str) -> tuple[float, ...]:
     """The seconds in a retry schedule as a delivery keeps it."""
     return tuple(float(part) for part in text.split(",") if part)
+
+
+@lru_cache(maxsize=16)
+def schedule_text(delays: tuple[float, ...]) -> str:
+    """A retry schedule as a delivery keeps it."""
+    return ",".join(f"{delay:g}" for delay in delays)
+
+
+# Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
+# is pending, when its statistics are from before it came.
+OPEN = Q(finished_at__isnull=True)
 
 
 class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):

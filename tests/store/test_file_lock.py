@@ -2,8 +2,9 @@
 
 import pytest
 
-from webhooks_app.engine import ownership
-from webhooks_app.engine.ownership import ALL, FileLock
+from webhooks_app.engine.store import ALL_SLOTS as ALL
+from webhooks_app.engine.store import file_lock
+from webhooks_app.engine.store.file_lock import FileLock
 
 NONE = frozenset()
 
@@ -11,7 +12,7 @@ NONE = frozenset()
 @pytest.fixture
 def join(tmp_path, monkeypatch):
     """A new worker's lock, on one database."""
-    monkeypatch.setattr(ownership, "REST", 0.0)
+    monkeypatch.setattr(file_lock, "REST", 0.0)
     locks = []
 
     def join():
@@ -55,8 +56,8 @@ def test_who_makes_the_lock_gives_whoever_may_still_send_time_to_notice(
     join, lock_file, monkeypatch
 ):
     rests = []
-    monkeypatch.setattr(ownership.time, "sleep", rests.append)
-    monkeypatch.setattr(ownership, "REST", 0.5)
+    monkeypatch.setattr(file_lock.time, "sleep", rests.append)
+    monkeypatch.setattr(file_lock, "REST", 0.5)
     first, second = join(), join()
     first.refresh(NONE)
     first.release()

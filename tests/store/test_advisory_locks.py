@@ -6,8 +6,9 @@ import time
 import pytest
 from django.db import OperationalError, connection, connections
 
-from webhooks_app.engine import ownership
-from webhooks_app.engine.ownership import ALL, AdvisoryLocks, SharedSession
+from webhooks_app.engine.store import ALL_SLOTS as ALL
+from webhooks_app.engine.store import SharedSession, advisory_locks
+from webhooks_app.engine.store.advisory_locks import AdvisoryLocks
 
 NONE = frozenset()
 
@@ -36,7 +37,7 @@ def join():
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(ownership, "REST", 0.0)
+    monkeypatch.setattr(advisory_locks, "REST", 0.0)
 
 
 def owned(worker, busy=NONE):
@@ -77,7 +78,7 @@ def test_a_slot_is_given_away_only_after_its_owner_was_told(join):
 
 
 def test_a_busy_slot_stays_until_it_has_drained(join, monkeypatch):
-    monkeypatch.setattr(ownership, "DRAIN_MOST", 60.0)
+    monkeypatch.setattr(advisory_locks, "DRAIN_MOST", 60.0)
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -90,7 +91,7 @@ def test_a_busy_slot_stays_until_it_has_drained(join, monkeypatch):
 
 
 def test_a_slot_that_drains_slowly_is_swapped_for_another(join, monkeypatch):
-    monkeypatch.setattr(ownership, "DRAIN_MOST", 0.0)
+    monkeypatch.setattr(advisory_locks, "DRAIN_MOST", 0.0)
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -102,7 +103,7 @@ def test_a_slot_that_drains_slowly_is_swapped_for_another(join, monkeypatch):
 
 
 def test_where_all_are_slow_they_drain_all_the_same(join, monkeypatch):
-    monkeypatch.setattr(ownership, "DRAIN_MOST", 0.0)
+    monkeypatch.setattr(advisory_locks, "DRAIN_MOST", 0.0)
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -169,7 +170,7 @@ def test_two_workers_in_one_session_do_not_both_own_what_it_has_locked(join, mon
 
 
 def test_a_key_of_a_lock_is_the_tables_oid_however_large(join):
-    assert [ownership._int4(oid) for oid in (16_384, 2**31 - 1, 2**31, 2**32 - 1)] == [
+    assert [advisory_locks._int4(oid) for oid in (16_384, 2**31 - 1, 2**31, 2**32 - 1)] == [
         *(16_384, 2**31 - 1),
         *(-(2**31), -1),
     ]

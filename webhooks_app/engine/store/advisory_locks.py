@@ -1,35 +1,29 @@
-"""Whose webhooks are whose: 64 slots, each owned by one worker at a time. No clock takes part.
+"""Whose webhooks are whose on PostgreSQL.
 
-PostgreSQL: a slot is a session advisory lock, taken on the very connection that claims and
-finishes, so a killed worker's locks end with its session. A worker that lives but is cut off, or
-hangs, is silent: it stops sending after `worker.SILENCE_MOST`, and the server ends its session
-after twice that, whatever stands between the two. Advisory locks are the whole database's, so their
-keys are those of the installation: the oids of its tables. SQLite: one worker owns all by a lock on
-a file beside the database; a second waits as a stand-by.
+A slot is a session advisory lock, taken on the very connection that claims and finishes, so a
+killed worker's locks end with its session. A worker that lives but is cut off, or hangs, is silent:
+it stops sending after `worker.SILENCE_MOST`, and the server ends its session after twice that,
+whatever stands between the two. Advisory locks are the whole database's, so their keys are those of
+the installation: the oids of its tables.
 """
 
-import logging
-import os
 import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
-from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import Delivery, Worker, database_file
-from ..models.webhook import SLOTS
-from ..rules.ids import new_id
+from ...models import Delivery, Worker
+from ...models.webhook import SLOTS
+from ...rules.ids import new_id
+from .base import REST, SharedSession
+from .values import ALL_SLOTS
 
-log = logging.getLogger("webhooks")
-
-ALL = frozenset(range(SLOTS))
 IDLE_MOST = 10.0  # seconds without a word after which the server ends a worker's session
-REST = 0.5  # seconds for which the slots of a worker that vanished are left alone
 DRAIN_MOST = 1.0  # seconds after which a slot that is to go and stays busy is swapped for another
 _NAME = "webhooks.worker"  # a variable of the session: whose it is
 
@@ -42,54 +36,6 @@ NOTICES_A_CUT: dict[str, Any] = {
     "tcp_user_timeout": 9000,
     "connect_timeout": 5,
 }
-
-
-class SharedSession(Exception):
-    """Somebody else's statements reach the session that holds the locks, or ours another one."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Several connections share the database's sessions: a pooler in transaction mode "
-            "stands in between, which cannot hold a worker's locks. Give `webhooks deliver` a "
-            "direct connection to PostgreSQL, or a pooler in session mode."
-        )
-
-
-class Ownership(Protocol):
-    """Asked every third of a second, in the thread that owns the connection."""
-
-    def refresh(self, busy: frozenset[int]) -> frozenset[int]:
-        """The slots to claim from now. `busy` slots (something in flight) are never given away.
-
-        Raises SharedSession where no session can be had alone.
-        """
-        ...
-
-    def check(self) -> None:
-        """Raises OperationalError when the slots went with a session that has ended."""
-        ...
-
-    def is_lost(self) -> bool:
-        """Whether the slots may be another's by now. Asked from any thread, and often."""
-        ...
-
-    def retire(self, busy: frozenset[int]) -> None:
-        """Take no more, and give away what is not busy."""
-        ...
-
-    def forget(self) -> None:
-        """The connection is gone, and every lock with it."""
-        ...
-
-    def release(self) -> None:
-        """Give everything away."""
-        ...
-
-
-def of(connection: BaseDatabaseWrapper) -> Ownership:
-    if connection.vendor == "postgresql":
-        return AdvisoryLocks(connection)
-    return FileLock(str(connection.settings_dict["NAME"]))
 
 
 class AdvisoryLocks:
@@ -238,7 +184,7 @@ class AdvisoryLocks:
         return int(workers)
 
     def _take(self, cursor: Any, count: int) -> None:
-        free = list(ALL - self._held)
+        free = list(ALL_SLOTS - self._held)
         if count <= 0 or not free:
             return
         random.shuffle(free)  # workers that start together try different slots
@@ -302,89 +248,11 @@ def _int4(oid: int) -> int:
     return oid - 2**32 if oid >= 2**31 else oid
 
 
-def limit_silence(connection: BaseDatabaseWrapper) -> None:
+def limit_silence(cursor: Any) -> None:
     """Have the server end a transaction in which no word comes for IDLE_MOST: cut off in the
-    middle, it would hold its rows against whoever takes over. For each new PostgreSQL session."""
-    with connection.cursor() as cursor:
-        _limit(cursor, "idle_in_transaction_session_timeout")
+    middle, it would hold its rows against whoever takes over. For each new session."""
+    _limit(cursor, "idle_in_transaction_session_timeout")
 
 
 def _limit(cursor: Any, name: str) -> None:
     cursor.execute("SELECT set_config(%s, %s, false)", [name, str(int(IDLE_MOST * 1000))])
-
-
-class FileLock:
-    """All slots or none, by an operating-system lock that ends with the process.
-
-    The lock is the file that the path leads to: one that was removed, or replaced, locks nobody out
-    any more. Its owner looks again and again, and takes the new one or stops.
-    """
-
-    def __init__(self, database: str) -> None:
-        in_memory = database == ":memory:" or "mode=memory" in database
-        # One file is one database, whatever link leads to it.
-        self._path = None if in_memory else Path(f"{Path(database).resolve()}-worker.lock")
-        self._file: IO[bytes] | None = None
-        self._locked: database_file.Identity | None = None
-
-    def refresh(self, busy: frozenset[int]) -> frozenset[int]:
-        if self._path is None:
-            return ALL
-        if self.is_lost():
-            log.error("%s was removed while this worker held it, taking it anew", self._path)
-            self.release()
-        if self._file is None:
-            self._take(self._path)
-        return ALL if self._file is not None else frozenset()
-
-    def _take(self, path: Path) -> None:
-        is_new = not path.exists()
-        try:
-            file = path.open("ab")
-        except OSError as error:
-            raise OperationalError(f"{path}: {error.strerror}") from error
-        locked = database_file.identity_of(os.fstat(file.fileno()))
-        if not _try_lock(file) or not database_file.leads_to(path, locked):
-            file.close()
-            return
-        self._file, self._locked = file, locked
-        if is_new:
-            # Another worker may hold one that stood here, and looks for it meanwhile.
-            time.sleep(REST)
-
-    def is_lost(self) -> bool:
-        locked, path = self._locked, self._path
-        return locked is not None and path is not None and not database_file.leads_to(path, locked)
-
-    def check(self) -> None:
-        """The lock is not the connection's."""
-
-    def retire(self, busy: frozenset[int]) -> None:
-        """All or nothing: it goes with the last."""
-
-    def forget(self) -> None:
-        """The lock is not the connection's: it stays."""
-
-    def release(self) -> None:
-        self._locked = None
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -1,0 +1,229 @@
+"""What the engine asks of its database: the verbs, a line each of what, and what they raise.
+
+`postgres` and `sqlite` have the same verbs in the same order, to be read side by side; what is one
+statement on both stands in `common`. One battery of tests runs against both: `tests/store/`.
+
+A store speaks through one connection and belongs to the thread of that connection. Between two
+verbs nothing is open, unless the caller opened it. Every verb raises Django's DatabaseError when
+the database is away; what else it raises, it says.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any, Protocol, Self
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ...models import Delivery
+from .values import ALL_WEBHOOKS, AttemptRow, Claimed, Column, Finished, Want, Watermark
+
+ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
+REST = 0.5  # seconds for which the slots of a worker that vanished are left alone
+
+
+class SharedSession(Exception):
+    """Somebody else's statements reach the session that holds the locks, or ours another one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Several connections share the database's sessions: a pooler in transaction mode "
+            "stands in between, which cannot hold a worker's locks. Give `webhooks deliver` a "
+            "direct connection to PostgreSQL, or a pooler in session mode."
+        )
+
+
+class Ownership(Protocol):
+    """Whose webhooks are whose: 64 slots, each owned by one worker at a time. No clock takes part.
+    Asked every third of a second, in the thread that owns the connection."""
+
+    def refresh(self, busy: frozenset[int]) -> frozenset[int]:
+        """The slots to claim from now. `busy` slots (something in flight) are never given away.
+
+        Raises SharedSession where no session can be had alone.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raises OperationalError when the slots went with a session that has ended."""
+        ...
+
+    def is_lost(self) -> bool:
+        """Whether the slots may be another's by now. Asked from any thread, and often."""
+        ...
+
+    def retire(self, busy: frozenset[int]) -> None:
+        """Take no more, and give away what is not busy."""
+        ...
+
+    def forget(self) -> None:
+        """The connection is gone, and every lock with it."""
+        ...
+
+    def release(self) -> None:
+        """Give everything away."""
+        ...
+
+
+class Store(ABC):
+    # Whether one worker owns all webhooks, and any other one waits for its end.
+    is_all_or_nothing: bool
+    # Whether `arrivals` finds and claims in one statement; else what a look found is claimed next.
+    claims_arrivals: bool
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    # --- what is put in: in the caller's transaction, by any thread ---------------------------
+
+    @abstractmethod
+    def put_one(self, delivery: Delivery) -> None:
+        """Insert a new delivery. One that is due at once is due by the database's clock, where it
+        has one. Raises IntegrityError where its idempotency key is taken, Replaced where nobody
+        will ever read it."""
+
+    @abstractmethod
+    def put(self, deliveries: Sequence[Delivery]) -> None:
+        """Insert new deliveries, thousands in a statement, all or none. Raises as `put_one`."""
+
+    @abstractmethod
+    def announce(self) -> None:
+        """Wake the workers once the present transaction has committed."""
+
+    # --- what a worker reads ------------------------------------------------------------------
+
+    @abstractmethod
+    def ownership(self) -> Ownership:
+        """What makes webhooks this worker's own, by this connection."""
+
+    @abstractmethod
+    def clock(self) -> datetime | None:
+        """This moment by the database's clock; None where that is this host's."""
+
+    @abstractmethod
+    def moment(self, value: datetime) -> Any:
+        """A moment as a parameter of raw SQL, and as a claim reads `due_at`."""
+
+    @abstractmethod
+    def has_changed(self) -> bool:
+        """Whether another connection has committed since the last question, where that can be
+        told."""
+
+    @abstractmethod
+    def look(
+        self, back_to: datetime, now: datetime, seen: Watermark
+    ) -> tuple[list[str], Watermark]:
+        """Webhooks with a pending delivery that became due after `back_to`, up to `now`, as far as
+        the last look did not see it; and what this one saw."""
+
+    @abstractmethod
+    def arrivals(
+        self,
+        back_to: datetime,
+        now: datetime,
+        seen: Watermark,
+        slots: Collection[int],
+        most: int,
+    ) -> tuple[list[Claimed], set[str], Watermark | None]:
+        """`look` and the claim of what it finds in one statement, of these slots only.
+
+        Returns the deliveries of callable webhooks, the webhooks of the others, and what was seen:
+        None when there were `most`, and may be more; or where it cannot be had so.
+        """
+
+    @abstractmethod
+    def writers(self) -> dict[int, datetime]:
+        """Transactions that are writing, and when they began; where several can."""
+
+    @abstractmethod
+    def scan(
+        self, now: datetime, after: str = "", most: int = ALL_WEBHOOKS
+    ) -> tuple[list[str], str | None]:
+        """Webhooks with a pending delivery that is due, of the first `most` behind `after` that
+        have something pending; and the last of these, None when there are no more."""
+
+    @abstractmethod
+    def claim(self, wants: Sequence[Want], now: datetime) -> list[Claimed]:
+        """Due deliveries of callable webhooks, by due time, from each webhook's own place on.
+        Writes nothing; only the owner of these webhooks may call it."""
+
+    @abstractmethod
+    def payload(self, delivery_id: str) -> bytes:
+        """Of a claimed delivery that is sent now. Raises DoesNotExist when it was removed."""
+
+    @abstractmethod
+    def pending_of(self, ids: Sequence[str]) -> set[str]:
+        """Which of these deliveries are still to be sent."""
+
+    # --- what is written down -----------------------------------------------------------------
+
+    @abstractmethod
+    def finish(self, batch: Sequence[Finished]) -> None:
+        """New states, attempts and health of a batch, in one transaction.
+
+        A delivery that was cancelled meanwhile, or taken over by another worker, keeps its state;
+        the attempt is recorded all the same, because it happened. Raises IntegrityError when a
+        delivery was removed meanwhile.
+        """
+
+    @abstractmethod
+    def unrecorded(self, batch: Sequence[Finished]) -> Sequence[Finished]:
+        """Without those whose attempt is there already: the connection broke in a COMMIT, and
+        nobody told whether it came through."""
+
+    @abstractmethod
+    def hold_unrecorded(self, item: Finished) -> bool:
+        """A receiver has answered, and that cannot be written down: the delivery waits for a
+        person, because to send it again by itself might go on for ever. False when it is removed,
+        or somebody else has decided already."""
+
+    @abstractmethod
+    def record(self, attempts: Sequence[AttemptRow]) -> None:
+        """Attempts, health and hourly counts of some exchanges, in the caller's transaction. Raises
+        IntegrityError when a webhook of theirs was removed meanwhile."""
+
+    @abstractmethod
+    def execute(self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]) -> int:
+        """Run `sql` for some rows; `{rows}` in it stands for the FROM item, called `r`. Returns how
+        many rows it changed."""
+
+    @abstractmethod
+    def insert(
+        self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """New rows of a table."""
+
+    # --- the connection -----------------------------------------------------------------------
+
+    @abstractmethod
+    def own(self, *, lock_timeout_ms: int = 0, by_index: bool = False) -> Self:
+        """The same with a direct connection of its own, outside any pool, that becomes that of this
+        thread. It never hangs on a cut network; nor, where rows are locked one by one, longer than
+        that on one that somebody has locked (0: as the server says). `by_index`: it asks for a few
+        rows of many, never for whole tables."""
+
+    @abstractmethod
+    def limit_locks(self, ms: int) -> None:
+        """Wait so long for a row that somebody has locked, until the present transaction ends."""
+
+    @abstractmethod
+    def by_index_only(self) -> None:
+        """Read no table whole until the present transaction ends."""
+
+    @abstractmethod
+    def lock_table(self, table: str) -> None:
+        """Nobody else writes this table until the present transaction ends; who just did has
+        committed before anything is read."""
+
+    @abstractmethod
+    def let_others_in(self) -> None:
+        """Between two of many transactions, where there is one writer at a time: pause a little."""
+
+    @abstractmethod
+    async def listen(self, announced: Callable[[], None]) -> None:
+        """Call `announced` at every announcement, for ever; ends at once where there are none to be
+        heard. What is missed while the database is away, a worker finds by looking."""
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """Break the connection under a verb that never ends. Called from another thread."""

@@ -1,0 +1,243 @@
+"""The verbs that are one statement on both databases, or Django's own."""
+
+import copy
+from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, Self
+
+from django.db import IntegrityError, connections, transaction
+
+from ...models import Attempt, Delivery, Webhook, database_file, states
+from ...models.delivery import OPEN
+from . import microseconds, record
+from .base import Store
+from .values import ALL_WEBHOOKS, CARRIED_MOST, AttemptRow, Claimed, Column, Finished
+
+DELIVERIES = Delivery._meta.db_table
+WEBHOOKS = Webhook._meta.db_table
+
+_STORE_AT_ONCE = 2000
+STORED: tuple[Column, ...] = (
+    ("id", "text"),
+    ("webhook_id", "text"),
+    ("type", "text"),
+    ("reference", "text"),
+    ("payload", "bytea"),
+    ("retry_schedule", "text"),
+    ("due_at", "moment"),
+    ("created_at", "moment"),
+    ("created_by", "text"),
+    ("state", "text"),
+    ("reason", "text"),
+    ("tries", "int2"),
+    ("last_error", "text"),
+    ("requested_by", "text"),
+    ("idempotency_key", "text"),
+)
+_STORE_ONE = (
+    f"INSERT INTO {DELIVERIES} ({', '.join(name for name, _ in STORED)}) "
+    f"VALUES ({', '.join(['%s'] * len(STORED))})"
+)
+_FINISH_COLUMNS = (
+    ("id", "text"),
+    ("tries", "int2"),
+    ("state", "text"),
+    ("due_at", "moment"),
+    ("finished_at", "moment"),
+    ("last_status", "int2"),
+    ("last_error", "text"),
+)
+CLAIMED = (
+    "h.version, d.id, d.tries, d.retry_schedule, d.requested_by, "
+    f"CASE WHEN length(d.payload) <= {CARRIED_MOST} THEN d.payload END"
+)
+
+
+def stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
+    """The values of STORED."""
+    return [
+        delivery.id,
+        delivery.webhook_id,
+        delivery.type,
+        delivery.reference,
+        bytes(delivery.payload),
+        delivery.retry_schedule,
+        due_at,
+        created_at,
+        delivery.created_by,
+        *("pending", "", 0, "", ""),
+        delivery.idempotency_key,
+    ]
+
+
+def is_stored(delivery: Delivery, alias: str) -> None:
+    """Tell Django so."""
+    delivery._state.adding = False
+    delivery._state.db = alias
+
+
+def claimed(
+    version: int,
+    ident: str,
+    tries: int,
+    schedule: str,
+    by: str,
+    body: bytes | None,
+    due_at: Any,  # as the database gave it
+    webhook_id: str,
+) -> Claimed:
+    """Of the columns CLAIMED and these two."""
+    return Claimed(ident, webhook_id, tries, body, schedule, by, (due_at, ident), version)
+
+
+class Common(Store):
+    def put_one(self, delivery: Delivery) -> None:
+        # `save` would put the same SQL together each time, which costs more than running it.
+        database_file.check(self.connection.alias)
+        due_at, created_at = self.moment(delivery.due_at), self.moment(delivery.created_at)
+        with self.connection.cursor() as cursor:
+            cursor.execute(_STORE_ONE, stored(delivery, due_at, created_at))
+        is_stored(delivery, self.connection.alias)
+
+    def put(self, deliveries: Sequence[Delivery]) -> None:
+        database_file.check(self.connection.alias)
+        at_once = [delivery for delivery in deliveries if delivery.due_at == delivery.created_at]
+        with transaction.atomic(using=self.connection.alias):
+            if at_once and (now := self.clock()) is not None:
+                for delivery in at_once:
+                    delivery.due_at = delivery.created_at = now
+            for start in range(0, len(deliveries), _STORE_AT_ONCE):
+                batch = [
+                    stored(
+                        delivery,
+                        microseconds.of(delivery.due_at),
+                        microseconds.of(delivery.created_at),
+                    )
+                    for delivery in deliveries[start : start + _STORE_AT_ONCE]
+                ]
+                self.insert(DELIVERIES, STORED, batch)
+        for delivery in deliveries:
+            is_stored(delivery, self.connection.alias)
+
+    def scan(
+        self, now: datetime, after: str = "", most: int = ALL_WEBHOOKS
+    ) -> tuple[list[str], str | None]:
+        # A loose index scan: a few µs a webhook; on PostgreSQL also a µs for each delivery that
+        # ended since the scan before, because its index entry is still there. Catches what `look`
+        # cannot see: late commits and clocks that went backwards.
+        following = (
+            f"SELECT d.webhook_id FROM {DELIVERIES} d "
+            "WHERE d.state = 'pending' AND d.webhook_id > {} ORDER BY d.webhook_id LIMIT 1"
+        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                WITH RECURSIVE w(id, number) AS (
+                  SELECT ({following.format("%s")}), 1
+                  UNION ALL
+                  SELECT ({following.format("w.id")}), number + 1 FROM w
+                  WHERE w.id IS NOT NULL AND number < %s
+                )
+                SELECT w.id, (
+                  SELECT d.due_at FROM {DELIVERIES} d
+                  WHERE d.state = 'pending' AND d.webhook_id = w.id
+                  ORDER BY d.due_at LIMIT 1
+                ) <= %s
+                FROM w WHERE w.id IS NOT NULL""",
+                [after, most, self.moment(now)],
+            )
+            found = cursor.fetchall()
+        return [ident for ident, due in found if due], found[-1][0] if len(found) == most else None
+
+    def payload(self, delivery_id: str) -> bytes:
+        rows = Delivery.objects.using(self.connection.alias).filter(pk=delivery_id)
+        return bytes(rows.values_list("payload", flat=True).get())
+
+    def pending_of(self, ids: Sequence[str]) -> set[str]:
+        rows = Delivery.objects.using(self.connection.alias).filter(OPEN, pk__in=ids)
+        return set(rows.values_list("pk", flat=True)) if ids else set()
+
+    def finish(self, batch: Sequence[Finished]) -> None:
+        # `finished_at IS NULL` says pending without the words of any partial index: with statistics
+        # from an empty queue PostgreSQL would else walk the whole due index for each batch.
+        sql = f"""
+            UPDATE {DELIVERIES} AS d SET
+              state = r.state, due_at = COALESCE(r.due_at, d.due_at), tries = r.tries + 1,
+              finished_at = r.finished_at, last_status = r.last_status,
+              last_error = r.last_error, requested_by = ''
+            FROM {{rows}}
+            WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
+        values = sorted(map(_finish_row, batch), key=itemgetter(0))
+        gone = {item.attempt.webhook_id for item in batch if item.gone}
+
+        def write() -> None:
+            with transaction.atomic(using=self.connection.alias):
+                if self.execute(sql, _FINISH_COLUMNS, values) < len(values):
+                    self._keep_there({item.attempt.request_id for item in batch})
+                self.record([item.attempt for item in batch])
+                if gone:
+                    record.stop_gone(self, gone)
+
+        record.with_free_keys(write)
+
+    def _keep_there(self, ids: set[str]) -> None:
+        """Lock these deliveries against removal until the transaction ends."""
+        there = Delivery.objects.using(self.connection.alias).filter(pk__in=ids).order_by("pk")
+        if len(there.select_for_update(no_key=True).values_list("pk")) < len(ids):
+            raise IntegrityError("a delivery was removed while it was sent")
+
+    def unrecorded(self, batch: Sequence[Finished]) -> Sequence[Finished]:
+        ids = [item.attempt.request_id for item in batch]
+        ended = [item.attempt.ended_at for item in batch]
+        within = microseconds.at(min(ended)), microseconds.at(max(ended))
+        found = (
+            Attempt.objects.using(self.connection.alias)
+            .filter(delivery__in=ids, ended_at__range=within)
+            .order_by()
+            .values_list("delivery_id", "ended_at")
+        )
+        there = {(delivery_id, microseconds.of(ended_at)) for delivery_id, ended_at in found}
+        return [i for i in batch if (i.attempt.request_id, i.attempt.ended_at) not in there]
+
+    def hold_unrecorded(self, item: Finished) -> bool:
+        rows = Delivery.objects.using(self.connection.alias)
+        rows = rows.filter(OPEN, pk=item.attempt.request_id, tries=item.tries)
+        changed = {"reason": states.UNRECORDED, "due_at": states.FAR_AHEAD, "requested_by": ""}
+        return bool(rows.update(**changed))
+
+    def record(self, attempts: Sequence[AttemptRow]) -> None:
+        record.write(self, attempts)
+
+    def own(self, *, lock_timeout_ms: int = 0, by_index: bool = False) -> Self:
+        settings = copy.deepcopy(self.connection.settings_dict)
+        self._make_direct(settings)
+        own = type(self)(type(self.connection)(settings, self.connection.alias))
+        begin = own.connection.init_connection_state
+
+        def begin_session() -> None:
+            begin()
+            own._begin_session(lock_timeout_ms, by_index)
+
+        own.connection.init_connection_state = begin_session  # type: ignore[method-assign]
+        connections[self.connection.alias] = own.connection
+        return own
+
+    def _make_direct(self, settings: dict[str, Any]) -> None:
+        """Change the settings of a connection to those of one of a worker's own."""
+
+    def _begin_session(self, lock_timeout_ms: int, by_index: bool) -> None:
+        """Make a new session of such a connection ready."""
+
+
+def _finish_row(item: Finished) -> tuple[Any, ...]:
+    attempt = item.attempt
+    return (
+        attempt.request_id,
+        item.tries,
+        item.state,
+        item.due_at,
+        item.finished_at,
+        attempt.status,
+        attempt.message,
+    )

@@ -1,0 +1,241 @@
+"""The queue on PostgreSQL: any number of workers, any number of writers, the server's clock."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ...models import Delivery, states
+from ...models.webhook import SLOTS
+from . import bulk, notifier
+from .advisory_locks import NOTICES_A_CUT, AdvisoryLocks, limit_silence
+from .base import Ownership
+from .common import CLAIMED, DELIVERIES, STORED, WEBHOOKS, Common, claimed, is_stored, stored
+from .values import Claimed, Column, Want, Watermark
+
+_STORE_NOW = (
+    f"INSERT INTO {DELIVERIES} ({', '.join(name for name, _ in STORED)}) VALUES ("
+    + ", ".join("%s" if kind != "moment" else "statement_timestamp()" for _, kind in STORED)
+    + ") RETURNING due_at"
+)
+_MOMENTS = slice(6, 8)  # the places of due_at and created_at in STORED
+# Due since the last look, or written by a transaction that was not over when it was taken.
+_FRESH = "p.due_at > %s OR age(p.xmin) <= age(%s::xid8::xid)"
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_COPIED_FROM = 10  # rows; fewer are not worth the round trips of a COPY
+
+
+class Postgres(Common):
+    is_all_or_nothing = False
+    claims_arrivals = True
+
+    def put_one(self, delivery: Delivery) -> None:
+        if delivery.due_at != delivery.created_at:
+            super().put_one(delivery)
+            return
+        values = stored(delivery, None, None)
+        del values[_MOMENTS]
+        with self.connection.cursor() as cursor:
+            cursor.execute(_STORE_NOW, values)
+            delivery.due_at = delivery.created_at = cursor.fetchone()[0]
+        is_stored(delivery, self.connection.alias)
+
+    def announce(self) -> None:
+        notifier.announce(self.connection)
+
+    def ownership(self) -> Ownership:
+        return AdvisoryLocks(self.connection)
+
+    def clock(self) -> datetime | None:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            now: datetime = cursor.fetchone()[0]
+            return now
+
+    def moment(self, value: datetime) -> Any:
+        return value
+
+    def has_changed(self) -> bool:
+        return False
+
+    def look(
+        self, back_to: datetime, now: datetime, seen: Watermark
+    ) -> tuple[list[str], Watermark]:
+        parameters: list[Any] = [back_to, now]
+        found = (
+            f"SELECT DISTINCT webhook_id FROM {DELIVERIES} p "
+            "WHERE state = 'pending' AND finished_at IS NULL AND due_at > %s AND due_at <= %s"
+        )
+        if seen.horizon:
+            found = f"{found} AND ({_FRESH})"
+            parameters += [seen.until, seen.horizon]
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT ARRAY({found}), pg_current_snapshot()::text", parameters)
+            ids, snapshot = cursor.fetchone()
+        return ids, Watermark.by(now, snapshot)
+
+    def arrivals(
+        self,
+        back_to: datetime,
+        now: datetime,
+        seen: Watermark,
+        slots: Collection[int],
+        most: int,
+    ) -> tuple[list[Claimed], set[str], Watermark | None]:
+        conditions = [
+            "p.state = 'pending' AND p.finished_at IS NULL",
+            "p.due_at > %s AND p.due_at <= %s",
+        ]
+        parameters: list[Any] = [back_to, now]
+        if seen.horizon:
+            conditions.append(f"({_FRESH})")
+            parameters += [seen.until, seen.horizon]
+        if len(slots) < SLOTS:
+            conditions.append(f"('x' || right(p.webhook_id, 4))::bit(16)::int %% {SLOTS} = ANY(%s)")
+            parameters.append(list(slots))
+        found = self._read(
+            f"""
+            SELECT s.snapshot, {states.claim_sql()}, {CLAIMED}, d.due_at, d.webhook_id
+            FROM (SELECT pg_current_snapshot()::text AS snapshot) s
+            LEFT JOIN LATERAL (
+              SELECT * FROM {DELIVERIES} p WHERE {" AND ".join(conditions)}
+              ORDER BY p.due_at LIMIT %s
+            ) d ON true
+            LEFT JOIN {WEBHOOKS} h ON h.id = d.webhook_id""",
+            [*parameters, most],
+        )
+        arrived, held = [], set()
+        for _, is_callable, *row in found:
+            if is_callable:
+                arrived.append(claimed(*row))
+            elif row[-1] is not None:
+                held.add(row[-1])
+        return arrived, held, Watermark.by(now, found[0][0]) if len(found) < most else None
+
+    def writers(self) -> dict[int, datetime]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                # The function behind pg_stat_activity: to plan the view takes longer than to read
+                # it.
+                "SELECT backend_xid::text::bigint, xact_start FROM pg_stat_get_activity(NULL) "
+                "WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL "
+                "AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            return dict(cursor.fetchall())
+
+    def claim(self, wants: Sequence[Want], now: datetime) -> list[Claimed]:
+        found = self._read(
+            f"""
+            SELECT {CLAIMED}, d.due_at, d.webhook_id
+            FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[])
+                   AS w(id, room, after_due, after_id)
+            -- OFFSET 0: one by one, by their keys; joined, all webhooks there are would be read.
+            CROSS JOIN LATERAL (
+              SELECT * FROM {WEBHOOKS} h WHERE h.id = w.id AND {states.claim_sql()} OFFSET 0
+            ) h
+            CROSS JOIN LATERAL (
+              SELECT * FROM {DELIVERIES} p
+              WHERE p.state = 'pending' AND p.webhook_id = w.id AND p.due_at <= %s
+                AND (p.due_at, p.id) > (w.after_due, w.after_id)
+              ORDER BY p.due_at, p.id LIMIT w.room
+            ) d""",
+            [
+                [want.webhook_id for want in wants],
+                [want.room for want in wants],
+                [want.after[0] if want.after else _BEGINNING for want in wants],
+                [want.after[1] if want.after else "" for want in wants],
+                now,
+            ],
+        )
+        return [claimed(*row) for row in found]
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """What the server answers, in its binary form: as text a payload is twice as long. Raises
+        Django's errors."""
+        import psycopg
+
+        self.connection.ensure_connection()
+        session: Any = psycopg.Cursor(self.connection.connection)
+        session.format = psycopg.pq.Format.BINARY
+        with self.connection.make_cursor(session) as cursor:
+            cursor.execute(sql, parameters)
+            found: list[Any] = cursor.fetchall()
+            return found
+
+    def execute(self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(bulk.from_arrays(sql, columns), bulk.arrays(columns, rows))
+            return int(cursor.rowcount)
+
+    def insert(
+        self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """By COPY: half the work of an INSERT, on both sides; no moment may be None there, and a
+        number too large for its column is cut off instead of refused."""
+        names = ", ".join(name for name, _ in columns)
+        if len(rows) < _COPIED_FROM:
+            self.execute(
+                f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows
+            )
+            return
+        with (
+            self.connection.cursor() as cursor,
+            self.connection.wrap_database_errors,
+            cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(bulk.binary_types(columns))
+            for row in bulk.binary(columns, rows):
+                copy.write_row(row)
+
+    def _make_direct(self, settings: dict[str, Any]) -> None:
+        options = settings["OPTIONS"]
+        options.pop("pool", None)
+        for name, value in NOTICES_A_CUT.items():
+            options.setdefault(name, value)
+        options.setdefault("application_name", "webhooks deliver")
+        settings["CONN_MAX_AGE"] = None
+
+    def _begin_session(self, lock_timeout_ms: int, by_index: bool) -> None:
+        with self.connection.cursor() as cursor:
+            limit_silence(cursor)
+            if lock_timeout_ms:
+                self._limit_locks(cursor, lock_timeout_ms, False)
+            if by_index:
+                # With young statistics, or for some hundred keys, whole tables would be read.
+                # Compiling pays for no small question, and what is left without an index looks
+                # dear then.
+                cursor.execute("SET enable_seqscan = off; SET jit = off")
+
+    def limit_locks(self, ms: int) -> None:
+        with self.connection.cursor() as cursor:
+            self._limit_locks(cursor, ms, True)
+
+    def _limit_locks(self, cursor: Any, ms: int, local: bool) -> None:
+        cursor.execute("SELECT set_config('lock_timeout', %s, %s)", [str(ms), local])
+
+    def by_index_only(self) -> None:
+        # With statistics from an empty table the whole history would be read to find the attempts
+        # of a thousand deliveries.
+        with self.connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+
+    def lock_table(self, table: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+
+    def let_others_in(self) -> None:
+        """They need not wait."""
+
+    async def listen(self, announced: Callable[[], None]) -> None:
+        await notifier.listen(self.connection, announced)
+
+    def hang_up(self) -> None:
+        session = self.connection.connection
+        if session is not None:
+            with (
+                contextlib.suppress(Exception),  # broken already
+                socket.socket(fileno=os.dup(session.fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)

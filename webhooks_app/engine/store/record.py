@@ -1,0 +1,241 @@
+"""What happened, written down: an attempt for every exchange, the health of its webhook and the
+hourly counts.
+
+Called inside a transaction, together with the state changes that belong to it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+from django.db import IntegrityError
+from django.db.models import QuerySet
+
+from ...models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
+from ...models.health import COUNT_COLUMNS, LATENCY_COLUMNS
+from ...models.primary import present
+from ...rules.ids import other_process
+from . import errors, microseconds
+from .base import Store
+from .values import AttemptRow
+
+T = TypeVar("T")
+
+FAILING_STOPS_AFTER = timedelta(days=5)  # of nothing but failure
+
+_ATTEMPT_COLUMNS = (
+    ("id", "int8"),
+    ("webhook_id", "text"),
+    ("delivery_id", "text"),
+    ("exchange", "text"),
+    ("request_id", "text"),
+    ("number", "int2"),
+    ("requested_by", "text"),
+    ("ended_at", "moment"),
+    ("duration_ms", "int4"),
+    ("dns_ms", "int4"),
+    ("connect_ms", "int4"),
+    ("tls_ms", "int4"),
+    ("wait_ms", "int4"),
+    ("read_ms", "int4"),
+    ("url", "text"),
+    ("address", "text"),
+    ("status", "int2"),
+    ("kind", "text"),
+    ("message", "text"),
+    ("answer", "text"),
+    ("answer_headers", "text"),
+)
+_HEALTH_COLUMNS = (
+    ("id", "text"),
+    ("attempt_at", "moment"),
+    ("success_at", "moment"),
+    ("error_at", "moment"),
+    ("error_message", "text"),
+    ("error_kind", "text"),
+    ("starts_anew", "int4"),
+    ("failures", "int4"),
+    ("first_failure_at", "moment"),
+    ("certificate_ends_at", "moment"),
+)
+_COUNTS_ROW = (
+    ("webhook_id", "text"),
+    ("hour", "moment"),
+    *((name, "int4") for name in COUNT_COLUMNS),
+)
+_NO_COUNTS = (0,) * len(COUNT_COLUMNS)
+_HOUR, _DELIVERED, _FAILED, _FIRST_LATENCY = 1, 2, 3, 4  # places in such a row
+_LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
+# Verifications and tests are noted, but say nothing about how a webhook does.
+COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
+
+
+CLASHES_MOST = 5
+_elsewhere = 0  # makes the keys of this process, by exclusive or, those of another one
+
+
+def with_free_keys(write: Callable[[], T]) -> T:
+    """`write`, a whole transaction that writes attempts. When one of their keys is taken, as when
+    two processes drew the same number, it is done again with keys of another process."""
+    global _elsewhere
+    for _ in range(CLASHES_MOST):
+        try:
+            return write()
+        except IntegrityError as error:
+            if not errors.is_taken(error):
+                raise
+            _elsewhere = other_process()
+    return write()
+
+
+def write(store: Store, attempts: Sequence[AttemptRow]) -> None:
+    """`Store.record`."""
+    if not attempts:
+        return
+    columns = len(_ATTEMPT_COLUMNS)
+    plain: list[tuple[Any, ...]] = [row[:columns] for row in attempts]
+    if _elsewhere:
+        plain = [(row[0] ^ _elsewhere, *row[1:]) for row in plain]
+    health = _health_rows(attempts)
+    # Before the attempts: purge removes no webhook beside a change of its health.
+    if store.execute(_health_update(), _HEALTH_COLUMNS, health) < len(health):
+        _begin_health(store, health)
+    store.insert(_table(Attempt), _ATTEMPT_COLUMNS, plain)
+    if counts := _count_rows(attempts):
+        store.execute(_counts_upsert(), _COUNTS_ROW, counts)
+        _forget_totals(store, counts)
+    _stop_hopeless(store, {row.webhook_id for row in attempts if row.kind})
+
+
+def _table(model: Any) -> str:
+    return str(model._meta.db_table)
+
+
+def _begin_health(store: Store, health: Sequence[tuple[Any, ...]]) -> None:
+    """Of webhooks that have no health row: not called before, or removed."""
+    ids = {row[0] for row in health}
+    present = WebhookHealth.objects.using(store.connection.alias).filter(pk__in=ids)
+    ids.difference_update(present.values_list("pk", flat=True))
+    if WebhookHealth.objects.using(store.connection.alias).begin(ids) < len(ids):
+        raise IntegrityError("a webhook was removed while it was called")
+    missed = [row for row in health if row[0] in ids]
+    store.execute(_health_update(), _HEALTH_COLUMNS, missed)
+
+
+def _health_rows(attempts: Sequence[AttemptRow]) -> list[tuple[Any, ...]]:
+    """One row a webhook, sorted by id so that two writers never deadlock."""
+    by_webhook: dict[str, list[AttemptRow]] = {}
+    for row in attempts:
+        by_webhook.setdefault(row.webhook_id, []).append(row)
+    return [_health_row(ident, by_webhook[ident]) for ident in sorted(by_webhook)]
+
+
+def _health_row(webhook_id: str, attempts: Sequence[AttemptRow]) -> tuple[Any, ...]:
+    last_success: AttemptRow | None = None
+    first_failure: AttemptRow | None = None
+    last_error: AttemptRow | None = None
+    failures, starts_anew = 0, 0
+    certificate_ends_at: int | None = None
+    for row in attempts:
+        certificate_ends_at = row.certificate_ends_at or certificate_ends_at
+        if row.kind:
+            last_error = row
+            if row.exchange in COUNTING:
+                failures += 1
+                first_failure = first_failure or row
+        elif row.exchange != Attempt.Exchange.VERIFICATION:
+            # A test that succeeds ends a run of failures; it is no success of a call.
+            failures, first_failure, starts_anew = 0, None, 1
+            if row.exchange in COUNTING:
+                last_success = row
+    return (
+        webhook_id,
+        attempts[-1].ended_at,
+        last_success.ended_at if last_success else None,
+        last_error.ended_at if last_error else None,
+        last_error.message if last_error else "",
+        last_error.kind if last_error else "",
+        starts_anew,
+        failures,
+        first_failure.ended_at if first_failure else None,
+        certificate_ends_at,
+    )
+
+
+@cache
+def _health_update() -> str:
+    return f"""
+        UPDATE {_table(WebhookHealth)} AS h SET
+          last_attempt_at = r.attempt_at,
+          last_success_at = COALESCE(r.success_at, h.last_success_at),
+          last_error_at = COALESCE(r.error_at, h.last_error_at),
+          last_error_message =
+            CASE WHEN r.error_at IS NULL THEN h.last_error_message ELSE r.error_message END,
+          last_error_kind =
+            CASE WHEN r.error_at IS NULL THEN h.last_error_kind ELSE r.error_kind END,
+          failures_in_row =
+            CASE WHEN r.starts_anew = 1 THEN 0 ELSE h.failures_in_row END + r.failures,
+          failing_since =
+            CASE WHEN r.starts_anew = 1 THEN r.first_failure_at
+                 ELSE COALESCE(h.failing_since, r.first_failure_at) END,
+          certificate_ends_at = COALESCE(r.certificate_ends_at, h.certificate_ends_at)
+        FROM {{rows}}
+        WHERE h.webhook_id = r.id"""
+
+
+def _count_rows(attempts: Sequence[AttemptRow]) -> list[list[Any]]:
+    """One row a webhook and hour, sorted so that two writers never deadlock."""
+    by_hour: dict[tuple[str, int], list[Any]] = {}
+    for attempt in attempts:
+        if attempt.exchange not in COUNTING:
+            continue
+        key = (attempt.webhook_id, microseconds.hour_of(attempt.ended_at))
+        row = by_hour.get(key)
+        if row is None:
+            row = by_hour[key] = [*key, *_NO_COUNTS]
+        row[_FAILED if attempt.kind else _DELIVERED] += 1
+        if attempt.status is not None:
+            row[_FIRST_LATENCY + bisect_left(_LATENCY_BOUNDS, attempt.duration_ms)] += 1
+    return [by_hour[key] for key in sorted(by_hour)]
+
+
+@cache
+def _counts_upsert() -> str:
+    table = _table(HourlyCount)
+    names = ", ".join(name for name, _ in _COUNTS_ROW)
+    sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in COUNT_COLUMNS)
+    return f"""
+        INSERT INTO {table} ({names}) SELECT {names}
+        FROM {{rows}} WHERE true
+        ON CONFLICT (webhook_id, hour) DO UPDATE SET {sums}"""
+
+
+def _forget_totals(store: Store, counts: Sequence[Sequence[Any]]) -> None:
+    """Hours that are over may have been summed already; they are summed again (see `totals`)."""
+    hour = microseconds.hour_of(microseconds.now())
+    if over := {microseconds.at(row[_HOUR]) for row in counts if row[_HOUR] < hour}:
+        HourlyTotal.objects.using(store.connection.alias).filter(hour__in=over).delete()
+
+
+def _stop_hopeless(store: Store, failed: set[str]) -> None:
+    """A webhook with nothing but failure for 5 days is stopped: `failing`."""
+    if failed:
+        since = present(store.connection.alias) - FAILING_STOPS_AFTER
+        hopeless = {"health__failures_in_row__gt": 0, "health__failing_since__lt": since}
+        rows = Webhook.objects.using(store.connection.alias).filter(pk__in=failed, **hopeless)
+        _stop(rows, Webhook.Stopped.FAILING, "nothing but failure for 5 days")
+
+
+def stop_gone(store: Store, webhook_ids: Collection[str]) -> None:
+    """Webhooks whose receivers answered 410 are stopped: `gone`."""
+    rows = Webhook.objects.using(store.connection.alias).live().filter(pk__in=webhook_ids)
+    _stop(rows, Webhook.Stopped.GONE, "the receiver answered 410")
+
+
+def _stop(rows: "QuerySet[Webhook]", reason: str, note: str) -> None:
+    """The first reason stays."""
+    rows.filter(stopped="").update(
+        stopped=reason, stopped_note=note, stopped_by="", stopped_at=present(rows.db)
+    )

@@ -1,0 +1,108 @@
+"""Plain data that a store takes and gives. Moments that are whole numbers are microseconds, as in
+`microseconds`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Self
+
+from ...models.webhook import SLOTS
+
+ALL_SLOTS = frozenset(range(SLOTS))
+ALL_WEBHOOKS = 2**31 - 1  # for a scan in one step
+# Bytes of a payload that a claim brings along; of what waits in memory there may be thousands.
+CARRIED_MOST = 16_384
+
+Column = tuple[str, str]  # name and PostgreSQL type, as pg_type calls it; or `moment`
+Place = tuple[Any, str]  # in a webhook's queue: due_at as the database gave it, and id
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """How many deliveries of a webhook there is room for, and the place read up to."""
+
+    webhook_id: str
+    room: int
+    after: Place | None
+    version: int = 0  # of the webhook as the lane knows it
+
+
+_XIDS = 2**32  # PostgreSQL numbers transactions in a circle
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """What a look saw: everything due up to `until`, of the transactions before `horizon`.
+
+    The others are PostgreSQL's: the oldest transaction that ran while the look was taken, the first
+    of those of which none had ended, and who ran before that one.
+    """
+
+    until: datetime
+    horizon: str = ""
+    after: int = 0
+    running: frozenset[int] = frozenset()
+
+    @classmethod
+    def by(cls, until: datetime, snapshot: str) -> Self:
+        """`snapshot` as PostgreSQL spells it, `horizon:after:running,running`."""
+        horizon, after, running = snapshot.split(":")
+        ids = (int(ident) % _XIDS for ident in running.split(",") if ident)
+        return cls(until, horizon, int(after) % _XIDS, frozenset(ids))
+
+    def has_ended(self, transaction_id: int) -> bool:
+        return (
+            transaction_id not in self.running
+            and (self.after - transaction_id - 1) % _XIDS < _XIDS // 2
+        )
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A delivery that is due, as the claim read it."""
+
+    id: str
+    webhook_id: str
+    tries: int
+    body: bytes | None  # None: more than CARRIED_MOST, see `payload`
+    retry_schedule: str
+    requested_by: str
+    place: Place
+    version: int  # of the webhook
+
+
+class AttemptRow(NamedTuple):
+    """An attempt as it is written: plain values, fit to be handed to another process."""
+
+    id: int
+    webhook_id: str
+    delivery_id: str | None
+    exchange: str
+    request_id: str
+    number: int
+    requested_by: str
+    ended_at: int  # microseconds
+    duration_ms: int
+    dns_ms: int | None
+    connect_ms: int | None
+    tls_ms: int | None
+    wait_ms: int | None
+    read_ms: int | None
+    url: str
+    address: str
+    status: int | None
+    kind: str
+    message: str
+    answer: str
+    answer_headers: str
+    certificate_ends_at: int | None  # no column: it goes to the webhook's health
+
+
+class Finished(NamedTuple):
+    """What becomes of a delivery after an attempt: plain values, as AttemptRow."""
+
+    attempt: AttemptRow
+    tries: int  # before this attempt
+    state: str
+    due_at: int | None  # microseconds; None: as it was
+    finished_at: int | None
+    gone: bool = False  # the receiver answered 410
