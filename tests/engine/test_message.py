@@ -89,7 +89,6 @@ def test_no_key_is_shown_by_a_head():
     webhook = WebhookFactory()
     head = message.head(webhook)
     key = signing.key_of(SigningKey.objects.get(webhook=webhook).secret)
-    assert head.signers[0][0].digest() == signing.signer(key).digest()
     assert repr(key) not in repr(head)
 
 

@@ -1,7 +1,6 @@
 """A webhook and a payload -> the bytes of one HTTP request: token, basic auth, headers."""
 
 import base64
-import hmac
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +44,9 @@ class Head:
     post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
     secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
     # What signs, and until when (seconds since the epoch); that of the present key first.
-    signers: tuple[tuple[hmac.HMAC, float], ...] = field(repr=False)
+    signers: tuple[tuple[signing.Signer, float], ...] = field(repr=False)
     prefixes: tuple[str, ...]  # of the signature headers
+    varying: bytes  # the lines that differ from call to call, to be filled in
     rotated_until: float  # seconds since the epoch until which a refusal may come of a rotation
 
 
@@ -120,6 +120,7 @@ def head(
     fields.append(b"Accept-Encoding: identity\r\n")
     always = b"".join(fields)
     target = with_parameters(endpoint.target, [("token", webhook.token)] if webhook.token else [])
+    prefixes = (signing.PREFIX, prefix) if prefix else (signing.PREFIX,)
     content_type = b"" if "content-type" in names else b"Content-Type: application/json\r\n"
     return Head(
         account=webhook.account_id,
@@ -129,7 +130,8 @@ def head(
         post=_start("POST", target, endpoint) + always + content_type,
         secrets=tuple(secrets),
         signers=tuple(_signer(key) for key in keys),
-        prefixes=(signing.PREFIX, prefix) if prefix else (signing.PREFIX,),
+        prefixes=prefixes,
+        varying=_varying(prefixes, signed=bool(keys)),
         rotated_until=max(
             ((key.created_at + ROTATION_REMEMBERED).timestamp() for key in keys if key.rotated),
             default=0.0,
@@ -137,7 +139,7 @@ def head(
     )
 
 
-def _signer(key: SigningKey) -> tuple[hmac.HMAC, float]:
+def _signer(key: SigningKey) -> tuple[signing.Signer, float]:
     until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
     try:
         return signing.signer(signing.key_of(key.secret)), until
@@ -185,16 +187,21 @@ def _start(method: str, target: str, endpoint: validators.Endpoint) -> bytes:
     return f"{method} {target} HTTP/1.1\r\nHost: {endpoint.authority}\r\n".encode("ascii")
 
 
+def _varying(prefixes: Sequence[str], *, signed: bool) -> bytes:
+    lines = "X-Request-Id: %(id)b\r\n"
+    for prefix in prefixes:
+        lines += f"{prefix}id: %(id)b\r\n{prefix}timestamp: %(time)d\r\n"
+        if signed:
+            lines += f"{prefix}signature: %(signature)b\r\n"
+    return lines.encode("ascii")
+
+
 def _identity(head: Head, request_id: str, now: float, body: bytes) -> bytes:
     """The lines that differ from call to call. `now` is of the attempt: a repeat is signed anew."""
+    time = int(now)
     signers = [signer for signer, until in head.signers if now < until]
-    signature = signing.signature(signers, request_id, int(now), body)
-    lines = f"X-Request-Id: {request_id}\r\n"
-    for prefix in head.prefixes:
-        lines += f"{prefix}id: {request_id}\r\n{prefix}timestamp: {int(now)}\r\n"
-        if signature:
-            lines += f"{prefix}signature: {signature}\r\n"
-    return lines.encode()
+    signature = signing.signature(signers, request_id, time, body).encode("ascii")
+    return head.varying % {b"id": request_id.encode(), b"time": time, b"signature": signature}
 
 
 def _request(method: str, head: Head, lines: bytes, body: bytes, now: float) -> Request:

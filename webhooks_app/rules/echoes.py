@@ -7,7 +7,6 @@ of the escapes undone by which frameworks write; so the spelling of a secret doe
 
 import html
 import re
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 
@@ -52,9 +51,6 @@ def all_masked(texts: Sequence[tuple[str, int]], secrets: Collection[str]) -> li
     """
     small = sum(map(len, secrets)) <= _SMALL
     cut = _cut_once(tuple(secrets)) if small else _Cut(secrets)
-    # No reading is longer than its text; many receivers answer `{}` or `ok`.
-    if all(len(text) < cut.shortest for text, _ in texts):
-        return [text[:keep] for text, keep in texts]
     readings = [_readings(text) if secrets else [] for text, _ in texts]
     pieces = cut.pieces([reading for each in readings for reading, _ in each])
     return [
@@ -106,8 +102,6 @@ class _Cut:
                 self._blocks += [secret[begin : begin + _BLOCK] for begin in at]
                 self._secrets += [secret] * len(at)
                 self._at += at
-        lengths = [*map(len, self._short), *([RUN] if self._blocks else [])]
-        self.shortest = min(lengths, default=sys.maxsize)  # of what is masked
 
     def pieces(self, readings: list[str]) -> dict[int, set[str]]:
         """By length, what is to be masked wherever it is, as far as the readings may hold it."""

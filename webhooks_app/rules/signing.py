@@ -7,6 +7,7 @@ What is signed is `id.timestamp.body`, the body byte for byte.
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 import secrets
@@ -24,6 +25,9 @@ _SECRET_LIMIT = len(SECRET_PREFIX) + 4 * -(-KEY_BYTES[1] // 3)
 _HEADER_LIMIT = 64 * SIGNATURES_READ
 _ID = re.compile(r"[!-\-/-~]{1,256}\Z")  # visible ASCII; a dot would end it in what is signed
 _TIMESTAMP = re.compile(r"[0-9]{1,12}\Z")
+
+Signer = tuple["hashlib._Hash", "hashlib._Hash"]  # the inner and the outer hash of an HMAC
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class Refused(Exception):
@@ -60,21 +64,24 @@ def key_of(secret: object) -> bytes:
     )
 
 
-def signer(key: bytes) -> hmac.HMAC:
-    """What makes signatures with a key: begun once, because that is most of the work."""
-    return hmac.new(key, digestmod="sha256")
+def signer(key: bytes) -> Signer:
+    """What makes signatures with a key: an HMAC (RFC 2104) with both its hashes begun, once, which
+    is most of the work."""
+    block = key.ljust(KEY_BYTES[1], b"\0")  # SHA-256 works in blocks of 64 bytes
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
 
 
-def signature(signers: Iterable[hmac.HMAC], ident: str, timestamp: int, body: bytes) -> str:
+def signature(signers: Iterable[Signer], ident: str, timestamp: int, body: bytes) -> str:
     """The value of `webhook-signature`, one for each signer, in their order."""
     signed = b"%b.%d.%b" % (ident.encode("ascii"), timestamp, body)
-    return " ".join(_signed(begun.copy(), signed) for begun in signers)
-
-
-def _signed(one: hmac.HMAC, data: bytes) -> str:
-    one.update(data)
-    text = binascii.b2a_base64(one.digest(), newline=False).decode("ascii")
-    return f"{VERSION},{text}"
+    made = []
+    for begun_inner, begun_outer in signers:  # of every call: no function of ours is called here
+        inner, outer = begun_inner.copy(), begun_outer.copy()
+        inner.update(signed)
+        outer.update(inner.digest())
+        text = binascii.b2a_base64(outer.digest(), newline=False).decode("ascii")
+        made.append(f"{VERSION},{text}")
+    return " ".join(made)
 
 
 def check(
