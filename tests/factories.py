@@ -91,6 +91,13 @@ class HourlyCountFactory(factory.django.DjangoModelFactory):
     hour = factory.LazyAttribute(lambda count: hour_of(count.at))
 
 
+class CounterFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = models.Counter
+
+    slot = 0
+
+
 class WorkerFactory(factory.django.DjangoModelFactory):
     class Meta:
         model = models.Worker

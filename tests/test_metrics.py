@@ -9,10 +9,9 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.factories import DeliveryFactory, WebhookFactory
+from tests.factories import CounterFactory, DeliveryFactory, WebhookFactory
 from webhooks_app.api import metrics
-from webhooks_app.models import FailedAuthentication, HourlyCount, Worker
-from webhooks_app.models.health import hour_of
+from webhooks_app.models import FailedAuthentication, Worker
 
 TOKEN = "metrics-s3cret"
 
@@ -39,7 +38,10 @@ def numbers():
 def test_an_empty_site_has_numbers_too():
     found = numbers()
     assert found["webhooks_deliveries_due",] == 0
-    assert found["webhooks_calls", "delivered", "last"] == 0
+    assert found["webhooks_attempts_total", "delivery", "success"] == 0
+    assert found["webhooks_failures_total", "timeout"] == 0
+    for name in ("accepted", "given_up"):
+        assert found[f"webhooks_deliveries_{name}_total",] == 0
 
 
 @time_machine.travel(timezone.now(), tick=False)
@@ -53,10 +55,11 @@ def test_what_is_due_who_sends_and_how_it_went(account, monkeypatch):
     Worker.objects.create(id="b", host="h", pid=2, in_flight=4)
     Worker.objects.create(id="c", host="h", pid=3, standby=True)
     Worker.objects.create(id="d", host="h", pid=4, in_flight=9, seen_at=now - timedelta(hours=1))
-    last = hour_of(now) - timedelta(hours=1)
-    HourlyCount.objects.create(
-        webhook=webhook, hour=last, delivered=8, failed=2, ms_100=9, slower=1
-    )
+    for kind, slot in (("", 1), ("", 2), ("timeout", 1), ("refused", 2)):
+        CounterFactory(name="delivery", kind=kind, slot=slot, count=10)
+    CounterFactory(name="interaction", kind="timeout", slot=1, count=5)
+    CounterFactory(name="given_up", kind="timeout", slot=1, count=2)
+    CounterFactory(name="given_up", kind="refused", slot=1, count=1)
     found = numbers()
     assert found["webhooks_deliveries_due",] == 2
     assert found["webhooks_oldest_due_seconds",] == 600
@@ -64,9 +67,12 @@ def test_what_is_due_who_sends_and_how_it_went(account, monkeypatch):
     assert found["webhooks_workers",] == 2
     assert found["webhooks_workers_standby",] == 1
     assert found["webhooks_in_flight",] == 7
-    assert found["webhooks_calls", "delivered", "last"] == 8
-    assert found["webhooks_calls", "failed", "last"] == 2
-    assert found["webhooks_answer_milliseconds", "0.5", "last"] == 100
+    assert found["webhooks_attempts_total", "delivery", "success"] == 20
+    assert found["webhooks_attempts_total", "delivery", "failure"] == 20
+    assert found["webhooks_attempts_total", "failure", "interaction"] == 5
+    assert found["webhooks_failures_total", "timeout"] == 15
+    assert found["webhooks_deliveries_given_up_total",] == 3
+    assert found["webhooks_deliveries_accepted_total",] == 3
     text = scrape().content.decode()
     assert not [word for word in ("secret name", webhook.pk, "acme", TOKEN) if word in text]
 
@@ -99,14 +105,12 @@ def test_what_is_held_is_not_due(account):
         DeliveryFactory(webhook=webhook, due_at=old)
     working = WebhookFactory(account=account)
     DeliveryFactory(webhook=working, due_at=now + timedelta(hours=1))
-    DeliveryFactory(webhook=working, state="failed", finished_at=now)
-    DeliveryFactory(webhook=working, state="failed", finished_at=old)
     DeliveryFactory(webhook=working, reason="unrecorded", due_at=now + timedelta(days=999))
     found = numbers()
     assert (found["webhooks_deliveries_due",], found["webhooks_oldest_due_seconds",]) == (0, 0)
     assert found["webhooks_deliveries_later",] == 2
-    assert found["webhooks_deliveries_given_up",] == 1
     assert found["webhooks_deliveries_unrecorded",] == 1
+    assert found["webhooks_breakers_open",] == 1
     for reason in off:
         assert found["webhooks_deliveries_held", reason] == 1, reason
         assert found["webhooks_held", reason] == 1, reason

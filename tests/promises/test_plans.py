@@ -8,7 +8,7 @@ from django.test import Client
 from tests.api.conftest import Api
 from tests.factories import UserFactory
 from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
-from webhooks_app.engine import history, pruner, store, transitions
+from webhooks_app.engine import accepted, history, pruner, store, transitions
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.store import microseconds
 from webhooks_app.models import AccessToken, Delivery
@@ -77,6 +77,7 @@ def hot(grown):
             {"attempt_delivery"},
         ),
         "finish": (lambda: queue.finish(batch), {key}),
+        "what was accepted": (lambda: accepted.behind(first_id(now - a_few)), {key, DUE}),
         "retry": (lambda: transitions.retry(idents[0]), {key}),
         "retry of many": (lambda: transitions.retry_all(idents), {key}),
         "cancel": (lambda: transitions.cancel(idents[0], "by hand"), {key}),

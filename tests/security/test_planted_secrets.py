@@ -138,7 +138,7 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         said.append(api.post(f"{address}/secret/rotate", json=rotation, timeout=30).text)
         api.headers["Authorization"] = f"Bearer {METRICS}"
         metrics = api.get(f"{origin}/metrics", timeout=30)
-        assert "webhooks_calls" in metrics.text
+        assert "webhooks_attempts_total" in metrics.text
         said.append(metrics.text)
 
         console = Console(origin, planted["user password"])

@@ -84,6 +84,13 @@ def test_everything_of_a_released_database_is_there_after_migrate(released):
     assert seen["audit"]
 
 
+def test_what_a_released_database_holds_is_not_counted_as_accepted_anew(released):
+    released.manage("migrate", "-v", "0")
+    accepted = "from webhooks_app.api.metrics import exposition; print(exposition().decode())"
+    told = [line for line in released.shell(accepted)[-1].splitlines() if "accepted_total " in line]
+    assert told[-1] == "webhooks_deliveries_accepted_total 0.0"
+
+
 def test_what_waited_in_a_released_database_is_sent_after_migrate(released):
     released.manage("migrate", "-v", "0")
     with Receiver() as receiver:

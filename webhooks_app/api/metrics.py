@@ -1,23 +1,27 @@
-"""The numbers of /metrics, in Prometheus' text format. Nothing names a webhook or an account."""
+"""The numbers of /metrics, in Prometheus' text format. Nothing names a webhook, an account or a
+host: the labels are kind, outcome and state, and every series is there from the start, because a
+rate needs the nought before the one."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import router
 from django.db.models import QuerySet, Sum
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
-from ..models import Delivery, HourlyCount, WebhookHealth, Worker, states
-from ..models.health import LATENCY_COLUMNS, hour_of, percentile
+from ..engine import accepted
+from ..engine.store.counters import DATABASE_ERRORS, GIVEN_UP
+from ..models import Attempt, Counter, Delivery, WebhookHealth, Worker, states
 from ..models.primary import clock
 from ..models.webhook import FAILING_AFTER
+from ..rules.failures import KINDS
 
 __all__ = ["CONTENT_TYPE", "Collector", "exposition"]
 
-COUNT_LIMIT = 10_000  # nothing is counted further
+COUNT_LIMIT = 10_000  # no gauge is counted further
 UP_TO = f"counted up to {COUNT_LIMIT + 1:,}"
 
 
@@ -29,11 +33,11 @@ def exposition() -> bytes:
 
 
 class Collector:
-    """Asks the database at each scrape; every count is bounded. All are gauges: what is counted
-    goes with the retention, and a counter must not fall."""
+    """Asks the database at each scrape; what is counted for it is bounded."""
 
     def collect(self) -> Iterator[Metric]:
         now = clock(router.db_for_write(Delivery))
+        yield from self.totals()
         yield from self.deliveries(now)
         yield from self.webhooks(now)
         alive = Worker.objects.alive(now)
@@ -46,7 +50,42 @@ class Collector:
             "Outcomes that live workers could write down nowhere.",
             sums["unwritten"] or 0,
         )
-        yield from self.last_hour(hour_of(now))
+
+    def totals(self) -> Iterator[Metric]:
+        """Since the installation began."""
+        # In one statement with the place, so that what a worker counts meanwhile counts once.
+        rows = list(Counter.objects.order_by().values_list("name", "kind", "count", "place"))
+        attempts = CounterMetricFamily(
+            "webhooks_attempts",
+            "Exchanges with receivers, by kind and outcome.",
+            labels=["kind", "outcome"],
+        )
+        exchanges = Attempt.Exchange.values
+        for exchange in exchanges:
+            of_it = [(kind, count) for name, kind, count, _ in rows if name == exchange]
+            attempts.add_metric([exchange, "success"], sum(n for kind, n in of_it if not kind))
+            attempts.add_metric([exchange, "failure"], sum(n for kind, n in of_it if kind))
+        yield attempts
+        failures = CounterMetricFamily(
+            "webhooks_failures", "Exchanges that failed, by the kind of error.", labels=["kind"]
+        )
+        for kind in KINDS:
+            of_kind = (n for name, found, n, _ in rows if found == kind and name in exchanges)
+            failures.add_metric([kind], sum(of_kind))
+        yield failures
+        taken = [(count, place) for name, _, count, place in rows if name == accepted.ACCEPTED]
+        count, place = taken[0] if taken else (0, "")
+        yield counter("deliveries_accepted", "Deliveries stored.", count + accepted.behind(place))
+        yield counter(
+            "deliveries_given_up",
+            "Deliveries whose last try failed.",
+            sum(count for name, _, count, _ in rows if name == GIVEN_UP),
+        )
+        yield counter(
+            "database_errors",
+            "Times that a worker found the database away or in its way.",
+            sum(count for name, _, count, _ in rows if name == DATABASE_ERRORS),
+        )
 
     def deliveries(self, now: datetime) -> Iterator[Metric]:
         due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
@@ -76,12 +115,6 @@ class Collector:
             f"Deliveries that were sent and of which no outcome can be stored, {UP_TO}.",
             bounded(states.unrecorded()),
         )
-        given_up = Delivery.objects.filter(
-            state=Delivery.State.FAILED, finished_at__gte=now - timedelta(days=1)
-        )
-        yield gauge(
-            "deliveries_given_up", f"Given up in the last 24 hours, {UP_TO}.", bounded(given_up)
-        )
 
     def webhooks(self, now: datetime) -> Iterator[Metric]:
         failing = WebhookHealth.objects.live().filter(states.FAILING.rows(now))
@@ -97,38 +130,10 @@ class Collector:
             states.held_webhooks(now),
         )
 
-    def last_hour(self, hour: datetime) -> Iterator[Metric]:
-        """The last whole hour, and the one that runs."""
-        calls = GaugeMetricFamily(
-            "webhooks_calls",
-            "Calls of deliveries and interactions, by their outcome and the hour they began in.",
-            labels=["hour", "outcome"],
+        resting = WebhookHealth.objects.live().filter(states.BREAKER.rows(now))
+        yield gauge(
+            "breakers_open", f"Webhooks that rest after failures, {UP_TO}.", bounded(resting)
         )
-        latency = GaugeMetricFamily(
-            "webhooks_answer_milliseconds",
-            "How long answers took, as the upper bound of their class.",
-            labels=["hour", "quantile"],
-        )
-        answers = GaugeMetricFamily(
-            "webhooks_answers_within",
-            "Answers that came within so many milliseconds; it begins anew each hour.",
-            labels=["hour", "milliseconds"],
-        )
-        for name, start in (("last", hour - timedelta(hours=1)), ("this", hour)):
-            totals = HourlyCount.objects.filter(hour=start).totals()
-            for outcome in ("delivered", "failed"):
-                calls.add_metric([name, outcome], totals[outcome])
-            for quantile in (0.5, 0.95, 0.99):
-                found = percentile([totals[column] for column, _ in LATENCY_COLUMNS], quantile)
-                if found is not None:
-                    latency.add_metric([name, str(quantile)], found)
-            within = 0
-            for column, bound in LATENCY_COLUMNS:
-                within += totals[column]
-                answers.add_metric([name, str(bound or "+Inf")], within)
-        yield calls
-        yield latency
-        yield answers
 
 
 def bounded(rows: "QuerySet[Any]") -> int:
@@ -144,3 +149,7 @@ def by(name: str, meaning: str, label: str, sets: "Mapping[str, QuerySet[Any]]")
 
 def gauge(name: str, meaning: str, value: float) -> Metric:
     return GaugeMetricFamily(f"webhooks_{name}", meaning, value=value)
+
+
+def counter(name: str, meaning: str, value: float) -> Metric:
+    return CounterMetricFamily(f"webhooks_{name}", meaning, value=value)

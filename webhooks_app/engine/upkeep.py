@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from .. import conf
 from ..models import AuditEntry, Job, SigningKey, sequences
 from ..models.primary import clock
-from . import jobs, mail, pruner, steadiness, store, totals, transitions
+from . import accepted, faults, jobs, mail, pruner, steadiness, store, totals, transitions
 from .threads import OneThread
 
 log = logging.getLogger("webhooks")
@@ -24,6 +24,7 @@ log = logging.getLogger("webhooks")
 EVERY = 1.0  # seconds
 NOTICES_EVERY = 5.0
 STEADINESS_EVERY = 60.0
+ACCEPTED_EVERY = 10.0
 PURGE_EVERY = 3600.0
 DELETED_LATELY = timedelta(hours=1)  # what waits for webhooks deleted since is looked for each time
 
@@ -43,6 +44,7 @@ async def run(alias: str) -> None:
                 due.now("notices", NOTICES_EVERY),
                 due.now("purge", PURGE_EVERY),
                 due.now("steadiness", STEADINESS_EVERY),
+                due.now("accepted", ACCEPTED_EVERY),
             )
     finally:
         stopping.set()
@@ -68,11 +70,13 @@ def turn(
     notices: bool = True,
     purge: bool = False,
     judge: bool = False,
+    count: bool = False,
     *,
     stopped: Callable[[], bool] = bool,
     put_off: set[str] | None = None,
 ) -> None:
-    """One round: a step of every job, the notices, who is unsteady and totals, the purge.
+    """One round: a step of every job, the notices, who is unsteady and totals, what is accepted,
+    the purge.
 
     What fails in one of these is logged, and keeps none of the others from its turn. `put_off`
     remembers between rounds what fails, so that the log says it once an outage.
@@ -80,6 +84,7 @@ def turn(
     put_off = set() if put_off is None else put_off
     within = timedelta(days=36_500) if purge else DELETED_LATELY
     steps: list[tuple[str, Callable[[], object]]] = [
+        ("counting errors of the database", faults.write_down),
         ("jobs", jobs.turn),
         ("cancelling for deleted webhooks", partial(transitions.cancel_deleted, within, stopped)),
     ]
@@ -88,6 +93,8 @@ def turn(
     if judge:
         steps.append(("steadiness", partial(steadiness.judge, stopped=stopped)))
         steps.append(("totals", totals.add_up))
+    if count:
+        steps.append(("counting what is accepted", accepted.count))
     if purge:
         kept = timedelta(days=conf.retention_days())
         steps.append(("purge", partial(pruner.purge, kept, stopped=stopped)))
@@ -99,6 +106,7 @@ def turn(
         try:
             step()
         except (OperationalError, InterfaceError) as error:
+            faults.note()
             # The database is away, or a lock was not to be had; the next step finds out itself.
             level = logging.DEBUG if told else logging.WARNING
             log.log(level, "%s: put off (%s)", what, type(error).__name__)

@@ -26,6 +26,7 @@ from ..models.delivery import schedule_delays
 from ..rules import failures
 from . import (
     calls,
+    faults,
     files,
     history,
     message,
@@ -288,6 +289,7 @@ class Worker:
                 desk = self._desk
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
             except AWAY as error:
+                faults.note()
                 self._ownership_due = 0.0
                 if is_no_memory(error):
                     self._break(error)
@@ -309,6 +311,7 @@ class Worker:
                 # slots stay at first: another worker would send again what cannot be written now.
                 if self._until_empty or self._desk is None:
                     raise
+                faults.note()
                 log.exception("a turn with the database failed, trying again")
                 failed += 1
                 if failed % FAILED_MOST:
@@ -502,6 +505,7 @@ class Worker:
             except Exception as error:
                 if is_no_memory(error):
                     self._break(error)
+                faults.note()
                 # Receivers have answered these already: they are written later, whatever it is.
                 level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
                 # A COMMIT may have come through without its answer.

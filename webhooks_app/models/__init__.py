@@ -2,6 +2,7 @@
 
 from .account import AccessToken, Account, FailedAuthentication
 from .audit import Actor, AuditEntry
+from .counter import Counter
 from .delivery import Attempt, Delivery, WebhookError
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
@@ -15,6 +16,7 @@ __all__ = [
     "Actor",
     "Attempt",
     "AuditEntry",
+    "Counter",
     "Delivery",
     "FailedAuthentication",
     "Header",

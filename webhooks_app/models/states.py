@@ -160,7 +160,9 @@ WEBHOOKS = (
 )
 
 HOLDS = tuple(state for state in WEBHOOKS if state.reason)
-FAILING = next(state for state in WEBHOOKS if state.key == "failing")
+FAILING, BREAKER = (
+    next(state for state in WEBHOOKS if state.key == key) for key in ("failing", "breaker")
+)
 # Those in which nothing is delivered, the worst first. Each comes before all others in precedence.
 SILENT = ("failing", "unreadable", "breaker", "unverified", "stopped", "paused")
 WORDS = {state.key: state.word for state in WEBHOOKS}

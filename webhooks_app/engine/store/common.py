@@ -16,6 +16,7 @@ from .values import ALL_WEBHOOKS, CARRIED_MOST, AttemptRow, Claimed, Column, Fin
 
 DELIVERIES = Delivery._meta.db_table
 WEBHOOKS = Webhook._meta.db_table
+_FAILED = Delivery.State.FAILED.value
 
 _STORE_AT_ONCE = 2000
 STORED: tuple[Column, ...] = (
@@ -173,9 +174,12 @@ class Common(Store):
 
         def write() -> None:
             with transaction.atomic(using=self.connection.alias):
+                given_up: Sequence[Finished] = [item for item in batch if item.state == _FAILED]
                 if self.execute(sql, _FINISH_COLUMNS, values) < len(values):
                     self._keep_there({item.attempt.request_id for item in batch})
-                self.record([item.attempt for item in batch])
+                    given_up = self._taken(given_up)
+                kinds = [item.attempt.kind for item in given_up]
+                record.write(self, [item.attempt for item in batch], kinds)
                 if gone:
                     record.stop_gone(self, gone)
 
@@ -186,6 +190,16 @@ class Common(Store):
         there = Delivery.objects.using(self.connection.alias).filter(pk__in=ids).order_by("pk")
         if len(there.select_for_update(no_key=True).values_list("pk")) < len(ids):
             raise IntegrityError("a delivery was removed while it was sent")
+
+    def _taken(self, given_up: Sequence[Finished]) -> Sequence[Finished]:
+        """Those of these whose delivery took the state that this batch gave it."""
+        failed = Delivery.objects.using(self.connection.alias).filter(
+            pk__in=[item.attempt.request_id for item in given_up], state=_FAILED
+        )
+        ended = {
+            pk: microseconds.of(at) for pk, at in failed.values_list("pk", "finished_at") if at
+        }
+        return [i for i in given_up if ended.get(i.attempt.request_id) == i.finished_at]
 
     def unrecorded(self, batch: Sequence[Finished]) -> Sequence[Finished]:
         ids = [item.attempt.request_id for item in batch]

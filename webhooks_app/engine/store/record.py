@@ -1,5 +1,5 @@
-"""What happened, written down: an attempt for every exchange, the health of its webhook and the
-hourly counts.
+"""What happened, written down: an attempt for every exchange, the health of its webhook, the hourly
+counts and the totals.
 
 Called inside a transaction, together with the state changes that belong to it.
 """
@@ -17,7 +17,7 @@ from ...models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ...models.health import COUNT_COLUMNS, LATENCY_COLUMNS
 from ...models.primary import present
 from ...rules.ids import other_process
-from . import errors, microseconds
+from . import counters, errors, microseconds
 from .base import Store
 from .values import AttemptRow
 
@@ -90,8 +90,9 @@ def with_free_keys(write: Callable[[], T]) -> T:
     return write()
 
 
-def write(store: Store, attempts: Sequence[AttemptRow]) -> None:
-    """`Store.record`."""
+def write(store: Store, attempts: Sequence[AttemptRow], given_up: Sequence[str] = ()) -> None:
+    """`Store.record`; `given_up`: of the deliveries that ended with these undelivered, the kind of
+    error of each."""
     if not attempts:
         return
     columns = len(_ATTEMPT_COLUMNS)
@@ -107,6 +108,8 @@ def write(store: Store, attempts: Sequence[AttemptRow]) -> None:
         store.execute(_counts_upsert(), _COUNTS_ROW, counts)
         _forget_totals(store, counts)
     _stop_hopeless(store, {row.webhook_id for row in attempts if row.kind})
+    # The last lock, held for the shortest time.
+    counters.note(store, attempts, given_up)
 
 
 def _table(model: Any) -> str:
