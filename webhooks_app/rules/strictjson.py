@@ -5,17 +5,16 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
 MAX_DEPTH = 64
 
-# An escape of half a surrogate pair, where `\\` has been taken out.
-_HALF = re.compile(
-    r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL
-)
+# Escapes of surrogates, where `\\` has been taken out: both of a pair, and any.
+_PAIR = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_UNDISTURBED = 10_000  # characters of a text from which on the garbage collector is in the way
 _STEPS = bytes(1 if sign in b"[{" else 255 for sign in range(256))  # 255 is -1 as a signed byte
 _NO_BRACKETS = bytes(sign for sign in range(256) if sign not in b"[]{}")
 
@@ -62,22 +61,23 @@ def _too_deep(data: bytes) -> bool:
 
 def _check_escapes(text: str) -> None:
     """Of JSON text that is well formed."""
+    if "\\u" not in text:
+        return
     plain = text.replace("\\\\", "__")
     if "\\u0000" in plain:
         raise ValueError("a text holds a NUL character")
-    if _HALF.search(plain):
+    if _HALF.search(plain) and _HALF.search(_PAIR.sub("_", plain)):
         raise ValueError("a text holds half a surrogate pair")
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed(read: Callable[[str], Any], text: str) -> Any:
     """Without the garbage collector, which would look at half a million arrays again and again
     while they are made. Whoever switches it off switches it on, in whatever order threads end."""
     collects = gc.isenabled()
     if collects:
         gc.disable()
     try:
-        yield
+        return read(text)
     finally:
         if collects:
             gc.enable()
@@ -111,8 +111,8 @@ def loads(data: bytes, *, unique: bool = True) -> Any:
     if _too_deep(data):
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
-        with _undisturbed():
-            value = _DECODERS[unique].decode(text)
+        read = _DECODERS[unique].decode
+        value = read(text) if len(text) < _UNDISTURBED else _undisturbed(read, text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
