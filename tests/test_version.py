@@ -33,3 +33,11 @@ def test_the_command_says_its_own_version_not_djangos(monkeypatch):
     with redirect_stdout(out), pytest.raises(SystemExit):
         execute_from_command_line(["manage.py", "webhooks", "--version"])
     assert out.getvalue().strip() == f"webhooks-console {webhooks_app.__version__}"
+
+
+@pytest.mark.django_db
+def test_the_console_says_it_at_the_foot_of_its_pages_to_staff_alone(admin_client, client):
+    says = f"Webhooks {webhooks_app.__version__}"
+    for page in ("", "webhooks_app/webhook/", "webhooks_app/account/add/"):
+        assert says in admin_client.get(f"/admin/{page}").content.decode()
+    assert says not in client.get("/admin/", follow=True).content.decode()

@@ -1,7 +1,9 @@
 import sys
 
 from django.apps import AppConfig
-from django.core.management import ManagementUtility
+
+# What argv begins with where checks run.
+COMMANDS = ("manage.py", "django-admin", "django/__main__.py")
 
 
 class WebhooksConfig(AppConfig):
@@ -16,16 +18,6 @@ class WebhooksConfig(AppConfig):
 
         # Under ASGI, WSGI and in a script no system check runs: an unreadable setting stops those
         # here. A command says it by its checks, all of them at once and without a traceback.
-        if not _is_a_command():
+        if not sys.argv[0].endswith(COMMANDS):
             conf.validate()
         let_users_be_deleted()
-
-
-def _is_a_command() -> bool:
-    """Whether `manage.py` or `django-admin` is setting Django up."""
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
-        if frame.f_code is ManagementUtility.execute.__code__:
-            return True
-    return False

@@ -145,7 +145,7 @@ class TestWatching:
 
         assert "The job is paused." in text_of(press("pause"))
         assert job.state == "paused"
-        assert "The job goes on." in text_of(press("resume"))
+        assert "Resumed: the job goes on." in text_of(press("resume"))
         assert "whole number from 1 to 1,000" in text_of(press("pace", pace="5000"))
         press("pace", pace="7")
         assert job.pace == 7

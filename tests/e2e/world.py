@@ -17,6 +17,7 @@ from tests.factories import (
     WorkerFactory,
 )
 from webhooks_app import actions
+from webhooks_app.engine import transitions
 from webhooks_app.models import (
     AccessToken,
     Account,
@@ -342,15 +343,14 @@ class World:
         """A job at its half, one that is done, and a webhook that somebody deleted."""
         words = {"webhook": self.orders.pk, "state": "failed"}
         done, self.job = (actions.create_job("retry", words, by="mira") for _ in range(2))
-        ids = (
-            self.orders.deliveries.filter(state="failed")
-            .order_by("pk")
-            .values_list("pk", flat=True)
-        )
+        failed = self.orders.deliveries.filter(state="failed").order_by("pk")
+        ids = list(failed.values_list("pk", flat=True))
         end = {"state": "done", "done": 12, "place": ids[11], "finished_at": self.now}
         Job.objects.filter(pk=done.pk).update(created_at=self.ago(64), **end)
         Job.objects.filter(pk=self.job.pk).update(done=5, skipped=1, place=ids[5])
-        Delivery.objects.filter(pk__in=ids[:5]).update(requested_by=self.job.signature)
+        transitions.retry_all(ids[:5], by=self.job.signature)
+        rows = Delivery.objects.filter(pk__in=ids[:5])
+        rows.update(due_at=self.now + timedelta(minutes=5))  # as after a try: nothing is late
         self.deleted = self.webhook("Summer campaign", "northwind", "summer.northwind.example")
         actions.delete_webhook(self.deleted, by="mira")
 

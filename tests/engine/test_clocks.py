@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.db import connection, transaction
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
@@ -16,6 +17,7 @@ from webhooks_app.engine import breaker, jobs, lanes, pruner, store, transitions
 from webhooks_app.engine import desk as desks
 from webhooks_app.engine.desk import Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
+from webhooks_app.presentation.workers import workers
 from webhooks_app.rules import failures
 from webhooks_app.rules.ids import id_time
 
@@ -188,8 +190,10 @@ def test_a_worker_that_lives_is_alive(wrong, client):
     ready = json.loads(Client().get("/readyz").content)
     assert ready["workers"] == 1
     assert ready["workerAgeSeconds"] < 60
+    assert workers(HttpRequest()).alive == 1  # as the console says
     Worker.objects.update(seen_at=present() - timedelta(seconds=90))
     assert not Worker.objects.alive().exists()
+    assert workers(HttpRequest()).alive == 0
 
 
 def test_an_idempotency_key_holds_for_its_day(wrong):

@@ -84,6 +84,8 @@ SPELLINGS = {
     "Python's bytes": lambda text: repr(text.encode()),
     "Python's text": repr,
     "UTF-8 read as latin-1": lambda text: text.encode().decode("latin-1"),
+    "the same in JSON": lambda text: json.dumps(text.encode().decode("latin-1")),
+    "the same in UTF-8": lambda text: go(json.dumps(text.encode().decode("latin-1"))),
 }
 
 
@@ -141,6 +143,7 @@ def rows_of_words(length):
 
 
 WORDS = rows_of_words(8)
+EMOJI = [chr(0x1F600 + n) for n in range(64)]
 SETS = {
     "words of 8": WORDS,
     "words of 8 to 15": [
@@ -148,6 +151,8 @@ SETS = {
     ],
     "one letter": ["a" * 1000 + word for word in WORDS[0].split()[:99]],
     "words of one letter": [("a" * 9 + " ") * 100 + word for word in WORDS[0].split()[:99]],
+    "emoji": ["".join(random.Random(n).choices(EMOJI, k=1024)) for n in range(99)],
+    "words of emoji": [row.replace("a", "\U0001f600") for row in WORDS],
     "short": [word[: 4 + n % 5] for n, word in enumerate(WORDS[1].split()[:99])],
 }
 ANSWERS = {
@@ -166,6 +171,10 @@ ANSWERS = {
     "entities that never end": "&" + "a" * 4607,
     "percent": "%61" * 1536,
     "pluses": "+" * 4608,
+    "emoji": "".join(random.Random(0).choices(EMOJI, k=4608)),
+    "emoji read as latin-1": ("".join(EMOJI) * 18).encode().decode("latin-1"),
+    "the same in escapes": json.dumps("".join(EMOJI[:48]).encode().decode("latin-1") * 4),
+    "bytes above ASCII": "\xff" * 4608,
 }
 
 

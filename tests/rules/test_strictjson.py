@@ -31,6 +31,8 @@ pytestmark = pytest.mark.once
         (b"-1e999", "too large"),
         (b'{"a": 1, "a": 2}', "twice"),
         (b'[{"a": {"b": 1, "b": 1}}]', "twice"),
+        (b"[" + b"{}," * 20_000 + b'{"a": {"b": 1, "b": 1}}]', "twice"),
+        (b"[" + b'{"a":1},' * 20_000 + b"1e999]", "too large"),
         (b'"\\u0000"', "NUL"),
         (b'{"\\u0000": 1}', "NUL"),
         (b'"a\x00b"', "control character"),

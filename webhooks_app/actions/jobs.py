@@ -73,7 +73,7 @@ def create_job(
         created_by=by[:150],
         created_at=made,
     )
-    AuditEntry.objects.note(by, f"Started: {job.word} what a selection holds.", job)
+    AuditEntry.objects.note(by, f"Started: {job.get_verb_display()} what a selection holds.", job)
     return job
 
 

@@ -1,4 +1,4 @@
-"""What became of the deliveries that a job sent again: not only that they were queued."""
+"""What became of the deliveries that a job replayed: not only that they were queued."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -281,7 +281,7 @@ class JobAdmin(ReadOnlyAdmin):
             if verb == "pause":
                 done, words = actions.pause_job(job, by=by), "The job is paused."
             elif verb == "resume":
-                done, words = actions.resume_job(job, by=by), "The job goes on."
+                done, words = actions.resume_job(job, by=by), "Resumed: the job goes on."
             elif verb == "stop":
                 done, words = actions.stop_job(job, by=by), "Stopped. What it did stays done."
             else:

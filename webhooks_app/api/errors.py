@@ -12,7 +12,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.signals import got_request_exception
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
+from django.db import DatabaseError, IntegrityError, InterfaceError
 from django.http import Http404
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -23,6 +23,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from .. import actions
+from ..engine.store.errors import is_away, is_locked
 from ..fields import WrongKey
 from ..models import Webhook, database_file, sequences
 from ..models.delivery import advice_on
@@ -36,7 +37,6 @@ WRONG_METHOD = "This address does not know the method of the request."
 FORBIDDEN = "You may not do this."
 TOO_LARGE = "The body is larger than 1 MiB."
 DATABASE_RETRY_AFTER = 5  # seconds
-READ_ONLY = "25006"  # PostgreSQL's code of a write where only reading is allowed
 
 
 class Problem(exceptions.APIException):
@@ -135,7 +135,7 @@ def _problem(exception: Exception) -> Problem | None:
         case IntegrityError() if sequences.is_behind(exception):
             sequences.catch_up()
             return Problem(503, sequences.WORDS, retry_after=1)
-        case DatabaseError() | InterfaceError() if _is_away(exception):
+        case DatabaseError() | InterfaceError() if _is_passing(exception):
             logger.warning("the database did not answer", exc_info=exception)
             return Problem(
                 503,
@@ -145,11 +145,8 @@ def _problem(exception: Exception) -> Problem | None:
     return None
 
 
-def _is_away(error: Exception) -> bool:
-    """Also a PostgreSQL that only reads, as the one left over in a failover."""
-    if isinstance(error, OperationalError | InterfaceError):
-        return True
-    return getattr(error.__cause__, "sqlstate", "") == READ_ONLY
+def _is_passing(error: Exception) -> bool:
+    return is_away(error) or is_locked(error)
 
 
 def _of_action(error: actions.ActionError) -> Problem:

@@ -8,12 +8,13 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, router, transaction
+from django.db import router, transaction
 from django.db.models import F, Q
 
 from ..models import Delivery, Job
 from ..models.primary import clock, present
 from . import transitions
+from .store.errors import is_away
 
 log = logging.getLogger("webhooks")
 
@@ -38,9 +39,9 @@ def turn() -> int:
     for job in due.order_by("step_at")[:JOBS_AT_ONCE]:
         try:
             looked_at += step(job, now)
-        except (OperationalError, InterfaceError):
-            raise  # the database is away: of the others nothing is to be had either
-        except Exception:
+        except Exception as error:
+            if is_away(error) or isinstance(error, MemoryError):
+                raise  # the others would fare no better
             log.exception("a step of job %s failed, it is tried again", job.pk)
             Job.objects.filter(pk=job.pk).update(step_at=_now() + FAILED_APART)
     return looked_at

@@ -10,13 +10,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, router
+from django.db import connections, router
 from django.db.models import QuerySet
 
 from .. import conf
 from ..models import AuditEntry, Job, SigningKey, sequences
 from ..models.primary import clock
 from . import accepted, faults, jobs, mail, pruner, steadiness, store, totals, transitions
+from .store.errors import is_away, is_locked
 from .threads import OneThread
 
 log = logging.getLogger("webhooks")
@@ -105,19 +106,17 @@ def turn(
         told = what in put_off
         try:
             step()
-        except (OperationalError, InterfaceError) as error:
-            faults.note()
-            # The database is away, or a lock was not to be had; the next step finds out itself.
-            level = logging.DEBUG if told else logging.WARNING
-            log.log(level, "%s: put off (%s)", what, type(error).__name__)
-            connections.close_all()
-            put_off.add(what)
         except MemoryError:
             raise
         except Exception as error:
-            if sequences.is_behind(error):
+            passes = is_away(error) or is_locked(error)
+            if passes:
+                faults.note()
+                connections.close_all()  # the next step finds out itself
+            elif sequences.is_behind(error):
                 sequences.catch_up()
-            log.log(logging.DEBUG if told else logging.ERROR, "%s: put off", what, exc_info=True)
+            level = logging.DEBUG if told else logging.WARNING if passes else logging.ERROR
+            log.log(level, "%s: put off (%s)", what, type(error).__name__, exc_info=not passes)
             put_off.add(what)
         else:
             if told:
@@ -142,9 +141,9 @@ def purge_records(
         "old signing secrets": SigningKey.objects.expired(),
     }
     if dry_run:
-        return {name: rows.count() for name, rows in old.items()}
+        return {name: expired.count() for name, expired in old.items()}
     removed = dict.fromkeys(old, 0)
-    for name, rows in old.items():
-        for idents in pruner.batches(rows.order_by(), at_once, stopped):
-            removed[name] += rows.filter(pk__in=idents).delete()[0]
+    for name, expired in old.items():
+        for idents in pruner.batches(expired.order_by(), at_once, stopped):
+            removed[name] += expired.filter(pk__in=idents).delete()[0]
     return removed

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
+from django.db import DatabaseError, InterfaceError, connections, router
 
 from .. import conf
 from ..fields import WrongKey
@@ -42,11 +42,11 @@ from .loop import new_event_loop
 from .sender import Outcome, Sender
 from .store import Claimed, Finished, microseconds
 from .store.advisory_locks import IDLE_MOST
+from .store.errors import GONE, is_away
 from .threads import OneThread, Watch, end_now, is_no_memory, on_loop_error
 
 log = logging.getLogger("webhooks")
 
-AWAY = (OperationalError, InterfaceError)
 # So many turns that fail in a row last longer than the pause between heartbeats. Is it that the
 # database only reads, then no worker claims any more.
 FAILED_MOST = 6
@@ -288,7 +288,7 @@ class Worker:
                     self._desk = await self._read(self._open_desk)
                 desk = self._desk
                 answer = await self._patiently(self._read(desk.turn, turn), desk.hang_up)
-            except AWAY as error:
+            except GONE as error:
                 faults.note()
                 self._ownership_due = 0.0
                 if is_no_memory(error):
@@ -516,7 +516,7 @@ class Worker:
                     level,
                     "outcomes cannot be written (%s), trying again",
                     type(error).__name__,
-                    exc_info=not isinstance(error, AWAY),
+                    exc_info=not is_away(error),
                 )
                 await asyncio.sleep(WRITE_AGAIN)
                 continue

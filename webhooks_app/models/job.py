@@ -25,7 +25,7 @@ class Job(PrimaryModel):
     """
 
     class Verb(models.TextChoices):
-        RETRY = "retry", "send again"
+        RETRY = "retry", "replay"  # to retry many is to replay
         CANCEL = "cancel", "cancel"
 
     class State(models.TextChoices):
@@ -37,7 +37,7 @@ class Job(PrimaryModel):
     id = models.CharField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
     verb = models.CharField(max_length=6, choices=Verb)
     selection = models.JSONField(default=dict)  # words of models.selection
-    delivered_too = models.BooleanField(default=False)  # send again what was delivered already
+    delivered_too = models.BooleanField(default=False)  # what was delivered already, too
     pace = models.PositiveSmallIntegerField("deliveries a second", default=PACE)
     state = models.CharField(max_length=7, choices=State, default=State.RUNNING)
     expected = models.PositiveIntegerField(null=True, blank=True)  # when it could be counted
@@ -69,12 +69,7 @@ class Job(PrimaryModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.word.capitalize()} {self.id}"
-
-    @property
-    def word(self) -> str:
-        """The verb as people know it: to retry many is to replay."""
-        return "replay" if self.verb == self.Verb.RETRY else "cancel"
+        return f"{self.get_verb_display().capitalize()} {self.id}"
 
     @property
     def is_open(self) -> bool:

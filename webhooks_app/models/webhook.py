@@ -150,7 +150,10 @@ class Webhook(PrimaryModel):
     class Meta:
         ordering = ["id"]
         permissions = [
-            ("operate_webhook", "Can verify, test, pause and enable; can retry and cancel"),
+            (
+                "operate_webhook",
+                "Can operate webhook: verify, test, pause, resume, retry, replay and cancel",
+            ),
             ("reveal_secrets", "Can reveal tokens, passwords and header values"),
         ]
         indexes = [

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.http import HttpRequest
-from django.utils import timezone
 
 from ..models import Worker
 from ..models.health import WORKER_SILENT_AFTER
+from ..models.primary import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ def workers(request: HttpRequest) -> Workers:
     """Who sends. Asked once a request: the alarm on every page needs it too."""
     seen: Workers | None = getattr(request, "_webhooks_workers", None)
     if seen is None:
-        now = timezone.now()
-        rows = list(Worker.objects.order_by("-seen_at")[:200])
-        alive = [worker for worker in rows if worker.seen_at > now - WORKER_SILENT_AFTER]
+        rows = Worker.objects.order_by("-seen_at")[:200]
+        since = clock(rows.db) - WORKER_SILENT_AFTER
+        alive = [worker for worker in rows if worker.seen_at > since]
         by_webhook: Counter[str] = Counter()
         for worker in alive:
             by_webhook.update(worker.in_flight_of)

@@ -29,6 +29,7 @@ _ESCAPE = re.compile(
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2})+")
+_LATIN = re.compile("[\x80-\xff]{2,}")
 
 # A reading of a text: its characters, and where in the text each of them and the end lie.
 _Reading = tuple[str, Sequence[int]]
@@ -51,7 +52,7 @@ def all_masked(texts: Sequence[tuple[str, int]], secrets: Collection[str]) -> li
     """
     small = sum(map(len, secrets)) <= _SMALL
     cut = _cut_once(tuple(secrets)) if small else _Cut(secrets)
-    readings = [_readings(text) if secrets else [] for text, _ in texts]
+    readings = [_readings(text, cut.ascii) if secrets else [] for text, _ in texts]
     pieces = cut.pieces([reading for each in readings for reading, _ in each])
     return [
         _with_masks(text, keep, _found(each, pieces))
@@ -86,8 +87,7 @@ class _Cut:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         secrets = [secret for secret in secrets if len(secret) >= SHORTEST]
-        # As servers read the bytes of a header that is no ASCII, too (WSGI, Node): as latin-1.
-        secrets += [secret.encode().decode("latin-1") for secret in secrets if not secret.isascii()]
+        self.ascii = all(map(str.isascii, secrets))
         self._short = {secret for secret in secrets if len(secret) < RUN}
         for secret in secrets:
             if " " in secret or "\t" in secret:
@@ -169,9 +169,10 @@ def _places(reading: str, pieces: set[str], length: int) -> Iterator[int]:
 # --- readings -----------------------------------------------------------------------------------
 
 
-def _readings(text: str) -> list[_Reading]:
+def _readings(text: str, ascii: bool) -> list[_Reading]:
     """As it is and with its escapes undone: JSON may stand in JSON and in a page, and a page in it;
-    an address or a form in JSON."""
+    an address or a form in JSON. Where secrets are more than ASCII, also as they were before a
+    server read the bytes of a header as latin-1 (WSGI, Node)."""
     plain: _Reading = text, range(len(text) + 1)
     json, page = (
         _decoded(plain, "\\", _ESCAPE, _of_escape),
@@ -191,7 +192,11 @@ def _readings(text: str) -> list[_Reading]:
             if "+" in reading[0]:
                 form = reading[0].replace("+", " "), reading[1]
                 found.append(_decoded(form, "%", _PERCENT, _of_percent) or form)
-    return [reading for reading in found if reading]
+    readings = [reading for reading in found if reading]
+    if not ascii:
+        found = [_decoded(reading, "", _LATIN, _of_latin) for reading in readings]
+        readings += [reading for reading in found if reading]
+    return readings
 
 
 def _decoded(
@@ -242,6 +247,10 @@ def _of_entity(entity: str) -> Iterable[tuple[str, int]]:
 
 def _of_percent(escapes: str) -> Iterable[tuple[str, int]]:
     return _of_bytes(bytes.fromhex(escapes.replace("%", "")), 3)
+
+
+def _of_latin(run: str) -> Iterable[tuple[str, int]]:
+    return _of_bytes(run.encode("latin-1"), 1)
 
 
 def _of_bytes(data: bytes, width: int) -> Iterator[tuple[str, int]]:

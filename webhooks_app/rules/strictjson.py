@@ -6,6 +6,7 @@ import math
 import re
 from array import array
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -17,6 +18,7 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _UNDISTURBED = 10_000  # characters of a text from which on the garbage collector is in the way
 _STEPS = bytes(1 if sign in b"[{" else 255 for sign in range(256))  # 255 is -1 as a signed byte
 _NO_BRACKETS = bytes(sign for sign in range(256) if sign not in b"[]{}")
+_LEAF = bytes((1, 255))
 
 
 def _constant(name: str) -> Any:
@@ -46,6 +48,19 @@ _DECODERS = {
     )
     for unique in (True, False)
 }
+_MANY = 10_000  # objects; to call Python for each costs more than to read the text twice
+
+
+def _decoded(text: str, unique: bool) -> Any:
+    many = unique and text.count("{") > _MANY
+    value = _DECODERS[unique and not many].decode(text)
+    if many:
+        objects: list[list[tuple[str, Any]]] = []
+        json.JSONDecoder(object_pairs_hook=objects.append).decode(text)
+        for pairs in objects:
+            if len(pairs) > 1:
+                _unique(pairs)
+    return value
 
 
 def _too_deep(data: bytes) -> bool:
@@ -55,8 +70,10 @@ def _too_deep(data: bytes) -> bool:
         return False
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = b"".join(plain.split(b'"')[::2])
-    steps = array("b", outside.translate(_STEPS, _NO_BRACKETS))
-    return max(accumulate(steps), default=0) > MAX_DEPTH
+    steps = outside.translate(_STEPS, _NO_BRACKETS)
+    for many in (64, 8, 2):  # side by side they are as deep as one of them
+        steps = steps.replace(_LEAF * many, _LEAF)
+    return max(accumulate(array("b", steps)), default=0) > MAX_DEPTH
 
 
 def _check_escapes(text: str) -> None:
@@ -111,8 +128,11 @@ def loads(data: bytes, *, unique: bool = True) -> Any:
     if _too_deep(data):
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
-        read = _DECODERS[unique].decode
-        value = read(text) if len(text) < _UNDISTURBED else _undisturbed(read, text)
+        # Nothing that the garbage collector would look at for long.
+        if len(text) < _UNDISTURBED:
+            value = _DECODERS[unique].decode(text)
+        else:
+            value = _undisturbed(partial(_decoded, unique=unique), text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:

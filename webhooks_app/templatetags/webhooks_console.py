@@ -4,6 +4,7 @@ from typing import Any
 
 from django import template
 
+from .. import __version__
 from ..presentation import formatting
 
 register = template.Library()
@@ -21,6 +22,11 @@ for _filter in (
     register.filter(_filter)
 for _tag in (formatting.icon, formatting.badge, formatting.phase_bar):
     register.simple_tag(_tag)
+
+
+@register.simple_tag
+def version() -> str:
+    return __version__
 
 
 @register.simple_tag

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django import template
-from django.utils import timezone
 
 register = template.Library()
 
@@ -31,4 +30,4 @@ def worker_alarm(context: Any) -> dict[str, Any]:
         return {"silent": False}
     request._webhooks_alarm = True
     seen = workers(request)
-    return {"silent": not seen.alive, "last_sign": seen.last_sign, "now": timezone.now()}
+    return {"silent": not seen.alive, "last_sign": seen.last_sign}

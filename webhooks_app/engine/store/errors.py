@@ -18,9 +18,13 @@ def is_locked(error: Exception) -> bool:
     return getattr(error.__cause__, "sqlstate", None) == "55P03"
 
 
+# What a driver raises when the connection is gone, or when a lock was not to be had.
+GONE = (OperationalError, InterfaceError)
+
+
 def is_away(error: Exception) -> bool:
     """Whether it is the database, or the way to it, and nothing about what was to be written: it is
     gone, or only reads, as after a failover until somebody promotes the standby."""
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, GONE):
         return not is_locked(error)
     return str(getattr(error.__cause__, "sqlstate", "")) == "25006"
