@@ -7,7 +7,9 @@ from tests.browser import chromium  # noqa: F401
 from tests.emptied import Emptied
 from tests.factories import AccountFactory
 from webhooks_app.actions import jobs
-from webhooks_app.engine.desk import Desk, Turn
+from webhooks_app.engine.desk import Desk
+from webhooks_app.engine.knobs import Knobs
+from webhooks_app.engine.turn import Turn
 from webhooks_app.models import AccessToken
 from webhooks_app.rules.ids import keys
 
@@ -70,10 +72,19 @@ def loopback(settings):
 
 
 @pytest.fixture
-def desk(transactional_db):
+def knobs(request):
+    """How the worker of a test paces itself: as `@pytest.mark.knobs(…)` says, the nearest first."""
+    turned = {}
+    for marker in request.node.iter_markers("knobs"):
+        turned = marker.kwargs | turned
+    return Knobs(**turned)
+
+
+@pytest.fixture
+def desk(transactional_db, knobs):
     """The reading side of a worker, that owns all webhooks."""
     shared = connections["default"]
-    desk = Desk("default")
+    desk = Desk("default", knobs)
     desk.turn(Turn(busy=frozenset()))
     yield desk
     desk.leave()

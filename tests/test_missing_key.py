@@ -17,8 +17,7 @@ from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.engine import calls, store, worker
-from webhooks_app.engine import desk as desks
-from webhooks_app.engine.desk import Turn
+from webhooks_app.engine.turn import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Header, Webhook, WebhookError, WebhookHealth, states
 from webhooks_app.rules.validators import MASK
@@ -257,7 +256,9 @@ class TestWorker:
         assert not WebhookError.objects.filter(webhook=webhook).exists()
 
     def claim(self, desk, webhook):
-        return desk.turn(Turn(busy=frozenset(), wants=[store.Want(webhook.pk, 1, None)]))
+        """What the worker learns of a webhook of which something is due."""
+        answer = desk.turn(Turn(busy=frozenset(), wants=[store.Want(webhook.pk, 1, None)]))
+        return desk.load([want.webhook_id for want, _ in answer.claimed])
 
     def freed(self, desk, webhook):
         return desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed
@@ -273,8 +274,8 @@ class TestWorker:
         answer = self.claim(desk, webhook)
         assert (answer.unreadable, list(answer.loaded)) == (set(), [webhook.pk])
 
-    def test_it_is_read_again_after_a_while(self, desk, monkeypatch):
-        monkeypatch.setattr(desks, "UNREADABLE_AGAIN", 0.0)
+    @pytest.mark.knobs(unreadable_again=0.0)
+    def test_it_is_read_again_after_a_while(self, desk):
         webhook = WebhookFactory(token="t")
         DeliveryFactory(webhook=webhook)
         kept = raw(webhook, "token")
@@ -287,8 +288,8 @@ class TestWorker:
     def since(self, webhook):
         return WebhookHealth.objects.get(pk=webhook.pk).unreadable_since
 
-    def test_since_when_is_noted_once_and_cleared_when_it_opens_again(self, desk, monkeypatch):
-        monkeypatch.setattr(desks, "UNREADABLE_AGAIN", 0.0)
+    @pytest.mark.knobs(unreadable_again=0.0)
+    def test_since_when_is_noted_once_and_cleared_when_it_opens_again(self, desk):
         webhook, other = WebhookFactory(token="t"), WebhookFactory(token="t")
         DeliveryFactory(webhook=webhook)
         kept = raw(webhook, "token")
@@ -305,9 +306,9 @@ class TestWorker:
         self.claim(desk, webhook)
         assert self.since(webhook) is None
 
-    def test_it_is_tried_again_although_it_has_nothing_to_send(self, desk, monkeypatch):
+    @pytest.mark.knobs(reopened_at_once=2)
+    def test_it_is_tried_again_although_it_has_nothing_to_send(self, desk):
         """The key comes back, to a hundred and more webhooks, some of them of another worker."""
-        monkeypatch.setattr(desks, "REOPENED_AT_ONCE", 2)
         lost = [WebhookFactory(token="t") for _ in range(5)]
         kept = [raw(webhook, "token") for webhook in lost]
         for webhook in lost:

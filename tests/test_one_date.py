@@ -13,8 +13,8 @@ from tests.commands.test_webhooks import run
 from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from webhooks_app.engine import store
 from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.sending import verdict
 from webhooks_app.engine.store import microseconds
-from webhooks_app.engine.worker import verdict
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 from webhooks_app.rules import failures
 from webhooks_app.rules.ids import timestamp

@@ -24,8 +24,8 @@ from django.utils import timezone
 from . import conf
 from .engine import calls, loop, message, store
 from .engine.sender import Outcome, Request, Sender
+from .engine.sending import verdict
 from .engine.store import Want, microseconds
-from .engine.worker import verdict
 from .models import Delivery, Webhook
 from .rules import failures
 from .rules.failures import Failure

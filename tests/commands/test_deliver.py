@@ -14,7 +14,7 @@ from django.core.management import call_command
 from tests.commands.conftest import MANAGE, new_postgres_database
 from tests.commands.test_supervisor import gone
 from tests.receivers import Answer, Each, Receiver
-from webhooks_app.engine.worker import LANDING_MOST
+from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.management import work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -241,7 +241,7 @@ def test_several_processes_are_given_longer_to_end_than_one_may_take(monkeypatch
 
     monkeypatch.setattr(work, "Supervisor", Supervisor)
     call_command("webhooks", "deliver", "--processes", "2")
-    assert given["grace"] > LANDING_MOST > 60  # the longest timeout of a webhook
+    assert given["grace"] > DEFAULT.landing_most > 60  # the longest timeout of a webhook
 
 
 @pytest.mark.once

@@ -11,9 +11,9 @@ from webhooks_app.engine.sender import Sender
 
 
 @pytest.fixture
-def drain(transactional_db, loopback):
+def drain(transactional_db, loopback, knobs):
     """Run a worker until nothing is due; returns how many exchanges it made."""
-    return lambda **options: worker.run(until_empty=True, **options)
+    return lambda **options: worker.run(until_empty=True, knobs=knobs, **options)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -8,9 +8,10 @@ from django.utils import timezone
 from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import calls
-from webhooks_app.engine.desk import Turn
-from webhooks_app.engine.lanes import BREAKER_AFTER, Lanes
+from webhooks_app.engine.knobs import DEFAULT
+from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.turn import Turn
 from webhooks_app.models import Webhook, WebhookHealth
 from webhooks_app.models.webhook import slot_of
 from webhooks_app.rules import failures
@@ -38,7 +39,7 @@ def interact(webhook):
     return ""
 
 
-def fail(webhook, times=BREAKER_AFTER):
+def fail(webhook, times=DEFAULT.breaker_after):
     with FakeReceiver(AWAY):
         assert [interact(webhook) for _ in range(times)] == ["reset"] * times
 
@@ -183,8 +184,8 @@ def test_a_410_stops_the_webhook_when_a_call_of_its_own_hears_it(webhook, call, 
             assert receiver.requests == []
 
 
-def test_the_worker_reads_the_open_breakers_of_its_webhooks_some_in_turn(desk, monkeypatch):
-    monkeypatch.setattr("webhooks_app.engine.desk.BREAKERS_ASKED", 2)
+@pytest.mark.knobs(webhooks_asked=2)
+def test_the_worker_reads_the_open_breakers_of_its_webhooks_some_in_turn(desk):
     until = timezone.now() + timedelta(seconds=100)
     hooks = [
         WebhookFactory(

@@ -13,9 +13,8 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import breaker, jobs, lanes, pruner, store, transitions
-from webhooks_app.engine import desk as desks
-from webhooks_app.engine.desk import Turn
+from webhooks_app.engine import breaker, jobs, knobs, pruner, store, transitions
+from webhooks_app.engine.turn import Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
 from webhooks_app.presentation.workers import workers
 from webhooks_app.rules import failures
@@ -105,8 +104,8 @@ def test_a_job(wrong):
     assert claimed(wrong) == 1
 
 
-def test_a_verification(wrong, desk, monkeypatch):
-    monkeypatch.setattr(desks, "VERIFICATIONS_EVERY", 0.0)
+@pytest.mark.knobs(verifications_every=0.0)
+def test_a_verification(wrong, desk):
     actions.request_verification(wrong)
     desk.begin_anew()
     begun = desk.turn(Turn(busy=frozenset())).verifications
@@ -150,10 +149,10 @@ def test_an_open_breaker_is_open_and_one_whose_time_is_up_is_probed(wrong, loopb
 
 def test_a_breaker_opens_for_as_long_as_it_says(wrong):
     health = WebhookHealth.objects.filter(pk=wrong.pk)
-    health.update(failures_in_row=lanes.BREAKER_AFTER, breaker_trips=1)
+    health.update(failures_in_row=knobs.DEFAULT.breaker_after, breaker_trips=1)
     breaker.note("default", wrong.pk, "interaction", failures.Failure("refused", "refused"))
     pause = health.get().breaker_until - present()
-    assert abs(pause.total_seconds() - lanes.breaker_pause(1)) < 30
+    assert abs(pause.total_seconds() - knobs.DEFAULT.breaker_pause(1)) < 30
 
 
 def test_a_call_that_was_waited_for_is_dated_and_signed_for_now(wrong, loopback):

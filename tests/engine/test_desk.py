@@ -10,17 +10,12 @@ from django.utils import timezone
 
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import desk as desks
 from webhooks_app.engine import store, transitions
-from webhooks_app.engine.desk import Turn
+from webhooks_app.engine.turn import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
 
-
-@pytest.fixture(autouse=True)
-def scans_without_pause(monkeypatch):
-    monkeypatch.setattr(desks, "SCAN_EVERY", 0.0)
-    monkeypatch.setattr(desks, "SCAN_LATEST", 0.0)
+pytestmark = pytest.mark.knobs(scan_every=0.0, scan_latest=0.0)
 
 
 def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
@@ -39,8 +34,8 @@ def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
     assert max(steps) < 30
 
 
-def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk, monkeypatch):
-    monkeypatch.setattr(desks, "SCAN_EVERY", 60.0)
+@pytest.mark.knobs(scan_every=60.0)
+def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk):
     desk.turn(Turn(busy=frozenset()))  # the scan of the fixture
     webhook = WebhookFactory()
     stored, commit = threading.Event(), threading.Event()
@@ -54,7 +49,7 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk, m
 
     def found():
         answer = desk.turn(Turn(busy=frozenset(), look=True))
-        return {*answer.waiting, *answer.marked, *answer.arrived}
+        return {*answer.waiting, *answer.marked, *(row.webhook_id for row in answer.arrived)}
 
     looks = [desk.turn(Turn(busy=frozenset(), look=True)) for _ in range(3)]
     assert not any(answer.marked for answer in looks)
@@ -126,11 +121,8 @@ def test_who_goes_on_at_once_is_not_held(desk):
     assert desk.turn(Turn(busy=frozenset())).held == [webhook.pk]
 
 
+@pytest.mark.knobs(verifications_every=0.0)
 class TestVerifications:
-    @pytest.fixture(autouse=True)
-    def at_each_turn(self, monkeypatch):
-        monkeypatch.setattr(desks, "VERIFICATIONS_EVERY", 0.0)
-
     @pytest.fixture
     def chosen(self, desk):
         """Asks which are to begin while others are under way; their ids and accounts."""
@@ -147,16 +139,16 @@ class TestVerifications:
         fields = {"account": account, "verification_due_at": long_ago} | fields
         return {WebhookFactory(**fields).pk for _ in range(number)}
 
-    def test_begin_although_many_are_under_way(self, chosen, monkeypatch):
-        monkeypatch.setattr(desks, "VERIFIED_AT_ONCE", 2)
+    @pytest.mark.knobs(verified_at_once=2)
+    def test_begin_although_many_are_under_way(self, chosen):
         hanging = self.waiting(3)
         under_way = chosen({})
         assert len(under_way) == 2
         late = self.waiting(1, verification_due_at=timezone.now())
         assert chosen(under_way).keys() == (hanging - under_way.keys()) | late
 
-    def test_of_one_account_leave_room_for_others(self, chosen, monkeypatch):
-        monkeypatch.setattr(desks, "VERIFYING_EACH", 2)
+    @pytest.mark.knobs(verifying_each=2)
+    def test_of_one_account_leave_room_for_others(self, chosen):
         hanging = self.waiting(5)
         under_way = chosen({})
         assert len(under_way) == 2
@@ -166,14 +158,14 @@ class TestVerifications:
         under_way.popitem()
         assert len(chosen(under_way).keys() & hanging) == 1
 
-    def test_have_an_end(self, chosen, monkeypatch):
-        monkeypatch.setattr(desks, "VERIFYING_MOST", 2)
+    @pytest.mark.knobs(verifying_most=2)
+    def test_have_an_end(self, chosen):
         self.waiting(5)
         assert len(chosen({})) == 2
         assert len(chosen({"0" * 24: 0})) == 1
 
-    def test_with_a_secret_that_no_key_opens_stand_in_nobodys_way(self, desk, chosen, monkeypatch):
-        monkeypatch.setattr(desks, "VERIFIED_AT_ONCE", 2)
+    @pytest.mark.knobs(verified_at_once=2)
+    def test_with_a_secret_that_no_key_opens_stand_in_nobodys_way(self, desk, chosen):
         unreadable = self.waiting(2)
         readable = self.waiting(1, verification_due_at=timezone.now())
         assert chosen({}).keys() == unreadable

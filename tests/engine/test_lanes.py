@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from webhooks_app.engine import lanes as module
-from webhooks_app.engine.lanes import ROWS_ASKED, WEBHOOKS_ASKED, Lanes
+from webhooks_app.engine.knobs import DEFAULT, Knobs
+from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.store import Claimed
 from webhooks_app.models.webhook import SLOTS
 
@@ -43,7 +43,7 @@ def test_a_lane_that_is_emptied_while_it_is_claimed_for_is_read_again_in_order(l
     lane, first = lanes.take(0)
     lanes.mark([WEBHOOK], row(4).place[0])
     (want,) = lanes.wants(0, 1000)
-    lanes.our_fault(lane, first.id, 0)  # in the event loop, before the desk answers
+    lanes.our_fault(lane, first.id, 0)  # in the event loop, before the database answers
     lanes.fill(want, [row(4), row(5)], 9)
     (want,) = lanes.wants(9, 1000)
     lanes.fill(want, [row(number) for number in range(6)], 9)
@@ -74,7 +74,7 @@ def test_more_than_there_is_room_for_is_claimed_later(lanes):
 
 def test_nothing_is_kept_of_what_arrives_for_a_held_webhook(lanes):
     lanes.hold(WEBHOOK)
-    assert lanes.version(WEBHOOK) is None
+    assert lanes.expect([row(5)], [], 0) == ({}, [], [])
     lanes.arrive(WEBHOOK, [row(5)], row(4).place[0], 0)
     assert sent(lanes) == []
     lanes.free(WEBHOOK)
@@ -108,7 +108,7 @@ class TestManyAreAskedForInTurn:
 
     @pytest.fixture
     def crowd(self):
-        lanes = Lanes()
+        lanes = Lanes(knobs=Knobs(buffer_low=3 * self.MANY))
         lanes.own(frozenset(range(SLOTS)))
         lanes.mark(many(self.MANY), None)
         return lanes
@@ -118,14 +118,13 @@ class TestManyAreAskedForInTurn:
         seen, turns = set(), 0
         while len(seen) < self.MANY:
             asked = ask()
-            assert 0 < len(asked) <= WEBHOOKS_ASKED
+            assert 0 < len(asked) <= DEFAULT.webhooks_asked
             seen.update(asked)
             turns += 1
             assert turns < 1000
         return turns
 
-    def test_that_wait_in_memory(self, crowd, monkeypatch):
-        monkeypatch.setattr(module, "BUFFER_LOW", 3 * self.MANY)
+    def test_that_wait_in_memory(self, crowd):
         wants, place = [], 0
         while found := crowd.wants(0, 10_000):
             wants += found
@@ -134,20 +133,22 @@ class TestManyAreAskedForInTurn:
                 place += 2
                 crowd.fill(want, rows, 1.0)
         assert crowd.buffered == 2 * self.MANY
-        assert self.turns(lambda: crowd.some_waiting(2.0)) <= self.MANY // WEBHOOKS_ASKED + 2
+        assert (
+            self.turns(lambda: crowd.some_waiting(2.0)) <= self.MANY // DEFAULT.webhooks_asked + 2
+        )
         ids = [ident for _, ids in crowd.some_waiting(2.0).values() for ident in ids]
-        assert len(ids) <= ROWS_ASKED + 1
+        assert len(ids) <= DEFAULT.rows_asked + 1
         assert crowd.some_waiting(0.5) == {}  # what came just now is not asked for
 
     def test_that_are_held(self, crowd):
         for webhook_id in many(self.MANY):
             crowd.hold(webhook_id)
-        assert self.turns(crowd.some_held) <= self.MANY // WEBHOOKS_ASKED + 2
+        assert self.turns(crowd.some_held) <= self.MANY // DEFAULT.webhooks_asked + 2
 
     def test_whose_breakers_are_open(self, crowd):
         for webhook_id in many(self.MANY):
             crowd.trip(crowd.get(webhook_id), 99.0, 1)
-        assert self.turns(crowd.some_open) <= self.MANY // WEBHOOKS_ASKED + 2
+        assert self.turns(crowd.some_open) <= self.MANY // DEFAULT.webhooks_asked + 2
 
     def test_and_few_are_asked_for_each_time(self, lanes):
         assert lanes.some_waiting(9.0).keys() == {WEBHOOK}
@@ -174,7 +175,7 @@ class TestManyFail:
     def claim(self, lanes):
         """What a turn claims, of as many as may be asked for; for whom."""
         wants = lanes.wants(9.0, 1000)
-        assert len(wants) <= 2 * module.CLAIMED_FOR
+        assert len(wants) <= 2 * DEFAULT.claimed_for
         for want in wants:
             rows = [row(next(self.numbers)) for _ in range(want.room)]
             lanes.fill(want, [replace(r, webhook_id=want.webhook_id) for r in rows], 9.0)
@@ -186,7 +187,7 @@ class TestManyFail:
         lanes.arrive(self.FRESH, rows, NOON, 9.0)
 
     def test_what_arrives_goes_by_turns_with_theirs(self, storm):
-        assert storm.buffered >= module.BUFFER_LOW
+        assert storm.buffered >= DEFAULT.buffer_low
         self.arrive(storm, 10**9)
         lanes = [storm.take(9.0)[0] for _ in range(10)]
         assert sum(lane.webhook_id == self.FRESH for lane in lanes) == 5

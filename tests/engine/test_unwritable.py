@@ -19,6 +19,7 @@ from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
 from webhooks_app.engine import history, ledger, store, transitions, worker
+from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.sender import Outcome, Sender
 from webhooks_app.engine.store import microseconds, record
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states
@@ -59,11 +60,8 @@ def refused(table, change, webhook):
                 cursor.execute(f"DROP FUNCTION {name}()")
 
 
-@pytest.fixture
-def soon(monkeypatch):
-    """What is tried again is tried again soon."""
-    monkeypatch.setattr(worker, "AGAIN_FIRST", 0.01)
-    monkeypatch.setattr(worker, "AGAIN_APART", 0.01)
+# What is tried again is tried again soon.
+SOON = Knobs(again_first=0.01, again_apart=0.01)
 
 
 class Running:
@@ -77,7 +75,9 @@ class Running:
 
     def _run(self):
         async def main():
-            self.worker = worker.Worker(alias="default", sender=Sender(), concurrency=50)
+            self.worker = worker.Worker(
+                alias="default", sender=Sender(), concurrency=50, knobs=SOON
+            )
             self.loop = asyncio.get_running_loop()
             await self.worker.run(self.started.set)
 
@@ -134,7 +134,7 @@ class TestKeys:
         with Receiver() as receiver:
             webhook = WebhookFactory(url=receiver.url, max_in_flight=100)
             deliveries = actions.deliver_many([(webhook, {"n": n}) for n in range(many)])
-            worker.run(until_empty=True)
+            worker.run(until_empty=True, knobs=SOON)
         assert len(receiver.requests) == many
         assert {state_of(delivery) for delivery in deliveries} == {("delivered", "")}
         assert Attempt.objects.filter(webhook=webhook).count() == many
@@ -157,16 +157,14 @@ class TestKeys:
 
 
 class TestUnrecorded:
-    def test_an_outcome_that_cannot_be_written_is_held_and_never_sent_without_end(
-        self, loopback, soon
-    ):
+    def test_an_outcome_that_cannot_be_written_is_held_and_never_sent_without_end(self, loopback):
         with Receiver() as receiver, Receiver() as others:
             webhook, other = WebhookFactory(url=receiver.url), WebhookFactory(url=others.url)
             with refused(ATTEMPTS, "INSERT", webhook):
                 delivery = actions.deliver(webhook, {"order": 1})
                 sent = actions.deliver_many([(other, {"n": n}) for n in range(30)])
-                worker.run(until_empty=True)
-                worker.run(until_empty=True)  # a restart does not send it either
+                worker.run(until_empty=True, knobs=SOON)
+                worker.run(until_empty=True, knobs=SOON)  # a restart does not send it either
                 assert state_of(delivery) == ("pending", "unrecorded")
                 assert "unrecorded  1 deliveries were sent" in run("status", code=1)
                 assert states.SENTENCES["unrecorded"] in run("explain", delivery.pk)
@@ -178,17 +176,17 @@ class TestUnrecorded:
             assert {state_of(one) for one in sent} == {("delivered", "")}
             assert not Worker.objects.filter(unwritten__gt=0).exists()
 
-    def test_a_person_lets_it_go_on(self, loopback, soon, secret, account):
+    def test_a_person_lets_it_go_on(self, loopback, secret, account):
         api = Api(secret)
         with Receiver() as receiver:
             webhook = WebhookFactory(url=receiver.url, account=account)
             with refused(ATTEMPTS, "INSERT", webhook):
                 delivery = actions.deliver(webhook, {"order": 1})
-                worker.run(until_empty=True)
+                worker.run(until_empty=True, knobs=SOON)
             path = f"/deliveries/{delivery.pk}"
             assert api.get(path).json()["reason"] == "unrecorded"
             assert api.post(f"{path}/retry").json()["reason"] == ""
-            worker.run(until_empty=True)
+            worker.run(until_empty=True, knobs=SOON)
         shown = api.get(path).json()
         assert (shown["state"], shown["tries"], shown["reason"]) == ("delivered", 1, "")
         assert len(receiver.requests) == 2
@@ -205,7 +203,7 @@ class TestUnrecorded:
             assert state_of(delivery) == ("pending", "")
             assert delivery.due_at < states.FAR_AHEAD
 
-    def test_where_not_even_that_can_be_written_it_is_kept_in_memory_and_told(self, loopback, soon):
+    def test_where_not_even_that_can_be_written_it_is_kept_in_memory_and_told(self, loopback):
         with Receiver() as receiver, Receiver() as others:
             webhook, other = WebhookFactory(url=receiver.url), WebhookFactory(url=others.url)
             with Running():
@@ -240,7 +238,7 @@ def test_nothing_is_held_when_the_whole_database_only_reads():
     try:
         with shared.cursor() as cursor:
             cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-        writes = ledger.Ledger("default")
+        writes = ledger.Ledger("default", Knobs())
         for again in (None, [], [delivery.webhook_id]):
             with pytest.raises(DatabaseError, match="read-only"):
                 writes.write(batch, [], in_doubt=False, again=again)
@@ -276,7 +274,7 @@ class TestLocked:
             release.set()
             thread.join()
 
-    def test_rows_of_one_webhook_stop_no_other(self, loopback, soon):
+    def test_rows_of_one_webhook_stop_no_other(self, loopback):
         def slowly(request):
             time.sleep(0.02)
             return 200

@@ -16,7 +16,7 @@ from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import desk, jobs, mail, pruner, steadiness, totals, upkeep, worker
+from webhooks_app.engine import jobs, mail, pruner, steadiness, totals, upkeep, worker
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
 from webhooks_app.rules.ids import new_id
 
@@ -182,8 +182,8 @@ class TestRetention:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, monkeypatch, admin_client):
-    monkeypatch.setattr(desk, "HEARTBEAT_EVERY", 0.05)
+@pytest.mark.knobs(heartbeat_every=0.05)
+def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, knobs, admin_client):
     seen, looked = {}, threading.Event()
 
     def look():
@@ -203,7 +203,7 @@ def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, monkeypa
         actions.deliver_many([(busy, {"n": n}) for n in range(3)])
         watcher = threading.Thread(target=in_thread, args=[look])
         watcher.start()
-        assert worker.run(until_empty=True) == 3
+        assert worker.run(until_empty=True, knobs=knobs) == 3
         looked.set()
         watcher.join()
     assert seen["in_flight_of"] == {busy.pk: 3}
@@ -223,8 +223,10 @@ def in_thread(what):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(loopback, monkeypatch):
-    monkeypatch.setattr(upkeep, "EVERY", 0.0)
+@pytest.mark.knobs(upkeep_every=0.0)
+def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(
+    loopback, knobs, monkeypatch
+):
     begun, seen = threading.Event(), []
 
     def purge(older_than, *, stopped):
@@ -241,7 +243,7 @@ def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(loopback
     monkeypatch.setattr(pruner, "purge", purge)
     with Receiver(answer) as receiver:
         actions.deliver(WebhookFactory(url=receiver.url), {})
-        assert worker.run(until_empty=True) == 1
+        assert worker.run(until_empty=True, knobs=knobs) == 1
     assert seen == ["told to stop", "the worker has left"]
 
 
@@ -255,7 +257,8 @@ def until(true):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [OperationalError("away"), RuntimeError("a fault")])
-def test_the_log_says_once_that_upkeep_is_put_off(monkeypatch, caplog, error):
+@pytest.mark.knobs(upkeep_every=0.0)
+def test_the_log_says_once_that_upkeep_is_put_off(monkeypatch, caplog, knobs, error):
     turns = []
 
     def jobs_turn():
@@ -263,11 +266,10 @@ def test_the_log_says_once_that_upkeep_is_put_off(monkeypatch, caplog, error):
         if len(turns) <= 5:
             raise error
 
-    monkeypatch.setattr(upkeep, "EVERY", 0.0)
     monkeypatch.setattr(upkeep.jobs, "turn", jobs_turn)
 
     async def until_it_went_well():
-        running = asyncio.create_task(upkeep.run("default"))
+        running = asyncio.create_task(upkeep.run("default", knobs))
         while len(turns) < 8:
             await asyncio.sleep(0.01)
         running.cancel()

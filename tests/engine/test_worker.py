@@ -12,8 +12,8 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import lanes, loop, store, worker
-from webhooks_app.engine.lanes import BREAKER_AFTER
+from webhooks_app.engine import loop, store, worker
+from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
@@ -278,7 +278,6 @@ def test_a_receiver_that_does_not_echo_the_challenge_fails_verification(drain, a
 
 
 def test_a_blocked_address_is_refused_at_send_time(transactional_db, settings):
-    from webhooks_app.engine import worker
 
     with Receiver() as receiver:
         delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
@@ -457,7 +456,7 @@ WHILE_IT_WAITS = {
 
 def find_nobody(webhook):
     with FakeReceiver(failures.hang_up()):
-        for _ in range(BREAKER_AFTER):
+        for _ in range(DEFAULT.breaker_after):
             with contextlib.suppress(actions.ExchangeFailed):
                 actions.interact(webhook, {})
 
@@ -471,8 +470,8 @@ def set_header(webhook, value):
 
 
 @pytest.mark.parametrize("what", WHILE_IT_WAITS)
-def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what, monkeypatch):
-    monkeypatch.setattr(worker, "OWNERSHIP_EVERY", 0.1)
+@pytest.mark.knobs(ownership_every=0.1)
+def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what):
     decide, sent = WHILE_IT_WAITS[what]
 
     def answer(request):
@@ -494,10 +493,8 @@ def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what, monk
         assert deliveries[1].pk not in {request.header("webhook-id") for request in after}
 
 
-def test_a_url_that_was_changed_past_the_models_is_not_called_for_ever(
-    drain, monkeypatch, settings
-):
-    monkeypatch.setattr(lanes, "LOADED_MOST", 0.0)
+@pytest.mark.knobs(loaded_most=0.0)
+def test_a_url_that_was_changed_past_the_models_is_not_called_for_ever(drain, settings):
     settings.WEBHOOKS_RETRY_SCHEDULE = "0"
 
     def answer(request):

@@ -1,37 +1,39 @@
-"""`webhooks deliver` with an odd clock or shorter waits, in a process of its own.
+"""A worker with an odd clock or other knobs, in a process of its own.
 
-`python -m tests.promises.odd_worker '{"clock": 300, "worker.SILENCE_MOST": 1}' deliver …`
-sets the clock five minutes ahead and a constant of the engine. The rest goes to manage.py.
+`python -m tests.promises.odd_worker '{"clock": 300, "idle_most": 3.0}' deliver --concurrency 20`
+sets the clock five minutes ahead and one of the engine's knobs.
 """
 
-import importlib
+import argparse
+import datetime
 import json
-import sys
+from contextlib import nullcontext
+
+import time_machine
 
 
-def main(oddities, arguments):
+def main(oddities, concurrency):
     import django
-    from django.core.management import execute_from_command_line
 
     django.setup()
+    from webhooks_app.engine import worker
+    from webhooks_app.engine.knobs import Knobs
+
     clock = oddities.pop("clock", 0)
-    for name, value in oddities.items():
-        module, _, constant = name.rpartition(".")
-        module = importlib.import_module(f"webhooks_app.engine.{module}")
-        assert hasattr(module, constant), name
-        setattr(module, constant, value)
-    command = ["manage.py", "webhooks", *arguments]
-    if not clock:
-        execute_from_command_line(command)
-        return
-    import datetime
-
-    import time_machine
-
     there = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=clock)
-    with time_machine.travel(there, tick=True):
-        execute_from_command_line(command)
+    with time_machine.travel(there, tick=True) if clock else nullcontext():
+        worker.run(
+            concurrency=concurrency,
+            forks=True,
+            knobs=Knobs(**oddities),
+            on_start=lambda: print("ready", flush=True),
+        )
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), sys.argv[2:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("oddities", type=json.loads)
+    parser.add_argument("verb", choices=["deliver"])
+    parser.add_argument("--concurrency", type=int)
+    given = parser.parse_args()
+    main(given.oddities, given.concurrency)

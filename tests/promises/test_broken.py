@@ -47,15 +47,14 @@ BROKEN = {
     "the database's thread": "break_(threads.OneThread, '_do', 20)",
     "the writing": "break_(ledger.LedgerProcess, 'write')",
     "an exchange": "break_(sender.Sender, 'send')",
-    "a callback": "break_(worker.Worker, '_has_ended')",
+    "a callback": "break_(tasks.Tasks, '_has_ended')",
     "upkeep": "break_(upkeep, 'turn')",
     "listening": "notifier.listen = breaks",
     "the loop": (
-        "threads.BEAT, threads.STILL_MOST = 0.05, 40;"
-        "worker.Worker._land_one = lambda *_: time.sleep(600)"
+        "knobs = Knobs(beat=0.05, still_most=40);sending.Sending._land = lambda *_: time.sleep(600)"
     ),
     "the way to the database": (
-        "worker.TURN_MOST, worker.HUNG_UP_MOST = 0.5, 0.5;"
+        "knobs = Knobs(turn_most=0.5, hung_up_most=0.5);"
         "desk.Desk._claim = lambda *_: time.sleep(600)"
     ),
 }
@@ -64,8 +63,8 @@ RUN = """
 import sys, time
 import django
 django.setup()
-from django.core.management import execute_from_command_line
-from webhooks_app.engine import desk, ledger, sender, threads, upkeep, worker
+from webhooks_app.engine import desk, ledger, sender, sending, tasks, threads, upkeep, worker
+from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.store import notifier
 
 def break_(where, name, after=0):
@@ -80,8 +79,9 @@ def break_(where, name, after=0):
 async def breaks(*_):
     raise MemoryError
 
+knobs = Knobs()
 exec(sys.argv[1])
-execute_from_command_line(["manage.py", "webhooks", "deliver"])
+worker.run(forks=True, knobs=knobs)
 """
 
 

@@ -106,7 +106,7 @@ def test_a_breaker_trips_probes_and_comes_back_gently(crew):
         sink.status = lambda call: 503 if len(pauses(sink.calls)) <= 2 else 200
         hooks = crew.webhooks(1, sink)
         crew.deliver(hooks, 100)
-        crew.worker(oddities={"lanes.BREAKER_FIRST": pause})
+        crew.worker(oddities={"breaker_first": pause})
 
         until(lambda: len(pauses(list(sink.calls))) >= 3, 60, "three probes")
         crew.drained(60)

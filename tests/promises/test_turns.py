@@ -7,8 +7,8 @@ from django.db import connection
 from tests.factories import AccountFactory, WebhookFactory
 from tests.promises.growth import learn, reading
 from webhooks_app.engine import store
-from webhooks_app.engine.desk import CLAIM_MOST, Turn
-from webhooks_app.engine.lanes import CLAIMED_FOR, WEBHOOKS_ASKED
+from webhooks_app.engine.knobs import DEFAULT
+from webhooks_app.engine.turn import Turn
 from webhooks_app.models import (
     Account,
     Attempt,
@@ -86,16 +86,20 @@ def asked(ids, number):
     """All that a turn may ask, at its most: of other webhooks each."""
     some = [ids[place :: len(ids) // number][:number] for place in range(4)]
     waiting = {
-        ident: (1, [place + ident[1:] for place in "12"]) for ident in some[0][:WEBHOOKS_ASKED]
+        ident: (1, [place + ident[1:] for place in "12"])
+        for ident in some[0][: DEFAULT.webhooks_asked]
     }
     return Turn(
-        wants=[store.Want(ident, CLAIM_MOST // CLAIMED_FOR, None) for ident in some[1][:200]],
+        wants=[
+            store.Want(ident, DEFAULT.claim_most // DEFAULT.claimed_for, None)
+            for ident in some[1][:200]
+        ],
         room=True,
         busy=frozenset(),
         look=True,
         waiting=waiting,
-        held=some[2][:WEBHOOKS_ASKED],
-        open_breakers=some[3][:WEBHOOKS_ASKED],
+        held=some[2][: DEFAULT.webhooks_asked],
+        open_breakers=some[3][: DEFAULT.webhooks_asked],
     )
 
 
@@ -110,11 +114,11 @@ def test_a_turn_reads_about_what_it_asks(crowd, desk, known, number):
         learn()
     desk.turn(Turn(busy=frozenset()))
     with reading(TABLES) as watch:
-        answer = desk.turn(asked(ids, WEBHOOKS_ASKED))
+        answer = desk.turn(asked(ids, DEFAULT.webhooks_asked))
     assert watch.statements
     assert (watch.whole, answer.ended) == ([], {})
     assert len(answer.claimed) == 200
-    assert watch.sorted <= CLAIM_MOST
+    assert watch.sorted <= DEFAULT.claim_most
     # By statistics from an empty table every index looks as good as any other.
     strange = 3 if known == "looked at when empty" else 1
     assert watch.cost < strange * BUDGET[connection.vendor]

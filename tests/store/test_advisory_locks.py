@@ -19,7 +19,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def join():
+def join(knobs):
     """A new worker's session."""
     sessions = []
 
@@ -28,16 +28,11 @@ def join():
         settings["OPTIONS"].pop("pool", None)
         session = type(connections["default"])(settings, "default")
         sessions.append(session)
-        return AdvisoryLocks(session)
+        return AdvisoryLocks(session, knobs)
 
     yield join
     for session in sessions:
         session.close()
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    monkeypatch.setattr(advisory_locks, "REST", 0.0)
 
 
 def owned(worker, busy=NONE):
@@ -77,8 +72,8 @@ def test_a_slot_is_given_away_only_after_its_owner_was_told(join):
     assert len(owned(second)) == 32
 
 
-def test_a_busy_slot_stays_until_it_has_drained(join, monkeypatch):
-    monkeypatch.setattr(advisory_locks, "DRAIN_MOST", 60.0)
+@pytest.mark.knobs(drain_most=60.0)
+def test_a_busy_slot_stays_until_it_has_drained(join):
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -90,8 +85,8 @@ def test_a_busy_slot_stays_until_it_has_drained(join, monkeypatch):
     assert owned(second) == goes
 
 
-def test_a_slot_that_drains_slowly_is_swapped_for_another(join, monkeypatch):
-    monkeypatch.setattr(advisory_locks, "DRAIN_MOST", 0.0)
+@pytest.mark.knobs(drain_most=0.0)
+def test_a_slot_that_drains_slowly_is_swapped_for_another(join):
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -102,8 +97,8 @@ def test_a_slot_that_drains_slowly_is_swapped_for_another(join, monkeypatch):
     assert len(kept) == len(owned(second)) == 32
 
 
-def test_where_all_are_slow_they_drain_all_the_same(join, monkeypatch):
-    monkeypatch.setattr(advisory_locks, "DRAIN_MOST", 0.0)
+@pytest.mark.knobs(drain_most=0.0)
+def test_where_all_are_slow_they_drain_all_the_same(join):
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -125,7 +120,8 @@ def test_the_slots_of_a_session_that_ended_rest_before_another_claims(join):
     assert owned(second) == kept
 
 
-def test_the_slots_of_a_session_that_ended_are_taken(join, at_once):
+@pytest.mark.knobs(rest=0.0)
+def test_the_slots_of_a_session_that_ended_are_taken(join):
     first, second = join(), join()
     owned(first)
     owned(second)
@@ -176,7 +172,8 @@ def test_a_key_of_a_lock_is_the_tables_oid_however_large(join):
     ]
 
 
-def test_who_leaves_gives_the_idle_slots_at_once_and_the_busy_ones_later(join, at_once):
+@pytest.mark.knobs(rest=0.0)
+def test_who_leaves_gives_the_idle_slots_at_once_and_the_busy_ones_later(join):
     first, second = join(), join()
     owned(first)
     owned(second)

@@ -2,21 +2,23 @@
 
 import pytest
 
+from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.store import ALL_SLOTS as ALL
 from webhooks_app.engine.store import file_lock
 from webhooks_app.engine.store.file_lock import FileLock
 
 NONE = frozenset()
 
+pytestmark = [pytest.mark.once, pytest.mark.knobs(rest=0.0)]
+
 
 @pytest.fixture
-def join(tmp_path, monkeypatch):
+def join(tmp_path, knobs):
     """A new worker's lock, on one database."""
-    monkeypatch.setattr(file_lock, "REST", 0.0)
     locks = []
 
     def join():
-        locks.append(FileLock(str(tmp_path / "db.sqlite3")))
+        locks.append(FileLock(str(tmp_path / "db.sqlite3"), knobs))
         return locks[-1]
 
     yield join
@@ -52,12 +54,12 @@ def test_who_finds_another_with_the_lock_that_was_removed_stops(join, lock_file)
     assert first.refresh(NONE) == ALL
 
 
+@pytest.mark.knobs(rest=0.5)
 def test_who_makes_the_lock_gives_whoever_may_still_send_time_to_notice(
     join, lock_file, monkeypatch
 ):
     rests = []
     monkeypatch.setattr(file_lock.time, "sleep", rests.append)
-    monkeypatch.setattr(file_lock, "REST", 0.5)
     first, second = join(), join()
     first.refresh(NONE)
     first.release()
@@ -72,7 +74,8 @@ def test_one_worker_has_a_sqlite_file_whatever_link_leads_to_it(tmp_path):
     (tmp_path / "releases").mkdir()
     (tmp_path / "current").symlink_to(tmp_path / "releases")
     first, second = (
-        FileLock(str(tmp_path / folder / "db.sqlite3")) for folder in ("releases", "current")
+        FileLock(str(tmp_path / folder / "db.sqlite3"), Knobs())
+        for folder in ("releases", "current")
     )
     try:
         assert first.refresh(frozenset()) == ALL

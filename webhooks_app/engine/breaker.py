@@ -14,7 +14,7 @@ from ..models import Attempt, WebhookHealth
 from ..models.primary import clock
 from ..rules import failures
 from ..rules.failures import Failure
-from . import lanes
+from .knobs import DEFAULT
 from .store.record import COUNTING
 
 
@@ -30,20 +30,20 @@ def note(
         return
     if exchange not in COUNTING:
         return
-    run = health.filter(failures_in_row__gte=lanes.BREAKER_AFTER).first()
+    run = health.filter(failures_in_row__gte=DEFAULT.breaker_after).first()
     if run is None or not (run.breaker_trips or _are_all_away(alias, webhook_id)):
         return
     now = clock(alias)
     if run.is_resting(now) and not probe:
         return
-    until = now + timedelta(seconds=lanes.breaker_pause(run.breaker_trips))
+    until = now + timedelta(seconds=DEFAULT.breaker_pause(run.breaker_trips))
     health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
 
 
 def _are_all_away(alias: str, webhook_id: str) -> bool:
     """Of the failures in a row, which hold refusals, too, the last ones."""
     last = Attempt.objects.using(alias).filter(webhook=webhook_id, exchange__in=COUNTING)
-    kinds = last.order_by("-id").values_list("kind", flat=True)[: lanes.BREAKER_AFTER]
+    kinds = last.order_by("-id").values_list("kind", flat=True)[: DEFAULT.breaker_after]
     return all(kind and kind not in failures.ANSWERED for kind in kinds)
 
 

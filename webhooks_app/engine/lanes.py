@@ -8,7 +8,6 @@ because a webhook has one owner.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,33 +17,12 @@ from typing import Any
 
 from ..models.webhook import slot_of
 from ..rules.failures import Failure
+from .knobs import DEFAULT, Knobs
 from .message import Head
 from .store import Claimed, Place, Want
+from .turn import Loaded
 
-BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
-BREAKER_FIRST = 30.0  # seconds until the first probe; doubles with each that fails
-BREAKER_LONGEST = 600.0
-BREAKER_NEWS = 0.5  # seconds by which one must be open longer than is known, to be opened anew
-CAP_AT_FIRST = 10  # until the webhook's own is known
-# Seconds after which a webhook is loaded anew though its version is the same: somebody may have
-# written it past the models, by SQL or from a fixture.
-LOADED_MOST = 60.0
-FAULT_PAUSE = 1.0  # seconds of rest after a fault of our own
-LARGE_EACH = 4  # large bodies of one webhook that are sent at once
-BUFFER_EACH = 250  # rows of one webhook that wait in memory, at the most
-# Rows that wait in memory, of webhooks that fail and as many of the others; below it more are
-# claimed.
-BUFFER_LOW = 1000
-BEHIND_MOST = 200_000  # webhooks that are remembered for that, some 20 MB
-# Webhooks of one claim where so many wait for one: to load each of them takes half a millisecond,
-# and whoever is not among them waits for all of it.
-CLAIMED_FOR = 100
-# Asked for in one turn: webhooks that wait, are held or have an open breaker, and what waits.
-WEBHOOKS_ASKED = 300
-ROWS_ASKED = 2000
-# Of the calls that may be slow at once this share is for whoever comes; the rest is kept for
-# webhooks that are not slow.
-CROWDED_AT = 0.8
+CAP_AT_FIRST = 10  # of a webhook, until its own is known
 
 
 @dataclass(slots=True, eq=False)
@@ -72,34 +50,15 @@ class Lane:
     timeout: float = 10.0
     url: str = ""
     filled_at: float = 0.0  # monotonic seconds
-    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_EACH))
+    large: asyncio.Semaphore | None = None  # of calls with a large body; made with the first
     failures: int = 0
     trips: int = 0
     open_until: float = 0.0  # monotonic seconds
 
-    def version_at(self, now: float) -> int:
-        """The version as a claim is told it: 0 where it is time to load the webhook once more."""
-        return self.version if now - self.loaded_at < LOADED_MOST else 0
 
-    @property
-    def room(self) -> int:
-        """How many rows may be buffered beyond the present ones."""
-        return max(0, min(2 * self.cap - self.in_flight, BUFFER_EACH) - len(self.buffer))
-
-    @property
-    def worth_asking(self) -> int:
-        """So much room is worth a claim: half-empty buffers are, nearly full ones are not."""
-        return max(1, min(self.cap, BUFFER_EACH) // 2)
-
-
-def breaker_pause(trips: int) -> float:
-    """Seconds for which a breaker opens that did so as often before."""
-    return min(BREAKER_FIRST * 2 ** min(trips, 16), BREAKER_LONGEST)
-
-
-def _some(index: dict[str, Lane]) -> list[str]:
+def _some(index: dict[str, Lane], most: int) -> list[str]:
     """The first of these, which are the last ones then."""
-    ids = list(islice(index, WEBHOOKS_ASKED))
+    ids = list(islice(index, most))
     for ident in ids:
         index[ident] = index.pop(ident)
     return ids
@@ -108,8 +67,9 @@ def _some(index: dict[str, Lane]) -> list[str]:
 class Lanes:
     """All lanes of a worker, and whose turn it is."""
 
-    def __init__(self, slow_most: int = 1000) -> None:
-        self._crowded_at = CROWDED_AT * slow_most
+    def __init__(self, slow_most: int = 1000, knobs: Knobs = DEFAULT) -> None:
+        self._knobs = knobs
+        self._crowded_at = knobs.crowded_at * slow_most
         self._slow = 0
         self._lanes: dict[str, Lane] = {}
         # Each of these twice: of lanes that are not behind, and of those that are.
@@ -131,18 +91,18 @@ class Lanes:
     @property
     def has_room(self) -> bool:
         """Whether more may be claimed of webhooks that are not behind."""
-        return self._buffered[False] < BUFFER_LOW
+        return self._buffered[False] < self._knobs.buffer_low
 
     def get(self, webhook_id: str) -> Lane | None:
         return self._lanes.get(webhook_id)
 
     def some_held(self) -> list[str]:
         """Webhooks that may not be called, some in turn."""
-        return _some(self._held)
+        return _some(self._held, self._knobs.webhooks_asked)
 
     def some_open(self) -> list[str]:
         """Webhooks with an open breaker, some in turn."""
-        return _some(self._open)
+        return _some(self._open, self._knobs.webhooks_asked)
 
     def busy(self) -> frozenset[int]:
         """Slots of which something is in flight or not recorded yet."""
@@ -150,16 +110,29 @@ class Lanes:
         return frozenset(lane.slot for lane in lanes if len(lane.known) > len(lane.buffer))
 
     def in_flight_of(self) -> dict[str, int]:
-        """By webhook. Changes nothing: the desk asks from its own thread."""
-        lanes = list(self._lanes.values())
+        """By webhook."""
+        lanes = self._lanes.values()
         return {lane.webhook_id: lane.in_flight for lane in lanes if lane.in_flight > 0}
+
+    def _room(self, lane: Lane) -> int:
+        """How many rows may be buffered beyond the present ones."""
+        most = min(2 * lane.cap - lane.in_flight, self._knobs.buffer_each)
+        return max(0, most - len(lane.buffer))
+
+    def _worth_asking(self, lane: Lane) -> int:
+        """So much room is worth a claim: half-empty buffers are, nearly full ones are not."""
+        return max(1, min(lane.cap, self._knobs.buffer_each) // 2)
+
+    def _version_at(self, lane: Lane, now: float) -> int:
+        """The version as a claim is told it: 0 where it is time to load the webhook once more."""
+        return lane.version if now - lane.loaded_at < self._knobs.loaded_most else 0
 
     def _rests(self, lane: Lane, now: float) -> bool:
         """Nothing may go now, so nothing need wait in memory."""
         return lane.open_until > now or (lane.slow > 0 and self._crowded)
 
     def _has_room(self, lane: Lane, now: float) -> bool:
-        return not self._rests(lane, now) and lane.room >= lane.worth_asking
+        return not self._rests(lane, now) and self._room(lane) >= self._worth_asking(lane)
 
     # --- what is ours -------------------------------------------------------------------------
 
@@ -207,7 +180,7 @@ class Lanes:
         if asked is not None:
             self._ask_for(lane)
         if behind:
-            if len(self._behind) >= BEHIND_MOST:  # deleted ones stay among them
+            if len(self._behind) >= self._knobs.behind_most:  # deleted ones stay among them
                 self._behind.clear()
             self._behind.add(lane.webhook_id)
         else:
@@ -248,17 +221,51 @@ class Lanes:
         for webhook_id in webhook_ids:
             self._met(webhook_id)
 
-    def is_behind(self, webhook_id: str) -> bool:
-        """Changes nothing: the desk asks from its own thread."""
-        return webhook_id in self._behind
+    def expect(
+        self, arrived: Iterable[Claimed], others: Iterable[str], now: float
+    ) -> tuple[dict[str, list[Claimed]], list[str], list[str]]:
+        """What just arrived, by webhook; which of these webhooks must be loaded first; and which
+        ones are left to a claim: the `others`, and those for whose loading nobody is to wait."""
+        by_webhook: dict[str, list[Claimed]] = {}
+        stale: set[str] = set()
+        later = set(others)
+        for row in arrived:
+            ident, lane = row.webhook_id, self._lanes.get(row.webhook_id)
+            if ident in later or (lane is not None and lane.held):
+                continue  # held: all of it is read when it is free again
+            version = self._version_at(lane, now) if lane else 0
+            if version != row.version and ident not in stale:
+                # To load very many takes long; of those that are behind nobody is to wait for it.
+                if len(stale) == self._knobs.loads_most or ident in self._behind:
+                    later.add(ident)
+                    continue
+                stale.add(ident)
+            by_webhook.setdefault(ident, []).append(row)
+        return by_webhook, list(stale), list(later)
 
-    def version(self, webhook_id: str) -> int | None:
-        """Of the webhook as loaded, 0 when it is not; None when it is held. Changes nothing: the
-        desk asks from its own thread."""
+    def stale(self, claims: Iterable[tuple[Want, Sequence[Claimed]]]) -> list[str]:
+        """Webhooks of which a claim read another version than their lane knows."""
+        return [
+            want.webhook_id for want, rows in claims if rows and rows[-1].version != want.version
+        ]
+
+    def load(self, webhook_id: str, loaded: Loaded, now: float) -> None:
+        """What its lane must know of a webhook."""
         lane = self._lanes.get(webhook_id)
         if lane is None:
-            return 0
-        return None if lane.held else lane.version_at(time.monotonic())
+            return
+        if lane.version == 0:
+            self.set_behind(lane, lane.behind or loaded.is_failing)
+            lane.cap = 1 if loaded.is_back else loaded.top
+            if loaded.breaker_trips:
+                self.trip(lane, now + loaded.breaker_left, loaded.breaker_trips)
+        elif lane.cap == lane.top:
+            lane.cap = loaded.top
+        lane.top = loaded.top
+        lane.cap = min(lane.cap, lane.top)
+        lane.version, lane.timeout, lane.url = loaded.version, loaded.timeout, loaded.url
+        lane.loaded_at = now
+        lane.head, lane.failure = loaded.head, loaded.failure
 
     def wants(self, now: float, most: int) -> list[Want]:
         """What to claim: lanes that may send and have room, `most` rows of those that are behind
@@ -267,17 +274,17 @@ class Lanes:
 
     def _wants(self, behind: bool, now: float, most: int) -> list[Want]:
         wants: list[Want] = []
-        if self._buffered[behind] >= BUFFER_LOW:
+        if self._buffered[behind] >= self._knobs.buffer_low:
             return wants
         lanes = list(self._more[behind].values())
         # Where very many wait, a little for each: all of it for few would have the others wait.
-        share = max(1, most // min(max(len(lanes), 1), CLAIMED_FOR))
+        share = max(1, most // min(max(len(lanes), 1), self._knobs.claimed_for))
         for lane in lanes:
             if not self._has_room(lane, now) or lane.slot not in self.owned:
                 continue
-            room = min(lane.room, max(share, lane.worth_asking), most)
+            room = min(self._room(lane), max(share, self._worth_asking(lane)), most)
             more = room + len(lane.known) if lane.rereads else room
-            wants.append(Want(lane.webhook_id, more, lane.place, lane.version_at(now)))
+            wants.append(Want(lane.webhook_id, more, lane.place, self._version_at(lane, now)))
             del self._more[behind][lane.webhook_id]
             self._ask_for(lane)  # the others come first next time
             most -= min(room, share)
@@ -290,25 +297,12 @@ class Lanes:
         return any(
             self._has_room(lane, now) and lane.slot in self.owned
             for more, buffered in zip(self._more, self._buffered, strict=True)
-            if buffered < BUFFER_LOW
+            if buffered < self._knobs.buffer_low
             for lane in more.values()
         )
 
-    def want(self, webhook_id: str, back_to: Any, now: float) -> Want | None:
-        """SQLite: what to claim at once for a webhook in which something was found that became due
-        after `back_to`. Changes nothing: the desk asks from its own thread."""
-        lane = self._lanes.get(webhook_id)
-        if lane is None:
-            return Want(webhook_id, 2 * CAP_AT_FIRST, None)
-        if lane.held or not self._has_room(lane, now) or self._is_full(lane):
-            return None
-        after = lane.place
-        if after is not None and after[0] > back_to:
-            after = (back_to, "")
-        return Want(webhook_id, lane.room + len(lane.known), after, lane.version_at(now))
-
     def _is_full(self, lane: Lane) -> bool:
-        return self._buffered[lane.behind] >= BUFFER_LOW
+        return self._buffered[lane.behind] >= self._knobs.buffer_low
 
     def starves(self, lane: Lane) -> bool:
         """Whether nothing is left to send of what the database may hold more of."""
@@ -324,7 +318,7 @@ class Lanes:
             # and nothing may wait for that here, where it would look like work.
             self._ask_for(lane)
             return
-        room = lane.room
+        room = self._room(lane)
         all_read = len(claimed) < want.room
         # Past what is known there is nothing known.
         lane.rereads = bool(claimed) and claimed[-1].id in lane.known
@@ -346,7 +340,7 @@ class Lanes:
         if lane is None or lane.held:
             return
         new = [row for row in rows if row.id not in lane.known]
-        unfit = self._is_full(lane) or len(new) > lane.room or self._rests(lane, now)
+        unfit = self._is_full(lane) or len(new) > self._room(lane) or self._rests(lane, now)
         if unfit or self._has_more(lane):
             self.mark([webhook_id], back_to)
             return
@@ -375,7 +369,7 @@ class Lanes:
             if lane.buffer and lane.filled_at <= since:
                 found[lane.webhook_id] = lane.version, [row.id for row in lane.buffer]
                 rows += len(lane.buffer)
-                if len(found) == WEBHOOKS_ASKED or rows >= ROWS_ASKED:
+                if len(found) == self._knobs.webhooks_asked or rows >= self._knobs.rows_asked:
                     return found
         self._unasked = None
         return found
@@ -409,7 +403,8 @@ class Lanes:
     def open_breaker(self, webhook_id: str, until: float, trips: int, now: float) -> None:
         """Somebody else has opened it: interactions failed, or one of them is the probe."""
         lane = self._lanes.get(webhook_id)
-        if lane is not None and lane.version and until > max(now, lane.open_until) + BREAKER_NEWS:
+        news = self._knobs.breaker_news
+        if lane is not None and lane.version and until > max(now, lane.open_until) + news:
             self.trip(lane, until, trips)
             if not lane.held:
                 self._empty(lane)
@@ -417,7 +412,7 @@ class Lanes:
     def trip(self, lane: Lane, until: float, trips: int) -> None:
         """Open the breaker: one probe then, and the next failure opens it again."""
         lane.open_until, lane.trips, lane.cap = until, trips, 1
-        lane.failures = max(lane.failures, BREAKER_AFTER)
+        lane.failures = max(lane.failures, self._knobs.breaker_after)
         self._open[lane.webhook_id] = lane
 
     # --- sending --------------------------------------------------------------------------------
@@ -486,9 +481,9 @@ class Lanes:
                 lane.cap = min(lane.top, lane.cap * 2)
         else:
             lane.failures += 1
-            if lane.failures >= BREAKER_AFTER and lane.open_until <= now:
+            if lane.failures >= self._knobs.breaker_after and lane.open_until <= now:
                 event = "opened"
-                self.trip(lane, now + breaker_pause(lane.trips), lane.trips + 1)
+                self.trip(lane, now + self._knobs.breaker_pause(lane.trips), lane.trips + 1)
                 self._empty(lane)
         self._stand(lane)
         return event
@@ -503,7 +498,7 @@ class Lanes:
         lane.in_flight -= 1
         lane.known.discard(delivery_id)
         self._empty(lane)
-        lane.open_until = max(lane.open_until, now + FAULT_PAUSE)
+        lane.open_until = max(lane.open_until, now + self._knobs.fault_pause)
 
     def recorded(self, webhook_id: str, delivery_id: str) -> None:
         """The database knows what became of it; it may be claimed again."""

@@ -30,6 +30,7 @@ from django.db import (
 
 from ..models import WebhookHealth
 from . import output, signals, store
+from .knobs import Knobs
 from .store import AttemptRow, Finished
 from .store.errors import is_away, is_locked
 
@@ -39,9 +40,6 @@ ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 
 # One row's own fault, which comes again however often it is tried.
 _UNWRITABLE = (IntegrityError, DataError, ValueError, OverflowError)
-LOCK_MOST_MS = 500  # that a batch waits for a row that somebody has locked; then it is parted,
-PART_LOCK_MOST_MS = 100  # and the outcomes of each webhook wait so long,
-PARTING_MOST = 0.5  # seconds in all: the others wait meanwhile
 LOCKED, LATE = "locked", "late"  # late: not tried in that time
 
 Breaker = tuple[str, datetime | None, int]  # webhook, open until (None: closed), trips
@@ -73,9 +71,10 @@ class Ledger:
 
     has_ended = False
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, knobs: Knobs) -> None:
         self._alias = alias
-        self._store = store.open(alias).own(lock_timeout_ms=LOCK_MOST_MS)
+        self._knobs = knobs
+        self._store = store.open(alias).own(knobs, lock_timeout=knobs.lock_most)
 
     def write(
         self,
@@ -136,7 +135,7 @@ class Ledger:
         for place, item in batch:
             by_webhook.setdefault(item.attempt.webhook_id, []).append((place, item))
         aside: list[tuple[int, str]] = []
-        until = time.monotonic() + PARTING_MOST
+        until = time.monotonic() + self._knobs.parting_most
         for webhook_id, group in by_webhook.items():
             if time.monotonic() > until:
                 aside += [(place, LATE) for place, _ in group]
@@ -154,7 +153,7 @@ class Ledger:
         """None when they are written, else why not. Raises when the database is away."""
         try:
             with transaction.atomic(using=self._alias):
-                self._store.limit_locks(PART_LOCK_MOST_MS)
+                self._store.limit_locks(self._knobs.part_lock_most)
                 self._store.finish(items)
         except Exception as error:
             if _is_hopeless(error):
@@ -206,7 +205,7 @@ class LedgerProcess:
         self.has_ended = False
 
     @classmethod
-    def start(cls, alias: str) -> "Self | None":
+    def start(cls, alias: str, knobs: Knobs) -> "Self | None":
         """None where a process cannot be forked safely: beside other threads, or at all."""
         for connection in connections.all(initialized_only=True):
             if connection.in_atomic_block:
@@ -222,7 +221,7 @@ class LedgerProcess:
         if not pid:
             try:
                 ours.close()
-                _serve(alias, theirs)
+                _serve(alias, knobs, theirs)
             finally:
                 output.flush()
                 os._exit(1)  # whatever happens, the child is no second worker
@@ -276,10 +275,10 @@ class LedgerProcess:
             time.sleep(0.02)
 
 
-def _serve(alias: str, pipe: "Connection[Any, Any]") -> NoReturn:
+def _serve(alias: str, knobs: Knobs, pipe: "Connection[Any, Any]") -> NoReturn:
     signals.ignore_all()
     output.never_block()
-    ledger = Ledger(alias)
+    ledger = Ledger(alias, knobs)
     fault = None
     while True:
         try:

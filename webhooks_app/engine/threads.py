@@ -3,16 +3,18 @@ is gone waits for ever, deaf to signals, while all lamps are green."""
 
 import asyncio
 import faulthandler
+import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
 from . import output
+from .knobs import Knobs
 
-BEAT = 1.0  # seconds between signs of life of the event loop
-STILL_MOST = 60  # beats that may be missing; a process that was frozen misses one
+log = logging.getLogger("webhooks")
+
 
 Work = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
@@ -83,10 +85,26 @@ def _tell(future: "asyncio.Future[Any]", result: Any, error: BaseException | Non
         future.set_exception(error)
 
 
+async def patiently(answer: Awaitable[Any], hang_up: Callable[[], None], knobs: Knobs) -> Any:
+    """What the database answers. Past `turn_most` seconds its connection is broken; when that does
+    not help either, nothing will."""
+    answer = asyncio.ensure_future(answer)
+    done, _ = await asyncio.wait([answer], timeout=knobs.turn_most)
+    if not done:
+        log.warning("no answer from the database for %d s, connecting anew", knobs.turn_most)
+        hang_up()
+        done, _ = await asyncio.wait([answer], timeout=knobs.hung_up_most)
+        if not done:
+            waited = knobs.turn_most + knobs.hung_up_most
+            end_now(f"no answer from the database for {waited:g} s")
+    return await answer
+
+
 class Watch:
     """Ends this process when its event loop stands still. For one that does nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
         self._loop = asyncio.get_running_loop()
         self._beats = 0
         self._ended = threading.Event()
@@ -95,16 +113,16 @@ class Watch:
 
     def _beat(self) -> None:
         self._beats += 1
-        self._loop.call_later(BEAT, self._beat)
+        self._loop.call_later(self._knobs.beat, self._beat)
 
     def _run(self) -> None:
         why = "the watch broke"
         try:
             seen, missing = 0, 0
-            while not self._ended.wait(BEAT):
+            while not self._ended.wait(self._knobs.beat):
                 missing = missing + 1 if self._beats == seen else 0
                 seen = self._beats
-                if missing == STILL_MOST:
+                if missing == self._knobs.still_most:
                     why = "the event loop stands still"
                     break
             else:

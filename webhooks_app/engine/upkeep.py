@@ -17,35 +17,31 @@ from .. import conf
 from ..models import AuditEntry, Job, SigningKey, sequences
 from ..models.primary import clock
 from . import accepted, faults, jobs, mail, pruner, steadiness, store, totals, transitions
+from .knobs import Knobs
 from .store.errors import is_away, is_locked
 from .threads import OneThread
 
 log = logging.getLogger("webhooks")
 
-EVERY = 1.0  # seconds
-NOTICES_EVERY = 5.0
-STEADINESS_EVERY = 60.0
-ACCEPTED_EVERY = 10.0
-PURGE_EVERY = 3600.0
 DELETED_LATELY = timedelta(hours=1)  # what waits for webhooks deleted since is looked for each time
 
 
-async def run(alias: str) -> None:
+async def run(alias: str, knobs: Knobs) -> None:
     """Until cancelled; then what is under way stops at its next batch. What fails is tried again
     at the next turn."""
     thread = OneThread("webhooks-upkeep")
     due, stopping = Due(), threading.Event()
     put_off: set[str] = set()
     try:
-        await thread.run(lambda: store.open(alias).own())
+        await thread.run(lambda: store.open(alias).own(knobs))
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(knobs.upkeep_every)
             await thread.run(
                 partial(turn, stopped=stopping.is_set, put_off=put_off),
-                due.now("notices", NOTICES_EVERY),
-                due.now("purge", PURGE_EVERY),
-                due.now("steadiness", STEADINESS_EVERY),
-                due.now("accepted", ACCEPTED_EVERY),
+                due.now("notices", knobs.notices_every),
+                due.now("purge", knobs.purge_every),
+                due.now("steadiness", knobs.steadiness_every),
+                due.now("accepted", knobs.accepted_every),
             )
     finally:
         stopping.set()

@@ -96,7 +96,7 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
 
 def _supervise(console: Console, options: dict[str, Any], wanted: int, one_sends: bool) -> int:
     from webhooks_app.engine import output
-    from webhooks_app.engine.worker import LANDING_MOST
+    from webhooks_app.engine.knobs import DEFAULT
 
     output.never_block()
     if one_sends:
@@ -118,7 +118,7 @@ def _supervise(console: Console, options: dict[str, Any], wanted: int, one_sends
         children,
         console.note,
         # A little longer than a worker may take: what is killed while it flies is sent twice.
-        grace=LANDING_MOST + 9,
+        grace=DEFAULT.landing_most + 9,
         # What is to end by itself does not try for ever.
         give_up=5 if finishes else None,
     ).run()

@@ -2,7 +2,7 @@
 
 from django.db import connections
 
-from .base import ANNOUNCE_APART, REST, Ownership, SharedSession, Store
+from .base import ANNOUNCE_APART, Ownership, SharedSession, Store
 from .postgres import Postgres
 from .sqlite import Sqlite
 from .values import (
@@ -22,7 +22,6 @@ __all__ = [
     "ALL_WEBHOOKS",
     "ANNOUNCE_APART",
     "CARRIED_MOST",
-    "REST",
     "AttemptRow",
     "Claimed",
     "Finished",

@@ -2,7 +2,7 @@
 
 A slot is a session advisory lock, taken on the very connection that claims and finishes, so a
 killed worker's locks end with its session. A worker that lives but is cut off, or hangs, is silent:
-it stops sending after `worker.SILENCE_MOST`, and the server ends its session after twice that,
+it stops sending after `Knobs.silence_most`, and the server ends its session after twice that,
 whatever stands between the two. Advisory locks are the whole database's, so their keys are those of
 the installation: the oids of its tables.
 """
@@ -20,11 +20,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ...models import Delivery, Worker
 from ...models.webhook import SLOTS
 from ...rules.ids import new_id
-from .base import REST, SharedSession
+from ..knobs import Knobs
+from .base import SharedSession
 from .values import ALL_SLOTS
 
-IDLE_MOST = 10.0  # seconds without a word after which the server ends a worker's session
-DRAIN_MOST = 1.0  # seconds after which a slot that is to go and stays busy is swapped for another
 _NAME = "webhooks.worker"  # a variable of the session: whose it is
 
 # A cut network is noticed within 10 s; psycopg's parameters.
@@ -41,8 +40,9 @@ NOTICES_A_CUT: dict[str, Any] = {
 class AdvisoryLocks:
     """An even share of the slots, by session advisory locks."""
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs) -> None:
         self._connection = connection
+        self._knobs = knobs
         self._session: Any = None  # the driver's connection that holds the locks
         self._name = new_id()  # in the session, to be known again
         self._tables = (0, 0)  # oids of the deliveries' and the workers' table
@@ -87,7 +87,9 @@ class AdvisoryLocks:
     def _swap_slow(self, busy: frozenset[int], now: float) -> None:
         """A draining slot is silent: one whose receiver takes its time stays, another goes."""
         self._slow &= busy
-        late = [slot for slot, since in self._draining.items() if now - since > DRAIN_MOST]
+        late = [
+            slot for slot, since in self._draining.items() if now - since > self._knobs.drain_most
+        ]
         others = list(self._held - self._draining.keys() - self._slow)
         random.shuffle(others)
         for slot, other in zip((slot for slot in late if slot in busy), others, strict=False):
@@ -158,12 +160,12 @@ class AdvisoryLocks:
         cursor.execute("SELECT set_config(%s, %s, false)", [_NAME, self._name])
         # Also where a proxy answers the keepalives of a worker that is gone, and for one that
         # hangs. Half of it is left to the worker for stopping by itself.
-        _limit(cursor, "idle_session_timeout")
+        _limit(cursor, "idle_session_timeout", self._knobs)
         # A lock of its own for each worker, so that all can count who is there.
         cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [self._presence])
         self._session = self._connection.connection
         if self._has_lost:
-            self._rest_until = time.monotonic() + REST
+            self._rest_until = time.monotonic() + self._knobs.rest
 
     def _count(self, cursor: Any) -> int:
         """How many workers there are."""
@@ -179,7 +181,7 @@ class AdvisoryLocks:
         if workers < self._workers:
             # Its session ended, but its process may live: it notices at its next word, and writes
             # what has been answered. Claiming at once would send that again.
-            self._rest_until = time.monotonic() + REST
+            self._rest_until = time.monotonic() + self._knobs.rest
         self._workers = workers
         return int(workers)
 
@@ -248,11 +250,11 @@ def _int4(oid: int) -> int:
     return oid - 2**32 if oid >= 2**31 else oid
 
 
-def limit_silence(cursor: Any) -> None:
-    """Have the server end a transaction in which no word comes for IDLE_MOST: cut off in the
+def limit_silence(cursor: Any, knobs: Knobs) -> None:
+    """Have the server end a transaction in which no word comes for so long: cut off in the
     middle, it would hold its rows against whoever takes over. For each new session."""
-    _limit(cursor, "idle_in_transaction_session_timeout")
+    _limit(cursor, "idle_in_transaction_session_timeout", knobs)
 
 
-def _limit(cursor: Any, name: str) -> None:
-    cursor.execute("SELECT set_config(%s, %s, false)", [name, str(int(IDLE_MOST * 1000))])
+def _limit(cursor: Any, name: str, knobs: Knobs) -> None:
+    cursor.execute("SELECT set_config(%s, %s, false)", [name, str(int(knobs.idle_most * 1000))])

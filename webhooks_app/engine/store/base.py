@@ -16,10 +16,10 @@ from typing import Any, Protocol, Self
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import Delivery
+from ..knobs import DEFAULT, Knobs
 from .values import ALL_WEBHOOKS, AttemptRow, Claimed, Column, Finished, Want, Watermark
 
 ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
-REST = 0.5  # seconds for which the slots of a worker that vanished are left alone
 
 
 class SharedSession(Exception):
@@ -68,11 +68,10 @@ class Ownership(Protocol):
 class Store(ABC):
     # Whether one worker owns all webhooks, and any other one waits for its end.
     is_all_or_nothing: bool
-    # Whether `arrivals` finds and claims in one statement; else what a look found is claimed next.
-    claims_arrivals: bool
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:
         self.connection = connection
+        self.knobs = knobs
 
     # --- what is put in: in the caller's transaction, by any thread ---------------------------
 
@@ -196,14 +195,16 @@ class Store(ABC):
     # --- the connection -----------------------------------------------------------------------
 
     @abstractmethod
-    def own(self, *, lock_timeout_ms: int = 0, by_index: bool = False) -> Self:
+    def own(
+        self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, by_index: bool = False
+    ) -> Self:
         """The same with a direct connection of its own, outside any pool, that becomes that of this
         thread. It never hangs on a cut network; nor, where rows are locked one by one, longer than
-        that on one that somebody has locked (0: as the server says). `by_index`: it asks for a few
-        rows of many, never for whole tables."""
+        `lock_timeout` seconds on one that somebody has locked (0: as the server says). `by_index`:
+        it asks for a few rows of many, never for whole tables."""
 
     @abstractmethod
-    def limit_locks(self, ms: int) -> None:
+    def limit_locks(self, seconds: float) -> None:
         """Wait so long for a row that somebody has locked, until the present transaction ends."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connections, transaction
 
 from ...models import Attempt, Delivery, Webhook, database_file, states
 from ...models.delivery import OPEN
+from ..knobs import DEFAULT, Knobs
 from . import microseconds, record
 from .base import Store
 from .values import ALL_WEBHOOKS, CARRIED_MOST, AttemptRow, Claimed, Column, Finished
@@ -223,15 +224,17 @@ class Common(Store):
     def record(self, attempts: Sequence[AttemptRow]) -> None:
         record.write(self, attempts)
 
-    def own(self, *, lock_timeout_ms: int = 0, by_index: bool = False) -> Self:
+    def own(
+        self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, by_index: bool = False
+    ) -> Self:
         settings = copy.deepcopy(self.connection.settings_dict)
         self._make_direct(settings)
-        own = type(self)(type(self.connection)(settings, self.connection.alias))
+        own = type(self)(type(self.connection)(settings, self.connection.alias), knobs)
         begin = own.connection.init_connection_state
 
         def begin_session() -> None:
             begin()
-            own._begin_session(lock_timeout_ms, by_index)
+            own._begin_session(lock_timeout, by_index)
 
         own.connection.init_connection_state = begin_session  # type: ignore[method-assign]
         connections[self.connection.alias] = own.connection
@@ -240,7 +243,7 @@ class Common(Store):
     def _make_direct(self, settings: dict[str, Any]) -> None:
         """Change the settings of a connection to those of one of a worker's own."""
 
-    def _begin_session(self, lock_timeout_ms: int, by_index: bool) -> None:
+    def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
         """Make a new session of such a connection ready."""
 
 

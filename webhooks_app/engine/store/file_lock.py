@@ -10,7 +10,7 @@ from typing import IO
 from django.db import OperationalError
 
 from ...models import database_file
-from .base import REST
+from ..knobs import Knobs
 from .values import ALL_SLOTS
 
 log = logging.getLogger("webhooks")
@@ -23,7 +23,8 @@ class FileLock:
     any more. Its owner looks again and again, and takes the new one or stops.
     """
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, knobs: Knobs) -> None:
+        self._rest = knobs.rest
         in_memory = database == ":memory:" or "mode=memory" in database
         # One file is one database, whatever link leads to it.
         self._path = None if in_memory else Path(f"{Path(database).resolve()}-worker.lock")
@@ -53,7 +54,7 @@ class FileLock:
         self._file, self._locked = file, locked
         if is_new:
             # Another worker may hold one that stood here, and looks for it meanwhile.
-            time.sleep(REST)
+            time.sleep(self._rest)
 
     def is_lost(self) -> bool:
         locked, path = self._locked, self._path

@@ -29,7 +29,6 @@ _COPIED_FROM = 10  # rows; fewer are not worth the round trips of a COPY
 
 class Postgres(Common):
     is_all_or_nothing = False
-    claims_arrivals = True
 
     def put_one(self, delivery: Delivery) -> None:
         if delivery.due_at != delivery.created_at:
@@ -46,7 +45,7 @@ class Postgres(Common):
         notifier.announce(self.connection)
 
     def ownership(self) -> Ownership:
-        return AdvisoryLocks(self.connection)
+        return AdvisoryLocks(self.connection, self.knobs)
 
     def clock(self) -> datetime | None:
         with self.connection.cursor() as cursor:
@@ -197,23 +196,24 @@ class Postgres(Common):
         options.setdefault("application_name", "webhooks deliver")
         settings["CONN_MAX_AGE"] = None
 
-    def _begin_session(self, lock_timeout_ms: int, by_index: bool) -> None:
+    def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
         with self.connection.cursor() as cursor:
-            limit_silence(cursor)
-            if lock_timeout_ms:
-                self._limit_locks(cursor, lock_timeout_ms, False)
+            limit_silence(cursor, self.knobs)
+            if lock_timeout:
+                self._limit_locks(cursor, lock_timeout, False)
             if by_index:
                 # With young statistics, or for some hundred keys, whole tables would be read.
                 # Compiling pays for no small question, and what is left without an index looks
                 # dear then.
                 cursor.execute("SET enable_seqscan = off; SET jit = off")
 
-    def limit_locks(self, ms: int) -> None:
+    def limit_locks(self, seconds: float) -> None:
         with self.connection.cursor() as cursor:
-            self._limit_locks(cursor, ms, True)
+            self._limit_locks(cursor, seconds, True)
 
-    def _limit_locks(self, cursor: Any, ms: int, local: bool) -> None:
-        cursor.execute("SELECT set_config('lock_timeout', %s, %s)", [str(ms), local])
+    def _limit_locks(self, cursor: Any, seconds: float, local: bool) -> None:
+        ms = str(int(1000 * seconds))
+        cursor.execute("SELECT set_config('lock_timeout', %s, %s)", [ms, local])
 
     def by_index_only(self) -> None:
         # With statistics from an empty table the whole history would be read to find the attempts

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import states
+from ..knobs import DEFAULT, Knobs
 from . import bulk
 from .base import Ownership
 from .common import CLAIMED, DELIVERIES, WEBHOOKS, Common, claimed
@@ -23,17 +24,16 @@ _PAUSE = 0.01  # seconds in which others come to write: whoever waits only looks
 
 class Sqlite(Common):
     is_all_or_nothing = True
-    claims_arrivals = False
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:
+        super().__init__(connection, knobs)
         self._seen: tuple[Any, int] | None = None  # session and its data_version
 
     def announce(self) -> None:
         """Its worker sees every commit by itself."""
 
     def ownership(self) -> Ownership:
-        return FileLock(str(self.connection.settings_dict["NAME"]))
+        return FileLock(str(self.connection.settings_dict["NAME"]), self.knobs)
 
     def clock(self) -> datetime | None:
         return None
@@ -124,13 +124,13 @@ class Sqlite(Common):
         names = ", ".join(name for name, _ in columns)
         self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows)
 
-    def _begin_session(self, lock_timeout_ms: int, by_index: bool) -> None:
+    def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
         # A page that every batch touches goes to the file once in a while, and not with each batch.
         with self.connection.cursor() as cursor:
             cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
-    def limit_locks(self, ms: int) -> None:
+    def limit_locks(self, seconds: float) -> None:
         """It locks no rows."""
 
     def by_index_only(self) -> None:

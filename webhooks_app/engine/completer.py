@@ -1,0 +1,298 @@
+"""What has ended is written down: outcomes in batches cut by size and time, in the order in which
+they came, by a Ledger in another thread or process.
+
+Nothing that a receiver has answered is forgotten: what could not be written is written later; where
+nobody said whether it was (a COMMIT without its answer), the next write looks first. What cannot be
+written of one webhook is set aside, and the others go on.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from django.db import connections
+
+from . import faults
+from .knobs import Knobs
+from .lanes import Lanes
+from .ledger import LATE, LOCKED, Breaker, Ledger, LedgerProcess, Written
+from .store import Finished
+from .store.errors import is_away
+from .threads import OneThread, is_no_memory, patiently
+
+log = logging.getLogger("webhooks")
+
+
+@dataclass(slots=True)
+class Aside:
+    """Outcomes of one webhook that could not be written; the others go on."""
+
+    locked: bool  # somebody holds its rows: nothing more of it is sent meanwhile
+    items: list[Finished] = field(default_factory=list)
+    rounds: int = 0
+    again_at: float = 0.0  # monotonic seconds
+
+
+class Completer:
+    """All of it belongs to the event loop. To the ledger's thread go plain rows, and from there
+    comes a Written."""
+
+    def __init__(
+        self,
+        alias: str,
+        lanes: Lanes,
+        knobs: Knobs,
+        wake: asyncio.Event,
+        ledger: LedgerProcess | None,
+    ) -> None:
+        self._alias = alias
+        self._lanes = lanes  # of a webhook that is locked nothing more is sent
+        self._knobs = knobs
+        self._wake = wake  # the worker's cycle: there is room again
+        self._thread = OneThread("webhooks-ledger")
+        self._ledger: Ledger | LedgerProcess | None = ledger
+        # Sending adds to the results; a write takes them, in this order, to the written ones.
+        self._results: list[Finished] = []
+        self._being_written: list[Finished] = []
+        self._written: list[Finished] = []  # until the worker's next read begins
+        self._in_doubt = 0  # so many of the results, the first ones, may have been written
+        self._due = asyncio.Event()
+        self._aside: dict[str, Aside] = {}  # by webhook
+        self._again_at = 0.0  # the next of them is tried again, monotonic seconds
+        self._breakers: dict[str, Breaker] = {}  # changed by sending, not yet written
+        self._breakers_written: set[str] = set()  # since the worker's last read began
+        self._gone: set[str] = set()  # webhooks that answered 410, which is not yet written
+
+    # --- what is told -------------------------------------------------------------------------
+
+    def add(self, item: Finished) -> None:
+        aside = self._aside.get(item.attempt.webhook_id)
+        if aside is not None and aside.locked:
+            aside.items.append(item)
+        else:
+            self._results.append(item)
+        if item.gone:
+            # Nothing more goes to somebody who said so; that it is written down takes a moment.
+            self._gone.add(item.attempt.webhook_id)
+            self._lanes.hold(item.attempt.webhook_id)
+        if len(self._results) >= self._knobs.batch_most:
+            self._due.set()
+
+    def set_breaker(self, webhook_id: str, until: datetime | None, trips: int) -> None:
+        self._breakers[webhook_id] = (webhook_id, until, trips)
+
+    def flush(self) -> None:
+        """Write now what there is."""
+        self._due.set()
+
+    # --- what is asked ------------------------------------------------------------------------
+
+    @property
+    def unwritten(self) -> int:
+        """Outcomes that are not known to be written."""
+        return len(self._results) + len(self._being_written) + self.set_aside
+
+    @property
+    def is_full(self) -> bool:
+        """So many wait to be written that nothing more should be sent."""
+        return self.unwritten > self._knobs.unwritten_most
+
+    @property
+    def set_aside(self) -> int:
+        return sum(len(one.items) for one in self._aside.values()) if self._aside else 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether waiting for it makes sense: for what nothing helps, nobody waits."""
+        most = self._knobs.unrecorded_after
+        aside = any(one.locked or one.rounds <= most for one in self._aside.values())
+        return bool(aside or self._results or self._being_written or self._written)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was written, or is to be, of which the lanes do not know."""
+        return bool(self.unwritten or self._written)
+
+    def is_kept(self, webhook_id: str) -> bool:
+        """It is held for a reason that the database does not know yet."""
+        aside = self._aside.get(webhook_id)
+        return webhook_id in self._gone or (aside is not None and aside.locked)
+
+    def has_unwritten_breaker(self, webhook_id: str) -> bool:
+        return webhook_id in self._breakers
+
+    def knows_breaker(self, webhook_id: str) -> bool:
+        """Better than the database that was read since the last `begin_read`."""
+        return webhook_id in self._breakers or webhook_id in self._breakers_written
+
+    def begin_read(self) -> list[Finished]:
+        """What was written since the last read began. Not before this one begins are their
+        deliveries forgotten: one under way while they were written still saw them due."""
+        written, self._written = self._written, []
+        for item in written:
+            if item.gone:
+                self._gone.discard(item.attempt.webhook_id)
+        self._breakers_written.clear()
+        return written
+
+    # --- what is written ----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled. Raises MemoryError, or the database's error that says so."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._knobs.batch_age):
+                    await self._due.wait()
+            self._due.clear()
+            again = self._again(time.monotonic())
+            if self._results or self._breakers or again:
+                await self._write(again)
+
+    async def close(self) -> None:
+        if self._ledger is not None:
+            await self._thread.run(self._ledger.close)
+
+    async def end(self) -> None:
+        """Of its thread."""
+        await self._thread.run(connections.close_all)
+        self._thread.close()
+
+    async def _write(self, again: list[str]) -> None:
+        """A batch, or what was set aside of the webhooks `again`; and the breakers."""
+        was_full = self.is_full
+        batch = self._again_of(again) if again else self._next_batch()
+        self._being_written += batch
+        if self._results:
+            self._due.set()
+        breakers = {key: one for key, one in self._breakers.items() if key not in self._aside}
+        try:
+            written = await self._written_by_ledger(batch, list(breakers.values()), again)
+        except Exception as error:
+            if is_no_memory(error):
+                raise
+            await self._put_back(error)
+            return
+        self._in_doubt = 0
+        done = self._being_written[: written.number]
+        del self._being_written[: written.number]
+        if written.aside or again:
+            done = self._without_aside(done, dict(written.aside), again)
+        self._written += done
+        for webhook_id, breaker in breakers.items():
+            if webhook_id in written.unset:
+                self._put_aside(webhook_id, [], LOCKED)
+            elif self._breakers[webhook_id] is breaker:
+                del self._breakers[webhook_id]
+            self._breakers_written.add(webhook_id)
+        if was_full:
+            self._wake.set()
+
+    def _next_batch(self) -> list[Finished]:
+        cut = self._in_doubt or self._knobs.batch_most
+        batch = self._results[:cut]
+        del self._results[:cut]
+        return batch
+
+    def _again_of(self, webhook_ids: list[str]) -> list[Finished]:
+        batch = [item for one in webhook_ids for item in self._aside[one].items]
+        for one in webhook_ids:
+            self._aside[one].items = []
+        return batch
+
+    async def _written_by_ledger(
+        self, batch: list[Finished], breakers: Sequence[Breaker], again: list[str]
+    ) -> Written:
+        ledger = self._ledger
+        if ledger is None or ledger.has_ended:
+            ledger = self._ledger = await self._thread.run(Ledger, self._alias, self._knobs)
+        writing = partial(
+            ledger.write,
+            in_doubt=self._in_doubt > 0,
+            # Others wait already: the next call asks how this batch went.
+            ahead=bool(self._results) and not (breakers or self._in_doubt or again),
+            again=self._last_tries(again) if again else None,
+        )
+        asked = self._thread.run(writing, batch, breakers)
+        written: Written = await patiently(asked, ledger.hang_up, self._knobs)
+        return written
+
+    async def _put_back(self, error: Exception) -> None:
+        """Receivers have answered these already: they are written later, whatever it is."""
+        faults.note()
+        level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
+        # A COMMIT may have come through without its answer.
+        self._in_doubt = max(1, len(self._being_written))
+        self._results = [*self._being_written, *self._results]
+        self._being_written = []
+        log.log(
+            level,
+            "outcomes cannot be written (%s), trying again",
+            type(error).__name__,
+            exc_info=not is_away(error),
+        )
+        await asyncio.sleep(self._knobs.write_again)
+
+    # --- what is set aside --------------------------------------------------------------------
+
+    def _again(self, now: float) -> list[str]:
+        """Webhooks whose outcomes are to be tried again; once in a while, because the others wait
+        for it."""
+        if not self._aside or now < self._again_at or self._in_doubt:
+            return []
+        self._again_at = now + self._knobs.again_apart
+        due = [(one.again_at, key) for key, one in self._aside.items() if one.again_at <= now]
+        return [key for _, key in sorted(due)]
+
+    def _last_tries(self, webhook_ids: list[str]) -> list[str]:
+        most = self._knobs.unrecorded_after
+        return [key for key in webhook_ids if self._aside[key].rounds >= most]
+
+    def _without_aside(
+        self, done: list[Finished], places: dict[int, str], again: list[str]
+    ) -> list[Finished]:
+        """What of these is written; the others are set aside. `again`: the webhooks that were
+        tried once more."""
+        by_webhook: dict[str, tuple[str, list[Finished]]] = {}
+        for place, why in places.items():
+            item = done[place]
+            by_webhook.setdefault(item.attempt.webhook_id, (why, []))[1].append(item)
+        for webhook_id, (why, items) in by_webhook.items():
+            self._put_aside(webhook_id, items, why)
+        for webhook_id in again:
+            if webhook_id in by_webhook:
+                continue
+            if self._aside[webhook_id].items:  # landed meanwhile
+                self._aside[webhook_id].again_at = 0.0
+            else:
+                # Held, it is found to be callable by a look at those that are held.
+                del self._aside[webhook_id]
+        return [item for place, item in enumerate(done) if place not in places]
+
+    def _put_aside(self, webhook_id: str, items: list[Finished], why: str) -> None:
+        one = self._aside.get(webhook_id)
+        locked = why in (LOCKED, LATE)
+        if one is None:
+            one = self._aside[webhook_id] = Aside(locked)
+            words = "%d outcomes of webhook %s are not written yet (%s), the others go on"
+            level = logging.DEBUG if why == LATE else logging.WARNING
+            log.log(level, words, len(items), webhook_id, why)
+        elif one.rounds == self._knobs.unrecorded_after and not locked:
+            log.error(
+                "%d outcomes of webhook %s can neither be written nor their deliveries held (%s); "
+                "they are kept in memory, and sent again after a restart",
+                *(len(items), webhook_id, why),
+            )
+        one.locked = locked
+        one.items = [*items, *one.items]
+        one.again_at = time.monotonic()
+        if why != LATE:
+            pause = self._knobs.again_first * 2 ** min(one.rounds, 10)
+            one.again_at += min(pause, self._knobs.again_longest)
+            one.rounds += 1
+        if locked:
+            self._lanes.hold(webhook_id)

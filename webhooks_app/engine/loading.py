@@ -1,0 +1,134 @@
+"""What a lane needs to know of its webhook, and webhooks whose secrets no key opens.
+
+To be unreadable is noted in the health of the webhook for everybody, and is no reason for another
+worker, which may have the key. So each remembers for itself what it could not open, and tries again
+after a while, or at once when the webhook has changed.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from ..fields import WrongKey
+from ..models import SigningKey, Webhook, WebhookHealth
+from . import message
+from .knobs import Knobs
+from .turn import Loaded, Loads
+
+log = logging.getLogger("webhooks")
+
+
+class Loading:
+    """Belongs to the thread that reads."""
+
+    def __init__(self, alias: str, knobs: Knobs, now: Callable[[], datetime]) -> None:
+        self._alias = alias
+        self._knobs = knobs
+        self._now = now  # by the database's clock
+        # Webhooks whose secrets no key opens: in which version, and when they are tried again.
+        self._unreadable: dict[str, tuple[int, float]] = {}
+        self._reopened: str | None = None  # up to this webhook, while such are tried again
+        self._reopen_at = 0.0  # monotonic seconds
+
+    def load(self, webhook_ids: Collection[str]) -> Loads:
+        loads = Loads()
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
+        webhooks = webhooks.select_related("health").prefetch_related("headers")
+        keys = SigningKey.objects.using(self._alias).of([row.pk for row in webhooks])
+        opened = []
+        for row in webhooks:
+            head, failure = None, None
+            try:
+                headers = [(h.name, h.value) for h in row.headers.all()]
+                head = message.head(row, headers, keys[row.pk])
+            except message.Unsendable as error:
+                failure = error.failure
+            except WrongKey as error:
+                self.cannot_read(row, error)
+                loads.unreadable.add(row.pk)
+                continue
+            if row.health.unreadable_since is not None:
+                opened.append(row.pk)
+            self._unreadable.pop(row.pk, None)
+            health = row.health
+            until, cleared = health.breaker_until, health.run_cleared_at
+            success = health.last_success_at
+            loads.loaded[row.pk] = Loaded(
+                version=row.version,
+                top=row.max_in_flight,
+                timeout=row.exchange_timeout,
+                url=message.without_token(row.url),
+                head=head,
+                failure=failure,
+                breaker_left=max(0.0, (until - self._now()).total_seconds()) if until else 0.0,
+                breaker_trips=health.breaker_trips,
+                is_back=cleared is not None and (success is None or success < cleared),
+                is_failing=health.failures_in_row > 0,
+            )
+        self._can_read(opened)
+        return loads
+
+    def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
+        """Note it, for this worker and for everybody: once, however often it is found."""
+        if webhook.pk not in self._unreadable:
+            log.error("webhook %s is held: %s", webhook.pk, error)
+            WebhookHealth.objects.using(self._alias).begin([webhook.pk])
+            self._health([webhook.pk]).filter(unreadable_since=None).update(
+                unreadable_since=self._now()
+            )
+        again_at = time.monotonic() + self._knobs.unreadable_again
+        self._unreadable[webhook.pk] = webhook.version, again_at
+
+    def was_read(self, webhook_id: str) -> None:
+        """Its secrets were opened elsewhere."""
+        if self._unreadable.pop(webhook_id, None):
+            self._can_read([webhook_id])
+
+    def is_unreadable(self, webhook_id: str, version: int) -> bool:
+        """As far as is known: a changed one is read again at once."""
+        known, until = self._unreadable.get(webhook_id, (0, 0.0))
+        return known == version and time.monotonic() < until
+
+    def begin_anew(self) -> None:
+        """Of other webhooks than before: try all of them again."""
+        self._reopen_at, self._reopened = 0.0, None
+
+    def reopen(self, ours: Callable[[list[str]], list[str]]) -> None:
+        """Those that could not be read are tried again, some in each turn: also what has nothing to
+        send may have got its key back."""
+        if self._reopened is None:
+            if time.monotonic() < self._reopen_at:
+                return
+            self._reopen_at = time.monotonic() + self._knobs.unreadable_again
+        most = self._knobs.reopened_at_once
+        noted = WebhookHealth.objects.using(self._alias).filter(unreadable_since__isnull=False)
+        after = noted.filter(pk__gt=self._reopened or "").order_by("pk")
+        ids = list(after.values_list("pk", flat=True)[:most])
+        self._reopened = ids[-1] if len(ids) == most else None
+        mine = ours(ids)
+        if not mine:
+            return
+        keys = SigningKey.objects.using(self._alias).by_webhook(mine)
+        webhooks = Webhook.objects.using(self._alias).filter(pk__in=mine)
+        for row in webhooks.prefetch_related("headers"):
+            try:
+                for secret in (
+                    *(row.token, row.auth_password),
+                    *(header.value for header in row.headers.all()),
+                    *(key.secret for key in keys.get(row.pk, ())),
+                ):
+                    del secret  # to read it is to open it
+            except WrongKey as error:
+                self.cannot_read(row, error)
+            else:
+                self._unreadable.pop(row.pk, None)
+                self._can_read([row.pk])
+
+    def _can_read(self, webhook_ids: list[str]) -> None:
+        if webhook_ids:
+            self._health(webhook_ids).update(unreadable_since=None)
+
+    def _health(self, webhook_ids: list[str]) -> Any:
+        return WebhookHealth.objects.using(self._alias).filter(pk__in=webhook_ids)

@@ -1,0 +1,184 @@
+"""One delivery after the other: build → send → verdict, and what it says about the receiver."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from ..models import Attempt, Delivery
+from ..models.delivery import schedule_delays
+from ..rules import failures
+from . import files, history, message
+from .completer import Completer
+from .fetcher import Fetcher
+from .knobs import Knobs
+from .lanes import Lane, Lanes
+from .sender import Outcome, Sender
+from .store import Claimed, Finished, microseconds
+from .tasks import Tasks
+
+log = logging.getLogger("webhooks")
+
+_DELIVERY, _DELIVERED = Attempt.Exchange.DELIVERY.value, Delivery.State.DELIVERED.value
+
+
+def verdict(
+    row: Claimed, lane_url: str, outcome: Outcome, started_at: int, jitter: float
+) -> Finished:
+    """What becomes of a delivery after an attempt that began then (microseconds). `jitter` is a
+    factor around 1."""
+    failure = outcome.failure
+    now = started_at + 1000 * outcome.duration_ms
+    begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, now)
+    attempt = history.row(outcome, failure, lane_url, begin)
+    if failure is None:
+        return Finished(attempt, row.tries, _DELIVERED, None, now)
+    delays = schedule_delays(row.retry_schedule)
+    gone = failure.kind == "gone"
+    if gone or row.tries >= len(delays):
+        return Finished(attempt, row.tries, Delivery.State.FAILED.value, None, now, gone)
+    wait = delays[row.tries] * jitter
+    if outcome.status in (429, 503) and outcome.retry_after is not None:
+        wait = max(wait, outcome.retry_after)
+    due_at = now + round(wait * microseconds.SECOND)
+    return Finished(attempt, row.tries, Delivery.State.PENDING.value, due_at, None)
+
+
+def slow_most(concurrency: int, knobs: Knobs) -> int:
+    """Calls that may be under way without a place. Half of the files are for what is kept open, and
+    for everybody else."""
+    return max(0, min(knobs.slow_times * concurrency, files.limit() // 2 - concurrency))
+
+
+class Sending:
+    """Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        sender: Sender,
+        fetcher: Fetcher,
+        completer: Completer,
+        tasks: Tasks,
+        wake: asyncio.Event,
+        may_send: Callable[[float], bool],
+        concurrency: int,
+        knobs: Knobs,
+    ) -> None:
+        self._lanes = lanes  # where the next delivery comes from
+        self._sender = sender
+        self._fetcher = fetcher  # the database's clock, and large bodies
+        self._completer = completer  # where outcomes go
+        self._tasks = tasks
+        self._wake = wake  # the worker's cycle: a lane starves
+        self._may_send = may_send  # asked before each delivery
+        self._concurrency = concurrency
+        self._slow_most = slow_most(concurrency, knobs)
+        self._knobs = knobs
+        # Those with a place: ids, since when, in that order, and of which lane.
+        self._flying: dict[str, tuple[float, Lane]] = {}
+        self._slow: set[str] = set()  # gave their place away
+        self._large = asyncio.Semaphore(knobs.large_most)
+        self.stopping = False  # set by the worker: what is large and not begun stays due
+        self.sent = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flying) + len(self._slow)
+
+    def dispatch(self) -> None:
+        """Send as much as may be under way."""
+        self._make_room(time.monotonic())
+        while len(self._flying) < self._concurrency:
+            taken = self._next()
+            if taken is None:
+                return
+            self._flying[taken[1].id] = time.monotonic(), taken[0]
+            self._tasks.start(self._send_on(*taken))
+
+    def _make_room(self, now: float) -> None:
+        """A few receivers that hang must not hold all places: their calls go on without one."""
+        while self._flying and len(self._slow) < self._slow_most:
+            oldest = next(iter(self._flying))
+            since, lane = self._flying[oldest]
+            if now - since < self._knobs.slow_after:
+                return
+            del self._flying[oldest]
+            self._slow.add(oldest)
+            self._lanes.slowed(lane)
+
+    def _next(self) -> tuple[Lane, Claimed] | None:
+        now = time.monotonic()
+        if not self._may_send(now) or self._completer.is_full:
+            return None
+        return self._lanes.take(now)
+
+    async def _send_on(self, lane: Lane, row: Claimed) -> None:
+        """Exchanges, one after the other, while there is something to send."""
+        taken: tuple[Lane, Claimed] | None = (lane, row)
+        while taken is not None:
+            lane, row = taken
+            try:
+                if row.body is None:
+                    started_at, outcome = await self._deliver_large(lane, row)
+                else:
+                    started_at, outcome = await self._deliver(lane, row, row.body)
+            except MemoryError:
+                raise
+            except Exception:
+                log.exception("delivery %s could not be sent", row.id)
+                started_at, outcome = 0, Outcome(datetime.now(UTC), failure=failures.internal())
+            slow = self._flying.pop(row.id, None) is None
+            if slow:
+                self._slow.discard(row.id)
+                self._lanes.quickened(lane)
+            self._land(lane, row, started_at, outcome)
+            taken = None
+            if slow:
+                self.dispatch()
+            elif taken := self._next():
+                self._flying[taken[1].id] = time.monotonic(), taken[0]
+        if not self.in_flight:
+            self._completer.flush()
+
+    async def _deliver_large(self, lane: Lane, row: Claimed) -> tuple[int, Outcome]:
+        lane.large = lane.large or asyncio.Semaphore(self._knobs.large_each)
+        # The webhook's own places first: who hangs must not hold those of all.
+        async with lane.large, self._large:
+            if self.stopping:  # it stays due
+                return 0, Outcome(datetime.now(UTC), failure=failures.internal())
+            body = await self._fetcher.payload(row.id)
+            return await self._deliver(lane, row, body)
+
+    async def _deliver(self, lane: Lane, row: Claimed, body: bytes) -> tuple[int, Outcome]:
+        """When it began by the database's clock, and how it went."""
+        started_at = self._fetcher.now()
+        if lane.head is None:
+            return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
+        now = started_at // microseconds.SECOND
+        request = message.post(lane.head, request_id=row.id, now=now, body=body)
+        outcome = await self._sender.send(request, timeout=lane.timeout)
+        self.sent += 1
+        return started_at, outcome
+
+    def _land(self, lane: Lane, row: Claimed, started_at: int, outcome: Outcome) -> None:
+        now = time.monotonic()
+        failure = outcome.failure
+        if outcome.our_fault:
+            self._lanes.our_fault(lane, row.id, now)
+            return
+        away = failures.is_away(failure)
+        event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
+        if event == "opened":
+            until = microseconds.at(self._fetcher.now()) + timedelta(seconds=lane.open_until - now)
+            self._completer.set_breaker(lane.webhook_id, until, lane.trips)
+        elif event == "closed":
+            self._completer.set_breaker(lane.webhook_id, None, 0)
+        spread = self._knobs.jitter
+        jitter = random.uniform(1 - spread, 1 + spread) if failure else 1.0  # noqa: S311
+        self._completer.add(verdict(row, lane.url, outcome, started_at, jitter))
+        if self._lanes.starves(lane):
+            self._wake.set()
