@@ -217,6 +217,14 @@ SETTINGS: dict[str, Setting] = {
         "", _text, "address of the admin, as https://host/admin/, for links in notices"
     ),
     "WEBHOOKS_METRICS_TOKEN": Setting("", _token, "bearer token of /metrics; empty closes it"),
+    "WEBHOOKS_EVENT_TYPES": Setting(
+        "open",
+        _choice("open", "declared"),
+        "whether events may have any type, or only those of the catalogue",
+    ),
+    "WEBHOOKS_CLOUDEVENTS_SOURCE": Setting(
+        "", _token, "source of CloudEvents, a URI; empty: /accounts/<name>"
+    ),
 }
 
 _values: dict[str, Any] = {}
@@ -377,6 +385,16 @@ def console_url() -> str:
 
 def metrics_token() -> str:
     return str(_get("WEBHOOKS_METRICS_TOKEN"))
+
+
+def event_types_declared() -> bool:
+    """Whether events may only have types that are declared in the catalogue."""
+    return bool(_get("WEBHOOKS_EVENT_TYPES") == "declared")
+
+
+def cloudevents_source() -> str:
+    """`source` of CloudEvents; `""`: the account's path."""
+    return str(_get("WEBHOOKS_CLOUDEVENTS_SOURCE"))
 
 
 def unknown() -> list[str]:

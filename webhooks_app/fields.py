@@ -1,5 +1,5 @@
 """EncryptedTextField: text that is ciphertext in the database; IdField and KeyField: an id and a
-key of rules/ids.
+key of rules/ids; WordsField: a few words.
 
 Migrations name them for ever.
 """
@@ -72,6 +72,28 @@ class KeyField(models.BigIntegerField):
 
     def db_type(self, connection: Any) -> str | None:
         return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
+
+
+class WordsField(models.CharField):
+    """A tuple of words without spaces, stored as text with a space around each, so that rows that
+    hold one are found: `filter(channels__contains=["eu"])`."""
+
+    _pyi_private_set_type: Any  # for mypy, as all that begins so in the stubs
+    _pyi_private_get_type: Any
+
+    def get_prep_value(self, value: Any) -> Any:
+        if isinstance(value, str) or value is None:
+            return value
+        return f" {' '.join(value)} " if value else ""
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        return self.to_python(value)
+
+    def to_python(self, value: Any) -> Any:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    def value_to_string(self, obj: Any) -> str:
+        return str(self.get_prep_value(self.value_from_object(obj)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,20 @@ from django.db.models import Q
 # console's own. To look at rows asks for the stock view permission of their model.
 ALLOWS = {
     "add_webhook": ["create_webhook"],
-    "change_webhook": ["update_webhook", "rotate_secret", "end_overlap"],
+    "change_webhook": ["update_webhook", "set_subscriptions", "rotate_secret", "end_overlap"],
     "delete_webhook": ["delete_webhook", "restore_webhook"],
     "reveal_secrets": ["reveal", "reveal_secret"],
     "add_delivery": ["deliver", "deliver_many"],
+    "add_event": ["publish", "publish_many"],
+    "add_eventtype": ["declare_event_type"],
+    "change_eventtype": ["update_event_type"],
+    "delete_eventtype": ["expunge_event_type"],
     "add_accesstoken": ["issue_token"],
     "change_accesstoken": ["revoke_token"],
     "operate_webhook": [
         *("pause", "enable", "close_breaker", "clear_error"),
         *("request_verification", "verify", "test", "interact", "ainteract"),
-        *("retry", "replay", "cancel"),
+        *("retry", "replay", "cancel", "cancel_event"),
         *("create_job", "pause_job", "resume_job", "stop_job", "set_pace"),
     ],
 }

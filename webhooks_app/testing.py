@@ -1,4 +1,5 @@
-"""For the tests of host projects: a fake receiver and `drain()`, inside an ordinary TestCase.
+"""For the tests of host projects: a fake receiver, `drain()` and `assert_published()`, inside an
+ordinary TestCase.
 
     from webhooks_app import actions
     from webhooks_app.testing import FakeReceiver, drain
@@ -22,11 +23,13 @@ from django.db import router
 from django.utils import timezone
 
 from . import conf
+from .actions import encode
 from .engine import calls, loop, message, store
+from .engine.bodies import Bodies
 from .engine.sender import Outcome, Request, Sender
 from .engine.sending import verdict
 from .engine.store import Want, microseconds
-from .models import Delivery, Webhook
+from .models import Delivery, Event, Webhook
 from .rules import failures
 from .rules.failures import Failure
 
@@ -121,13 +124,17 @@ def _send(receiver: FakeReceiver) -> int:
     now = timezone.now()
     wants = [Want(ident, 100, None) for ident in queue.scan(now)[0]]
     claimed = queue.claim(wants, now) if wants else []
+    bodies = Bodies(queue)
+    bodies.fill(claimed)
     finished = []
     for row in claimed:
         webhook = Webhook.objects.get(pk=row.webhook_id)
         try:
             head = message.head(webhook)
-            body = queue.payload(row.id) if row.body is None else row.body
-            request = message.post(head, request_id=row.id, now=now.timestamp(), body=body)
+            body = bodies.payload(row) if row.body is None else row.body
+            request = message.post(
+                head, request_id=row.id, now=now.timestamp(), body=body, event=row.of
+            )
             outcome = _result(receiver.send(request, timeout=webhook.exchange_timeout))
         except message.Unsendable as error:
             outcome = Outcome(started_at=now, failure=error.failure)
@@ -169,6 +176,27 @@ def _outcome(answer: Any) -> Outcome:
     elif not isinstance(answer, int):
         outcome.body = json.dumps(answer).encode()
     return outcome
+
+
+_ANY: Any = object()
+
+
+def assert_published(type: str, *, payload: Any = _ANY, times: int | None = None) -> Event:
+    """The newest event of this type, with exactly this payload if one is given. Raises
+    AssertionError when there is none, or not so many `times`; it says what was published."""
+    rows = list(Event.objects.filter(type=type).order_by("-pk"))
+    bodies = [json.loads(bytes(event.payload)) for event in rows]
+    if payload is not _ANY:
+        wanted = json.loads(encode(payload))
+        rows = [event for event, body in zip(rows, bodies, strict=True) if body == wanted]
+    if not rows or (times is not None and len(rows) != times):
+        what = f"with {payload!r}" if payload is not _ANY else "at all"
+        others = sorted(Event.objects.order_by().values_list("type", flat=True).distinct()[:20])
+        raise AssertionError(
+            f"{type} was published {len(rows)} times {what}; payloads of that type: "
+            f"{bodies[:5]!r}; all types: {', '.join(others) or 'none'}"
+        )
+    return rows[0]
 
 
 def make_due(**filters: Any) -> int:

@@ -29,8 +29,11 @@ from .errors import (
     TooSoon,
     sentences,
 )
+from .event_types import declare_event_type, expunge_event_type, update_event_type
+from .events import EVENTS_MOST, NewEvent, cancel_event, publish, publish_many
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
+from .subscriptions import set_subscriptions, subscriptions
 from .tokens import issue_token, revoke_token
 from .webhooks import (
     clear_error,
@@ -46,6 +49,7 @@ from .webhooks import (
 )
 
 __all__ = [
+    "EVENTS_MOST",
     "GRACE",
     "GRACE_MOST",
     "PAYLOAD_LIMIT",
@@ -54,26 +58,32 @@ __all__ = [
     "Conflict",
     "ExchangeFailed",
     "Invalid",
+    "NewEvent",
     "NotCallable",
     "TooSoon",
     "ainteract",
     "cancel",
+    "cancel_event",
     "clear_error",
     "close_breaker",
     "create_job",
     "create_webhook",
+    "declare_event_type",
     "delete_webhook",
     "deliver",
     "deliver_many",
     "enable",
     "encode",
     "end_overlap",
+    "expunge_event_type",
     "hold_reason",
     "interact",
     "issue_token",
     "matching",
     "pause",
     "pause_job",
+    "publish",
+    "publish_many",
     "replay",
     "replayable",
     "request_verification",
@@ -85,9 +95,12 @@ __all__ = [
     "rotate_secret",
     "sentences",
     "set_pace",
+    "set_subscriptions",
     "spelled",
     "stop_job",
+    "subscriptions",
     "test",
+    "update_event_type",
     "update_webhook",
     "verify",
 ]

@@ -76,7 +76,7 @@ def _new_delivery(
 ) -> Delivery:
     details: dict[str, Any] = {}
     for field, text, limit in (("type", type, 128), ("reference", reference, 255)):
-        problem = _text_problem(text, limit)
+        problem = text_problem(text, limit)
         if problem:
             details[field] = [problem]
     if details:
@@ -93,7 +93,8 @@ def _new_delivery(
     )
 
 
-def _text_problem(text: object, limit: int) -> str:
+def text_problem(text: object, limit: int) -> str:
+    """What is wrong with a text, in a sentence; `""` for nothing."""
     if not isinstance(text, str) or len(text) > limit:
         return f"Must be a text of at most {limit} characters."
     try:
@@ -125,7 +126,7 @@ def encode(payload: Any) -> bytes:
 
 def _deliver_once(delivery: Delivery, key: str) -> Delivery:
     """The unique index decides between twins; whoever loses gets the winner's delivery."""
-    problem = _text_problem(key, 255) or ("" if key else "Must not be empty.")
+    problem = text_problem(key, 255) or ("" if key else "Must not be empty.")
     if problem:
         raise Invalid({"Idempotency-Key": [problem]})
     keyed = Delivery.objects.filter(webhook_id=delivery.webhook_id, idempotency_key=key)

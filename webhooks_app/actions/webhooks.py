@@ -20,9 +20,11 @@ from ..models import (
     states,
 )
 from ..models.primary import clock, present
+from ..models.webhook import Form
 from ..rules import signing, validators
 from .base import db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
+from .subscriptions import end_subscriptions
 
 
 def create_webhook(
@@ -37,12 +39,14 @@ def create_webhook(
     timeout: float | None = None,
     max_in_flight: int = 10,
     signature_prefix: str = "",
+    form: str = Form.PAYLOAD,
     by: str = "",
 ) -> Webhook:
     """Store a webhook and ask for its verification, which the worker does.
 
     `timeout` is seconds for a whole exchange, 0.1 to 60, None for the site's; `max_in_flight` the
-    most deliveries under way at once, 1 to 1,000. Raises Invalid.
+    most deliveries under way at once, 1 to 1,000; `form` what is sent of events (`Form`). Raises
+    Invalid.
     """
     webhook = Webhook(
         account=account,
@@ -54,6 +58,7 @@ def create_webhook(
         timeout=timeout,
         max_in_flight=max_in_flight,
         signature_prefix=signature_prefix,
+        form=form,
     )
     headers = list(headers)
     _validate(webhook, headers)
@@ -76,7 +81,7 @@ WORDS = {  # of fields, where their own names are not good enough
 }
 FIELDS = (
     *("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight"),
-    "signature_prefix",
+    *("signature_prefix", "form"),
 )
 
 
@@ -148,8 +153,19 @@ def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
         details["timeout"] = ["Must be a number of seconds from 0.1 to 60, or null."]
     if not (isinstance(cap, int) and is_number(cap) and 1 <= cap <= 1000):
         details["maxInFlight"] = ["Must be a whole number from 1 to 1000."]
+    if problem := _form_problem(webhook.form, headers):
+        details["form"] = [problem]
     if details:
         raise Invalid(details)
+
+
+def _form_problem(form: object, headers: Sequence[tuple[str, str]]) -> str:
+    if form not in Form.values:
+        return f"Must be one of: {', '.join(Form.values)}."
+    names = {name.lower() for name, _ in headers if isinstance(name, str)}
+    if form != Form.PAYLOAD and "content-type" in names:
+        return "This form has its own content type: remove the header Content-Type."
+    return ""
 
 
 def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
@@ -173,6 +189,7 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
             return
         Header.objects.replace(webhook, ())
         SigningKey.objects.filter(webhook=webhook.pk).delete()
+        end_subscriptions(webhook.pk)
         transitions.cancel_some(webhook.pk, transitions.DELETED)
         AuditEntry.objects.note(by, "Deleted.", webhook)
 

@@ -17,12 +17,13 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.migrations.loader import MigrationLoader
 
-from .. import conf
+from .. import __version__, conf
 from ..fields import WrongKey
 from ..models import Webhook, WebhookHealth, Worker, states
 from ..models.webhook import slot_of
 from ..rules.ids import new_id
 from . import calls, store, transitions
+from .bodies import Bodies
 from .discovery import Discovery
 from .knobs import Knobs
 from .loading import Loading
@@ -41,6 +42,7 @@ class Desk:
         self._once = once
         self._horizon: datetime | None = None
         self._store = store.open(alias).own(knobs, by_index=True)
+        self._bodies = Bodies(self._store)
         self._ownership = self._store.ownership()
         self._owned: frozenset[int] = frozenset()
         self._discovery = Discovery(self._store, knobs)
@@ -103,6 +105,7 @@ class Desk:
             # What becomes due after the start is left for another time.
             now = self._horizon = self._horizon or now
         self._discovery.find(answer, turn, self._owned, now)
+        self._bodies.fill(answer.arrived)
         answer.waiting, answer.marked = self._ours(answer.waiting), self._ours(answer.marked)
         self._claim(answer, turn.wants, now)
         if turn.waiting:
@@ -136,7 +139,9 @@ class Desk:
         if not wants:
             return
         by_webhook: dict[str, list[Claimed]] = {want.webhook_id: [] for want in wants}
-        for row in self._store.claim(wants, now):
+        found = self._store.claim(wants, now)
+        self._bodies.fill(found)
+        for row in found:
             by_webhook[row.webhook_id].append(row)
         answer.claimed = [(want, by_webhook[want.webhook_id]) for want in wants]
         answer.held += self._held([want.webhook_id for want, rows in answer.claimed if not rows])
@@ -260,9 +265,9 @@ class Desk:
         rows = due.filter(pk__in=chosen).prefetch_related("headers")
         return [calls.Verification(row) for row in rows]
 
-    def payload(self, delivery_id: str) -> bytes:
+    def payload(self, row: Claimed) -> bytes:
         """What a claim left behind because it is large."""
-        return self._store.payload(delivery_id)
+        return self._bodies.payload(row)
 
     def _beat(self, beat: Heartbeat) -> None:
         self._store.connection.ensure_connection()
@@ -276,6 +281,7 @@ class Desk:
             defaults={
                 "host": socket.gethostname()[:255],
                 "pid": os.getpid(),
+                "version": __version__,
                 "seen_at": now,
                 "standby": not self._owned,
                 "slots": len(self._owned),

@@ -171,10 +171,10 @@ class Fetcher:
 
     # --- what else is asked of the database ---------------------------------------------------
 
-    async def payload(self, delivery_id: str) -> bytes:
+    async def payload(self, row: Claimed) -> bytes:
         """Raises DoesNotExist when it was removed meanwhile."""
         assert self._desk is not None
-        body: bytes = await self._thread.run(self._desk.payload, delivery_id)
+        body: bytes = await self._thread.run(self._desk.payload, row)
         return body
 
     async def prepare(self, call: calls.Verification) -> Request | Outcome:

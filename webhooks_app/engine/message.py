@@ -15,6 +15,7 @@ from ..models import SigningKey, Webhook
 from ..rules import failures, signing, validators
 from ..rules.failures import Failure
 from .sender import Request
+from .store import EventLines
 
 USER_AGENT = f"Webhooks-Console/{__version__}"
 # For so long (the longest overlap and a week) after a rotation it may explain a refusal.
@@ -42,6 +43,7 @@ class Head:
     token: str = field(repr=False)
     fields: bytes = field(repr=False)  # header lines of every request
     post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
+    untyped: bytes = field(repr=False)  # the same without Content-Type
     secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
     # What signs, and until when (seconds since the epoch); that of the present key first.
     signers: tuple[tuple[signing.Signer, float], ...] = field(repr=False)
@@ -101,13 +103,17 @@ def head(
     # A receiver knows the signing secrets too, and may show them with its settings.
     signed_with = [key.secret for key in keys]
     secrets = [webhook.token, *(value for _, value in headers), *signed_with]
-    fields = []
+    fields: list[bytes] = []
+    typed: list[bytes] = []  # of these, the content types
     for name, value in headers:
         if problems := validators.header_error(name, value, has_auth=has_auth, prefix=prefix):
             sentence = " ".join(line for lines in problems.values() for line in lines)
             raise Unsendable(Failure("bad_url", f"header not usable: {sentence}"))
         names.add(name.lower())
-        fields.append(f"{name}: {value}\r\n".encode())
+        line = f"{name}: {value}\r\n".encode()
+        fields.append(line)
+        if name.lower() == "content-type":
+            typed.append(line)
     if has_auth:
         pair = f"{webhook.auth_username}:{webhook.auth_password}".encode()
         basic = base64.b64encode(pair).decode("ascii")
@@ -121,13 +127,15 @@ def head(
     always = b"".join(fields)
     target = with_parameters(endpoint.target, [("token", webhook.token)] if webhook.token else [])
     prefixes = (signing.PREFIX, prefix) if prefix else (signing.PREFIX,)
-    content_type = b"" if "content-type" in names else b"Content-Type: application/json\r\n"
+    content_type = b"" if typed else b"Content-Type: application/json\r\n"
+    start = _start("POST", target, endpoint)
     return Head(
         account=webhook.account_id,
         endpoint=endpoint,
         token=webhook.token,
         fields=always,
-        post=_start("POST", target, endpoint) + always + content_type,
+        post=start + always + content_type,
+        untyped=start + (b"".join(line for line in fields if line not in typed)),
         secrets=tuple(secrets),
         signers=tuple(_signer(key) for key in keys),
         prefixes=prefixes,
@@ -160,10 +168,17 @@ def _endpoint(url: str) -> validators.Endpoint:
     return endpoint
 
 
-def post(head: Head, *, request_id: str, now: float, body: bytes) -> Request:
-    """A call with a JSON body, signed as Standard Webhooks says."""
+def post(
+    head: Head, *, request_id: str, now: float, body: bytes, event: EventLines | None = None
+) -> Request:
+    """A call with a JSON body, signed as Standard Webhooks says; `event`: whose body it is."""
+    start = head.post
+    if event is not None:
+        if event.content_type:
+            start = head.untyped + f"Content-Type: {event.content_type}\r\n".encode()
+        start += event.head
     length = b"Content-Length: %d\r\n\r\n" % len(body)
-    lines = head.post + _identity(head, request_id, now, body) + length
+    lines = start + _identity(head, request_id, now, body) + length
     return _request("POST", head, lines, body, now)
 
 

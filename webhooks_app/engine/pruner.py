@@ -1,14 +1,25 @@
 """Retention: what finished long ago is removed, what was held as long is given up."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from ..models import Attempt, Delivery, HourlyCount, Webhook, WebhookHealth, states
+from ..models import (
+    Attempt,
+    Delivery,
+    Event,
+    EventBody,
+    HourlyCount,
+    Subscription,
+    Webhook,
+    WebhookHealth,
+    states,
+)
 from ..models.primary import clock
+from ..rules.ids import id_time
 from . import store
 from .transitions import cancel_rows
 
@@ -25,7 +36,8 @@ def purge(
     """Remove what finished longer ago than `older_than`, and give up what was held that long.
 
     Deliveries that are pending stay, unless their webhook is held: those are cancelled with the
-    reason "held too long". Hourly counts stay for 30 days at least. Returns how many of each.
+    reason "held too long". An event goes with its last delivery, a subscription that ended with
+    the events it explains. Hourly counts stay for 30 days at least. Returns how many of each.
     Deletes `at_once` rows a transaction, until `stopped` says so: the rest is left for the next.
     """
     at = clock(router.db_for_write(Delivery))
@@ -43,9 +55,14 @@ def purge(
             "attempts": loose.count()
             + Attempt.objects.filter(delivery__in=finished.values("pk")).count(),
             "held too long": held.count(),
+            "events": _events(
+                before, Q(created_at__gte=before) | ~Q(finished_at__lt=before)
+            ).count(),
             "hourly counts": hours.count(),
         }
-    removed = {"deliveries": 0, "attempts": 0, "held too long": 0, "hourly counts": 0}
+    removed = {
+        **{"deliveries": 0, "attempts": 0, "held too long": 0, "events": 0, "hourly counts": 0},
+    }
     for ids in batches(held.order_by("due_at"), at_once, stopped):
         removed["held too long"] += cancel_rows(held.filter(pk__in=ids), "held too long")
     place = ""
@@ -61,6 +78,8 @@ def purge(
             removed["deliveries"] += Delivery.objects.filter(pk__in=ids).only("pk").delete()[0]
     for numbers in batches(loose.order_by("pk"), at_once, stopped):
         removed["attempts"] += Attempt.objects.filter(pk__in=numbers).delete()[0]
+    removed["events"] = _purge_events(before, at_once, stopped)
+    _purge_subscriptions(before, stopped)
     by_hour = hours.order_by("hour").values_list("hour", flat=True)
     while not stopped() and (hour := by_hour.first()) is not None:
         removed["hourly counts"] += hours.filter(hour=hour).delete()[0]
@@ -73,6 +92,36 @@ def purge(
             if not webhook.deliveries.exists() and not webhook.attempts.exists():
                 webhook.delete()
     return removed
+
+
+def _events(before: datetime, kept: Q | None = None) -> "QuerySet[Event]":
+    """Those made before a moment of which no delivery is there, or none that is kept."""
+    deliveries = Delivery.objects.filter(event=OuterRef("pk"))
+    old = Event.objects.made(until=before).filter(fanned_out_to__isnull=True)
+    return old.exclude(Exists(deliveries if kept is None else deliveries.filter(kept)))
+
+
+def _purge_events(before: datetime, at_once: int, stopped: Callable[[], bool]) -> int:
+    removed, place = 0, ""
+    by_id = _events(before).order_by("pk").values_list("pk", flat=True)
+    while not stopped() and (ids := list(by_id.filter(pk__gt=place)[:at_once])):
+        place = ids[-1]
+        with transaction.atomic(using=router.db_for_write(Event)):
+            EventBody.objects.filter(event__in=ids).delete()
+            removed += Event.objects.filter(pk__in=ids).only("pk").delete()[0]
+    return removed
+
+
+def _purge_subscriptions(before: datetime, stopped: Callable[[], bool]) -> None:
+    """Those that ended before the oldest event that is kept of their account."""
+    ended = Subscription.objects.filter(valid_until__lt=before)
+    for account in ended.order_by().values_list("account_id", flat=True).distinct():
+        if stopped():
+            return
+        events = Event.objects.filter(account=account).order_by("pk")
+        oldest = events.values_list("pk", flat=True).first()
+        until = before if oldest is None else min(before, id_time(oldest))
+        ended.filter(account=account, valid_until__lt=until).delete()
 
 
 def batches(

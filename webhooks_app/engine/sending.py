@@ -150,7 +150,7 @@ class Sending:
         async with lane.large, self._large:
             if self.stopping:  # it stays due
                 return 0, Outcome(datetime.now(UTC), failure=failures.internal())
-            body = await self._fetcher.payload(row.id)
+            body = await self._fetcher.payload(row)
             return await self._deliver(lane, row, body)
 
     async def _deliver(self, lane: Lane, row: Claimed, body: bytes) -> tuple[int, Outcome]:
@@ -159,7 +159,7 @@ class Sending:
         if lane.head is None:
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
         now = started_at // microseconds.SECOND
-        request = message.post(lane.head, request_id=row.id, now=now, body=body)
+        request = message.post(lane.head, request_id=row.id, now=now, body=body, event=row.of)
         outcome = await self._sender.send(request, timeout=lane.timeout)
         self.sent += 1
         return started_at, outcome

@@ -24,7 +24,7 @@ from typing import Any
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
-from ..models import Delivery, Webhook, WebhookHealth
+from ..models import Delivery, Event, Webhook, WebhookHealth
 from ..models.delivery import OPEN
 from ..models.primary import clock, present
 from . import store
@@ -123,6 +123,21 @@ def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
         found = pending.order_by("due_at", "pk").select_for_update(skip_locked=skips, no_key=skips)
         ids = list(found.values_list("pk", flat=True)[:most])
         return cancel_rows(Delivery.objects.filter(OPEN, pk__in=ids), reason) if ids else 0
+
+
+def cancel_event(event_id: str, reason: str) -> int:
+    """Cancel what waits of an event, and what is still to be made of it; returns how many those
+    were. Some thousand a transaction."""
+    # Waits for a step that is under way; none comes after it.
+    Event.objects.filter(pk=event_id).update(fanned_out_to=None)
+    waiting = Delivery.objects.filter(OPEN, event=event_id).order_by("pk")
+    cancelled, place = 0, ""
+    while ids := list(waiting.filter(pk__gt=place).values_list("pk", flat=True)[:AT_ONCE]):
+        with transaction.atomic(using=router.db_for_write(Delivery)):
+            cancelled += cancel_many(ids, reason)
+        place = ids[-1]
+        _here().let_others_in()
+    return cancelled
 
 
 DELETED = "webhook deleted"

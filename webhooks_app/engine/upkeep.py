@@ -16,7 +16,19 @@ from django.db.models import QuerySet
 from .. import conf
 from ..models import AuditEntry, Job, SigningKey, sequences
 from ..models.primary import clock
-from . import accepted, faults, jobs, mail, pruner, steadiness, store, totals, transitions
+from . import (
+    accepted,
+    catalogue,
+    fanout,
+    faults,
+    jobs,
+    mail,
+    pruner,
+    steadiness,
+    store,
+    totals,
+    transitions,
+)
 from .knobs import Knobs
 from .store.errors import is_away, is_locked
 from .threads import OneThread
@@ -83,10 +95,12 @@ def turn(
     steps: list[tuple[str, Callable[[], object]]] = [
         ("counting errors of the database", faults.write_down),
         ("jobs", jobs.turn),
+        ("fan-out", fanout.turn),
         ("cancelling for deleted webhooks", partial(transitions.cancel_deleted, within, stopped)),
     ]
     if notices:
         steps.append(("notices", partial(mail.turn, stopped)))
+        steps.append(("event types", catalogue.turn))
     if judge:
         steps.append(("steadiness", partial(steadiness.judge, stopped=stopped)))
         steps.append(("totals", totals.add_up))

@@ -60,10 +60,11 @@ def status(console: Console, options: dict[str, Any]) -> int:
     if workers:
         console.line(f"{count(len(workers), 'worker')} alive")
         console.table(
-            ("WORKER", "SINCE", "SLOTS", "IN FLIGHT", "SENT", ""),
+            ("WORKER", "VERSION", "SINCE", "SLOTS", "IN FLIGHT", "SENT", ""),
             (
                 (
                     f"{worker.host}:{worker.pid}",
+                    worker.version or "before 0.2",
                     timestamp(worker.started_at),
                     worker.slots,
                     worker.in_flight,
@@ -113,6 +114,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "id": worker.id,
         "host": worker.host,
         "pid": worker.pid,
+        "version": worker.version,
         "startedAt": timestamp(worker.started_at),
         "seenAt": timestamp(worker.seen_at),
         "standby": worker.standby,

@@ -114,6 +114,14 @@ def moment(text: str) -> datetime:
         ) from None
 
 
+def moment_ahead(text: str) -> datetime:
+    """A time from now (`2h`) or an ISO date and time (UTC without an offset)."""
+    try:
+        return timezone.now() + duration(text)
+    except ValueError:
+        return moment(text)
+
+
 def count(number: int, word: str) -> str:
     """`1 webhook`, `2 webhooks`, `1 delivery`, `2 deliveries`."""
     if number == 1:

@@ -1,13 +1,16 @@
-"""The nouns: account (who), webhook (what is called), delivery (what was sent), health."""
+"""The nouns: account (who), webhook (what is called), event (what happened), subscription (who gets
+it), delivery (what was sent), health."""
 
 from .account import AccessToken, Account, FailedAuthentication
 from .audit import Actor, AuditEntry
 from .counter import Counter
 from .delivery import Attempt, Delivery, WebhookError
+from .event import Event, EventBody, EventType
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
 from .notice import Notice
 from .signing import SigningKey
+from .subscription import Subscription
 from .webhook import Header, Webhook
 
 __all__ = [
@@ -18,6 +21,9 @@ __all__ = [
     "AuditEntry",
     "Counter",
     "Delivery",
+    "Event",
+    "EventBody",
+    "EventType",
     "FailedAuthentication",
     "Header",
     "HourlyCount",
@@ -25,6 +31,7 @@ __all__ = [
     "Job",
     "Notice",
     "SigningKey",
+    "Subscription",
     "Webhook",
     "WebhookError",
     "WebhookHealth",

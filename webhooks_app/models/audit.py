@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from .account import AccessToken, Account
 from .delivery import Delivery
+from .event import Event, EventType
 from .primary import PrimaryModel, PrimaryQuerySet
 from .webhook import Webhook
 
@@ -44,7 +45,7 @@ class AuditEntryQuerySet(PrimaryQuerySet["AuditEntry"]):
         if not by:
             return
         match target:
-            case Webhook() | AccessToken():
+            case Webhook() | AccessToken() | Event() | EventType():
                 account_id: int | None = target.account_id
             case Delivery():
                 account_id = target.webhook.account_id

@@ -14,8 +14,9 @@ from ..fields import IdField, KeyField
 from ..rules import failures
 from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
 from .account import Account
+from .event import Event
 from .primary import PrimaryModel, PrimaryQuerySet, clock
-from .webhook import Webhook
+from .webhook import Form, Webhook
 
 
 def schedule_delays(text: str) -> tuple[float, ...]:
@@ -109,6 +110,19 @@ class Delivery(PrimaryModel):
     created_by = models.CharField(max_length=150, blank=True, default="")
     requested_by = models.CharField(max_length=150, blank=True, default="")
 
+    # Of an event: the payload is read there, in this form, and is empty here (but for a worker of
+    # an older version, see `engine.fanout`). No constraint in the database, as with attempts.
+    event = models.ForeignKey(
+        Event,
+        on_delete=models.CASCADE,
+        related_name="deliveries",
+        null=True,
+        blank=True,
+        db_index=False,
+        db_constraint=False,
+    )
+    form = models.CharField(max_length=16, choices=Form, null=True, blank=True)  # noqa: DJ001
+
     replayed = False  # set where an idempotency key found this delivery again
 
     objects = DeliveryQuerySet.as_manager()
@@ -168,6 +182,9 @@ class Delivery(PrimaryModel):
                 condition=Q(state="cancelled"),
                 name="delivery_list_cancelled",
             ),
+            models.Index(
+                fields=["event", "id"], condition=Q(event__isnull=False), name="delivery_event"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -195,12 +212,15 @@ class Delivery(PrimaryModel):
         reference: str,
         retry_schedule: str,
         created_by: str,
+        event_id: str | None = None,
+        form: str | None = None,
+        at: datetime | None = None,
     ) -> Self:
         """One that is due now, for whoever makes thousands: told every field by its place, Django
         looks for no default, which is half of what it costs to store a delivery. Its id begins
-        with the time by the clock that all hosts go by: what is made after a job is none of its
-        business."""
-        now = clock(router.db_for_write(cls))
+        with the time (`at`) by the clock that all hosts go by: what is made after a job is none of
+        its business."""
+        now = at or clock(router.db_for_write(cls))
         return cls(
             new_id(now.timestamp()),
             webhook_id,
@@ -219,6 +239,8 @@ class Delivery(PrimaryModel):
             "",  # last_error
             created_by,
             "",  # requested_by
+            event_id,
+            form,
         )
 
     @property

@@ -310,6 +310,8 @@ class Worker(PrimaryModel):
     id = models.CharField(primary_key=True, max_length=64)
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
+    # Of this package; empty for those that did not tell it yet, before 0.2.
+    version = models.CharField(max_length=32, blank=True, default="", db_default="")
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now)
     standby = models.BooleanField(default=False)

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from .signing import SigningKeyQuerySet
 
 FAILING_AFTER = 5  # failures in a row
+
+
+class Form(models.TextChoices):
+    """What is sent of an event."""
+
+    PAYLOAD = "payload", "payload: the published bytes"
+    STANDARD = "standard", "standard: type, timestamp and data, as Standard Webhooks"
+    THIN = "thin", "thin: type, timestamp and the event's id; the receiver fetches the rest"
+    CLOUDEVENTS = "cloudevents", "cloudevents: a structured CloudEvent 1.0"
+
+
 # Columns that say how it stands with a webhook; all others go into its requests.
 STATE = frozenset(
     (
@@ -135,6 +146,14 @@ class Webhook(PrimaryModel):
         db_default="",
         help_text="Like svix-: then svix-id, svix-timestamp and svix-signature are sent beside "
         "webhook-id, webhook-timestamp and webhook-signature. Empty: those alone.",
+    )
+
+    form = models.CharField(
+        max_length=16,
+        choices=Form,
+        default=Form.PAYLOAD,
+        db_default=Form.PAYLOAD,
+        help_text="What is sent of an event; deliveries made directly are sent as they are.",
     )
 
     # Bumped by every write of the webhook or its headers: whoever keeps a built request compares.

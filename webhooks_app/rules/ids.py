@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 ID_LENGTH = 24
 MOMENT_LENGTH = 64  # characters that a moment may have
 _ID = re.compile(r"[0-9a-f]{24}\Z")
+_EVENT_ID = re.compile(r"[A-Za-z0-9\-_.]{1,256}\Z")
 _ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
@@ -26,6 +27,11 @@ def new_id(now: float | None = None) -> str:
 def is_id(text: object) -> bool:
     """Whether `text` has the form of an id."""
     return isinstance(text, str) and _ID.match(text) is not None
+
+
+def is_event_id(text: object) -> bool:
+    """Whether `text` has the form of a publisher's own id of an event."""
+    return isinstance(text, str) and _EVENT_ID.match(text) is not None
 
 
 def is_account_name(text: object) -> bool:

@@ -86,6 +86,11 @@ class Store(ABC):
         """Insert new deliveries, thousands in a statement, all or none. Raises as `put_one`."""
 
     @abstractmethod
+    def put_of_events(self, deliveries: Sequence[Delivery]) -> None:
+        """Insert new deliveries of events, due at the moments that they name, in the caller's
+        transaction. Raises Replaced as `put_one`."""
+
+    @abstractmethod
     def announce(self) -> None:
         """Wake the workers once the present transaction has committed."""
 
@@ -185,6 +190,13 @@ class Store(ABC):
     def execute(self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]) -> int:
         """Run `sql` for some rows; `{rows}` in it stands for the FROM item, called `r`. Returns how
         many rows it changed."""
+
+    @abstractmethod
+    def select(
+        self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
+    ) -> list[Any]:
+        """What `sql` finds for some rows, as many as a statement takes; `{rows}` as in
+        `execute`."""
 
     @abstractmethod
     def insert(

@@ -1,7 +1,7 @@
 """The verbs that are one statement on both databases, or Django's own."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Self
@@ -37,6 +37,7 @@ STORED: tuple[Column, ...] = (
     ("requested_by", "text"),
     ("idempotency_key", "text"),
 )
+STORED_OF_EVENTS: tuple[Column, ...] = (*STORED, ("event_id", "text"), ("form", "text"))
 _STORE_ONE = (
     f"INSERT INTO {DELIVERIES} ({', '.join(name for name, _ in STORED)}) "
     f"VALUES ({', '.join(['%s'] * len(STORED))})"
@@ -51,7 +52,7 @@ _FINISH_COLUMNS = (
     ("last_error", "text"),
 )
 CLAIMED = (
-    "h.version, d.id, d.tries, d.retry_schedule, d.requested_by, "
+    "h.version, d.id, d.tries, d.retry_schedule, d.requested_by, d.event_id, d.form, "
     f"CASE WHEN length(d.payload) <= {CARRIED_MOST} THEN d.payload END"
 )
 
@@ -73,6 +74,16 @@ def stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
     ]
 
 
+def _in_microseconds(delivery: Delivery) -> list[Any]:
+    due_at, created_at = delivery.due_at, delivery.created_at
+    return stored(delivery, microseconds.of(due_at), microseconds.of(created_at))
+
+
+def _batched(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    for start in range(0, len(deliveries), _STORE_AT_ONCE):
+        yield deliveries[start : start + _STORE_AT_ONCE]
+
+
 def is_stored(delivery: Delivery, alias: str) -> None:
     """Tell Django so."""
     delivery._state.adding = False
@@ -85,12 +96,19 @@ def claimed(
     tries: int,
     schedule: str,
     by: str,
+    event_id: str | None,
+    form: str | None,
     body: bytes | None,
     due_at: Any,  # as the database gave it
     webhook_id: str,
 ) -> Claimed:
     """Of the columns CLAIMED and these two."""
-    return Claimed(ident, webhook_id, tries, body, schedule, by, (due_at, ident), version)
+    place = (due_at, ident)
+    if event_id is None:
+        return Claimed(ident, webhook_id, tries, body, schedule, by, place, version)
+    return Claimed(
+        ident, webhook_id, tries, None, schedule, by, place, version, event_id, form or ""
+    )
 
 
 class Common(Store):
@@ -109,18 +127,16 @@ class Common(Store):
             if at_once and (now := self.clock()) is not None:
                 for delivery in at_once:
                     delivery.due_at = delivery.created_at = now
-            for start in range(0, len(deliveries), _STORE_AT_ONCE):
-                batch = [
-                    stored(
-                        delivery,
-                        microseconds.of(delivery.due_at),
-                        microseconds.of(delivery.created_at),
-                    )
-                    for delivery in deliveries[start : start + _STORE_AT_ONCE]
-                ]
-                self.insert(DELIVERIES, STORED, batch)
+            for some in _batched(deliveries):
+                self.insert(DELIVERIES, STORED, [_in_microseconds(each) for each in some])
         for delivery in deliveries:
             is_stored(delivery, self.connection.alias)
+
+    def put_of_events(self, deliveries: Sequence[Delivery]) -> None:
+        database_file.check(self.connection.alias)
+        for some in _batched(deliveries):
+            rows = [[*_in_microseconds(each), each.event_id, each.form] for each in some]
+            self.insert(DELIVERIES, STORED_OF_EVENTS, rows)
 
     def scan(
         self, now: datetime, after: str = "", most: int = ALL_WEBHOOKS

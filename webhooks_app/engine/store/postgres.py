@@ -168,6 +168,11 @@ class Postgres(Common):
             cursor.execute(bulk.from_arrays(sql, columns), bulk.arrays(columns, rows))
             return int(cursor.rowcount)
 
+    def select(
+        self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
+    ) -> list[Any]:
+        return self._read(bulk.from_arrays(sql, columns), bulk.arrays(columns, rows))
+
     def insert(
         self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
     ) -> None:

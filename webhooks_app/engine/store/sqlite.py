@@ -77,7 +77,8 @@ class Sqlite(Common):
         # waits for it until the event loop pauses. `|| ''` keeps due_at the text it is.
         sql = f"""
             SELECT json_group_array(json_array(
-                     version, id, tries, retry_schedule, requested_by, length(body), due_at || '')),
+                     version, id, tries, retry_schedule, requested_by, event_id, form,
+                     length(body), due_at || '')),
                    CAST(group_concat(CAST(body AS TEXT), '') AS BLOB)
             FROM (
               SELECT {CLAIMED} AS body, d.due_at
@@ -93,11 +94,11 @@ class Sqlite(Common):
                 after = want.after or ("", "")
                 found, bodies = run(sql, [want.webhook_id, until, *after, want.room]).fetchone()
                 begin = 0
-                for version, ident, tries, schedule, by, length, due_at in json.loads(found):
+                for *row, length, due_at in json.loads(found):
                     end = begin + (length or 0)
                     body = None if length is None else bodies[begin:end]
-                    row = (version, ident, tries, schedule, by, body, due_at, want.webhook_id)
-                    rows.append(claimed(*row))
+                    values = (*row, body, due_at, want.webhook_id)
+                    rows.append(claimed(*values))
                     begin = end
         return rows
 
@@ -117,6 +118,14 @@ class Sqlite(Common):
                 statement = bulk.from_values(sql, columns, len(some))
                 changed += run(statement, bulk.flat(columns, some)).rowcount
         return changed
+
+    def select(
+        self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
+    ) -> list[Any]:
+        statement = bulk.from_values(sql, columns, len(rows))
+        with self._execute() as run:
+            found: list[Any] = run(statement, bulk.flat(columns, rows)).fetchall()
+        return found
 
     def insert(
         self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]

@@ -56,6 +56,13 @@ class Watermark:
         )
 
 
+class EventLines(NamedTuple):
+    """What a request says of the event that it delivers."""
+
+    head: bytes  # header lines
+    content_type: str  # "": that of the webhook's other calls
+
+
 @dataclass(slots=True)
 class Claimed:
     """A delivery that is due, as the claim read it."""
@@ -63,11 +70,14 @@ class Claimed:
     id: str
     webhook_id: str
     tries: int
-    body: bytes | None  # None: more than CARRIED_MOST, see `payload`
+    body: bytes | None  # None: more than CARRIED_MOST, see `payload`; or of an event, see `bodies`
     retry_schedule: str
     requested_by: str
     place: Place
     version: int  # of the webhook
+    event_id: str | None = None
+    form: str = ""  # of an event's
+    of: EventLines | None = None
 
 
 class AttemptRow(NamedTuple):
