@@ -10,7 +10,7 @@ from webhooks_app.actions import jobs
 from webhooks_app.engine.desk import Desk
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.turn import Turn
-from webhooks_app.models import AccessToken
+from webhooks_app.models import AccessToken, site
 from webhooks_app.rules.ids import keys
 
 
@@ -46,6 +46,7 @@ def nothing_kept():
     """What one test left in the cache is none of the next one's business, nor how late it was."""
     cache.clear()
     keys.begin()
+    site.forget()
 
 
 @pytest.fixture(autouse=True)

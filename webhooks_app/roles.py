@@ -27,6 +27,7 @@ ALLOWS = {
         *("pause", "enable", "close_breaker", "clear_error"),
         *("request_verification", "verify", "test", "interact", "ainteract"),
         *("retry", "replay", "cancel", "cancel_event"),
+        *("hold_all", "release_all"),
         *("create_job", "pause_job", "resume_job", "stop_job", "set_pace"),
     ],
 }

@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.factories import AccountFactory, DeliveryFactory
+from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, WebhookHealth, states
 from webhooks_app.presentation.looks import DELIVERY_STATES, WEBHOOK_STATES
 
@@ -50,11 +51,20 @@ def claimed():
         return {ident for (ident,) in cursor.fetchall()}
 
 
-@pytest.mark.parametrize("verification", ["required", "off"])
-def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, verification):
+# As the site is set up, and held or not.
+SITES = pytest.mark.parametrize(
+    ("verification", "held"), [("required", False), ("off", False), ("required", True)]
+)
+
+
+@SITES
+def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, verification, held):
     settings.WEBHOOKS_VERIFICATION = verification
+    if held:
+        actions.hold_all()
     webhooks = list(Webhook.objects.select_related("health"))
     live = {webhook.pk for webhook in webhooks if webhook.deleted_at is None}
+    deleted = {webhook.pk for webhook in webhooks} - live
     by_key: dict[str, set] = {key: set() for key in states.WORDS}
     by_reason: dict[str, set] = {state.reason: set() for state in states.HOLDS}
     may_be_claimed = set()
@@ -67,18 +77,21 @@ def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, 
         own = [s.reason for s in states.HOLDS if s.clear and s.applies(webhook, NOW)]
         if not own and webhook.pk in live:
             may_be_claimed.add(webhook.pk)
-    if verification == "required":
-        assert all(by_key.values())
+    if held:
+        assert by_key == {key: set() for key in by_key} | {"site": live | deleted}
+    elif verification == "required":
+        assert {key for key, found in by_key.items() if not found} == {"site"}
     for key, expected in by_key.items():
         assert keys(Webhook.objects.filter(states.webhooks_in(key, NOW))) == expected, key
         assert keys(states.counted(key, NOW)) == expected & live, key
     silent = set().union(*(by_key[key] for key in states.SILENT))
     assert keys(Webhook.objects.filter(states.webhooks_in("silent", NOW))) == silent
-    held = states.held_webhooks(NOW)
+    waits = states.held_webhooks(NOW)
     for reason in states.SENTENCES.keys() - {states.UNRECORDED}:
-        rows = held.get(reason, Webhook.objects.none())
+        rows = waits.get(reason, Webhook.objects.none())
         assert keys(rows) == by_reason[reason] & live, reason
-    assert live - set().union(*map(keys, held.values())) == by_reason[""] & live
+    goes = by_reason.get("", set())
+    assert live - set().union(*map(keys, waits.values())) == goes & live
     assert claimed() == may_be_claimed
     columns = Webhook.objects.values("pk", *states.CLAIM_COLUMNS)
     rows = [SimpleNamespace(**row) for row in columns]
@@ -88,8 +101,19 @@ def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, 
     assert keys(states.FAILING.keys(NOW)) == failing
 
 
-@pytest.mark.parametrize("verification", ["required", "off"])
-def test_every_face_says_the_same_of_a_delivery(every_kind_of_webhook, settings, verification):
+def what_would_be_sent(**released):
+    sets = states.held_deliveries(NOW, **released)
+    sets |= {
+        key: Delivery.objects.filter(states.deliveries_in(key, NOW, **released))
+        for key in ("due", "later", "held")
+    }
+    return {name: keys(rows) for name, rows in sets.items()}
+
+
+@SITES
+def test_every_face_says_the_same_of_a_delivery(
+    every_kind_of_webhook, settings, verification, held
+):
     settings.WEBHOOKS_VERIFICATION = verification
     pending = [
         DeliveryFactory.build(webhook=webhook, **more)
@@ -105,6 +129,10 @@ def test_every_face_says_the_same_of_a_delivery(every_kind_of_webhook, settings,
         for state in ("delivered", "failed", "cancelled")
     ]
     Delivery.objects.bulk_create([*pending, *ended])
+    before = what_would_be_sent()
+    if held:
+        actions.hold_all()
+    assert what_would_be_sent(released=True) == before
     by_key: dict[str, set] = {key: set() for key in states.DELIVERIES}
     by_reason: dict[str, set] = {state.reason: set() for state in states.HOLDS}
     for delivery in Delivery.objects.select_related("webhook__health"):
@@ -112,10 +140,12 @@ def test_every_face_says_the_same_of_a_delivery(every_kind_of_webhook, settings,
         if delivery.state == "pending":
             reason = states.hold_reason(delivery.webhook, NOW)
             by_reason.setdefault(reason, set()).add(delivery.pk)
-    assert all(by_key.values())
+    assert {key for key in by_key if not by_key[key]} == (
+        {"waiting", "retrying"} if held else set()
+    )
     for key, expected in by_key.items():
         assert keys(Delivery.objects.filter(states.deliveries_in(key, NOW))) == expected, key
-    out = by_reason.pop("")
+    out = by_reason.pop("", set())
     goes = {
         key: keys(Delivery.objects.filter(states.deliveries_in(key, NOW)))
         for key in ("due", "later")

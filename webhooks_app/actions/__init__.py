@@ -33,6 +33,7 @@ from .event_types import declare_event_type, expunge_event_type, update_event_ty
 from .events import EVENTS_MOST, NewEvent, cancel_event, publish, publish_many
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
+from .site import hold_all, release_all, site_hold
 from .subscriptions import set_subscriptions, subscriptions
 from .tokens import issue_token, revoke_token
 from .webhooks import (
@@ -76,6 +77,7 @@ __all__ = [
     "encode",
     "end_overlap",
     "expunge_event_type",
+    "hold_all",
     "hold_reason",
     "interact",
     "issue_token",
@@ -84,6 +86,7 @@ __all__ = [
     "pause_job",
     "publish",
     "publish_many",
+    "release_all",
     "replay",
     "replayable",
     "request_verification",
@@ -96,6 +99,7 @@ __all__ = [
     "sentences",
     "set_pace",
     "set_subscriptions",
+    "site_hold",
     "spelled",
     "stop_job",
     "subscriptions",

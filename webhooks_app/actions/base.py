@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from django.db import connections, router
 
 from ..fields import WrongKey
-from ..models import Delivery, Webhook
+from ..models import Delivery, Webhook, site, states
 from ..models.prepared import Prepared
 from .errors import NotCallable
 
@@ -38,11 +38,16 @@ def is_number(value: object) -> bool:
 STORED = Prepared(Webhook, lambda ident: Webhook.objects.filter(pk=ident), beside="health")
 
 
+SITE_RETRY_AFTER = 60.0  # seconds; nobody knows how long an operator holds the site
+
+
 def fresh(webhook: Webhook) -> Webhook:
-    """The row as it is now; what the caller holds may be old."""
+    """The row as it is now, of one that is about to be called; what the caller holds may be old."""
     row = STORED.first(webhook.pk)
     if row is None:
         raise Webhook.DoesNotExist
     if row.deleted_at is not None:
         raise NotCallable("deleted")
+    if site.is_held():
+        raise NotCallable(states.SITE.reason, SITE_RETRY_AFTER)
     return row

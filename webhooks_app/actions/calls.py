@@ -18,8 +18,9 @@ def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> 
 
     Never retried. Ten of these or of deliveries that fail in a row so that the receiver seems not
     to be there open the breaker; a 410 stops the webhook. Takes at most the webhook's timeout (0.1
-    to 60 s). Raises Invalid; NotCallable, with `retry_after` seconds while its breaker is open;
-    Busy; ExchangeFailed; Webhook.DoesNotExist; RuntimeError inside `transaction.atomic`.
+    to 60 s). Raises Invalid; NotCallable, with `retry_after` seconds while its breaker is open or
+    the site is held; Busy; ExchangeFailed; Webhook.DoesNotExist; RuntimeError inside
+    `transaction.atomic`.
     """
     _outside_transactions()
     interaction = _checked(interaction)
@@ -52,12 +53,13 @@ def verify(webhook: Webhook, *, by: str = "") -> Attempt:
     """Send the verification challenge now; the outcome is kept when URL and token are still so.
 
     Returns the attempt, whose `ok` says whether it passed. Raises TooSoon (once a second for a
-    webhook); NotCallable (deleted, unreadable); Busy; Webhook.DoesNotExist; RuntimeError inside
-    `transaction.atomic`.
+    webhook); NotCallable (deleted, unreadable, the site is held); Busy; Webhook.DoesNotExist;
+    RuntimeError inside `transaction.atomic`.
     """
     _outside_transactions()
-    calls.limit_rate("verify", webhook.pk, TooSoon)
-    entry, _ = _call(calls.Verification(fresh(webhook)), by)
+    row = fresh(webhook)
+    calls.limit_rate("verify", row.pk, TooSoon)
+    entry, _ = _call(calls.Verification(row), by)
     AuditEntry.objects.note(by, "Sent a verification.", webhook)
     return calls.recorded(entry)
 
@@ -73,8 +75,8 @@ def test(
     own, or a sample with the body of a generation (1 has a `result`, 2, the default, has none).
 
     Returns the attempt, whose `ok` says whether it was answered well. Raises Invalid; TooSoon (once
-    a second for a webhook); NotCallable (deleted, unreadable); Busy; Webhook.DoesNotExist;
-    RuntimeError inside `transaction.atomic`.
+    a second for a webhook); NotCallable (deleted, unreadable, the site is held); Busy;
+    Webhook.DoesNotExist; RuntimeError inside `transaction.atomic`.
     """
     _outside_transactions()
     if generation is not None and interaction is not None:
@@ -86,8 +88,8 @@ def test(
             interaction = _checked(interaction)
         except Invalid as error:
             raise Invalid({"interaction": error.details}) from None
-    calls.limit_rate("test", webhook.pk, TooSoon)
     row = fresh(webhook)
+    calls.limit_rate("test", row.pk, TooSoon)
     body = calls.sample_interaction(row, generation or 2) if interaction is None else interaction
     entry, _ = _call(calls.Test(row, body), by)
     AuditEntry.objects.note(by, "Sent a test.", webhook)

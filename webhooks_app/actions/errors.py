@@ -39,7 +39,8 @@ def sentences(details: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 class NotCallable(ActionError):
-    """The webhook may not be called now; `reason` is one of `states.SENTENCES` or `deleted`."""
+    """The webhook may not be called now; `reason` is one of `states.SENTENCES` or `deleted`.
+    `retry_after`: seconds after which it is worth another try, where that can be said."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(states.SENTENCES.get(reason, "The webhook is deleted."))

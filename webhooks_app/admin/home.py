@@ -154,6 +154,8 @@ class Home:
         if not counts["any"]:
             more = "Add the first one; it is verified at once."
             return Verdict(WEBHOOK_STATES["idle"], _plain("No webhooks yet"), _plain(more))
+        if counts["site"]:
+            return self._held()
         silent = sum(counts[key] for key in SILENT)
         worst = next((key for key in SILENT if counts[key] and key != "paused"), "")
         late = self.late
@@ -181,6 +183,14 @@ class Home:
         if late:
             sentences.append(_plain(self._why_late()))
         return Verdict(state, headline, _sentences(sentences))
+
+    def _held(self) -> Verdict:
+        due = states.deliveries_in("due", self.now, released=True)
+        waiting = bounded_counts(due=Delivery.objects.filter(due))["due"]
+        noun = "delivery" if waiting == 1 else "deliveries"
+        more = f"Nothing is sent. Released, {bounded(waiting)} {noun} would go out at once."
+        headline = _some("site", self.counts["site"])
+        return Verdict(WEBHOOK_STATES["site"], headline, _plain(more))
 
     def _part(self, key: str) -> SafeString:
         part = _some(key, self.counts[key])
@@ -421,6 +431,7 @@ def _plain(words: str) -> SafeString:
 
 
 WORDS = {
+    "site": ("is held with the whole site", "are held with the whole site"),
     "failing": ("is failing", "are failing"),
     "breaker": ("is resting after failures", "are resting after failures"),
     "unreadable": ("has a secret that cannot be read", "have a secret that cannot be read"),

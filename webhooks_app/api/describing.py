@@ -28,7 +28,7 @@ MEANINGS = {
     431: "The head of the request is larger than 16 KiB.",
     429: "Too many requests, wrong tokens, or calls of one webhook; wait `Retry-After` seconds.",
     502: "The receiver failed; the message is what the error history records.",
-    503: "The breaker is open, or we are busy; try again after `Retry-After` seconds.",
+    503: "The breaker is open, the site is held, or we are busy; wait `Retry-After` seconds.",
     504: "The receiver did not answer in time.",
 }
 _ALWAYS = (400, 401, 403, 404, 429, 431, 503)

@@ -155,7 +155,7 @@ def _of_action(error: actions.ActionError) -> Problem:
             return invalid(error.details)
         case actions.NotCallable(reason="deleted"):
             return Problem(404, NOT_FOUND)
-        case actions.NotCallable(reason="breaker"):
+        case actions.NotCallable(reason="breaker" | "site"):
             return Problem(
                 503, error.message, {"reason": error.reason}, retry_after=error.retry_after or 1
             )

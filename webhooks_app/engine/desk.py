@@ -19,7 +19,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from .. import __version__, conf
 from ..fields import WrongKey
-from ..models import Webhook, WebhookHealth, Worker, states
+from ..models import Webhook, WebhookHealth, Worker, site, states
 from ..models.webhook import slot_of
 from ..rules.ids import new_id
 from . import calls, store, transitions
@@ -98,7 +98,11 @@ class Desk:
         if turn.heartbeat is not None:
             self._beat(turn.heartbeat)
         answer.clock_ahead = self._clock_ahead
-        if not self._owned:
+        answer.site_held = site.is_held()
+        if answer.site_held:
+            answer.looked = True
+            self._discovery.begin_anew()  # released, all that is due must be found
+        if answer.site_held or not self._owned:
             return answer
         now = self.now()
         if self._once:
@@ -289,6 +293,7 @@ class Desk:
                 "in_flight_of": dict(beat.in_flight_of),
                 "sent": beat.sent,
                 "unwritten": beat.unwritten,
+                "holds": beat.holds,
             },
         )
         workers.filter(seen_at__lt=now - timedelta(days=1)).delete()

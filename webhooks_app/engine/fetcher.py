@@ -58,6 +58,7 @@ class Fetcher:
         self._desk: Desk | None = None
         self._clock_ahead: int | None = None  # as the last answer said
         self._ownership_due = self._heartbeat_due = 0.0  # monotonic seconds
+        self.holds = False  # the site is held, and nothing waits in the lanes
         # When the last question began that was answered: after it the process may have been frozen.
         self.heard_at = time.monotonic()
 
@@ -81,6 +82,12 @@ class Fetcher:
         asked = time.monotonic()
         answer = await self._ask(turn, beat)
         self._lanes.own(answer.owned)
+        if answer.site_held != self.holds:
+            self.holds, self._heartbeat_due = answer.site_held, 0.0  # whoever holds it waits
+        if self.holds:
+            self.heard_at = asked
+            self._lanes.halt()
+            return answer
         now = time.monotonic()
         arrived, stale, later = self._lanes.expect(answer.arrived, answer.marked, now)
         stale += [*self._lanes.stale(answer.claimed), *answer.changed]
@@ -121,7 +128,9 @@ class Fetcher:
         if self._desk is None:
             self._desk = await self._thread.run(_open, self._alias, self._knobs, self._once)
         if time.monotonic() >= self._heartbeat_due:
-            self._heartbeat_due = time.monotonic() + self._knobs.heartbeat_every
+            knobs = self._knobs
+            every = knobs.heartbeat_held if self.holds else knobs.heartbeat_every
+            self._heartbeat_due = time.monotonic() + every
             turn.heartbeat = beat()
         asked = self._thread.run(self._desk.turn, turn)
         answer: Answer = await patiently(asked, self._desk.hang_up, self._knobs)

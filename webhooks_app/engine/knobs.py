@@ -16,6 +16,7 @@ class Knobs:
     rest: float = 0.5  # for which the slots of a worker that vanished are left alone
     drain_most: float = 1.0  # after which a slot that is to go and stays busy is swapped
     heartbeat_every: float = 5.0
+    heartbeat_held: float = 1.0  # while the site is held: somebody waits for what is under way
     files_every: float = 0.05  # between looks whether database and lock are the files there
 
     # --- what is due --------------------------------------------------------------------------

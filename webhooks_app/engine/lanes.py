@@ -396,6 +396,13 @@ class Lanes:
             lane.held, lane.place, lane.rereads, lane.cap = False, None, True, 1
             self._ask_for(lane)
 
+    def halt(self) -> None:
+        """Nobody may be called: nothing waits here, and nothing is asked for."""
+        if self.buffered or any(self._more):
+            for lane in self._lanes.values():
+                self._empty(lane)
+                self._has_all(lane)
+
     def close_breaker(self, webhook_id: str) -> None:
         if lane := self._open.pop(webhook_id, None):
             lane.open_until, lane.failures, lane.trips = 0.0, 0, 0

@@ -42,6 +42,7 @@ class Heartbeat:
     in_flight_of: Mapping[str, int] = field(default_factory=dict)  # by webhook
     sent: int = 0
     unwritten: int = 0  # outcomes that cannot be written
+    holds: bool = False  # the site is held, and it begins no call
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Answer:
     # By how much the database's clock is ahead of the monotonic one, in microseconds. None: it is
     # this host's.
     clock_ahead: int | None = None
+    site_held: bool = False  # nothing was looked for
     looked: bool = False
     scanned: bool = False  # a scan is through
     waiting: list[str] = field(default_factory=list)  # webhooks, found by a scan

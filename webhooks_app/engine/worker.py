@@ -248,6 +248,7 @@ class Worker:
             in_flight_of=self._lanes.in_flight_of(),
             sent=self.sent,
             unwritten=self._completer.set_aside,
+            holds=self._fetcher.holds and not self._verifier.under_way,
         )
 
     def _may_send(self, now: float) -> bool:

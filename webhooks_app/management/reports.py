@@ -1,20 +1,21 @@
 """The verbs that only look: `status`, `explain`."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, Worker, states
 from webhooks_app.models.primary import clock
 from webhooks_app.rules.ids import timestamp
 
+from . import site
 from .sending import as_json
-from .terminal import Console, count, wrong_usage
+from .terminal import Console, bounded, count, many, wrong_usage
 
-MANY = 1000  # counted no further: an unbounded count reads the whole table
+EXACTLY = 1_000_000  # of a site that is held, somebody wants to know before he lets it go on
 
 
 def add_verbs(verbs: Any) -> None:
@@ -33,30 +34,41 @@ def status(console: Console, options: dict[str, Any]) -> int:
     workers = list(Worker.objects.alive(now))
     live = Webhook.objects.live()
     due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
-    held = {reason: _count(rows) for reason, rows in states.held_deliveries(now).items()}
-    stopped = {reason: _count(rows) for reason, rows in states.held_webhooks(now).items()}
+    held = {reason: bounded(rows) for reason, rows in states.held_deliveries(now).items()}
+    stopped = {reason: bounded(rows) for reason, rows in states.held_webhooks(now).items()}
     finished = Delivery.objects.filter(finished_at__gte=now - timedelta(days=1))
     counts: dict[str, Any] = {
         "webhooks": {
-            "total": _count(live),
-            "failing": _count(live.filter(pk__in=states.FAILING.keys(now))),
+            "total": bounded(live),
+            "failing": bounded(live.filter(pk__in=states.FAILING.keys(now))),
             "held": stopped,
         },
         "deliveries": {
-            "due": _count(due),
+            "due": bounded(due),
             "held": held,
-            "later": _count(Delivery.objects.filter(states.deliveries_in("later", now))),
-            "unrecorded": _count(states.unrecorded()),
-            "failedLast24h": _count(finished.filter(state=Delivery.State.FAILED)),
+            "later": bounded(Delivery.objects.filter(states.deliveries_in("later", now))),
+            "unrecorded": bounded(states.unrecorded()),
+            "failedLast24h": bounded(finished.filter(state=Delivery.State.FAILED)),
         },
     }
     oldest = due.values_list("due_at", flat=True).first()
+    hold = site.as_json()
+    if hold["held"]:
+        hold["released"] = _released(now)
     if options["json"]:
         console.json(
-            {"workers": [_worker(worker) for worker in workers], **counts}
+            {"site": hold, "workers": [_worker(worker) for worker in workers], **counts}
             | {"oldestDueAt": timestamp(oldest)}
         )
         return 0 if workers else 1
+    if hold["held"]:
+        would = hold["released"]
+        console.line(f"THE SITE IS HELD {site.words()}")
+        console.line("Nothing is sent. `manage.py webhooks release-all` lets go:")
+        console.line(
+            f"released    {many(would['due'], EXACTLY)} deliveries would be sent at once, "
+            f"{many(would['later'], EXACTLY)} later; still held: {_reasons(would['held'])}"
+        )
     if workers:
         console.line(f"{count(len(workers), 'worker')} alive")
         console.table(
@@ -69,7 +81,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
                     worker.slots,
                     worker.in_flight,
                     worker.sent,
-                    "stands by" if worker.standby else "",
+                    _does(worker, held=hold["held"]),
                 )
                 for worker in workers
             ),
@@ -78,35 +90,44 @@ def status(console: Console, options: dict[str, Any]) -> int:
         console.line("No worker is alive; nothing is sent. Start `manage.py webhooks deliver`.")
     hooks, deliveries = counts["webhooks"], counts["deliveries"]
     console.line(
-        f"webhooks    {_many(hooks['total'])}, {_many(hooks['failing'])} failing; "
+        f"webhooks    {many(hooks['total'])}, {many(hooks['failing'])} failing; "
         f"not called: {_reasons(stopped)}"
     )
     console.line(
-        f"deliveries  {_many(deliveries['due'])} due, {_many(deliveries['later'])} later, "
-        f"{_many(deliveries['failedLast24h'])} given up in the last 24 h; held: {_reasons(held)}"
+        f"deliveries  {many(deliveries['due'])} due, {many(deliveries['later'])} later, "
+        f"{many(deliveries['failedLast24h'])} given up in the last 24 h; held: {_reasons(held)}"
     )
     unwritten = sum(worker.unwritten for worker in workers)
     if deliveries["unrecorded"] or unwritten:
         console.line(
-            f"unrecorded  {_many(deliveries['unrecorded'])} deliveries were sent and their outcome "
-            f"cannot be stored, {_many(unwritten)} more are known to a worker alone"
+            f"unrecorded  {many(deliveries['unrecorded'])} deliveries were sent and their outcome "
+            f"cannot be stored, {many(unwritten)} more are known to a worker alone"
         )
     if oldest is not None:
         console.line(f"oldest due  {timestamp(oldest)}")
     return 0 if workers else 1
 
 
-def _count(rows: "QuerySet[Any]") -> int:
-    return rows.order_by()[: MANY + 1].count()
+def _released(now: datetime) -> dict[str, Any]:
+    """What would become of the deliveries that wait when nobody held the site."""
+    rows = Delivery.objects.all()
+    held = states.held_deliveries(now, released=True)
+    return {
+        "due": bounded(rows.filter(states.deliveries_in("due", now, released=True)), EXACTLY),
+        "later": bounded(rows.filter(states.deliveries_in("later", now, released=True)), EXACTLY),
+        "held": {reason: bounded(rows) for reason, rows in held.items()},
+    }
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    words = [f"{_many(number)} {what}" for what, number in counts.items() if number]
+    words = [f"{many(number)} {what}" for what, number in counts.items() if number]
     return ", ".join(words) or "none"
 
 
-def _many(number: int) -> str:
-    return f"{MANY:,}+" if number > MANY else f"{number:,}"
+def _does(worker: Worker, *, held: bool) -> str:
+    if held:
+        return "holds" if worker.holds else "has not noticed the hold"
+    return "stands by" if worker.standby else ""
 
 
 def _worker(worker: Worker) -> dict[str, Any]:
@@ -121,6 +142,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "slots": worker.slots,
         "inFlight": worker.in_flight,
         "sent": worker.sent,
+        "holds": worker.holds,
         "unwritten": worker.unwritten,
     }
 
@@ -209,8 +231,11 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     lines = [f"Webhook {webhook.id} ({webhook}) calls {webhook.url}"]
     if webhook.deleted_at is not None:
         return [*lines, f"It was deleted {timestamp(webhook.deleted_at)}."]
-    reason = actions.hold_reason(webhook)
-    lines.append(f"It is held: {states.SENTENCES[reason]}" if reason else "It may be called.")
+    reasons = states.hold_reasons(webhook, clock(router.db_for_write(Delivery)))
+    for which, reason in enumerate(reasons):
+        lines.append(f"{'It is held, too' if which else 'It is held'}: {states.SENTENCES[reason]}")
+    if not reasons:
+        lines.append("It may be called.")
     if webhook.stopped_note:
         lines.append(f"Note: {webhook.stopped_note}")
     lines.append(f"Verification: {webhook.verification}.")

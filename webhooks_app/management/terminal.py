@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.core.management.base import CommandError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from webhooks_app.models import Actor, AuditEntry
@@ -120,6 +121,19 @@ def moment_ahead(text: str) -> datetime:
         return timezone.now() + duration(text)
     except ValueError:
         return moment(text)
+
+
+MANY = 1000  # counted no further: an unbounded count reads the whole table
+
+
+def bounded(rows: "QuerySet[Any]", most: int = MANY) -> int:
+    """How many there are, one more than `most` where there are more than that."""
+    return rows.order_by()[: most + 1].count()
+
+
+def many(number: int, most: int = MANY) -> str:
+    """A bounded count in words."""
+    return f"{most:,}+" if number > most else f"{number:,}"
 
 
 def count(number: int, word: str) -> str:

@@ -10,6 +10,7 @@ from django.db import router
 
 from webhooks_app.models import Delivery
 
+from . import site
 from .supervisor import Child, Supervisor, manage
 from .terminal import Console, count, wrong_usage
 
@@ -74,6 +75,9 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
 
     def started(*details: Any) -> None:
         console.line(f"worker {os.getpid()}: ready")
+
+    if held := site.words():
+        console.note(f"The site is held {held}. Nothing is sent until `webhooks release-all`.")
 
     try:
         made = worker.run(

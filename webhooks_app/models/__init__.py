@@ -10,6 +10,7 @@ from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
 from .notice import Notice
 from .signing import SigningKey
+from .site import SiteHold
 from .subscription import Subscription
 from .webhook import Header, Webhook
 
@@ -31,6 +32,7 @@ __all__ = [
     "Job",
     "Notice",
     "SigningKey",
+    "SiteHold",
     "Subscription",
     "Webhook",
     "WebhookError",

@@ -322,6 +322,8 @@ class Worker(PrimaryModel):
     sent = models.PositiveBigIntegerField(default=0)
     # Outcomes that cannot be written down, nor that they cannot: this process alone knows them.
     unwritten = models.PositiveIntegerField(default=0)
+    # It knows that the site is held, and begins no call. Never said by versions that know no hold.
+    holds = models.BooleanField(default=False, db_default=False)
 
     objects = WorkerQuerySet.as_manager()
 

@@ -7,7 +7,7 @@ row, which rows a query finds, what the claim's SQL says and what people read st
 and a test compares them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .. import conf
+from . import site
 from .delivery import Delivery
 from .health import WebhookHealth
 from .webhook import FAILING_AFTER, Webhook
@@ -30,7 +31,7 @@ class State:
     by an index that holds few other rows. `reason` is what the API calls it where deliveries are
     held for it, `sentence` the same in words. `clear` is what the claim asks of the webhook's row,
     `h`, so that it is not in this state. `told`: noted by the worker that found it, and no reason
-    for another worker not to call.
+    for another worker not to call. `asked`: whether any webhook can be in it, as the site is now.
     """
 
     key: str
@@ -43,6 +44,7 @@ class State:
     sentence: str = ""
     clear: str = ""
     told: bool = False
+    asked: Callable[[], bool] = lambda: True
 
     def sets(self, now: datetime) -> "list[QuerySet[Any]]":
         """Of the rows of `of` that are in it, deleted webhooks too: a set for each alternative."""
@@ -96,7 +98,23 @@ def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> Sta
     )
 
 
+EVERY = Q(pk__isnull=False)
+# Of all webhooks at once, so its row comes first and, while it applies, no other is asked for. The
+# claim's SQL says nothing of it: a worker looks for it before it looks for anything else.
+SITE = State(
+    "site",
+    "Site held",
+    Webhook,
+    lambda webhook, now: site.is_held(),
+    lambda now: (EVERY,),
+    few=False,
+    reason="site",
+    sentence="The whole site is held: nothing is sent until its operator runs `webhooks "
+    "release-all`.",
+    asked=site.is_held,
+)
 WEBHOOKS = (
+    SITE,
     _stopped("paused", "Paused", Webhook.Stopped.PAUSED, "The webhook is paused."),
     *(
         _stopped("stopped", "Stopped", reason, f"The webhook is stopped: {reason.label}.")
@@ -123,6 +141,7 @@ WEBHOOKS = (
         reason="unverified",
         sentence="The webhook is not verified: its URL has not passed the challenge.",
         clear="h.verified_at IS NOT NULL",
+        asked=conf.verification_required,
     ),
     # Before the breaker, which opens because calls fail: it is no answer to why.
     State(
@@ -164,7 +183,7 @@ FAILING, BREAKER = (
     next(state for state in WEBHOOKS if state.key == key) for key in ("failing", "breaker")
 )
 # Those in which nothing is delivered, the worst first. Each comes before all others in precedence.
-SILENT = ("failing", "unreadable", "breaker", "unverified", "stopped", "paused")
+SILENT = ("site", "failing", "unreadable", "breaker", "unverified", "stopped", "paused")
 WORDS = {state.key: state.word for state in WEBHOOKS}
 
 # The one reason that is a delivery's own and not its webhook's, and stands in its row; it is due
@@ -177,10 +196,9 @@ SENTENCES = {state.reason: state.sentence for state in HOLDS} | {
 }
 
 
-def _asked(states: Iterable[State] = WEBHOOKS) -> list[State]:
-    """Those that are asked about as the site is set up."""
-    required = conf.verification_required()
-    return [state for state in states if required or state.key != "unverified"]
+def _asked(states: Iterable[State] = WEBHOOKS, *, released: bool = False) -> list[State]:
+    """Those that are asked about as the site is now; `released`: as it is when nobody holds it."""
+    return [state for state in states if state.asked() and not (released and state is SITE)]
 
 
 # --- of a row -----------------------------------------------------------------------------------
@@ -196,10 +214,16 @@ def hold_reason(webhook: Webhook, now: datetime, *, told: bool = True) -> str:
 
     Of the row as it was read, with its health: no secret is read for it.
     """
-    for state in HOLDS:
-        if (told or not state.told) and state.applies(webhook, now):
-            return state.reason
-    return ""
+    return next((s.reason for s in _holding(webhook, now) if told or not s.told), "")
+
+
+def hold_reasons(webhook: Webhook, now: datetime) -> list[str]:
+    """All that hold it, the first of them is `hold_reason`."""
+    return [state.reason for state in _holding(webhook, now)]
+
+
+def _holding(webhook: Webhook, now: datetime) -> Iterator[State]:
+    return (state for state in HOLDS if state.applies(webhook, now))
 
 
 def of_delivery(delivery: Delivery, now: datetime) -> str:
@@ -215,8 +239,11 @@ def of_delivery(delivery: Delivery, now: datetime) -> str:
 
 
 def _split(keys: Iterable[str]) -> tuple[list[State], list[State]]:
-    """The rows of the table with one of these keys, and those that come before them."""
+    """The rows of the table with one of these keys, and those that come before them; none where
+    the site is held, and all webhooks are in that state."""
     states = _asked()
+    if states[0] is SITE:
+        states = [SITE]
     own = [state for state in states if state.key in keys]
     return own, states[: states.index(own[0])] if own else []
 
@@ -238,7 +265,7 @@ def webhooks_in(key: str, now: datetime) -> Q:
 def among(keys: Iterable[str], now: datetime) -> Q:
     """What the webhooks in some states have in common, where few are in them: an index each, so
     that nobody reads all webhooks to find them. The states themselves are to be asked for too."""
-    own = [state for state in WEBHOOKS if state.key in keys]
+    own = [state for state in _asked() if state.key in keys]
     if not all(state.few for state in own):
         return Q()
     return Q(pk__in=_union([rows for state in own for rows in state.sets(now)]))
@@ -261,11 +288,22 @@ def counted(key: str, now: datetime) -> "QuerySet[Any]":
 
 def held_webhooks(now: datetime) -> "dict[str, QuerySet[Any]]":
     """The live webhooks that are not called, by the reason."""
+    return _apart(Webhook.objects.live(), "pk__in", _asked(HOLDS), now)
+
+
+def _apart(
+    rows: "QuerySet[Any]", webhook: str, holds: list[State], now: datetime
+) -> "dict[str, QuerySet[Any]]":
+    """Of these rows, by the reason, those whose webhook (`webhook` looks it up among keys) is held
+    for it."""
+    if holds[:1] == [SITE]:
+        return {s.reason: rows if s is SITE else rows.none() for s in holds}
     found: dict[str, QuerySet[Any]] = {}
     earlier = Q()
-    for state in _asked(HOLDS):
-        found[state.reason] = Webhook.objects.live().filter(~earlier, pk__in=state.keys(now))
-        earlier |= Q(pk__in=state.keys(now))
+    for state in holds:
+        own = Q((webhook, state.keys(now)))
+        found[state.reason] = rows.filter(own, ~earlier)
+        earlier |= own
     return found
 
 
@@ -285,42 +323,47 @@ DELIVERIES = {
 }
 
 
-def held(now: datetime) -> Q:
+def held(now: datetime, *, released: bool = False) -> Q:
     """The deliveries whose webhook is not called now. The webhooks are chosen once, not for each
-    delivery, each reason by the index of the few that it holds for."""
+    delivery, each reason by the index of the few that it holds for. `released`: would not be called
+    when nobody held the site."""
     condition = Q()
-    for state in _asked(HOLDS):
+    for state in _asked(HOLDS, released=released):
+        if state is SITE:
+            return EVERY
         condition |= Q(webhook__in=state.keys(now))
     return condition
 
 
-def deliveries_in(key: str, now: datetime) -> Q:
+def _goes(now: datetime, released: bool) -> Q:
+    holding = held(now, released=released)
+    return _PENDING & (Q(pk__in=[]) if holding is EVERY else ~holding)
+
+
+def deliveries_in(key: str, now: datetime, *, released: bool = False) -> Q:
     """The condition for a key of DELIVERIES; `due` are those of waiting and retrying whose time has
-    come, `later` those whose time has not; of `failed` all tries failed."""
+    come, `later` those whose time has not; of `failed` all tries failed. `released` as in `held`.
+    """
     match key:
         case "held":
-            return _PENDING & (held(now) | _UNRECORDED)
+            return _PENDING & (held(now, released=released) | _UNRECORDED)
         case "waiting":
-            return _PENDING & ~held(now) & ~_UNRECORDED & Q(tries=0)
+            return _goes(now, released) & ~_UNRECORDED & Q(tries=0)
         case "retrying":
-            return _PENDING & ~held(now) & ~_UNRECORDED & Q(tries__gt=0)
+            return _goes(now, released) & ~_UNRECORDED & Q(tries__gt=0)
         case "due":
-            return _PENDING & ~held(now) & Q(due_at__lte=now)
+            return _goes(now, released) & Q(due_at__lte=now)
         case "later":
-            return _PENDING & ~held(now) & Q(due_at__gt=now, due_at__lt=FAR_AHEAD)
+            return _goes(now, released) & Q(due_at__gt=now, due_at__lt=FAR_AHEAD)
         case _:
             return Q(state=key)
 
 
-def held_deliveries(now: datetime) -> "dict[str, QuerySet[Any]]":
-    """The deliveries that wait for a webhook, by the reason why that is not called."""
-    found: dict[str, QuerySet[Any]] = {}
-    earlier = Q()
-    for state in _asked(HOLDS):
-        own = Q(webhook__in=state.keys(now))
-        found[state.reason] = Delivery.objects.filter(_PENDING, own, ~earlier)
-        earlier |= own
-    return found
+def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, QuerySet[Any]]":
+    """The deliveries that wait for a webhook, by the reason why that is not called; `released` as
+    in `held`."""
+    pending = Delivery.objects.filter(_PENDING)
+    return _apart(pending, "webhook__in", _asked(HOLDS, released=released), now)
 
 
 def unrecorded() -> "QuerySet[Delivery]":
@@ -331,7 +374,8 @@ def unrecorded() -> "QuerySet[Delivery]":
 # --- for the claim: what the webhook's own row says ---------------------------------------------
 #
 # A webhook is claimed for unless its row says that it is deleted or in one of these states. Of the
-# others the worker that owns it knows by itself: it keeps the breaker, and it opens the secrets.
+# others the worker that owns it knows by itself: it asks for the site first of all, it keeps the
+# breaker, and it opens the secrets.
 
 _IN_ROW = tuple(state for state in HOLDS if state.clear)
 

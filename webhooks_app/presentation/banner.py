@@ -65,7 +65,11 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     title, why, advice = failures.title(kind), failures.why(kind), failures.advice(kind)
     first, headline = TEST, _plain(state.word)
     since = _since(webhook.stopped_at)
-    if state.key == "paused":
+    if state.key == "site":
+        message, why = "", f"{SENTENCES['site']} Deliveries are kept and wait."
+        headline, advice = _plain("Held: the whole site calls nobody"), ""
+        first = RESUME if webhook.stopped else PAUSE
+    elif state.key == "paused":
         note = f", “{webhook.stopped_note}”" if webhook.stopped_note else ""
         headline = format_html("Paused by {}{}{}", webhook.stopped_by or "staff", since, note)
         why = "Deliveries are kept and wait; calls that want an answer are refused."
@@ -146,7 +150,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         advice,
         rest,
         [first, *(button for button in others if button != first)],
-        filled=state.key not in ("working", "unreadable") and not _is_nothing(advice),
+        filled=state.key not in ("site", "working", "unreadable") and not _is_nothing(advice),
     )
 
 
@@ -191,6 +195,8 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
             headline = format_html("Held until {}: calls rest after many failures", until)
         why = "It is kept and goes out by itself when the webhook may be called again."
         advice = format_html('See <a href="{}">the page of the webhook</a>.', page)
+        if held_by.key == "site":
+            headline, why, advice = _plain("Held with the whole site"), SENTENCES["site"], ""
         buttons = [CANCEL]
     elif state.key == "waiting":
         late = delivery.due_at <= now

@@ -20,6 +20,7 @@ class State:
 WEBHOOK_STATES = {
     key: State(key, states.WORDS[key], icon, tone)
     for key, icon, tone in (
+        ("site", "pause", "bad"),
         ("failing", "bad", "bad"),
         ("breaker", "pause", "warn"),
         ("unreadable", "key", "bad"),

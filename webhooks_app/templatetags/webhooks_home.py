@@ -4,6 +4,8 @@ from typing import Any
 
 from django import template
 
+from ..models import site
+
 register = template.Library()
 
 
@@ -22,7 +24,9 @@ def health_board(context: Any) -> Any:
 
 @register.inclusion_tag("admin/webhooks_app/alarm.html", takes_context=True)
 def worker_alarm(context: Any) -> dict[str, Any]:
-    """A red banner while no worker is alive; once a page, whoever asks for it first."""
+    """A red banner while the site is held or no worker is alive; once a page, whoever asks for it
+    first."""
+    from ..actions import site_hold
     from ..presentation.workers import workers
 
     request = context.get("request")
@@ -30,4 +34,8 @@ def worker_alarm(context: Any) -> dict[str, Any]:
         return {"silent": False}
     request._webhooks_alarm = True
     seen = workers(request)
-    return {"silent": not seen.alive, "last_sign": seen.last_sign}
+    return {
+        "hold": site_hold() if site.is_held() else None,
+        "silent": not seen.alive,
+        "last_sign": seen.last_sign,
+    }

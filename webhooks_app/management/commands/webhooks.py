@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from webhooks_app import __version__, checks
 from webhooks_app.actions import ActionError, Invalid
 
-from .. import events, reports, security, sending, upkeep, work
+from .. import events, reports, security, sending, site, upkeep, work
 from ..base import PlainCommand
 from ..terminal import Console, wrong_usage
 
@@ -24,6 +24,8 @@ EXAMPLES = {  # of each verb, below its --help
     "replay": "--since 2h --dry-run",
     "status": "--json",
     "explain": "5a21a9e21ec94a0007f9ac19",
+    "hold-all": "--note 'restored from the backup of 03:00'",
+    "release-all": "",
     "purge": "--older-than 30d --dry-run",
     "rebuild-counts": "--since 24h",
     "rotate-secret": "5a21a9e21ec94a0007f9ac19 --grace 2d",
@@ -44,7 +46,7 @@ class Command(PlainCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = "Exit codes: 0 done, 1 some failed, 2 wrong usage."
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-        for module in (work, sending, events, reports, upkeep, security):
+        for module in (work, sending, events, reports, site, upkeep, security):
             module.add_verbs(verbs)
         for name, verb in verbs.choices.items():
             accept_common_options(verb)
