@@ -1,8 +1,11 @@
 """The lines of the log: what comes from outside cannot end one and begin another."""
 
+import json
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
+from webhooks_app import request_ids
 from webhooks_app.rules.unseen import shown
 
 
@@ -10,7 +13,30 @@ class OneLine(logging.Formatter):
     """A record is one line, whatever its message quotes; a traceback beneath it keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return shown(super().formatMessage(record))
+        text = super().formatMessage(record)
+        if name := request_ids.of_record(record):
+            text += f" [{name}]"
+        return shown(text)
 
     def formatException(self, info: Any) -> str:
         return shown(super().formatException(info), keep="\n\t")
+
+
+class Json(logging.Formatter):
+    """A record is one JSON object on a line: time, level, logger, process, message; request_id,
+    exception and fields of its own where it has them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": at.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        if name := request_ids.of_record(record):
+            line["request_id"] = name
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line | getattr(record, "fields", {}))

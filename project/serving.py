@@ -28,7 +28,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
-from webhooks_app import conf, limits
+from webhooks_app import conf, limits, request_ids
 from webhooks_app.api.authentication import bearer
 from webhooks_app.engine import calls
 from webhooks_app.limits import Headers, Receive, Refused, Scope, Send
@@ -165,11 +165,13 @@ class Site(ASGIHandler):
         if scope["type"] != "http":
             await _decline(scope, receive, send)
             return
+        began = time.monotonic()
         try:
             limits.check_scope(scope)
             body = await _read(receive)
             status, headers, content = await self._in_thread(self._respond, scope, body)
         except Refused as refusal:
+            request_ids.note(scope["method"], scope["path"], refusal.status, began)
             await refusal.answer(send)
             return
         if isinstance(content, bytes):

@@ -119,6 +119,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webhooks_app.request_ids.middleware",
     "project.middleware.any_host",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -134,6 +135,7 @@ MIDDLEWARE = [
 ]
 # Of these, what concerns a request of the API with a bearer token (see `project/serving.py`).
 MIDDLEWARE_FOR_TOKENS = [
+    "webhooks_app.request_ids.middleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -262,6 +264,12 @@ AXES_VERBOSE = False
 
 # --- logs: one line each on standard error
 
+
+def log_format(name, default):
+    found = env.str(name, default=default)
+    return {"line": "line", "json": "json"}[found]
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -269,15 +277,20 @@ LOGGING = {
         "line": {
             "()": "project.logs.OneLine",
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        }
+        },
+        "json": {"()": "project.logs.Json"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": read(log_format, "LOG_FORMAT", "line"),
+        },
         "nowhere": {"class": "logging.NullHandler"},
     },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "WARNING", "propagate": True},
+        "webhooks.access": {"level": "INFO" if read(flag, "ACCESS_LOG", False) else "WARNING"},
         # A stranger may send any; the request's own line says 400, a traceback says no more.
         "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
     },

@@ -105,6 +105,10 @@ def _text(raw: Any) -> str:
     return str(raw)
 
 
+def _address(raw: Any) -> str:
+    return str(ipaddress.ip_address(str(raw).strip()))
+
+
 def _token(raw: Any) -> str:
     token = str(raw).strip()
     if len(token) > 1000 or not all("!" <= sign <= "~" for sign in token):
@@ -224,6 +228,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "WEBHOOKS_CLOUDEVENTS_SOURCE": Setting(
         "", _token, "source of CloudEvents, a URI; empty: /accounts/<name>"
+    ),
+    "WEBHOOKS_METRICS_PORT": Setting(
+        0, _whole(0, 65535), "first port on which processes tell their own metrics; 0: none", "int"
+    ),
+    "WEBHOOKS_METRICS_ADDRESS": Setting(
+        "127.0.0.1", _address, "address of those ports; 0.0.0.0: all of this machine"
     ),
 }
 
@@ -395,6 +405,15 @@ def event_types_declared() -> bool:
 def cloudevents_source() -> str:
     """`source` of CloudEvents; `""`: the account's path."""
     return str(_get("WEBHOOKS_CLOUDEVENTS_SOURCE"))
+
+
+def metrics_port() -> int:
+    """The first port on which a process tells its own metrics; 0: none does."""
+    return int(_get("WEBHOOKS_METRICS_PORT"))
+
+
+def metrics_address() -> str:
+    return str(_get("WEBHOOKS_METRICS_ADDRESS"))
 
 
 def unknown() -> list[str]:

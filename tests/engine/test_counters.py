@@ -9,12 +9,17 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from tests.engine.test_history import REFUSED, entry, record
-from tests.engine.test_queue import FAILURE, LONG_AGO, delivery_in, finish, finished
 from tests.factories import DeliveryFactory, WebhookFactory
+from tests.store.ended import delivery_in, finish, finished
 from webhooks_app import actions
 from webhooks_app.engine import accepted, ledger, pruner, recount, transitions, upkeep
+from webhooks_app.engine.knobs import Knobs
 from webhooks_app.models import Counter, Delivery
+from webhooks_app.rules.failures import Failure
 from webhooks_app.rules.ids import new_id
+
+FAILURE = Failure("http_500", "Request failed with status code 500")
+LONG_AGO = timezone.now() - timedelta(days=60)
 
 
 def counted():
@@ -88,7 +93,7 @@ def test_a_batch_that_is_given_twice_counts_once():
     """The connection broke in a COMMIT, and nobody told whether it came through."""
     batch = [finished(delivery_in("pending"), state="failed", failure=FAILURE)]
     shared = connections["default"]
-    writing = ledger.Ledger("default")
+    writing = ledger.Ledger("default", Knobs())
     try:
         for in_doubt in (False, True):
             assert writing.write(batch, (), in_doubt=in_doubt).number == 1

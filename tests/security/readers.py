@@ -16,11 +16,11 @@ from project import errors as site_errors
 from project import first_run, log_in
 from project.serving import TokenHandler
 from tests.security.outside import Reader
-from webhooks_app import conf, limits, receiving
+from webhooks_app import conf, limits, receiving, request_ids
 from webhooks_app.admin import deliveries, jobs, search, secret_fields
 from webhooks_app.admin.filters import is_place
 from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
-from webhooks_app.engine import calls, history, message, sender
+from webhooks_app.engine import calls, history, message, metrics_port, sender
 from webhooks_app.engine.connection import Line
 from webhooks_app.management import terminal
 from webhooks_app.models import Account, Attempt, Delivery, selection
@@ -148,6 +148,12 @@ CLIENTS = [
         ("Bearer {}",),
     ),
     Reader("the digest of a token", digest),
+    Reader("the name of a request", request_ids.chosen),
+    Reader(
+        "a request to the port of metrics",
+        lambda t: metrics_port.Door().respond(raw(t), "127.0.0.1"),
+        ("{}", "GET /metrics HTTP/1.1\r\n{}\r\n\r\n", "GET /{}"),
+    ),
     Reader("the address of a client", lambda t: clients.client_address(t, t, 1), ("{}", "[{}]:1")),
     Reader("the chain of proxies", lambda t: clients.client_address("", t, 10)),
     Reader("Accept", lambda t: rendering.wants_html(meta(HTTP_ACCEPT=t)), ("{}", "text/html;{}")),  # type: ignore[arg-type]

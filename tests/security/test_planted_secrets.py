@@ -89,6 +89,9 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
     site.environment |= {
         "WEBHOOKS_ENCRYPTION_KEYS": planted["encryption key"],
         "WEBHOOKS_METRICS_TOKEN": METRICS,
+        "WEBHOOKS_METRICS_PORT": str(ports := free_port(2)),
+        "LOG_FORMAT": "json",
+        "ACCESS_LOG": "true",
         "WEBHOOKS_VERIFICATION": "required",
     }
     site.shell(USER.format(password=planted["user password"]))
@@ -140,6 +143,10 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         metrics = api.get(f"{origin}/metrics", timeout=30)
         assert "webhooks_attempts_total" in metrics.text
         said.append(metrics.text)
+        for own in (ports, ports + 1):  # of the web process and of the worker
+            metrics = api.get(f"http://127.0.0.1:{own}/metrics", timeout=30)
+            assert "webhooks_attempt_seconds_bucket" in metrics.text
+            said.append(metrics.text + str(metrics.headers))
 
         console = Console(origin, planted["user password"])
         assert "Webhooks" in console.get("/admin/").text
@@ -173,7 +180,7 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
     for process in (web, worker):
         process.terminate()
     logs = web.communicate(timeout=30)[0] + worker.communicate(timeout=30)[0]
-    assert "POST /webhooks" in logs
+    assert '"path": "/webhooks"' in logs
 
     assert hits(planted, database) == []
     assert hits(planted, files.decode("latin-1")) == []

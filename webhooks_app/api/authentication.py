@@ -57,6 +57,11 @@ class Caller:
     by: str
     masked: bool
 
+    @property
+    def is_staff(self) -> bool:
+        """Whether it is somebody of the installation's own, who reads its logs."""
+        return False
+
     def webhooks(self) -> WebhookQuerySet:
         raise NotImplementedError
 
@@ -115,6 +120,10 @@ class SessionCaller(Caller):
 
     user: Any
     chosen: Account | None
+
+    @property
+    def is_staff(self) -> bool:
+        return bool(self.user.is_staff)
 
     @staticmethod
     def accounts(user: Any) -> Any:

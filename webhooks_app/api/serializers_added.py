@@ -44,6 +44,12 @@ class DeliverySerializer(serializers.Serializer):
         return delivery.reason
 
 
+class StaffDeliverySerializer(DeliverySerializer):
+    """As staff see one."""
+
+    requestId = serializers.CharField(source="stored_in", allow_null=True)
+
+
 class FailureSerializer(serializers.Serializer):
     """Why an exchange failed: the recorded line, its kind, and what to do about it."""
 

@@ -22,6 +22,7 @@ from .serializers_added import (
     ErrorSerializer,
     ReplayedSerializer,
     ReplayWrite,
+    StaffDeliverySerializer,
 )
 from .views_webhooks import AFTER_ID, AFTER_KEY, PAGING
 
@@ -117,7 +118,7 @@ class WebhookDeliveriesViewSet(ApiViewSet):
 
     def item(self, delivery: Delivery) -> dict[str, Any]:
         delivery.webhook = self.webhook  # one look at its health serves the whole page
-        return self.show(DeliverySerializer, delivery)
+        return _delivery(self, delivery)
 
 
 class DeliveryViewSet(ApiViewSet):
@@ -134,7 +135,7 @@ class DeliveryViewSet(ApiViewSet):
 
     @describe("Get a delivery", answer=DeliverySerializer)
     def retrieve(self, request: Request, id: str) -> Response:
-        return Response(self.show(DeliverySerializer, self.delivery))
+        return Response(_delivery(self, self.delivery))
 
     @describe(
         "List a delivery's attempts",
@@ -157,7 +158,7 @@ class DeliveryViewSet(ApiViewSet):
         webhook = self.delivery.webhook
         delivery = verb(self.delivery, by=self.caller.by)
         delivery.webhook = webhook  # read with its health before; reading it anew is not needed
-        return Response(self.show(DeliverySerializer, delivery))
+        return Response(_delivery(self, delivery))
 
 
 class ReplayViewSet(ApiViewSet):
@@ -208,6 +209,11 @@ class ErrorViewSet(ApiViewSet):
         rows = WebhookError.objects.filter(webhook=self.webhook)
         rows = rows.filter(**{name: value for name, value in filters.items() if value})
         return _attempts(self, rows.defer("answer"), ErrorSerializer)
+
+
+def _delivery(view: ApiViewSet, delivery: Delivery) -> dict[str, Any]:
+    shape = StaffDeliverySerializer if view.caller.is_staff else DeliverySerializer
+    return view.show(shape, delivery)
 
 
 def _attempts(view: ApiViewSet, rows: Any, shape: Any) -> Response:

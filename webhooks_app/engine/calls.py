@@ -19,7 +19,7 @@ from ..models.primary import clock, present
 from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import breaker, history, loop, message, store
+from . import breaker, history, loop, message, store, timings
 from .loop import NoSlot
 from .sender import Outcome, Request, Sender
 from .store import record
@@ -196,6 +196,8 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
                 record.stop_gone(here, [call.webhook.pk])
 
     record.with_free_keys(write)
+    if timings.kept:
+        timings.exchanges[call.exchange].note(outcome.duration_ms / 1000)
     return entry, answer
 
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from .. import request_ids
 from ..models import Attempt, Delivery
 from ..models.delivery import schedule_delays
 from ..rules import failures
-from . import files, history, message
+from . import files, history, message, timings
 from .completer import Completer
 from .fetcher import Fetcher
 from .knobs import Knobs
@@ -121,6 +122,7 @@ class Sending:
         taken: tuple[Lane, Claimed] | None = (lane, row)
         while taken is not None:
             lane, row = taken
+            request_ids.current.set(row.stored_in or "")
             try:
                 if row.body is None:
                     started_at, outcome = await self._deliver_large(lane, row)
@@ -170,6 +172,8 @@ class Sending:
         if outcome.our_fault:
             self._lanes.our_fault(lane, row.id, now)
             return
+        if timings.kept:
+            timings.note_delivery(row.tries, row.place[0], started_at, outcome.duration_ms)
         away = failures.is_away(failure)
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":

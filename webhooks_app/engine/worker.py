@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, router
 
 from .. import conf
 from ..models import Delivery, database_file
-from . import faults, files, output, signals, store, upkeep
+from . import faults, files, metrics_port, output, signals, store, upkeep
 from .completer import Completer
 from .fetcher import CannotStart, Fetcher
 from .knobs import DEFAULT, Knobs
@@ -315,6 +315,7 @@ def run(
         files.raise_limit()
         ledger = LedgerProcess.start(alias, knobs)
         output.never_block()
+        metrics_port.open_port()
     loop = new_event_loop()
     loop.set_exception_handler(on_loop_error)
 

@@ -221,6 +221,8 @@ def _of_delivery(delivery: Delivery) -> list[str]:
         lines.append(states.SENTENCES[states.UNRECORDED])
     elif delivery.reason:
         lines.append(f"Reason: {delivery.reason}.")
+    if delivery.stored_in:
+        lines.append(f"It was stored by the request {delivery.stored_in}.")
     last = delivery.attempts.order_by("-id").first()
     if last is not None and not last.ok:
         lines.append(f"Last error: {last.message}. {last.why} {last.advice}")

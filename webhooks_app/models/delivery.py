@@ -9,7 +9,7 @@ from django.db.models import Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from .. import conf
+from .. import conf, request_ids
 from ..fields import IdField, KeyField
 from ..rules import failures
 from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
@@ -122,6 +122,8 @@ class Delivery(PrimaryModel):
         db_constraint=False,
     )
     form = models.CharField(max_length=16, choices=Form, null=True, blank=True)  # noqa: DJ001
+    # Of the request that stored it, as the logs name it; null where no request did.
+    stored_in = models.CharField("request id", max_length=64, null=True, blank=True)  # noqa: DJ001
 
     replayed = False  # set where an idempotency key found this delivery again
 
@@ -241,6 +243,7 @@ class Delivery(PrimaryModel):
             "",  # requested_by
             event_id,
             form,
+            request_ids.current.get() or None,
         )
 
     @property

@@ -36,6 +36,7 @@ STORED: tuple[Column, ...] = (
     ("last_error", "text"),
     ("requested_by", "text"),
     ("idempotency_key", "text"),
+    ("stored_in", "text"),
 )
 STORED_OF_EVENTS: tuple[Column, ...] = (*STORED, ("event_id", "text"), ("form", "text"))
 _STORE_ONE = (
@@ -52,7 +53,7 @@ _FINISH_COLUMNS = (
     ("last_error", "text"),
 )
 CLAIMED = (
-    "h.version, d.id, d.tries, d.retry_schedule, d.requested_by, d.event_id, d.form, "
+    "h.version, d.id, d.tries, d.retry_schedule, d.requested_by, d.stored_in, d.event_id, d.form, "
     f"CASE WHEN length(d.payload) <= {CARRIED_MOST} THEN d.payload END"
 )
 
@@ -71,6 +72,7 @@ def stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
         delivery.created_by,
         *("pending", "", 0, "", ""),
         delivery.idempotency_key,
+        delivery.stored_in,
     ]
 
 
@@ -96,6 +98,7 @@ def claimed(
     tries: int,
     schedule: str,
     by: str,
+    stored_in: str | None,
     event_id: str | None,
     form: str | None,
     body: bytes | None,
@@ -104,11 +107,8 @@ def claimed(
 ) -> Claimed:
     """Of the columns CLAIMED and these two."""
     place = (due_at, ident)
-    if event_id is None:
-        return Claimed(ident, webhook_id, tries, body, schedule, by, place, version)
-    return Claimed(
-        ident, webhook_id, tries, None, schedule, by, place, version, event_id, form or ""
-    )
+    begin = (ident, webhook_id, tries, None if event_id else body, schedule, by, place, version)
+    return Claimed(*begin, event_id, form or "", stored_in=stored_in)
 
 
 class Common(Store):

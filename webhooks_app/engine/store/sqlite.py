@@ -77,7 +77,7 @@ class Sqlite(Common):
         # waits for it until the event loop pauses. `|| ''` keeps due_at the text it is.
         sql = f"""
             SELECT json_group_array(json_array(
-                     version, id, tries, retry_schedule, requested_by, event_id, form,
+                     version, id, tries, retry_schedule, requested_by, stored_in, event_id, form,
                      length(body), due_at || '')),
                    CAST(group_concat(CAST(body AS TEXT), '') AS BLOB)
             FROM (

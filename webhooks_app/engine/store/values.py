@@ -78,6 +78,7 @@ class Claimed:
     event_id: str | None = None
     form: str = ""  # of an event's
     of: EventLines | None = None
+    stored_in: str | None = None  # the request that stored it
 
 
 class AttemptRow(NamedTuple):
