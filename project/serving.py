@@ -34,6 +34,8 @@ from webhooks_app.engine import calls
 from webhooks_app.limits import Headers, Receive, Refused, Scope, Send
 from webhooks_app.models import Delivery, database_file
 
+from .door import Door
+
 TURNS = 4  # requests that run at once, and so connections to each database
 ENDS_AFTER = 1.0  # seconds
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
@@ -147,8 +149,8 @@ class Turns:
 
 
 class Site(ASGIHandler):
-    """A head past the limits of `webhooks_app.limits` is answered 431; a body past 1 MiB, chunked
-    or not, 413 and not read on; one that does not arrive in time 408."""
+    """A head past the limits of `webhooks_app.limits` is answered 431; a body past the
+    limit of its path, chunked or not, 413 and not read on; one that does not arrive in time 408."""
 
     limits_head = True  # see `webhooks_app.checks`
 
@@ -156,6 +158,7 @@ class Site(ASGIHandler):
         BaseHandler.__init__(self)
         self.load_middleware()  # the synchronous one
         self._by_token = TokenHandler()
+        self._door = Door() if settings.GROUP_COMMIT else None
         self.turns = Turns(TURNS)
         self._alias = router.db_for_write(Delivery)
         # Whoever waits for a receiver keeps a thread; the others are for requests that run.
@@ -168,8 +171,11 @@ class Site(ASGIHandler):
         began = time.monotonic()
         try:
             limits.check_scope(scope)
-            body = await _read(receive)
-            status, headers, content = await self._in_thread(self._respond, scope, body)
+            body = await _read(scope, receive)
+            answer = await self._door.answer(scope, body) if self._door else None
+            if answer is None:
+                answer = await self._in_thread(self._respond, scope, body)
+            status, headers, content = answer
         except Refused as refusal:
             request_ids.note(scope["method"], scope["path"], refusal.status, began)
             await refusal.answer(send)
@@ -178,6 +184,12 @@ class Site(ASGIHandler):
             await _send(send, status, headers, content)
         else:
             await self._stream(send, status, headers, content)
+
+    def close(self) -> None:
+        """Close all database connections; waits for requests that are under way."""
+        if self._door is not None:
+            self._door.close()
+        self.turns.close()
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         # In a context of its own: nothing that a request sets is seen by the next one.
@@ -234,16 +246,16 @@ def end_soon() -> None:
     threading.Timer(ENDS_AFTER, os._exit, (1,)).start()
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(scope: Scope, receive: Receive) -> bytes:
     """The body of a request. Raises Refused."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            return await _read_on(receive)
+            return await _read_on(scope, receive)
     except TimeoutError:
         raise Refused(408, SLOW) from None
 
 
-async def _read_on(receive: Receive) -> bytes:
+async def _read_on(scope: Scope, receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -253,8 +265,7 @@ async def _read_on(receive: Receive) -> bytes:
             raise Refused(400, limits.BROKEN)
         part = message.get("body", b"")
         size += len(part)
-        if size > limits.BODY_LIMIT:
-            raise Refused(413)
+        limits.check_size(scope, size)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

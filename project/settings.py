@@ -176,6 +176,9 @@ if _database["ENGINE"].endswith("sqlite3"):
 _database["CONN_MAX_AGE"] = None
 _database["CONN_HEALTH_CHECKS"] = _database["ENGINE"].endswith("postgresql")
 
+# Requests that store deliveries are stored in one transaction with those that come at once.
+GROUP_COMMIT = read(flag, "GROUP_COMMIT", True)
+
 # What limits count in. In the memory of a process the counts are its own: several web processes
 # want a shared one.
 CACHES = {"default": read(env.cache_url, "CACHE_URL", "locmemcache://?max_entries=100000")}

@@ -20,7 +20,9 @@ BACKSLASHES_LIMIT = 32  # in all cookies; each is looked for up to the end of it
 # With a charset in its content type a request with more parameters fails inside Django before
 # anything can answer it.
 QUERY_LIMIT = 1000  # parameters; Django's DATA_UPLOAD_MAX_NUMBER_FIELDS
-BODY_LIMIT = 1024 * 1024  # bytes
+BODY_LIMIT = 1024 * 1024  # bytes, of all routes but these
+BULK_LIMIT = 5 * 1024 * 1024
+BULK_PATHS = ("/deliveries/bulk", "/deliveries/bulk/")  # how they end
 
 HEAD_TOO_LARGE = "The head of the request is larger than 16 KiB."
 CONTENT_TYPE_TOO_LARGE = f"Content-Type has more than {CONTENT_TYPE_LIMIT} characters."
@@ -44,7 +46,7 @@ _REASONS = {
 class Refused(Exception):
     """A request that Django shall not see, and the answer to it in the envelope."""
 
-    def __init__(self, status: int, message: str = "") -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.body = _envelope(status, message)
@@ -77,8 +79,14 @@ def check_scope(scope: Mapping[str, Any]) -> None:
             case b"content-length":
                 length = _number(value)
     _judge(size, content_type, query.count(b"&"), b";".join(cookies).decode("latin-1"))
-    if length > BODY_LIMIT:
-        raise Refused(413)
+    check_size(scope, length)
+
+
+def check_size(scope: Mapping[str, Any], size: int) -> None:
+    """Judge the body of an ASGI request by what came of it so far. Raises Refused."""
+    limit = BULK_LIMIT if scope["path"].endswith(BULK_PATHS) else BODY_LIMIT
+    if size > limit:
+        raise Refused(413, _too_large(limit))
 
 
 def check_environ(environ: Mapping[str, Any]) -> None:
@@ -142,14 +150,22 @@ class WSGIHeadLimit:
         return answer
 
 
-def _envelope(status: int, message: str) -> bytes:
-    # Imported late: a host wraps its application before anything else of ours is loaded.
-    from .api.errors import TOO_LARGE, envelope
+# Imported late: a host wraps its application before anything else of ours is loaded.
 
-    return json.dumps(envelope(status, message or TOO_LARGE)).encode()
+
+def _envelope(status: int, message: str) -> bytes:
+    from .api.errors import envelope
+
+    return json.dumps(envelope(status, message)).encode()
+
+
+def _too_large(limit: int) -> str:
+    from .api.errors import too_large
+
+    return too_large(limit)
 
 
 def _number(value: bytes) -> int:
     if not value.isdigit():
         return 0  # the server has judged it
-    return int(value) if len(value) <= 18 else BODY_LIMIT + 1
+    return int(value) if len(value) <= 18 else BULK_LIMIT + 1

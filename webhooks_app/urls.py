@@ -11,6 +11,7 @@ from django.urls import URLPattern, path, re_path
 from .api.base import UnknownPath
 from .api.views_calls import BreakerViewSet, CallViewSet, InteractionViewSet
 from .api.views_deliveries import (
+    BulkViewSet,
     DeliveryViewSet,
     ErrorViewSet,
     ReplayViewSet,
@@ -54,6 +55,7 @@ urlpatterns: list[URLPattern] = [
         {"get": "list", "post": "create"},
         "webhook-deliveries",
     ),
+    *_served(f"{_WEBHOOK}/deliveries/bulk", BulkViewSet, {"post": "create"}, "bulk"),
     *_served(f"{_WEBHOOK}/replay", ReplayViewSet, {"post": "create"}, "replay"),
     *_served(f"{_WEBHOOK}/errors", ErrorViewSet, {"get": "list"}, "errors"),
     *_served(f"{_WEBHOOK}/verify", CallViewSet, {"post": "verify"}, "verify"),

@@ -51,6 +51,7 @@ def test_anything_but_strict_json_is_400(api, webhook, body):
         ("PATCH", one),
         ("PATCH", f"{one}/settings"),
         ("POST", f"{one}/deliveries"),
+        ("POST", f"{one}/deliveries/bulk"),
         ("POST", f"{one}/interactions"),
         ("POST", f"{one}/replay"),
     ):
@@ -203,7 +204,7 @@ def play(application, chunks, headers=()):
         "client": ("127.0.0.1", 1),
     }
     async_to_sync(application)(scope, receive, send)
-    application.turns.close()
+    application.close()
     body = b"".join(message.get("body", b"") for message in sent)
     return sent[0]["status"], body, taken
 

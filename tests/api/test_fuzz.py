@@ -61,11 +61,23 @@ NAMES = [
         "note",
     ),
     *("timeout", "maxInFlight", "since", "attributes", "userAttributes", "node", "result", "id"),
+    *("deliveries", "payload", "idempotencyKey", "dueAt", "reference", "type"),
     *("key", "gracePeriodSeconds", "signature", "prefix", "algorithm"),
     *("error", "sessionId", "messageId", "timestamp", "status", "__proto__", "", "\0", "webhook"),
 ]
 QUERY = [
-    *("limit", "after", "search", "failing", "state", "since", "until", "type", "reference"),
+    *(
+        "limit",
+        "after",
+        "search",
+        "failing",
+        "state",
+        "since",
+        "until",
+        "type",
+        "reference",
+        "dueAt",
+    ),
     *("kind", "exchange", "account", "format", "token", "_method", "page", "\0", "é"),
 ]
 BODIES = [

@@ -21,6 +21,7 @@ from webhooks_app.models import AccessToken, Webhook
 
 CALLING_OUT = ("/interactions", "/verify", "/test")  # done in test_calls.py
 SINCE = {"since": "2026-01-01T00:00:00.000Z"}
+BULK = {"deliveries": [{"payload": {"a": 1}}]}
 # (method, path below a webhook, body, scopes that may, permission of a session)
 WEBHOOK_CALLS = [
     ("GET", "", None, "manage read", "view_webhook"),
@@ -32,6 +33,7 @@ WEBHOOK_CALLS = [
     ("PATCH", "/settings", {"enabled": True}, "manage", "operate_webhook"),
     ("GET", "/deliveries", None, "manage read send", "view_delivery"),
     ("POST", "/deliveries", {"a": 1}, "manage send", "add_delivery"),
+    ("POST", "/deliveries/bulk", BULK, "manage send", "add_delivery"),
     ("POST", "/replay", SINCE, "manage", "operate_webhook"),
     ("GET", "/errors", None, "manage read", "view_webhookerror"),
     ("POST", "/interactions", {}, "manage send", "operate_webhook"),

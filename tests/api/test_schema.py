@@ -44,6 +44,7 @@ def test_it_describes_every_path_of_ours_once(description):
         f"{webhook}/secret/old": ["delete"],
         f"{webhook}/interactions": ["post"],
         f"{webhook}/deliveries": ["get", "post"],
+        f"{webhook}/deliveries/bulk": ["post"],
         f"{webhook}/replay": ["post"],
         f"{webhook}/errors": ["get"],
         f"{webhook}/verify": ["post"],
@@ -72,7 +73,7 @@ def test_every_operation_names_its_errors_in_the_envelope(description):
                     assert schema == {"$ref": "#/components/schemas/ErrorEnvelope"}
 
 
-CONFLICTING = ("/interactions", "/deliveries", "/verify", "/test", "/retry", "/cancel")
+CONFLICTING = (*("/interactions", "/deliveries", "/bulk", "/verify", "/test", "/retry", "/cancel"),)
 
 
 def test_a_body_must_be_sent_but_where_nothing_needs_to_be(description):

@@ -38,6 +38,11 @@ BODIES = [
     ("POST", "/replay", {"since": "2026-01-01", "untill": "x"}, "untill", ""),
     ("POST", "/replay", {"sicne": "2026-01-01"}, "sicne", "since"),
     ("POST", "/verify", {"url": "x"}, "url", ""),
+    ("POST", "/deliveries/bulk", {"delivery": []}, "delivery", "deliveries"),
+    (
+        *("POST", "/deliveries/bulk", {"deliveries": [{"payload": 1, "idempotencykey": "k"}]}),
+        *("deliveries.0.idempotencykey", "idempotencyKey"),
+    ),
     ("POST", "/test", {"generatoin": 1}, "generatoin", "generation"),
 ]
 

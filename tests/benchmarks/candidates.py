@@ -3,7 +3,9 @@
 import socket
 import statistics
 import time
+from contextlib import contextmanager
 
+from project.server import GRANIAN
 from tests.ports import free_port
 
 from . import stage
@@ -100,17 +102,24 @@ def enqueue(server):
 
 
 def _by_api(database, webhook, token, count):
-    port = free_port()
-    granian = ("-m", "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", port)
-    quiet = ("--log-level", "warning", "project.asgi:application")
-    server = stage.python(*granian, *quiet, database=database)
-    try:
-        _await_port(port)
+    with web(database) as (_, port):
         address = f"http://127.0.0.1:{port}/webhooks/{webhook}/deliveries"
         for number in (20, count):  # the first of them only warm the server up
             client = stage.python("-m", "tests.benchmarks.yardstick", address, number, token)
             seconds = float(client.communicate(timeout=300)[0])
         return count / seconds
+
+
+@contextmanager
+def web(database, **environment):
+    """A web process as an installation starts it, and its port."""
+    port = free_port()
+    granian = ("-m", "granian", *GRANIAN, "--host", "127.0.0.1", "--port", port)
+    quiet = ("--log-level", "warning", "project.asgi:application")
+    server = stage.python(*granian, *quiet, database=database, set_to=environment)
+    try:
+        _await_port(port)
+        yield server, port
     finally:
         server.terminate()
         server.communicate()

@@ -7,6 +7,7 @@ ratios are taken within a turn. SIZE shrinks the loads (1 is whole).
 
 import json
 import os
+import re
 import statistics
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from . import stage
 from .__main__ import machine, markdown
-from .candidates import paced
+from .candidates import paced, web
 from .load import WEBHOOKS
 from .sink import PythonSink, sink
 
@@ -150,6 +151,48 @@ def signed(server, receiver):
     return found, verdicts
 
 
+def intake(server, receiver):
+    """Deliveries accepted by the API: stored together when they come at once, against each by
+    itself; on PostgreSQL and on SQLite."""
+    found, verdicts = {}, {}
+    seconds = max(1, 5 * SIZE)
+    with stage.folder() as folder:
+        for place in (server, stage.Sqlite(folder)):
+            accepted = found[place.name] = {}
+            for clients in (1, 10, 50):
+                for name in sorted(("each", "together"), reverse=time.time_ns() % 2 == 0):
+                    rate, cpu = _accepted(place, receiver, clients, seconds, name == "together")
+                    accepted[f"{clients} {name}"] = {"per_second": rate, "cpu_ms": cpu}
+                each, together = (accepted[f"{clients} {name}"] for name in ("each", "together"))
+                wanted = {1: ">= 1", 10: ">= 4", 50: ">= 6"}[clients]
+                times = together["per_second"] / each["per_second"]
+                verdicts[f"times as many, {clients} clients, {place.name}"] = (times, wanted)
+            verdicts[f"CPU ms each, 50 clients, {place.name}"] = (together["cpu_ms"], "<= 0.35")
+    return found, verdicts
+
+
+def _accepted(place, receiver, clients, seconds, together):
+    """Answers of 202 a second, and the CPU of the web process for each in ms."""
+    environment = {
+        "GROUP_COMMIT": "true" if together else "false",
+        **dict.fromkeys(("WEBHOOKS_RATE_PER_TOKEN", "WEBHOOKS_RATE_PER_ADDRESS"), "1000000000"),
+    }
+    with place.database() as url:
+        account = stage.part("account", receiver.url(), database=url)
+        with web(url, **environment) as (server, port):
+            path = f"/webhooks/{account['webhook']}/deliveries"
+            ask = ("-m", "tests.benchmarks.clients", port, "POST", path, clients)
+            for length in (0.5, seconds):  # the first only warms the server up
+                meter = stage.Meter([server])
+                before = meter.cpu()
+                client = stage.python(*ask, length, account["token"])
+                said = client.communicate(timeout=300)[0]
+                cpu = meter.cpu() - before
+            assert "{202:" in said, said
+            number = int(re.search(r"\{202: (\d+)\}", said)[1])
+            return number / seconds, cpu * 1000 / number
+
+
 def _durable(server, receiver, count, *command):
     """Deliveries a second of a worker, from rows that are stored before it starts."""
     with server.database() as url:
@@ -162,7 +205,8 @@ def _durable(server, receiver, count, *command):
 WITHOUT_SIGNATURES = "from tests.benchmarks import ours; ours.without_signatures()"
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
 SCENARIOS = {
-    each.__name__: each for each in (hanging, history, snapshot, memory, backlog, counts, signed)
+    each.__name__: each
+    for each in (hanging, history, snapshot, memory, backlog, counts, signed, intake)
 }
 
 
@@ -191,7 +235,7 @@ def table(result):
         for figure, (_, wanted) in runs[0]["verdicts"].items():
             values = [run["verdicts"][figure][0] for run in runs]
             each = ", ".join(f"{value:.4g}" for value in values)
-            does = SCENARIOS[name].__doc__.rstrip(".")
+            does = " ".join(SCENARIOS[name].__doc__.split()).rstrip(".")
             lines.append([does, figure, f"{statistics.median(values):.4g}", each, wanted])
     return "\n".join(markdown(lines))
 

@@ -33,11 +33,13 @@ class Missing(Exception):
     """A candidate cannot run here; the sentence says why."""
 
 
-def python(*arguments, database="sqlite://:memory:", **options):
-    """A Python of ours, with the settings of an installation and loopback allowed."""
+def python(*arguments, database="sqlite://:memory:", set_to=None, **options):
+    """A Python of ours, with the settings of an installation and loopback allowed, and what else
+    its environment is to be `set_to`."""
     environment = os.environ | {
         "DATABASE_URL": database,
         "WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.0/8",
+        **(set_to or {}),
     }
     options.setdefault("stdout", subprocess.PIPE)
     command = [sys.executable, *map(str, arguments)]

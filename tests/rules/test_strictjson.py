@@ -183,6 +183,78 @@ def test_every_text_is_judged_as_it_is_defined(text, unique):
     assert verdict(strictjson.loads, text.encode(), unique=unique) == expected
 
 
+# --- slices -------------------------------------------------------------------------------------
+
+
+def sliced(text):
+    return strictjson.loads_slicing(text, "payload", rows="rows", most=3)
+
+
+def test_a_slice_is_the_bytes_as_they_stand():
+    text = b'{"n": 1.0,"rows" : [ {"payload" :  {"a" : 1.50, "\xc3\xa9":[ ]} ,"b":[1]}, 5, []] }'
+    assert sliced(text) == {
+        "n": 1.0,
+        "rows": [{"payload": b'{"a" : 1.50, "\xc3\xa9":[ ]}', "b": [1]}, 5, []],
+    }
+    assert strictjson.loads_slicing(b' {"payload": "\\u00e9" }\n', "payload") == {
+        "payload": b'"\\u00e9"'
+    }
+
+
+def test_of_rows_there_may_be_so_many_and_of_what_stands_behind_nothing_is_said():
+    assert len(sliced(b'{"rows": [1, 2, 3]}')["rows"]) == 3
+    with pytest.raises(strictjson.TooMany):
+        sliced(b'{"rows": [1, 2, 3, 4')
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"rows": [{"payload": 1, "payload": 2}]}', "twice"),
+        (b'{"rows": [], "rows": []}', "twice"),
+        (b'{"rows": [{"payload": {"a": 1, "a": 1}}]}', "twice"),
+        (b'{"rows": [{"payload": "\\u0000"}]}', "NUL"),
+        (b'{"rows": [{"payload": "\\ud800"}]}', "surrogate"),
+        (b'{"rows": [{"payload": NaN}]}', "NaN"),
+        (b'{"rows": [{"payload": ' + b"[" * 65 + b"]" * 65 + b"}]}", "levels"),
+        (b'{"rows": [{' + b",".join(b'"%d": 1' % n for n in range(101)) + b"}]}", "100 keys"),
+    ],
+)
+def test_what_is_sliced_is_read_as_strictly(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        sliced(text)
+
+
+PARTS = ("{", "}", "[", "]", '"payload"', '"rows"', '"a"', ":", ",", "1", " ", "\n", "null", '"')
+SHAPES = ('{"rows":[%s]}', '{"rows":[{"payload":%s}]}', '{"payload":%s}', "%s")
+
+
+@given(texts_of(*PARTS), st.sampled_from(SHAPES))
+@settings(max_examples=300)
+def test_every_text_is_taken_or_refused_as_without_slices(text, shape):
+    text = (shape % text).encode()
+
+    def whole(value):
+        """The slices read."""
+        if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
+            return value
+        rows = [
+            row | {"payload": json.loads(row["payload"])}
+            if isinstance(row, dict) and "payload" in row
+            else row
+            for row in value["rows"]
+        ]
+        return value | {"rows": rows}
+
+    try:
+        found = strictjson.loads_slicing(text, "payload", rows="rows", most=1000)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\w"):
+            strictjson.loads(text)
+    else:
+        assert whole(found) == strictjson.loads(text)
+
+
 MIB = 1024 * 1024
 FAMILIES = {
     "a text of quotes that never ends": b"[" * 65 + b'"' + b'\\"' * (MIB // 2),

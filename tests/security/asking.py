@@ -41,7 +41,7 @@ class Ask:
         self.loop.run_until_complete(self.site(scope, receive, send))
 
     def close(self):
-        self.site.turns.close()
+        self.site.close()
         self.site._threads.shutdown()
         self.loop.close()
 

@@ -12,18 +12,27 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.datastructures import MultiValueDict
 
+from project import door, first_run, log_in
 from project import errors as site_errors
-from project import first_run, log_in
 from project.serving import TokenHandler
 from tests.security.outside import Reader
 from webhooks_app import conf, limits, receiving, request_ids
 from webhooks_app.admin import deliveries, jobs, search, secret_fields
 from webhooks_app.admin.filters import is_place
-from webhooks_app.api import authentication, body, fields, masks, query, rendering, throttling
+from webhooks_app.api import (
+    authentication,
+    body,
+    fields,
+    intake,
+    masks,
+    query,
+    rendering,
+    throttling,
+)
 from webhooks_app.engine import calls, history, message, metrics_port, sender
 from webhooks_app.engine.connection import Line
 from webhooks_app.management import terminal
-from webhooks_app.models import Account, Attempt, Delivery, selection
+from webhooks_app.models import Account, Attempt, Delivery, Webhook, selection
 from webhooks_app.models.account import digest
 from webhooks_app.presentation import formatting, sent_request
 from webhooks_app.rules import (
@@ -43,6 +52,7 @@ from webhooks_app.rules import (
 
 RULES = {"allowed": (), "require_https": False}
 NOW = timezone.now()
+WEBHOOK = Webhook()
 
 
 def raw(text: str) -> bytes:
@@ -171,6 +181,25 @@ CLIENTS = [
     Reader("the head of a WSGI request", lambda t: limits.check_environ({"HTTP_COOKIE": t})),
     Reader("the whole body", lambda t: body.loads(raw(t)), ("{}", '"{}"', "[{}]", '{"{}":1}')),
     Reader("an object in a body", lambda t: body.loads_object(raw(t)), ("{}", '{"a":"{}"}')),
+    Reader(
+        "deliveries in a body",
+        lambda t: strictjson.loads_slicing(raw(t), "payload", rows="deliveries", most=1000),
+        (
+            *(
+                '{"deliveries":[{"payload":{}}]}',
+                '{"deliveries":[{}]}',
+                '{"deliveries":[{"{}":1}]}',
+            ),
+            *('{"deliveries":{}}', '{"{}":1}', "{{}}"),
+        ),
+        ("webhooks_app.rules.strictjson",),
+    ),
+    Reader(
+        "a list of deliveries",
+        lambda t: intake.bulk(None, WEBHOOK, raw(t), ""),
+        ('{"deliveries":[{}]}',),
+    ),
+    Reader("a path at the fast door", door._route, ("{}", "/webhooks/{}/deliveries")),
     Reader("a name nobody knows", lambda t: nearest.unknown(t, ("webhook", "state"), "field")),
     Reader("an id", ids.is_id, modules=("webhooks_app.rules.ids",)),
     Reader("the name of an account", ids.is_account_name, modules=("webhooks_app.rules.ids",)),

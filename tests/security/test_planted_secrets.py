@@ -125,6 +125,8 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         assert hits(planted, shown) == ["signing secret"]  # its one place
         for path in ("interactions", "deliveries", "verify", "test", "close-breaker"):
             said.append(api.post(f"{address}/{path}", json={"n": 1}, timeout=30).text)
+        bulk = {"deliveries": [{"payload": {"n": n}} for n in range(3)]}
+        said.append(api.post(f"{address}/deliveries/bulk", json=bulk, timeout=30).text)
         failed = {"state": "failed"}
         wait_for(lambda: api.get(f"{address}/deliveries", params=failed, timeout=30).json())
         for path in ("settings", "deliveries", "errors"):

@@ -10,11 +10,10 @@ Every error of a verb's own is an ActionError; a DatabaseError comes through as 
 
 from .calls import ainteract, interact, test, verify
 from .deliveries import (
-    PAYLOAD_LIMIT,
+    alone,
     cancel,
     deliver,
     deliver_many,
-    encode,
     replay,
     replayable,
     retry,
@@ -31,6 +30,16 @@ from .errors import (
 )
 from .event_types import declare_event_type, expunge_event_type, update_event_type
 from .events import EVENTS_MOST, NewEvent, cancel_event, publish, publish_many
+from .intake import (
+    KEY_LIMIT,
+    PAYLOAD_LIMIT,
+    REFERENCE_LIMIT,
+    TYPE_LIMIT,
+    Answer,
+    Draft,
+    accept,
+    encode,
+)
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
 from .site import hold_all, release_all, site_hold
@@ -53,16 +62,23 @@ __all__ = [
     "EVENTS_MOST",
     "GRACE",
     "GRACE_MOST",
+    "KEY_LIMIT",
     "PAYLOAD_LIMIT",
+    "REFERENCE_LIMIT",
+    "TYPE_LIMIT",
     "ActionError",
+    "Answer",
     "Busy",
     "Conflict",
+    "Draft",
     "ExchangeFailed",
     "Invalid",
     "NewEvent",
     "NotCallable",
     "TooSoon",
+    "accept",
     "ainteract",
+    "alone",
     "cancel",
     "cancel_event",
     "clear_error",

@@ -1,25 +1,15 @@
 """Deliveries: stored for the worker, sent once more, given up."""
 
-import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypedDict
 
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, transaction
-from django.utils import timezone
-
-from .. import conf
-from ..engine import store, transitions
+from ..engine import transitions
 from ..models import AuditEntry, Delivery, Webhook
-from ..models.delivery import schedule_text
-from ..models.primary import clock
-from ..rules import strictjson
+from . import intake
 from .base import db_alias
-from .errors import Conflict, Invalid, NotCallable
-
-IDEMPOTENCY_KEPT = timedelta(hours=24)
-PAYLOAD_LIMIT = 1024 * 1024  # bytes
+from .errors import ActionError, Conflict, Invalid, NotCallable
+from .intake import Draft
 
 
 def deliver(
@@ -42,112 +32,52 @@ def deliver(
     (one that is held takes deliveries, which wait); Conflict for the same key with other bytes, or
     while another caller stores it; for a payload what `encode` raises.
     """
-    delivery = _new_delivery(webhook, payload, type=type, reference=reference, by=by)
-    if due_at is not None:
-        delivery.due_at = timezone.make_aware(due_at) if timezone.is_naive(due_at) else due_at
-    if idempotency_key is None:
-        store.open(db_alias()).put_one(delivery)
-    else:
-        delivery = _deliver_once(delivery, idempotency_key)
-    transitions.announce(db_alias())
-    return delivery
-
-
-def deliver_many(pairs: Iterable[tuple[Webhook, Any]], *, by: str = "") -> list[Delivery]:
-    """Store many deliveries, due now, in a few statements and one transaction: all or none.
-
-    Payloads as in `deliver`. Raises NotCallable for a deleted webhook; for a payload what `encode`
-    raises.
-    """
-    deliveries = [_new_delivery(webhook, payload, by=by) for webhook, payload in pairs]
-    if deliveries:
-        store.open(db_alias()).put(deliveries)
-        transitions.announce(db_alias())
-    return deliveries
-
-
-def _new_delivery(
-    webhook: Webhook,
-    payload: Any,
-    *,
-    type: str = "",
-    reference: str = "",
-    by: str = "",
-) -> Delivery:
-    details: dict[str, Any] = {}
-    for field, text, limit in (("type", type, 128), ("reference", reference, 255)):
-        problem = text_problem(text, limit)
-        if problem:
-            details[field] = [problem]
-    if details:
-        raise Invalid(details)
-    if webhook.deleted_at is not None:
-        raise NotCallable("deleted")
-    return Delivery.new(
-        webhook.pk,
-        encode(payload),
-        type=type,
-        reference=reference,
-        retry_schedule=schedule_text(conf.retry_schedule()),
-        created_by=by[:150],
+    body = intake.encode(payload)
+    [answer] = intake.accept(
+        [[Draft(webhook, body, type, reference, idempotency_key, due_at, by=by)]]
     )
+    if isinstance(answer, ActionError):
+        raise alone(answer)
+    return answer[0]
 
 
-def text_problem(text: object, limit: int) -> str:
-    """What is wrong with a text, in a sentence; `""` for nothing."""
-    if not isinstance(text, str) or len(text) > limit:
-        return f"Must be a text of at most {limit} characters."
-    try:
-        strictjson.check_text(text)
-    except ValueError as error:
-        return f"Not usable: {error}."
-    return ""
+class Options(TypedDict, total=False):
+    """What a delivery of `deliver_many` may be told, as in `deliver`."""
+
+    type: str
+    reference: str
+    idempotency_key: str | None
+    due_at: datetime | None
 
 
-def encode(payload: Any) -> bytes:
-    """The bytes that are sent for a payload, at most PAYLOAD_LIMIT. Raises ValueError when they are
-    more or no strict JSON, TypeError for a value that JSON has nothing for."""
-    if isinstance(payload, bytes | bytearray | memoryview):
-        body = bytes(payload)
-        if len(body) <= PAYLOAD_LIMIT:
-            strictjson.loads(body)
-    else:
-        body = json.dumps(
-            payload,
-            cls=DjangoJSONEncoder,
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
-        ).encode()
-    if len(body) > PAYLOAD_LIMIT:
-        raise ValueError("it is larger than 1 MiB")
-    return body
+def deliver_many(
+    items: Iterable[tuple[Webhook, Any] | tuple[Webhook, Any, Options]], *, by: str = ""
+) -> list[Delivery]:
+    """Store many deliveries in a few statements and one transaction: all or none.
+
+    Each is a webhook, a payload, and perhaps a dict of `type`, `reference`, `idempotency_key` and
+    `due_at`; all as in `deliver`, which also says what is raised. The details of Invalid and
+    Conflict go by the number of the item, from 0.
+    """
+    drafts = [_draft(*item, by=by) for item in items]
+    [answer] = intake.accept([drafts])
+    if isinstance(answer, ActionError):
+        raise answer
+    return answer
 
 
-def _deliver_once(delivery: Delivery, key: str) -> Delivery:
-    """The unique index decides between twins; whoever loses gets the winner's delivery."""
-    problem = text_problem(key, 255) or ("" if key else "Must not be empty.")
-    if problem:
-        raise Invalid({"Idempotency-Key": [problem]})
-    keyed = Delivery.objects.filter(webhook_id=delivery.webhook_id, idempotency_key=key)
-    delivery.idempotency_key = key
-    for _ in range(3):
-        # A key older than a day has had its time; it is free again.
-        old = keyed.filter(created_at__lte=clock(db_alias()) - IDEMPOTENCY_KEPT)
-        old.update(idempotency_key=None)
-        first = keyed.first()
-        if first is None:
-            try:
-                with transaction.atomic(using=db_alias()):
-                    store.open(db_alias()).put_one(delivery)
-                return delivery
-            except IntegrityError:
-                continue
-        if bytes(first.payload) != delivery.payload:
-            raise Conflict("This Idempotency-Key was used with another body.")
-        first.replayed = True
-        return first
-    raise Conflict("A request with this Idempotency-Key is under way.")
+def _draft(webhook: Webhook, payload: Any, options: Options | None = None, *, by: str) -> Draft:
+    return Draft(webhook, intake.encode(payload), **(options or {}), by=by)
+
+
+def alone(error: ActionError) -> ActionError:
+    """What `accept` says of a request for one delivery, without its number."""
+    match error:
+        case Invalid():
+            return Invalid(error.details["0"])
+        case Conflict():
+            return Conflict(error.message)
+    return error
 
 
 def retry(delivery: Delivery, *, by: str = "") -> Delivery:

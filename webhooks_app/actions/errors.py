@@ -65,7 +65,11 @@ class TooSoon(ActionError):
 
 
 class Conflict(ActionError):
-    """The present state of things does not allow it."""
+    """The present state of things does not allow it; `details` may say of what, as in Invalid."""
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class ExchangeFailed(ActionError):

@@ -12,8 +12,8 @@ from ..models.primary import clock
 from ..rules import strictjson
 from ..rules.subscriptions import event_type
 from .base import db_alias
-from .deliveries import text_problem
 from .errors import Conflict, Invalid
+from .intake import text_problem
 
 EXAMPLE_LIMIT = 64 * 1024  # bytes as JSON
 

@@ -18,8 +18,8 @@ from ..rules.ids import is_event_id
 from ..rules.nearest import nearest
 from ..rules.subscriptions import EVENT_CHANNELS_LIMIT, channel, event_type
 from .base import db_alias
-from .deliveries import IDEMPOTENCY_KEPT, encode, text_problem
 from .errors import Conflict, Invalid
+from .intake import IDEMPOTENCY_KEPT, encode, text_problem
 
 EVENTS_MOST = 1000  # of one `publish_many`
 AHEAD_MOST = timedelta(days=30)  # of `deliver_at`

@@ -3,6 +3,7 @@
 Nothing else authenticates: no token in the query, no identity header of a proxy.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from rest_framework.request import Request
 
 from ..models import AccessToken, Account, Actor, AuditEntry, Delivery, Webhook
 from ..models.delivery import DeliveryQuerySet
-from ..models.prepared import Prepared
+from ..models.prepared import Prepared, PreparedMany
 from ..models.webhook import WebhookQuerySet
 from ..rules.ids import is_account_name
 from . import throttling
@@ -37,8 +38,21 @@ def _owned(account_id: int, ident: str) -> WebhookQuerySet:
     return Webhook.objects.for_account(account_id).filter(pk=ident)
 
 
+def _owned_many(account_ids: Sequence[int], idents: Sequence[str]) -> WebhookQuerySet:
+    return Webhook.objects.live().filter(account_id__in=account_ids, pk__in=idents)
+
+
 _WEBHOOK = Prepared(Webhook, _owned, beside="health")
 _WITHOUT_SECRETS = Prepared(Webhook, _owned, beside="health", without=SECRETS)
+_MANY = PreparedMany(Webhook, _owned_many, beside="health", without=SECRETS, lists=2)
+
+
+def webhooks_of(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Webhook]:
+    """Live webhooks by their accounts and ids, with their health and without their secrets, in one
+    query; what is not there, or another account's, is left out."""
+    accounts, idents = zip(*wanted, strict=True)
+    found = {(row.account_id, row.pk): row for row in _MANY.all(accounts, idents)}
+    return {key: found[key] for key in wanted if key in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,20 @@ class Caller:
 @dataclass(frozen=True, slots=True)
 class TokenCaller(Caller):
     token: AccessToken
+
+    @classmethod
+    def of(cls, token: AccessToken) -> "TokenCaller":
+        return cls(
+            by=Actor(token.name or token.hint, AuditEntry.Door.API),
+            masked=token.scope != AccessToken.Scope.MANAGE,
+            token=token,
+        )
+
+    def check_account(self, query_params: Any) -> None:
+        """A token may name its own account. Raises Problem 404 for another."""
+        chosen = query_params.get("account")
+        if chosen is not None and chosen != self.token.account.name:
+            raise Problem(404, NO_ACCOUNT)
 
     def webhooks(self) -> WebhookQuerySet:
         return Webhook.objects.for_account(self.token.account_id)
@@ -187,15 +215,9 @@ class BearerAuthentication(BaseAuthentication):
             raise exceptions.AuthenticationFailed(
                 "The access token is unknown, revoked or expired."
             )
-        chosen = request.query_params.get("account")
-        if chosen is not None and chosen != token.account.name:
-            raise Problem(404, NO_ACCOUNT)
+        caller = TokenCaller.of(token)
+        caller.check_account(request.query_params)
         token.note_use(timezone.now())
-        caller = TokenCaller(
-            by=Actor(token.name or token.hint, AuditEntry.Door.API),
-            masked=token.scope != AccessToken.Scope.MANAGE,
-            token=token,
-        )
         return AnonymousUser(), caller
 
     def authenticate_header(self, request: Request) -> str:

@@ -64,6 +64,7 @@ class ApiViewSet(ViewSet):
 
     webhook: Webhook
     delivery: Delivery
+    body_limit: ClassVar[int] = body.LIMIT  # bytes
     sent = b""  # the body, once it was read
 
     @classmethod
@@ -147,7 +148,7 @@ class ApiViewSet(ViewSet):
     # --- reading and answering
 
     def read_bytes(self) -> bytes:
-        self.sent = body.read_json_bytes(self.request._request)
+        self.sent = body.read_json_bytes(self.request._request, self.body_limit)
         return self.sent
 
     def read(self, shape: type[Serializer]) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from ..rules import strictjson
-from .errors import TOO_LARGE, Problem
+from .errors import Problem, too_large
 
-LIMIT = 1024 * 1024  # bytes
+LIMIT = 1024 * 1024  # bytes, where a view has none of its own
+NO_JSON = "The body is not valid JSON: {}."
+NO_OBJECT = "The body must be a JSON object."
+ENCODED = "An encoded body is not read: send it without Content-Encoding."
 CONTENT_TYPE_LIMIT = 256  # characters
 
 
@@ -23,29 +26,28 @@ class StrictJSONParser(BaseParser):
         return loads(stream.read(LIMIT + 1))
 
 
-def read(request: HttpRequest) -> bytes:
+def read(request: HttpRequest, limit: int = LIMIT) -> bytes:
     """The body, and no byte past the limit. Raises Problem 411, 413 or 415 (an encoded body).
 
     DRF takes a body without Content-Length for empty; an ASGI server hands chunked bodies (and
     those of HTTP/2) on without one.
     """
-    if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip(" ").lower() != "identity":
-        raise Problem(415, "An encoded body is not read: send it without Content-Encoding.")
+    require_plain(request)
     if hasattr(request, "_body"):  # a middleware of the host has read it already
         body = request.body
     else:
-        if _declared_length(request) > LIMIT:
-            raise Problem(413, TOO_LARGE)
-        body = _read_at_most(_stream(request), LIMIT + 1)
-    if len(body) > LIMIT:
-        raise Problem(413, TOO_LARGE)
+        if _declared_length(request) > limit:
+            raise Problem(413, too_large(limit))
+        body = _read_at_most(_stream(request), limit + 1)
+    if len(body) > limit:
+        raise Problem(413, too_large(limit))
     return body
 
 
-def read_json_bytes(request: HttpRequest) -> bytes:
+def read_json_bytes(request: HttpRequest, limit: int = LIMIT) -> bytes:
     """The body of a request that must say it is JSON. Raises Problem 415 as well."""
     require_json_type(request)
-    return read(request)
+    return read(request, limit)
 
 
 def loads(body: bytes) -> Any:
@@ -53,13 +55,13 @@ def loads(body: bytes) -> Any:
     try:
         return strictjson.loads(body)
     except ValueError as error:
-        raise Problem(400, f"The body is not valid JSON: {error}.") from None
+        raise Problem(400, NO_JSON.format(error)) from None
 
 
 def loads_object(body: bytes) -> dict[str, Any]:
     value = loads(body)
     if not isinstance(value, dict):
-        raise Problem(400, "The body must be a JSON object.")
+        raise Problem(400, NO_OBJECT)
     return value
 
 
@@ -89,6 +91,11 @@ def _read_at_most(stream: Any, limit: int) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+def require_plain(request: HttpRequest) -> None:
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip(" ").lower() != "identity":
+        raise Problem(415, ENCODED)
 
 
 def require_json_type(request: HttpRequest) -> None:

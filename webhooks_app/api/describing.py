@@ -23,7 +23,7 @@ MEANINGS = {
     409: "The present state does not allow it; `details.reason` says why.",
     408: "The body did not come in time.",
     411: "A chunked body, which this server cannot read.",
-    413: "The body is larger than 1 MiB.",
+    413: "The body is larger than 1 MiB, that of a bulk than 5 MiB.",
     415: "The body is not application/json.",
     431: "The head of the request is larger than 16 KiB.",
     429: "Too many requests, wrong tokens, or calls of one webhook; wait `Retry-After` seconds.",

@@ -35,7 +35,6 @@ logger = logging.getLogger("webhooks_app.api")
 NOT_FOUND = "There is nothing of yours under this address."
 WRONG_METHOD = "This address does not know the method of the request."
 FORBIDDEN = "You may not do this."
-TOO_LARGE = "The body is larger than 1 MiB."
 DATABASE_RETRY_AFTER = 5  # seconds
 
 
@@ -61,6 +60,10 @@ def invalid(details: Mapping[str, Any]) -> Problem:
     return Problem(400, _summary(details), details)
 
 
+def too_large(limit: int = 1024 * 1024) -> str:
+    return f"The body is larger than {limit // 1024**2} MiB."
+
+
 def envelope(status: int, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The documented envelope of an error; HTTP status and `status.code` are equal."""
     inner: dict[str, Any] = {"code": status, "type": "error", "message": message}
@@ -71,21 +74,26 @@ def envelope(status: int, message: str, details: Mapping[str, Any] | None = None
 
 def handle(exception: Exception, context: dict[str, Any]) -> Response:
     """The answer to any exception of a view. What nobody foresaw is logged and hidden: a 500."""
-    problem = _problem(exception)
+    problem = foreseen(exception)
     if problem is None:
         problem = _unforeseen(exception, context)
     set_rollback()
-    response = Response(
-        envelope(problem.status_code, problem.message, problem.details),
-        status=problem.status_code,
-    )
-    if problem.status_code == 401:
-        response["WWW-Authenticate"] = "Bearer"
-    if problem.retry_after is not None:
-        response["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    status, headers, body = answer(problem)
+    response = Response(body, status=status, headers=headers)
     if _receivers_own(exception):
         _log_quietly(response, context)
     return response
+
+
+def answer(problem: Problem) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and body, at whatever door."""
+    headers = {}
+    if problem.status_code == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    body = envelope(problem.status_code, problem.message, problem.details)
+    return problem.status_code, headers, body
 
 
 def _receivers_own(exception: Exception) -> bool:
@@ -104,7 +112,8 @@ def _log_quietly(response: Response, context: dict[str, Any]) -> None:
     log_response(words, path, response=response, request=request, level="info")
 
 
-def _problem(exception: Exception) -> Problem | None:
+def foreseen(exception: Exception) -> Problem | None:
+    """What an exception means for whoever asked; None for a fault of ours."""
     match exception:
         case Problem():
             return exception
@@ -127,7 +136,7 @@ def _problem(exception: Exception) -> Problem | None:
         case exceptions.APIException():
             return Problem(exception.status_code, str(exception.detail))
         case RequestDataTooBig():
-            return Problem(413, TOO_LARGE)
+            return Problem(413, too_large())
         case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
             return Problem(400, "The request cannot be read.")
         case database_file.Replaced():

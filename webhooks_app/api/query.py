@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from rest_framework.request import Request
@@ -22,7 +22,16 @@ REPLACED = "\ufffd"
 _BIGGEST_KEY = 2**63 - 1
 
 
-def only(request: Request, known: frozenset[str]) -> None:
+class Head(Protocol):
+    """What is read of a request: DRF's, or that of another door."""
+
+    META: Any
+
+    @property
+    def query_params(self) -> Any: ...
+
+
+def only(request: Head, known: frozenset[str]) -> None:
     """Raises Problem 400 for parameters that are unknown or empty: a misspelled filter would pass
     for one that was heard."""
     if not request.META.get("QUERY_STRING"):
@@ -40,7 +49,7 @@ def only(request: Request, known: frozenset[str]) -> None:
         raise invalid(problems)
 
 
-def text(request: Request, name: str, limit: int) -> str:
+def text(request: Head, name: str, limit: int) -> str:
     """A text of at most `limit` characters; `""` when it is left out."""
     value: str = request.query_params.get(name, "")
     if len(value) > limit:
@@ -52,7 +61,7 @@ def text(request: Request, name: str, limit: int) -> str:
     return value
 
 
-def _is_utf8(request: Request) -> bool:
+def _is_utf8(request: Head) -> bool:
     """Whether the query is what it seems: Django puts REPLACED where bytes were no UTF-8."""
     raw = request.META.get("QUERY_STRING", "")
     try:
@@ -73,7 +82,7 @@ def choice(request: Request, name: str, allowed: Collection[str]) -> str:
     return value
 
 
-def moment(request: Request, name: str) -> datetime | None:
+def moment(request: Head, name: str) -> datetime | None:
     value = request.query_params.get(name, "")
     return read_moment(name, value) if value else None
 

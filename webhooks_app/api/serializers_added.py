@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
+from ..presentation.delivery_object import shown
 from ..rules import signing
 from . import schema
 from .fields import (
@@ -29,7 +30,7 @@ class DeliverySerializer(serializers.Serializer):
     type = serializers.CharField()
     reference = serializers.CharField()
     state = serializers.ChoiceField(choices=Delivery.State.choices)
-    reason = serializers.SerializerMethodField()
+    reason = serializers.CharField()
     tries = serializers.IntegerField()
     maxTries = serializers.IntegerField(source="max_tries")
     createdAt = Moment(source="created_at")
@@ -38,16 +39,46 @@ class DeliverySerializer(serializers.Serializer):
     lastStatus = serializers.IntegerField(source="last_status", allow_null=True)
     lastError = serializers.CharField(source="last_error")
 
-    def get_reason(self, delivery: Delivery) -> str:
-        if delivery.state == Delivery.State.PENDING:
-            return actions.hold_reason(delivery.webhook) or delivery.reason
-        return delivery.reason
+    def to_representation(self, delivery: Delivery) -> dict[str, Any]:
+        return shown(delivery)
+
+
+@schema.field(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1000,
+        "items": {
+            "type": "object",
+            "required": ["payload"],
+            "additionalProperties": False,
+            "properties": {
+                "payload": {"description": "Any JSON; sent byte for byte."},
+                "type": {"type": "string", "maxLength": 128},
+                "reference": {"type": "string", "maxLength": 255},
+                "idempotencyKey": {"type": "string", "minLength": 1, "maxLength": 255},
+                "dueAt": MOMENT,
+            },
+        },
+    }
+)
+class Drafts(AsSent):
+    pass
+
+
+class BulkWrite(Shape):
+    """Deliveries that are stored together, or not at all."""
+
+    deliveries = Drafts()
 
 
 class StaffDeliverySerializer(DeliverySerializer):
     """As staff see one."""
 
     requestId = serializers.CharField(source="stored_in", allow_null=True)
+
+    def to_representation(self, delivery: Delivery) -> dict[str, Any]:
+        return super().to_representation(delivery) | {"requestId": delivery.stored_in}
 
 
 class FailureSerializer(serializers.Serializer):

@@ -30,14 +30,32 @@ def client_address(request: HttpRequest) -> str:
     )
 
 
+# How many of some requests are within a limit, and what the others are told.
+Counted = tuple[int, Problem | None]
+
+
 def count_address(request: HttpRequest) -> None:
     """Raises Problem 429 past the limit of the address."""
-    _count(f"address:{client_address(request)}", conf.rate_per_address(), "your address")
+    _raise(address_counts(client_address(request)))
+
+
+def address_counts(address: str, number: int = 1) -> Counted:
+    return _count(f"address:{address}", conf.rate_per_address(), "your address", number)
 
 
 def count_caller(key: str) -> None:
     """Raises Problem 429 past the limit of the token, or of the user of a session."""
-    _count(key, conf.rate_per_token(), "this token or user")
+    _raise(caller_counts(key))
+
+
+def caller_counts(key: str, number: int = 1) -> Counted:
+    return _count(key, conf.rate_per_token(), "this token or user", number)
+
+
+def _raise(counted: Counted) -> None:
+    within, refusal = counted
+    if not within and refusal is not None:
+        raise refusal
 
 
 def wrong_token(request: HttpRequest) -> None:
@@ -53,23 +71,26 @@ def wrong_token(request: HttpRequest) -> None:
             raise Problem(429, "Too many wrong access tokens from your address.", retry_after=wait)
 
 
-def _count(key: str, limit: int, whose: str) -> None:
+def _count(key: str, limit: int, whose: str, number: int) -> Counted:
     if not limit:
-        return
+        return number, None
     now = time.time()
     window = int(now // MINUTE)
     name = f"webhooks:rate:{key}:{window}"
     try:
         try:
-            count = cache.incr(name)
+            count = cache.incr(name, number)
         except ValueError:  # the first of this minute
-            count = 1 if cache.add(name, 1, 2 * MINUTE) else cache.incr(name)
+            added = cache.add(name, number, 2 * MINUTE)
+            count = number if added else cache.incr(name, number)
     except Exception as error:  # whatever the cache's own library raises
         logger.warning("the cache does not count requests: %s", type(error).__name__)
-        return
-    if count > limit:
-        raise Problem(
-            429,
-            f"More than {limit:,} requests a minute from {whose}.",
-            retry_after=(window + 1) * MINUTE - now,
-        )
+        return number, None
+    within = min(max(limit - (count - number), 0), number)
+    if within == number:
+        return number, None
+    return within, Problem(
+        429,
+        f"More than {limit:,} requests a minute from {whose}.",
+        retry_after=(window + 1) * MINUTE - now,
+    )

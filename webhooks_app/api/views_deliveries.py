@@ -6,11 +6,11 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
+from .. import actions, limits
 from ..models import Attempt, Delivery, WebhookError
 from ..roles import VERBS
 from ..rules.failures import KINDS
-from . import body, query
+from . import intake, query
 from .authentication import HISTORY, MANAGE, READ, SEND, Need
 from .base import ApiViewSet
 from .describing import ANY_JSON, Header, describe
@@ -18,6 +18,7 @@ from .describing import Query as parameter
 from .fields import MOMENT
 from .serializers_added import (
     AttemptSerializer,
+    BulkWrite,
     DeliverySerializer,
     ErrorSerializer,
     ReplayedSerializer,
@@ -30,9 +31,13 @@ _TYPE = parameter("type", {"type": "string", "maxLength": 128}, "The name of the
 _REFERENCE = parameter(
     "reference", {"type": "string", "maxLength": 255}, "Your own word for it; searched exactly."
 )
+_DUE = parameter("dueAt", MOMENT, "Not before this moment, at most 30 days ahead.")
 _TIMES = (
     parameter("since", MOMENT, "From this moment on."),
     parameter("until", MOMENT, "Before this moment."),
+)
+_REPLAYED = Header(
+    intake.REPLAYED, "`true` when all of it was stored before, by its keys.", answer=202
 )
 
 
@@ -89,36 +94,50 @@ class WebhookDeliveriesViewSet(ApiViewSet):
         parameters=(
             _TYPE,
             _REFERENCE,
+            _DUE,
             Header(
                 "Idempotency-Key",
                 "The same key and body within 24 h are one delivery.",
                 shape={"type": "string", "minLength": 1, "maxLength": 255},
             ),
-            Header("Idempotent-Replayed", "`true` when the key was seen before.", answer=202),
+            _REPLAYED,
         ),
     )
     def create(self, request: Request, id: str) -> Response:
-        payload = self.read_bytes()
-        event_type = query.text(request, "type", 128)
-        reference = query.text(request, "reference", 255)
-        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        body.loads(payload)  # judged here for its sentence; the verb would raise ValueError
-        delivery = actions.deliver(
-            self.webhook,
-            payload,
-            type=event_type,
-            reference=reference,
-            idempotency_key=key,
-            by=self.caller.by,
-        )
-        response = Response(self.item(delivery), status=202)
-        if delivery.replayed:
-            response["Idempotent-Replayed"] = "true"
-        return response
+        drafts = intake.single(request, self.webhook, self.read_bytes(), self.caller.by)
+        delivery = intake.of_single(actions.accept([drafts])[0])
+        return Response(self.item(delivery), status=202, headers=intake.headers([delivery]))
 
     def item(self, delivery: Delivery) -> dict[str, Any]:
         delivery.webhook = self.webhook  # one look at its health serves the whole page
         return _delivery(self, delivery)
+
+
+class BulkViewSet(ApiViewSet):
+    """Many deliveries of a webhook at once: all of them are stored, or none."""
+
+    needs = {"create": Need(SEND, VERBS["deliver_many"])}
+    title = "Bulk"
+    example = {"deliveries": [{"payload": {"order": 4711}, "type": "order.created"}]}
+    secrets = False
+    body_limit = limits.BULK_LIMIT
+
+    @describe(
+        "Send many deliveries",
+        takes=BulkWrite,
+        example=example,
+        answer=DeliverySerializer(many=True),
+        status=202,
+        errors=(409,),
+        parameters=(_REPLAYED,),
+    )
+    def create(self, request: Request, id: str) -> Response:
+        drafts = intake.bulk(request, self.webhook, self.read_bytes(), self.caller.by)
+        deliveries = intake.of_bulk(actions.accept([drafts])[0])
+        for delivery in deliveries:
+            delivery.webhook = self.webhook
+        shown = [_delivery(self, delivery) for delivery in deliveries]
+        return Response(shown, status=202, headers=intake.headers(deliveries))
 
 
 class DeliveryViewSet(ApiViewSet):

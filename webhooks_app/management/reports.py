@@ -9,10 +9,10 @@ from django.db.models import Q
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, Worker, states
 from webhooks_app.models.primary import clock
+from webhooks_app.presentation.delivery_object import shown
 from webhooks_app.rules.ids import timestamp
 
 from . import site
-from .sending import as_json
 from .terminal import Console, bounded, count, many, wrong_usage
 
 EXACTLY = 1_000_000  # of a site that is held, somebody wants to know before he lets it go on
@@ -161,7 +161,7 @@ def explain(console: Console, options: dict[str, Any]) -> int:
     if options["json"]:
         console.json(
             {
-                "delivery": as_json(delivery) if delivery else None,
+                "delivery": shown(delivery) if delivery else None,
                 "webhookId": webhook.id,
                 "held": actions.hold_reason(webhook),
                 "explanation": lines,

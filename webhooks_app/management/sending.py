@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from webhooks_app import actions
 from webhooks_app.models import Attempt, Delivery, Webhook, Worker, states
+from webhooks_app.presentation.delivery_object import shown
 from webhooks_app.rules import strictjson
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
@@ -98,7 +99,7 @@ def send(console: Console, options: dict[str, Any]) -> int:
     if options["wait"]:
         _wait(console, delivery, options["timeout"])
     if options["json"]:
-        console.json(as_json(delivery))
+        console.json(shown(delivery))
     else:
         console.line(delivery.id)
     return int(options["wait"] and delivery.state != Delivery.State.DELIVERED)
@@ -131,27 +132,6 @@ def _wait(console: Console, delivery: Delivery, seconds: float) -> None:
         console.note(f"still pending after {seconds:g} s; next try {timestamp(delivery.due_at)}")
     elif delivery.state != Delivery.State.DELIVERED:
         console.note(f"{delivery.state}: {delivery.reason or delivery.last_error}")
-
-
-def as_json(delivery: Delivery) -> dict[str, Any]:
-    """A delivery as the API shows it."""
-    held = delivery.state == Delivery.State.PENDING and actions.hold_reason(delivery.webhook)
-    finished_at = delivery.finished_at
-    return {
-        "id": delivery.id,
-        "webhookId": delivery.webhook_id,
-        "type": delivery.type,
-        "reference": delivery.reference,
-        "state": delivery.state,
-        "reason": held or delivery.reason,
-        "tries": delivery.tries,
-        "maxTries": delivery.max_tries,
-        "createdAt": timestamp(delivery.created_at),
-        "dueAt": timestamp(delivery.due_at),
-        "finishedAt": timestamp(finished_at) if finished_at else None,
-        "lastStatus": delivery.last_status,
-        "lastError": delivery.last_error,
-    }
 
 
 def verify(console: Console, options: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .in_time import in_passing
-from .prepared import Prepared
+from .prepared import Prepared, PreparedMany
 from .primary import PrimaryModel, PrimaryQuerySet
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -113,6 +114,10 @@ class AccessTokenQuerySet(PrimaryQuerySet["AccessToken"]):
         """The usable token with this secret; one indexed query."""
         return _BY_DIGEST.first(digest(secret))
 
+    def by_digests(self, digests: Collection[str]) -> "dict[str, AccessToken]":
+        """The usable ones among these, in one query."""
+        return {token.digest: token for token in _BY_DIGESTS.all(list(digests))}
+
 
 def digest(secret: str) -> str:
     """What is stored of a token. 256 random bits need no slow hash."""
@@ -194,6 +199,10 @@ _use_lost_at: dict[int, datetime] = {}  # by token, when this process could not 
 
 _BY_DIGEST = Prepared(
     AccessToken, lambda digest: AccessToken.objects.usable().filter(digest=digest)
+)
+
+_BY_DIGESTS = PreparedMany(
+    AccessToken, lambda digests: AccessToken.objects.usable().filter(digest__in=digests)
 )
 
 

@@ -1,6 +1,6 @@
 """Prepared: a look-up that is put together once."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +11,7 @@ M = TypeVar("M", bound=models.Model)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    alias: str
     sql: str
     names: list[str]
     related: tuple[type[models.Model], list[str]] | None  # what is read beside, and its columns
@@ -24,7 +25,8 @@ class Prepared(Generic[M]):
     Django spends several times as long on the SQL of such a query, and on finding out how its
     answer is read, as the database on the answer. `rows` makes the queryset from the values; they
     must be all that its SQL takes, in this order and in the form that the columns have. `without`
-    names columns that stay in the database, `beside` a one-to-one relation that is read along.
+    names columns that stay in the database, `beside` a one-to-one relation that is read along,
+    `lists` how many lists `PreparedMany` takes.
     """
 
     def __init__(
@@ -34,36 +36,49 @@ class Prepared(Generic[M]):
         *,
         without: Collection[str] = (),
         beside: str = "",
+        lists: int = 1,
     ) -> None:
         self._model = model
         self._rows = rows
         self._without = without
         self._beside = beside
-        self._plans: dict[str, _Plan] = {}
+        self._lists = lists
+        self._plans: dict[tuple[str, int], _Plan] = {}
 
     def first(self, *values: Any) -> M | None:
-        alias = router.db_for_write(self._model)
-        plan = self._plans.get(alias)
+        found = self._read(self._plan(values, values), values)
+        return found[0] if found else None
+
+    def _plan(self, values: tuple[Any, ...], examples: tuple[Any, ...]) -> _Plan:
+        """The SQL for so many values; `examples` are some that differ from each other."""
+        key = router.db_for_write(self._model), len(values)
+        plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[alias] = self._compile(alias, values)
-        connection = connections[alias]
+            plan = self._plans[key] = self._compile(key[0], examples)
+        return plan
+
+    def _read(self, plan: _Plan, values: tuple[Any, ...]) -> list[M]:
+        connection = connections[plan.alias]
         with connection.cursor() as cursor:
             cursor.execute(plan.sql, values)
-            found = cursor.fetchone()
-        if found is None:
-            return None
+            return [self._instance(plan, connection, row) for row in cursor.fetchall()]
+
+    def _instance(self, plan: _Plan, connection: Any, found: Sequence[Any]) -> M:
         row = list(found)
         for place, convert, column in plan.converters:
             row[place] = convert(row[place], column, connection)
         own = len(plan.names)
-        instance = self._model.from_db(alias, plan.names, row[:own])
+        instance = self._model.from_db(plan.alias, plan.names, row[:own])
         if plan.related is not None:
             model, names = plan.related
-            related = model.from_db(alias, names, row[own:])
+            related = model.from_db(plan.alias, names, row[own:])
             # None: there is none, and nobody need ask again.
             relation: Any = self._model._meta.get_field(self._beside)
             relation.set_cached_value(instance, None if related.pk is None else related)
         return instance
+
+    def _queryset(self, values: tuple[Any, ...]) -> "models.QuerySet[M]":
+        return self._rows(*values)
 
     def _compile(self, alias: str, values: tuple[Any, ...]) -> _Plan:
         names = [name for name in _columns(self._model) if name not in self._without]
@@ -72,13 +87,14 @@ class Prepared(Generic[M]):
             model: Any = self._model._meta.get_field(self._beside).related_model
             related = model, _columns(model)
             wanted = names + [f"{self._beside}__{name}" for name in related[1]]
-        query = self._rows(*values).order_by().values_list(*wanted).query
+        query = self._queryset(values).order_by().values_list(*wanted).query
         compiler = query.get_compiler(connection=connections[alias])
         sql, taken = compiler.as_sql()
         if tuple(taken) != values:
             raise ValueError(f"the SQL takes {len(taken)} values, in another order or form")
         converters = compiler.get_converters([column for column, _, _ in compiler.select])
         return _Plan(
+            alias,
             sql,
             names,
             related,
@@ -88,6 +104,37 @@ class Prepared(Generic[M]):
                 for convert in functions
             ],
         )
+
+
+class PreparedMany(Prepared[M]):
+    """All rows that are found by lists of values, one or several of the same length.
+
+    The lists are filled up with their last value to one of LENGTHS, so that few queries are put
+    together; `rows` makes the queryset from lists of that length.
+    """
+
+    def all(self, *lists: Sequence[Any]) -> list[M]:
+        if not lists[0]:
+            return []
+        most = LENGTHS[-1]
+        if len(lists[0]) > most:
+            rest = self.all(*[values[most:] for values in lists])
+            return self.all(*[values[:most] for values in lists]) + rest
+        length = next(each for each in LENGTHS if each >= len(lists[0]))
+        values: list[Any] = []
+        examples: list[Any] = []
+        for each in lists:
+            values += [*each, *[each[-1]] * (length - len(each))]
+            examples += [type(each[0])(number) for number in range(length)]
+        plan = self._plan(tuple(values), tuple(examples))
+        return self._read(plan, tuple(values))
+
+    def _queryset(self, values: tuple[Any, ...]) -> "models.QuerySet[M]":
+        length = len(values) // self._lists
+        return self._rows(*[values[at : at + length] for at in range(0, len(values), length)])
+
+
+LENGTHS = (1, 4, 16, 64, 256)
 
 
 def _columns(model: type[models.Model]) -> list[str]:

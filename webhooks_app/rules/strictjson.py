@@ -5,12 +5,13 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
 MAX_DEPTH = 64
+WALKED_KEYS_MOST = 100  # of an object that is walked through in Python
 
 # Escapes of surrogates, where `\\` has been taken out: both of a pair, and any.
 _PAIR = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..")
@@ -64,17 +65,17 @@ def _decoded(text: str, unique: bool) -> Any:
     return value
 
 
-def _too_deep(data: bytes) -> bool:
+def _too_deep(data: bytes, most: int) -> bool:
     """In a few passes of C over the bytes: a regular expression for strings begins anew at each
     quote of one that does not end."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") <= most:
         return False
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = b"".join(plain.split(b'"')[::2])
     steps = outside.translate(_STEPS, _NO_BRACKETS)
     for many in (64, 8, 2):  # side by side they are as deep as one of them
         steps = steps.replace(_LEAF * many, _LEAF)
-    return max(accumulate(array("b", steps)), default=0) > MAX_DEPTH
+    return max(accumulate(array("b", steps)), default=0) > most
 
 
 def _check_escapes(text: str) -> None:
@@ -119,29 +120,11 @@ def loads(data: bytes, *, unique: bool = True) -> Any:
     anything else than JSON, bytes that are no UTF-8, NaN and Infinity, numbers past a double or
     4,300 digits, NUL, lone surrogates, nesting past 64 levels.
     """
-    data = bytes(data)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8") from None
-    if text.startswith("\ufeff"):
-        raise ValueError("it begins with a byte order mark (BOM)")
-    if _too_deep(data):
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-    try:
-        # Nothing that the garbage collector would look at for long.
-        if len(text) < _UNDISTURBED:
-            value = _DECODERS[unique].decode(text)
-        else:
-            value = _undisturbed(partial(_decoded, unique=unique), text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at line {error.lineno} column {error.colno}") from None
-    except RecursionError:
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
-    except ValueError as error:
-        if "digits" in str(error):
-            raise ValueError("a number has too many digits") from None
-        raise
+    text = _text(bytes(data), MAX_DEPTH)
+    read = _DECODERS[unique].decode
+    if len(text) >= _UNDISTURBED:
+        read = partial(_decoded, unique=unique)
+    value = _read(read, text, MAX_DEPTH)
     try:
         _check_escapes(text)
     except ValueError:
@@ -191,3 +174,167 @@ def _value(text: str, begin: int) -> tuple[bytes, int]:
     if text[place] == ",":
         place = _behind_space(text, place + 1)
     return text[begin:end].encode(), place
+
+
+class TooMany(ValueError):
+    """An array has more items than may be; what stands behind them was not looked at."""
+
+
+def loads_slicing(data: bytes, name: str, *, rows: str = "", most: int = 0) -> Any:
+    """As `loads`, but of an object the member `name` is the bytes that stand in `data` for it: JSON
+    within JSON, to be handed on as it came.
+
+    With `rows` it is the member of each object in the outer object's array of that name, of which
+    there may be `most`. The sliced values may have 64 levels of their own. Raises ValueError as
+    `loads`, TooMany.
+    """
+    depth = MAX_DEPTH + (3 if rows else 1)
+    text = _text(bytes(data), depth)
+
+    def walked(text: str) -> Any:
+        walk = _Walk(text)
+        value = _row(walk, name) if not rows else _rows(walk, name, rows, most)
+        walk.end()
+        return value
+
+    value = _read(walked, text, depth)
+    _check_escapes(text)
+    return value
+
+
+def _rows(walk: "_Walk", name: str, rows: str, most: int) -> Any:
+    if walk.sign != "{":
+        return walk.value()
+    found: dict[str, Any] = {}
+    for key in walk.names():
+        if key == rows and walk.sign == "[":
+            found[key] = [_row(walk, name) for _ in walk.items(most)]
+        else:
+            found[key] = walk.value()
+    return found
+
+
+def _row(walk: "_Walk", name: str) -> Any:
+    if walk.sign != "{":
+        return walk.value()
+    return {key: walk.slice() if key == name else walk.value() for key in walk.names()}
+
+
+class _Walk:
+    """A way through a JSON text, of which only some objects and arrays are gone through in Python;
+    all else is read by the decoder. Always stands at the first sign of a value, or behind one."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._scan: Callable[[str, int], tuple[Any, int]] = _DECODERS[True].scan_once  # type: ignore[attr-defined]
+        self._at = 0
+        self._skip()
+
+    @property
+    def sign(self) -> str:
+        """`""` at the end."""
+        return self._text[self._at : self._at + 1]
+
+    def value(self) -> Any:
+        try:
+            value, self._at = self._scan(self._text, self._at)
+        except StopIteration as stopped:
+            self._at = stopped.value
+            self._fail("Expecting value")
+        return value
+
+    def slice(self) -> bytes:
+        start = self._at
+        self.value()
+        return self._text[start : self._at].encode()
+
+    def names(self) -> Iterator[str]:
+        """Of the object that begins here; whoever gets one reads its value before the next."""
+        seen: set[str] = set()
+        while self._goes_on("}", first=not seen):
+            self._expect('"', "Expecting property name enclosed in double quotes")
+            key, self._at = _scan(self._text, self._at + 1, True)
+            if key in seen:
+                raise ValueError("an object has the same key twice")
+            if len(seen) == WALKED_KEYS_MOST:
+                raise ValueError(f"an object has more than {WALKED_KEYS_MOST} keys")
+            seen.add(key)
+            self._skip()
+            self._expect(":", "Expecting ':' delimiter")
+            self._step()
+            yield key
+
+    def items(self, most: int) -> Iterator[int]:
+        """Of the array that begins here; whoever gets one reads it before the next."""
+        number = 0
+        while self._goes_on("]", first=not number):
+            if number == most:
+                raise TooMany(f"an array has more than {most:,} items")
+            yield number
+            number += 1
+
+    def end(self) -> None:
+        self._skip()
+        if self.sign:
+            self._fail("Extra data")
+
+    def _goes_on(self, closing: str, *, first: bool) -> bool:
+        """Steps to the next part of what `closing` ends, or behind it."""
+        if first:
+            self._step()  # past the bracket that opened it
+            if self.sign != closing:
+                return True
+        else:
+            self._skip()
+            if self.sign == ",":
+                self._step()
+                return True
+            self._expect(closing, "Expecting ',' delimiter")
+        self._at += 1
+        return False
+
+    def _expect(self, sign: str, message: str) -> None:
+        if self.sign != sign:
+            self._fail(message)
+
+    def _fail(self, message: str) -> None:
+        raise json.JSONDecodeError(message, self._text, self._at)
+
+    def _step(self) -> None:
+        self._at += 1
+        self._skip()
+
+    def _skip(self) -> None:
+        if self.sign in " \t\n\r":
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+
+
+def _text(data: bytes, depth: int) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark (BOM)")
+    if _too_deep(data, depth):
+        raise ValueError(_deeper(depth))
+    return text
+
+
+def _deeper(depth: int) -> str:
+    return f"it is nested deeper than {depth} levels"
+
+
+def _read(read: Callable[[str], Any], text: str, depth: int) -> Any:
+    """What `read` makes of a text; what the decoder raises is raised as a sentence."""
+    try:
+        # Below that there is nothing that the garbage collector would look at for long.
+        return read(text) if len(text) < _UNDISTURBED else _undisturbed(read, text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise ValueError(_deeper(depth)) from None
+    except ValueError as error:
+        if "digits" in str(error):
+            raise ValueError("a number has too many digits") from None
+        raise

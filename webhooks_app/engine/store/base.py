@@ -86,6 +86,12 @@ class Store(ABC):
         """Insert new deliveries, thousands in a statement, all or none. Raises as `put_one`."""
 
     @abstractmethod
+    def put_once(self, deliveries: Sequence[Delivery]) -> int:
+        """Insert new deliveries that have idempotency keys, but those whose key is taken; returns
+        how many were. In the caller's transaction; waits for others that store the same keys.
+        Raises Replaced."""
+
+    @abstractmethod
     def put_of_events(self, deliveries: Sequence[Delivery]) -> None:
         """Insert new deliveries of events, due at the moments that they name, in the caller's
         transaction. Raises Replaced as `put_one`."""

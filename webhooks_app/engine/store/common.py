@@ -43,6 +43,12 @@ _STORE_ONE = (
     f"INSERT INTO {DELIVERIES} ({', '.join(name for name, _ in STORED)}) "
     f"VALUES ({', '.join(['%s'] * len(STORED))})"
 )
+_NAMES = ", ".join(name for name, _ in STORED)
+# SQLite takes ON CONFLICT behind a FROM for a part of the join, unless there is a WHERE.
+_STORE_ONCE = (
+    f"INSERT INTO {DELIVERIES} ({_NAMES}) SELECT {_NAMES} FROM {{rows}} WHERE true "
+    "ON CONFLICT (webhook_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+)
 _FINISH_COLUMNS = (
     ("id", "text"),
     ("tries", "int2"),
@@ -121,14 +127,28 @@ class Common(Store):
         is_stored(delivery, self.connection.alias)
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
+        if len(deliveries) == 1:
+            self.put_one(deliveries[0])
+            return
+        # As Django's own `bulk_create`: whoever began a transaction goes back with it.
+        with transaction.atomic(using=self.connection.alias, savepoint=False):
+            for batch in self._batches(deliveries):
+                self.insert(DELIVERIES, STORED, batch)
+
+    def put_once(self, deliveries: Sequence[Delivery]) -> int:
+        return sum(self.execute(_STORE_ONCE, STORED, batch) for batch in self._batches(deliveries))
+
+    def _batches(self, deliveries: Sequence[Delivery]) -> Iterator[list[list[Any]]]:
+        """The values of some thousand deliveries at a time."""
+        if not deliveries:
+            return
         database_file.check(self.connection.alias)
         at_once = [delivery for delivery in deliveries if delivery.due_at == delivery.created_at]
-        with transaction.atomic(using=self.connection.alias):
-            if at_once and (now := self.clock()) is not None:
-                for delivery in at_once:
-                    delivery.due_at = delivery.created_at = now
-            for some in _batched(deliveries):
-                self.insert(DELIVERIES, STORED, [_in_microseconds(each) for each in some])
+        if at_once and (now := self.clock()) is not None:
+            for delivery in at_once:
+                delivery.due_at = delivery.created_at = now
+        for some in _batched(deliveries):
+            yield [_in_microseconds(each) for each in some]
         for delivery in deliveries:
             is_stored(delivery, self.connection.alias)
 

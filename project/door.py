@@ -1,0 +1,401 @@
+"""A fast door for requests that store deliveries: those that come together are stored together.
+
+A transaction for each request costs several times as much as what is stored in it. Here one thread
+takes what waits, reads the tokens and webhooks of all of it in the transaction that stores it, and
+answers when that has been committed; meanwhile the next ones gather. Nothing that decides is kept
+from one group to the next.
+
+The rules are those of the API's views, and so are the words. What is not plainly theirs (another
+path, a session, a wrong token, a large body, an odd host) goes to Django as it came.
+"""
+
+import asyncio
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import BadRequest
+from django.core.handlers.asgi import ASGIRequest, get_script_prefix
+from django.core.handlers.exception import convert_exception_to_response
+from django.db import connections, router, transaction
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from webhooks_app import actions, request_ids
+from webhooks_app.api import body, errors, intake, query, rendering, throttling
+from webhooks_app.api.authentication import Need, TokenCaller, bearer, webhooks_of
+from webhooks_app.api.errors import Problem
+from webhooks_app.api.views_deliveries import BulkViewSet, WebhookDeliveriesViewSet
+from webhooks_app.limits import Headers, Scope
+from webhooks_app.models import AccessToken, Delivery, Webhook, database_file
+from webhooks_app.models.account import digest
+from webhooks_app.presentation.delivery_object import shown
+from webhooks_app.rules.ids import is_id
+
+from .fair_queue import FairQueue
+
+SMALL = 64 * 1024  # bytes of a body; a larger one takes a transaction of its own, at Django's door
+GROUP_MOST = 256  # requests
+GROUP_SIZE = 1024 * 1024  # bytes of their bodies
+QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
+EACH_SIZE = 1024  # bytes that a request counts beside its body
+RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
+LANES_KEPT = 10_000
+
+BUSY = "More requests are waiting than can be stored; try again."
+
+logger = logging.getLogger("webhooks_app.api")
+
+Answer = tuple[int, Headers, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A call of the API that this door serves."""
+
+    need: Need
+    parameters: frozenset[str]
+    allow: str
+    read: Callable[[query.Head, Webhook, bytes, str], list[actions.Draft]]
+    stored: Callable[[actions.Answer], list[Delivery]]
+    many: bool
+
+
+SINGLE = Route(
+    WebhookDeliveriesViewSet.needs["create"],
+    WebhookDeliveriesViewSet.create.parameters,
+    "GET, POST, HEAD",
+    intake.single,
+    lambda answer: [intake.of_single(answer)],
+    many=False,
+)
+BULK = Route(
+    BulkViewSet.needs["create"],
+    BulkViewSet.create.parameters,
+    "POST",
+    intake.bulk,
+    intake.of_bulk,
+    many=True,
+)
+
+
+def _route(path: str) -> tuple[Route | None, str]:
+    """What serves a path, and the id in it."""
+    match path.removesuffix("/").split("/"):
+        case ["", "webhooks", ident, "deliveries"]:
+            return SINGLE, ident
+        case ["", "webhooks", ident, "deliveries", "bulk"]:
+            return BULK, ident
+    return None, ""
+
+
+class Asked:
+    """A request that waits for its group."""
+
+    caller: TokenCaller
+    webhook: Webhook
+    drafts: list[actions.Draft]
+    answer: actions.Answer
+
+    def __init__(self, route: Route, request: ASGIRequest, ident: str, sent: bytes) -> None:
+        self.route, self.ident, self.sent = route, ident, sent
+        self._request = request
+        self.META = request.META
+        self.name = request_ids.chosen(request.META.get("HTTP_X_REQUEST_ID", ""))
+        self.problem: Problem | None = None
+        self.digest = ""
+
+    @property
+    def query_params(self) -> Any:
+        return self._request.GET
+
+    @property
+    def address(self) -> str:
+        return throttling.client_address(self._request)
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.caller.token.account_id, self.ident
+
+    def judge(self, webhooks: dict[tuple[int, str], Webhook]) -> None:
+        """As the views do, in their order. Raises Problem."""
+        if self.key not in webhooks:
+            raise Problem(404, errors.NOT_FOUND)
+        self.webhook = webhooks[self.key]
+        if refusal := self.caller.refusal(self.route.need):
+            raise Problem(403, refusal)
+        query.only(self, self.route.parameters)
+        body.require_json_type(self._request)
+        body.require_plain(self._request)
+        self.drafts = self.route.read(self, self.webhook, self.sent, self.caller.by)
+        for draft in self.drafts:
+            draft.request_id = self.name
+
+
+# A request, and where its answer goes: None, when Django is to give it.
+Waiting = tuple[Asked, "asyncio.Future[Answer | None]"]
+
+
+class Door:
+    def __init__(self) -> None:
+        self._alias = router.db_for_write(Delivery)
+        self._queue: FairQueue[Waiting] = FairQueue(QUEUE_SIZE)
+        # By the digest of its token, whose request it is: for the order alone in which they come.
+        self._lanes: dict[str, Hashable] = {}
+        self._added = Added()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._rested = 0.0  # when the last group was stored, monotonic
+
+    async def answer(self, scope: Scope, sent: bytes) -> Answer | None:
+        """The answer to a request, once it is stored; None for one that Django is to answer."""
+        began = time.monotonic()
+        asked = self._asked(scope, sent)
+        if asked is None or (added := self._added.to(asked._request)) is None:
+            return None
+        self._start()
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        # Who was never seen waits with all others of whom that is so.
+        lane = self._lanes.get(asked.digest)
+        if not self._queue.put(lane, (asked, future), len(sent) + EACH_SIZE):
+            answer: Answer | None = _told(asked, Problem(503, BUSY, retry_after=1))
+        else:
+            answer = await future
+        if answer is None:
+            return None
+        status, headers, content = answer
+        if request_ids.access.isEnabledFor(logging.INFO):
+            request_ids.note("POST", scope["path"], status, began)
+        return status, headers + added, content
+
+    @staticmethod
+    def _asked(scope: Scope, sent: bytes) -> Asked | None:
+        if scope["method"] != "POST" or len(sent) > SMALL:
+            return None
+        route, ident = _route(scope["path"])
+        if route is None or not is_id(ident) or get_script_prefix(scope):
+            return None
+        if not scope["query_string"].isascii():
+            return None
+        try:
+            request = ASGIRequest(scope, io.BytesIO())
+        except (BadRequest, ValueError):
+            return None
+        secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
+        if not secret:
+            return None
+        asked = Asked(route, request, ident, sent)
+        asked.digest = digest(secret)
+        return asked
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._serve, args=(self._queue,), name="door", daemon=True
+                    )
+                    self._thread.start()
+
+    def close(self) -> None:
+        """Once what waits has been answered. The next request opens it again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            waiting, self._queue = self._queue, FairQueue(QUEUE_SIZE)
+        waiting.close()
+        if thread is not None:
+            thread.join()
+
+    def _serve(self, waiting: "FairQueue[Waiting]") -> None:
+        try:
+            while group := waiting.take(GROUP_MOST, GROUP_SIZE):
+                self._serve_group(group)
+        finally:
+            connections[self._alias].close()
+
+    def _serve_group(self, group: "list[Waiting]") -> None:
+        asked = [each for each, _ in group]
+        answers: list[Answer | None] = [None] * len(group)
+        tokens: dict[str, AccessToken] = {}
+        try:
+            tokens = self._store(asked)
+            answers = [_answer(each) if each.digest in tokens else None for each in asked]
+        except Exception as error:
+            answers = self._failed(error, asked)
+        finally:
+            _hand_out([future for _, future in group], answers)
+        for each in tokens.values():
+            each.note_use(timezone.now())
+        self._remember(tokens)
+
+    def _store(self, group: list[Asked]) -> dict[str, AccessToken]:
+        """Judge and store them; returns the tokens among theirs that are good, by their digests."""
+        if time.monotonic() - self._rested > RESTED:
+            connections[self._alias].close_if_unusable_or_obsolete()
+        with transaction.atomic(using=self._alias):
+            tokens = AccessToken.objects.by_digests({each.digest for each in group})
+            known = [each for each in group if each.digest in tokens]
+            good = _judged(known, tokens)
+            for each, answer in zip(
+                good, actions.accept([each.drafts for each in good]), strict=True
+            ):
+                each.answer = answer
+        database_file.check(self._alias)
+        self._rested = time.monotonic()
+        return tokens
+
+    def _failed(self, error: Exception, group: list[Asked]) -> list[Answer | None]:
+        """What all of a group are told whose transaction failed: that the database does not answer,
+        or what Django will find when each is tried by itself."""
+        problem = errors.foreseen(error)
+        if isinstance(error, database_file.Replaced):
+            return [None] * len(group)  # it also ends this process
+        if problem is None or problem.status_code != 503:
+            logger.warning("a group of requests is stored one by one", exc_info=error)
+            return [None] * len(group)
+        return [_told(each, problem) for each in group]
+
+    def _remember(self, tokens: dict[str, AccessToken]) -> None:
+        if len(self._lanes) > LANES_KEPT:
+            self._lanes = {}
+        for each, token in tokens.items():
+            self._lanes[each] = token.account_id
+
+
+def _judged(group: list[Asked], tokens: dict[str, AccessToken]) -> list[Asked]:
+    """Those of whom there is nothing to object to; the others have a `problem`."""
+    group = _within(group, lambda each: each.address, throttling.address_counts)
+    for each in group:
+        each.caller = TokenCaller.of(tokens[each.digest])
+    group = _passing(group, lambda each: each.caller.check_account(each.query_params))
+    group = _within(group, lambda each: each.caller.key, throttling.caller_counts)
+    webhooks = webhooks_of({each.key for each in group})
+    return _passing(group, lambda each: each.judge(webhooks))
+
+
+def _passing(group: list[Asked], judge: Callable[[Asked], None]) -> list[Asked]:
+    for each in group:
+        try:
+            judge(each)
+        except Exception as error:
+            each.problem = errors.foreseen(error)
+            if each.problem is None:
+                raise
+    return [each for each in group if each.problem is None]
+
+
+def _within(
+    group: list[Asked],
+    key_of: Callable[[Asked], str],
+    count: Callable[[str, int], throttling.Counted],
+) -> list[Asked]:
+    """Those within a limit, which counts all of a key at once."""
+    by_key: dict[str, list[Asked]] = {}
+    for each in group:
+        by_key.setdefault(key_of(each), []).append(each)
+    for key, those in by_key.items():
+        within, refusal = count(key, len(those))
+        for each in those[within:]:
+            each.problem = refusal
+    return [each for each in group if each.problem is None]
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def _answer(asked: Asked) -> Answer:
+    try:
+        if asked.problem is not None:
+            raise asked.problem
+        deliveries = asked.route.stored(asked.answer)
+    except Exception as error:
+        problem = errors.foreseen(error)
+        if problem is None:
+            raise
+        return _told(asked, problem)
+    held = actions.hold_reason(asked.webhook)
+    rows = [shown(delivery, held) for delivery in deliveries]
+    headers = intake.headers(deliveries)
+    return _rendered(asked, 202, headers, rows if asked.route.many else rows[0])
+
+
+def _told(asked: Asked, problem: Problem) -> Answer:
+    return _rendered(asked, *errors.answer(problem))
+
+
+def _rendered(asked: Asked, status: int, headers: dict[str, str], content: Any) -> Answer:
+    rendered = rendering.dump(content)
+    headers = {
+        "Content-Type": "application/json",
+        "Vary": "Accept",
+        "Allow": asked.route.allow,
+        **headers,
+        "Cache-Control": "no-store",
+        "X-Request-Id": asked.name,
+        "Content-Length": str(len(rendered)),
+    }
+    return status, [(name.encode(), text.encode()) for name, text in headers.items()], rendered
+
+
+def _hand_out(
+    futures: "list[asyncio.Future[Answer | None]]", answers: "list[Answer | None]"
+) -> None:
+    pairs = list(zip(futures, answers, strict=True))
+    for loop in {future.get_loop() for future in futures}:
+        try:
+            loop.call_soon_threadsafe(_set, [pair for pair in pairs if pair[0].get_loop() is loop])
+        except RuntimeError:
+            logger.debug("nobody waits for these answers any more")
+
+
+def _set(pairs: "Iterable[tuple[asyncio.Future[Answer | None], Answer | None]]") -> None:
+    for future, answer in pairs:
+        if not future.done():  # a client that has left
+            future.set_result(answer)
+
+
+class Added:
+    """What the middleware for tokens adds to every answer, by the part of the head that it reads:
+    which host is asked for, and by which scheme."""
+
+    KEPT = 128
+
+    def __init__(self) -> None:
+        chain: Any = convert_exception_to_response(lambda request: HttpResponse())
+        for path in reversed(settings.MIDDLEWARE_FOR_TOKENS):
+            chain = convert_exception_to_response(import_string(path)(chain))
+        self._chain = chain
+        self._known: dict[Any, Headers | None] = {}
+
+    def to(self, request: ASGIRequest) -> Headers | None:
+        """None where the middleware does not let a request pass."""
+        key = (
+            request.scope.get("scheme"),
+            request.scope.get("server"),
+            *(request.META.get(name) for name in self.READ),
+        )
+        if key not in self._known:
+            if len(self._known) >= self.KEPT:
+                self._known.clear()
+            response = self._chain(request)
+            own = {"content-type", "content-length", "x-request-id"}
+            self._known[key] = (
+                [
+                    (name.encode("ascii"), value.encode("latin-1"))
+                    for name, value in response.items()
+                    if name.lower() not in own
+                ]
+                if response.status_code == 200
+                else None
+            )
+        return self._known[key]
+
+    READ = ("HTTP_HOST", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PROTO")

@@ -1,0 +1,68 @@
+"""What waits for the fast door: bounded, and nobody's flood is another's wait."""
+
+import threading
+from collections import Counter
+
+import pytest
+
+from project.fair_queue import FairQueue
+
+pytestmark = pytest.mark.once
+
+
+def filled(queue, lane, number, size=1):
+    return sum(queue.put(lane, (lane, place), size) for place in range(number))
+
+
+def test_each_lane_keeps_its_order_and_has_its_turn():
+    queue = FairQueue(100)
+    filled(queue, "a", 5)
+    filled(queue, "b", 2)
+    filled(queue, "c", 1)
+    taken = queue.take(most=100, size=100)
+    assert taken == [
+        *[("a", 0), ("b", 0), ("c", 0)],
+        *[("a", 1), ("b", 1)],
+        *[("a", 2), ("a", 3), ("a", 4)],
+    ]
+
+
+def test_who_floods_leaves_room_for_every_other():
+    queue = FairQueue(1000)
+    found = [filled(queue, lane, 5000) for lane in range(8)]
+    assert found[0] == 500
+    assert min(found) > 0
+    assert sum(found) <= 1000
+    queue.take(most=2000, size=2000)
+    assert queue.put("late", None, 500)
+    assert not queue.put("late", None, 1)
+
+
+def test_a_group_is_cut_by_number_and_by_size_but_has_one_at_least():
+    queue = FairQueue(1000)
+    filled(queue, "a", 3, size=100)
+    assert len(queue.take(most=2, size=1000)) == 2
+    filled(queue, "a", 2, size=100)
+    assert len(queue.take(most=9, size=250)) == 2
+    assert len(queue.take(most=9, size=1)) == 1
+
+
+def test_of_two_floods_each_group_holds_as_much_of_both():
+    queue = FairQueue(10_000)
+    filled(queue, "a", 3000)
+    filled(queue, "b", 100)
+    group = queue.take(most=50, size=10_000)
+    assert Counter(lane for lane, _ in group) == {"a": 25, "b": 25}
+
+
+def test_who_takes_waits_until_something_comes_or_it_is_closed():
+    queue, found = FairQueue(10), []
+    thread = threading.Thread(target=lambda: [found.append(queue.take(9, 9)) for _ in range(2)])
+    thread.start()
+    assert queue.put("a", 1, 1)
+    while not found:
+        thread.join(0.01)
+    queue.close()
+    thread.join(20)
+    assert found == [[1], []]
+    assert not queue.put("a", 2, 1)

@@ -1,0 +1,151 @@
+"""What the API has acknowledged is stored, whatever becomes of the web process; and what one of
+several web processes is told holds for all of them at once."""
+
+import http.client
+import json
+import random
+import threading
+import time
+
+import pytest
+
+from tests.ports import free_port
+from tests.promises.crew import report, until
+from tests.promises.sink import Sink
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def answers(port):
+    try:
+        return asked(port, "GET", "/healthz")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def asked(port, method, path, body=None, secret="", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        return over(connection, method, path, body, secret, **headers)
+    finally:
+        connection.close()
+
+
+def over(connection, method, path, body=None, secret="", **headers):
+    given = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    sent = None if body is None else json.dumps(body).encode()
+    connection.request(method, path, sent, given | headers)
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+class Client(threading.Thread):
+    """Sends one delivery after the other, each with a key of its own and again until it is
+    acknowledged, as a careful client does."""
+
+    def __init__(self, port, paths, secret, name):
+        super().__init__(name=name, daemon=True)
+        self.port, self.paths, self.secret = port, paths, secret
+        self.acknowledged = {}  # ids by their keys
+        self.ended = threading.Event()
+
+    def run(self):
+        number = 0
+        while not self.ended.is_set():
+            number += 1
+            path, key = self.paths[number % len(self.paths)], f"{self.name}-{number}"
+            while not self.send(path, key, {"n": number}) and not self.ended.is_set():
+                time.sleep(0.01)
+
+    def send(self, path, key, body):
+        try:
+            self.connection = getattr(self, "connection", None) or http.client.HTTPConnection(
+                "127.0.0.1", self.port, timeout=30
+            )
+            headers = {"Idempotency-Key": key}
+            status, answer = over(self.connection, "POST", path, body, self.secret, **headers)
+        except (OSError, http.client.HTTPException):
+            self.connection = None
+            return False
+        assert status in (202, 503), answer
+        if status == 202:
+            self.acknowledged[key] = answer["id"]
+        return status == 202
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.prove)])
+def test_a_killed_web_process_has_stored_what_it_acknowledged_once(crew, kills):
+    with Sink() as sink:
+        hooks = crew.webhooks(4, sink)
+    secret = crew.site.manage("webhooks", "create-token", "acme").strip()
+    port = free_port()
+    paths = [f"/webhooks/{hook}/deliveries" for hook in hooks]
+    clients = [Client(port, paths, secret, f"c{number}") for number in range(8)]
+    web = crew.web(port)
+    until(lambda: answers(port), 60, "the web process")
+    for client in clients:
+        client.start()
+    for _ in range(kills):
+        before = sum(len(client.acknowledged) for client in clients)
+        until(lambda n=before: sum(len(c.acknowledged) for c in clients) > n, 60, "load")
+        time.sleep(random.uniform(0.0, 0.5))
+        web.kill()
+        web = crew.web(port)
+        until(lambda: answers(port), 60, "the next web process")
+    before = {client.name: len(client.acknowledged) for client in clients}
+    until(lambda: all(len(c.acknowledged) > before[c.name] for c in clients), 60, "load again")
+    for client in clients:
+        client.ended.set()
+    for client in clients:
+        client.join(60)
+    stored = dict(crew.rows("SELECT idempotency_key, id FROM webhooks_app_delivery"))
+    acknowledged = {key: ident for client in clients for key, ident in client.acknowledged.items()}
+    report(f"{kills} kills of a web process", database=crew.database, stored=len(stored))
+    assert {key: stored.get(key) for key in acknowledged} == acknowledged
+    # Nothing twice: not one row more than keys, and none that nobody sent.
+    assert crew.value("SELECT count(*) FROM webhooks_app_delivery") == len(stored)
+    assert len(stored) - len(acknowledged) <= len(clients)  # cut off before the answer
+
+
+def test_what_is_revoked_paused_changed_or_deleted_is_so_in_every_web_process_at_once(crew):
+    with Sink() as sink:
+        paused, changed, deleted = crew.webhooks(3, sink)
+    secret = crew.site.manage("webhooks", "create-token", "acme").strip()
+    other = crew.site.manage("webhooks", "create-token", "acme").strip()
+    ports = [free_port(), free_port()]
+    for port in ports:
+        crew.web(port, WEBHOOKS_VERIFICATION="required")
+    crew.site.shell(
+        "from webhooks_app.models import Webhook; from django.utils import timezone;"
+        "Webhook.objects.update(verified_at=timezone.now())"
+    )
+    for port in ports:
+        until(lambda port=port: answers(port), 60, "a web process")
+
+    def by_both(webhook, token=secret):
+        path = f"/webhooks/{webhook}/deliveries"
+        return [asked(port, "POST", path, {"n": 1}, token) for port in ports]
+
+    for hook in (paused, changed, deleted):
+        for token in (secret, other):
+            assert [(status, told["reason"]) for status, told in by_both(hook, token)] == [
+                (202, "")
+            ] * 2
+
+    one = ports[0]
+    settings = {"enabled": False}
+    assert asked(one, "PATCH", f"/webhooks/{paused}/settings", settings, secret)[0] == 200
+    assert [told["reason"] for _, told in by_both(paused)] == ["paused"] * 2
+    url = {"url": "http://127.0.0.1:9/other"}
+    assert asked(one, "PATCH", f"/webhooks/{changed}", url, secret)[0] == 200
+    assert [told["reason"] for _, told in by_both(changed)] == ["unverified"] * 2
+    assert asked(one, "DELETE", f"/webhooks/{deleted}", secret=secret)[0] == 200
+    assert [status for status, _ in by_both(deleted)] == [404] * 2
+    stored = crew.value("SELECT count(*) FROM webhooks_app_delivery")
+    crew.site.shell(
+        "from webhooks_app import actions; from webhooks_app.models import AccessToken;"
+        f"actions.revoke_token(AccessToken.objects.for_secret({secret!r}))"
+    )
+    assert [status for status, _ in by_both(paused)] == [401] * 2
+    assert [status for status, _ in by_both(paused, other)] == [202] * 2
+    assert crew.value("SELECT count(*) FROM webhooks_app_delivery") == stored + 2

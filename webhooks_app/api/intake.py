@@ -1,0 +1,159 @@
+"""What a request asks to be stored, and the answer to it: for the views, and for any other door."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from .. import actions
+from ..models import Delivery, Webhook
+from ..rules import strictjson
+from ..rules.nearest import shortened, unknown
+from . import body, query
+from .errors import Problem, invalid
+from .fields import UNKNOWN_MOST
+
+BULK_MOST = 1000  # deliveries
+TOLD_MOST = 100  # of them that are answered for
+DUE_MOST = timedelta(days=30)  # ahead
+REPLAYED = "Idempotent-Replayed"
+
+# What the API calls the fields of a draft: of a single one, and in a list.
+_HEADER = {"idempotency_key": "Idempotency-Key"}
+_FIELD = {"idempotency_key": "idempotencyKey"}
+_TEXTS = {"type": "type", "reference": "reference", "idempotencyKey": "idempotency_key"}
+_KNOWN = ("payload", *_TEXTS, "dueAt")
+
+
+def single(request: query.Head, webhook: Webhook, sent: bytes, by: str) -> list[actions.Draft]:
+    """`POST /webhooks/:id/deliveries`: the body is the payload. Raises Problem 400."""
+    draft = actions.Draft(
+        webhook,
+        b"",
+        type=query.text(request, "type", actions.TYPE_LIMIT),
+        reference=query.text(request, "reference", actions.REFERENCE_LIMIT),
+        idempotency_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
+        due_at=_due(query.moment(request, "dueAt")),
+        by=by,
+    )
+    try:
+        draft.payload = actions.encode(sent)
+    except ValueError as error:
+        raise Problem(400, body.NO_JSON.format(error)) from None
+    return [draft]
+
+
+def bulk(request: query.Head, webhook: Webhook, sent: bytes, by: str) -> list[actions.Draft]:
+    """`POST /webhooks/:id/deliveries/bulk`: a list, each payload as it stands there. Raises Problem
+    400."""
+    items = _items(sent)
+    problems: dict[str, Any] = {}
+    drafts = []
+    for place, item in enumerate(items):
+        if found := _strange(item):
+            problems[str(place)] = found
+            if len(problems) == TOLD_MOST:
+                break
+        elif not problems:
+            drafts.append(_draft(webhook, item, by))
+    if problems:
+        raise invalid({"deliveries": problems})
+    return drafts
+
+
+def _draft(webhook: Webhook, item: dict[str, Any], by: str) -> actions.Draft:
+    texts = {field: item[name] for name, field in _TEXTS.items() if name in item}
+    return actions.Draft(webhook, item["payload"], due_at=_due_of(item), by=by, **texts)
+
+
+def _items(sent: bytes) -> list[Any]:
+    try:
+        value = strictjson.loads_slicing(sent, "payload", rows="deliveries", most=BULK_MOST)
+    except strictjson.TooMany:
+        raise invalid({"deliveries": [f"Must be at most {BULK_MOST:,}."]}) from None
+    except ValueError as error:
+        raise Problem(400, body.NO_JSON.format(error)) from None
+    if not isinstance(value, dict):
+        raise Problem(400, body.NO_OBJECT)
+    problems = _unknown(value, ("deliveries",))
+    items = value.get("deliveries")
+    if "deliveries" not in value:
+        problems["deliveries"] = ["This field is required."]
+    elif not isinstance(items, list) or not items:
+        problems["deliveries"] = ["Must be a list that is not empty."]
+    if problems:
+        raise invalid(problems)
+    return items or []
+
+
+def _strange(item: Any) -> Any:
+    """What is wrong with the shape of an item."""
+    if not isinstance(item, dict):
+        return ["Must be an object."]
+    problems = _unknown(item, _KNOWN)
+    if "payload" not in item:
+        problems["payload"] = ["This field is required."]
+    elif len(item["payload"]) > actions.PAYLOAD_LIMIT:
+        problems["payload"] = ["Must have at most 1 MiB."]
+    for name in _KNOWN[1:]:
+        if item.get(name, "") is None:
+            problems[name] = ["This field may not be null."]
+    try:
+        _due_of(item)
+    except Problem as problem:
+        problems.update(problem.details or {})
+    return problems
+
+
+def _unknown(value: Mapping[str, Any], known: Sequence[str]) -> dict[str, list[str]]:
+    strange = [key for key in value if key not in known][:UNKNOWN_MOST]
+    return {shortened(key): [unknown(key, known, "field")] for key in strange}
+
+
+def _due_of(item: dict[str, Any]) -> datetime | None:
+    value = item.get("dueAt")
+    return None if value is None else _due(query.read_moment("dueAt", value))
+
+
+def _due(moment: datetime | None) -> datetime | None:
+    """Raises Problem 400 for one that is too far ahead."""
+    if moment is not None and moment > timezone.now() + DUE_MOST:
+        raise invalid({"dueAt": [f"Must be at most {DUE_MOST.days} days ahead."]})
+    return moment
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def of_single(answer: actions.Answer) -> Delivery:
+    """What was stored for `single`. Raises Problem, ActionError."""
+    if isinstance(answer, actions.ActionError):
+        error = actions.alone(answer)
+        if isinstance(error, actions.Invalid):
+            raise invalid(_renamed(error.details, _HEADER))
+        raise error
+    return answer[0]
+
+
+def of_bulk(answer: actions.Answer) -> list[Delivery]:
+    """What was stored for `bulk`. Raises Problem, ActionError."""
+    if isinstance(answer, actions.Invalid | actions.Conflict):
+        details = {
+            place: _renamed(found, _FIELD) for place, found in (answer.details or {}).items()
+        }
+        if isinstance(answer, actions.Invalid):
+            raise invalid({"deliveries": details})
+        raise Problem(409, answer.message, {"deliveries": details})
+    if isinstance(answer, actions.ActionError):
+        raise answer
+    return answer
+
+
+def _renamed(details: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(field, field): found for field, found in details.items()}
+
+
+def headers(deliveries: list[Delivery]) -> dict[str, str]:
+    """Of the answer that shows them."""
+    return {REPLAYED: "true"} if all(delivery.replayed for delivery in deliveries) else {}

@@ -1,0 +1,36 @@
+"""A delivery as the API and the commands show it."""
+
+from typing import Any
+
+from .. import actions
+from ..models import Delivery
+from ..rules.ids import timestamp
+
+
+def shown(delivery: Delivery, held: str | None = None) -> dict[str, Any]:
+    """With why a pending one is held (`held`, where that is known already), or a finished one ended
+    so."""
+    if delivery.state != Delivery.State.PENDING:
+        held = ""
+    elif held is None:
+        held = actions.hold_reason(delivery.webhook)
+    return _shown(delivery, held)
+
+
+def _shown(delivery: Delivery, held: str) -> dict[str, Any]:
+    finished_at = delivery.finished_at
+    return {
+        "id": delivery.id,
+        "webhookId": delivery.webhook_id,
+        "type": delivery.type,
+        "reference": delivery.reference,
+        "state": str(delivery.state),
+        "reason": held or delivery.reason,
+        "tries": delivery.tries,
+        "maxTries": delivery.max_tries,
+        "createdAt": timestamp(delivery.created_at),
+        "dueAt": timestamp(delivery.due_at),
+        "finishedAt": timestamp(finished_at) if finished_at else None,
+        "lastStatus": delivery.last_status,
+        "lastError": delivery.last_error,
+    }
