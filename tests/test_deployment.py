@@ -228,6 +228,7 @@ def test_too_many_parameters_with_a_charset_are_answered_under_asgi():
 
     scope = {
         "type": "http",
+        "method": "POST",
         "path": "/webhooks",
         "query_string": MANY.encode(),
         "headers": [(b"content-type", ODD.encode())],

@@ -114,7 +114,8 @@ def test_a_body_that_does_not_end_is_408_however_often_a_part_of_it_comes(monkey
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "path": "/webhooks", "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": "POST", "path": "/webhooks", "headers": []}
+    scope |= {"query_string": b""}
     asyncio.run(serving.Site()(scope, receive, send))
     assert parts
     assert sent[0]["status"] == json.loads(sent[1]["body"])["status"]["code"] == 408

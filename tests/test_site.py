@@ -68,6 +68,8 @@ def test_a_request_with_a_token_is_answered_alike_without_what_serves_sessions(d
     through_all = client.get("/webhooks", **bearer)
     through_few = TokenHandler().get_response(RequestFactory().get("/webhooks", **bearer))
     assert through_few.status_code == through_all.status_code
+    names = [response.headers.pop("X-Request-Id") for response in (through_few, through_all)]
+    assert len(set(names)) == 2  # each request has one of its own
     assert through_few.headers == through_all.headers
 
 

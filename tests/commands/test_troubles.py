@@ -24,6 +24,7 @@ ARGUMENTS = {
     "explain": [SOME],
     "verify": ["--all"],
     "deliver": ["--once"],
+    "publish": ["acme", "order.created"],
 }
 # Every verb in one process, as `manage.py` runs them; prints what each ended with.
 PROGRAM = """

@@ -159,7 +159,8 @@ def told(response):
     """What the answer says, whenever it was given."""
     body = json.loads(response.content)
     body.pop("timestamp")
-    headers = {k: v for k, v in response.headers.items() if k != "Content-Length"}
+    of_this_one = ("Content-Length", "X-Request-Id")
+    headers = {k: v for k, v in response.headers.items() if k not in of_this_one}
     return response.status_code, body, headers
 
 

@@ -3,10 +3,11 @@
 import gc
 import os
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import router
+from django.db import DatabaseError, router
 
 from webhooks_app.models import Delivery
 
@@ -76,8 +77,9 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
     def started(*details: Any) -> None:
         console.line(f"worker {os.getpid()}: ready")
 
-    if held := site.words():
-        console.note(f"The site is held {held}. Nothing is sent until `webhooks release-all`.")
+    with suppress(DatabaseError):  # the worker says so, and tries again
+        if held := site.words():
+            console.note(f"The site is held {held}. Nothing is sent until `webhooks release-all`.")
 
     try:
         made = worker.run(
