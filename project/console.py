@@ -7,8 +7,8 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 ORDER = (
-    *("Webhook", "Delivery", "WebhookError", "Attempt", "Job"),
-    *("Account", "AccessToken", "AuditEntry"),
+    *("Webhook", "Event", "Delivery", "WebhookError", "Attempt", "Job"),
+    *("EventType", "Account", "AccessToken", "AuditEntry"),
 )
 
 

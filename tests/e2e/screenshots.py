@@ -15,6 +15,7 @@ from tests.plugin import test_environment
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
 NAMES = (
     *("home", "webhooks", "webhook", "webhook-paused", "webhook-add", "webhook-delete", "restore"),
+    *("events", "event", "event-types", "event-type"),
     *("deliveries", "delivery", "attempts", "errors", "error", "replay", "jobs", "job"),
     *("tokens", "token", "token-add", "accounts", "account", "audit", "history"),
 )

@@ -27,16 +27,22 @@ NO_PAGE = {
     "a part of a page": r".*/progress/",
     "forms only": (
         r"admin/logout/|admin/.*/(verify|test|pause|enable|close-breaker|clear-error|reveal|resume|"
-        r"stop|pace|retry|cancel|revoke|rotate-secret|end-overlap)/"
+        r"stop|pace|retry|cancel|revoke|rotate-secret|end-overlap|subscriptions|archive|unarchive)/"
     ),
     "made or deleted by nobody": (
-        r"admin/.*/(attempt|webhookerror|auditentry|delivery)/add/|"
-        r"admin/.*/(attempt|webhookerror|auditentry|delivery|job|accesstoken|account)/[^/]+/delete/"
+        r"admin/.*/(attempt|webhookerror|auditentry|delivery|event)/add/|"
+        r"admin/.*/(attempt|webhookerror|auditentry|delivery|event|job|accesstoken|account)/[^/]+/delete/"
     ),
-    "leads on": r"admin/login/|admin/r/.*|admin/\w+/\w+/[^/]+/|(webhooks|deliveries)/(.*/)?",
+    "leads on": (
+        r"admin/login/|admin/r/.*|admin/\w+/\w+/[^/]+/|"
+        r"(webhooks|deliveries|events|event-types)/(.*/)?"
+    ),
     "nothing there": r".*\(.*",
 }
-MAIN = ("home", "webhooks", "webhook", "deliveries", "delivery", "error", "replay", "token-add")
+MAIN = (
+    *("home", "webhooks", "webhook", "events", "event", "event-types", "deliveries", "delivery"),
+    *("error", "replay", "token-add"),
+)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def pages(world, client):
     """The addresses that show a page, and those that do not."""
     found, others = [], []
     for path in addresses(world):
-        if re.match("(webhooks|deliveries).*/$", path):  # the same with a slash
+        if re.match("(webhooks|deliveries|events|event-types).*/$", path):  # the same with a slash
             continue
         path = path.replace("(?P<app_label>webhooks_app|auth)", "webhooks_app")
         answer = client.get(f"/{path}", HTTP_ACCEPT="text/html") if "(" not in path else None
@@ -175,6 +181,16 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     press(page, "Reveal")
     judge("secret revealed")
     page.goto(screens["webhook"])
+    page.click("#subscriptions summary")
+    page.fill("#subscriptions [name=type]", "order.paid")
+    page.fill("#subscriptions [name=payload]", '{"total": 5}')
+    page.check("#subscriptions [name=history]")
+    press(page, "Try")
+    judge("subscriptions tried")
+    page.fill("#subscriptions [name$=filter]", "{")
+    press(page, "Save subscriptions")
+    judge("subscriptions refused")
+    page.goto(screens["webhook"])
     fill(url="nonsense")
     press(page, "Save")
     judge("webhook refused")
@@ -213,7 +229,10 @@ def test_so_are_pages_of_errors_and_pages_without_anything(
 ):
     boss = UserFactory(is_superuser=True)
     sign_in(boss)
-    lists = ("webhook", "delivery", "webhookerror", "attempt", "job", "account", "accesstoken")
+    lists = (
+        *("webhook", "event", "eventtype", "delivery", "webhookerror", "attempt", "job"),
+        *("account", "accesstoken"),
+    )
     found = {}
     for place in ("", *(f"webhooks_app/{name}/" for name in (*lists, "auditentry"))):
         page.goto(f"{live_server.url}/admin/{place}")

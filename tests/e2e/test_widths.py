@@ -19,7 +19,10 @@ from webhooks_app.admin.base import ConsoleAdmin
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-LISTS = ("webhook", "delivery", "webhookerror", "job", "accesstoken", "account", "auditentry")
+LISTS = (
+    *("webhook", "event", "delivery", "webhookerror", "job"),
+    *("eventtype", "accesstoken", "account", "auditentry"),
+)
 # Cells of a table (not of cards) that are narrower than what stands in them, or than 56 px.
 NARROW = """
 () => [...document.querySelectorAll("#result_list tbody tr:first-of-type > [class*=field-]")]

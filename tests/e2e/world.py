@@ -26,6 +26,7 @@ from webhooks_app.models import (
     Delivery,
     HourlyCount,
     Job,
+    Subscription,
     Webhook,
 )
 from webhooks_app.models.audit import Actor
@@ -60,6 +61,7 @@ class World:
         self.unsteady()
         self.working()
         self.quiet()
+        self.published()
         self.history()
         self.finished()
         self.grown()
@@ -70,6 +72,7 @@ class World:
         for model in (Account, AccessToken, Webhook):
             model.objects.update(created_at=weeks)
         Webhook.objects.update(updated_at=weeks)
+        Subscription.objects.update(valid_from=weeks)
         Webhook.objects.filter(verified_at__isnull=False).update(verified_at=weeks)
         for place, entry in enumerate(AuditEntry.objects.all()):
             AuditEntry.objects.filter(pk=entry.pk).update(at=self.ago(2 + 17 * place))
@@ -192,6 +195,46 @@ class World:
             health=gone,
         )
         self.webhook("test 1", "playground", "example.com")
+
+    def published(self) -> None:
+        """An event of an order that one webhook got, one waits for, and others did not."""
+        large = {"total": {"$gte": 100}, "currency": ["EUR", "CHF"]}
+        wanted = {
+            self.orders: [{"types": ["order.*"], "channels": ["eu"], "filter": large}],
+            self.tickets: [{"types": ["order.cancelled"]}],
+            self.working_ones[1]: [{"types": ["*"]}],
+            self.working_ones[2]: [{"types": ["order.*", "refund.*"], "filter": large}],
+            self.unsteady_ones[0]: [{"types": ["invoice.paid"]}],
+        }
+        for webhook, subscriptions in wanted.items():
+            actions.set_subscriptions(webhook, subscriptions, by="mira")
+        shop = self.accounts["shop-prod"]
+        for name, words in (
+            ("order.created", "Somebody ordered."),
+            ("order.cancelled", "An order was taken back, by the customer or by us."),
+        ):
+            actions.declare_event_type(shop, name, group="Orders", description=words, by="mira")
+        self.event_type = actions.declare_event_type(
+            shop, "order.paid", group="Orders", example={"order": 5120, "total": 49.9}, by="mira"
+        )
+        for place in range(8):
+            actions.publish(
+                shop,
+                ("order.created", "order.paid", "refund.sent")[place % 3],
+                {"order": 5100 + place, "total": 20 * place, "currency": "EUR"},
+                reference=f"order {5100 + place}",
+                by="shop-prod live",
+            )
+        self.event = actions.publish(
+            shop,
+            "order.cancelled",
+            {"order": 5120, "total": 49.9, "currency": "EUR", "customer": {"name": "Jörg 😀"}},
+            reference="order 5120",
+            subject="customer 88",
+            channels=["eu"],
+            event_id="cancel-5120",
+            by="shop-prod live",
+        )
 
     def sent(self, webhook, minutes, kind="", message="", status=None, **more):
         """A delivery of some minutes ago, with its last attempt; without a kind it arrived."""
@@ -364,6 +407,8 @@ class World:
         return {
             **{"webhook": self.orders.pk, "webhooks": self.orders.pk, "restore": self.deleted.pk},
             **{"delivery": delivery, "deliveries": delivery, "job": self.job.pk},
+            **{"event": self.event.pk, "events": self.event.pk},
+            **{"eventtype": str(self.event_type.pk), "event-types": self.event_type.name},
             **{"attempt": str(self.attempt.pk), "webhookerror": str(self.attempt.pk)},
             **{"account": str(self.accounts["shop-prod"].pk), "accesstoken": str(token)},
             **{"auditentry": str(AuditEntry.objects.first().pk)},
@@ -377,6 +422,8 @@ class World:
             "webhooks": "webhook",
             "deliveries": "delivery",
             "errors": "webhookerror",
+            "events": "event",
+            "event-types": "eventtype",
             "attempts": "attempt",
             "jobs": "job",
             "accounts": "account",
@@ -396,6 +443,9 @@ class World:
             "restore": f"{base}/webhook/{self.deleted.pk}/restore/",
             "job": f"{base}/job/{self.job.pk}/change/",
             "delivery": f"{base}/delivery/{self.delivery.pk}/change/",
+            "event": f"{base}/event/{self.event.pk}/change/",
+            "event-type": f"{base}/eventtype/{self.event_type.pk}/change/",
+            "event-type-add": f"{base}/eventtype/add/",
             "error": f"{base}/webhookerror/{self.attempt.pk}/change/",
             "replay": f"{base}/job/add/?verb=retry&webhook={orders}&state=failed",
             "account": f"{base}/account/{self.accounts['shop-prod'].pk}/change/",

@@ -48,6 +48,8 @@ def rows(account):
     )
     token, _ = AccessToken.issue(account)
     AuditEntry.objects.note("somebody", "Created.", webhook)
+    event = actions.publish(account, "order.paid", {"order": 4711})
+    event_type = actions.declare_event_type(account, "order.paid")
     job = actions.create_job("retry", {"webhook": webhook.pk, "state": "failed"})
     found = {
         "webhook": webhook,
@@ -57,6 +59,8 @@ def rows(account):
         "accesstoken": token,
         "account": account,
         "job": job,
+        "event": event,
+        "eventtype": event_type,
         "auditentry": AuditEntry.objects.get(),
     }
     return {model: str(row.pk) for model, row in found.items()}

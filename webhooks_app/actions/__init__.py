@@ -28,7 +28,7 @@ from .errors import (
     TooSoon,
     sentences,
 )
-from .event_types import declare_event_type, expunge_event_type, update_event_type
+from .event_types import EXAMPLE_LIMIT, declare_event_type, expunge_event_type, update_event_type
 from .events import EVENTS_MOST, NewEvent, cancel_event, publish, publish_many
 from .intake import (
     KEY_LIMIT,
@@ -41,10 +41,12 @@ from .intake import (
     encode,
 )
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
+from .reasons import Asked, Line, match, why, why_not
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
 from .site import hold_all, release_all, site_hold
-from .subscriptions import set_subscriptions, subscriptions
+from .subscriptions import judged_subscriptions, set_subscriptions, subscriptions
 from .tokens import issue_token, revoke_token
+from .trial import HISTORY_MOST, History, Trial, tried, tried_on_history
 from .webhooks import (
     clear_error,
     close_breaker,
@@ -60,22 +62,28 @@ from .webhooks import (
 
 __all__ = [
     "EVENTS_MOST",
+    "EXAMPLE_LIMIT",
     "GRACE",
     "GRACE_MOST",
+    "HISTORY_MOST",
     "KEY_LIMIT",
     "PAYLOAD_LIMIT",
     "REFERENCE_LIMIT",
     "TYPE_LIMIT",
     "ActionError",
     "Answer",
+    "Asked",
     "Busy",
     "Conflict",
     "Draft",
     "ExchangeFailed",
+    "History",
     "Invalid",
+    "Line",
     "NewEvent",
     "NotCallable",
     "TooSoon",
+    "Trial",
     "accept",
     "ainteract",
     "alone",
@@ -97,6 +105,8 @@ __all__ = [
     "hold_reason",
     "interact",
     "issue_token",
+    "judged_subscriptions",
+    "match",
     "matching",
     "pause",
     "pause_job",
@@ -120,7 +130,11 @@ __all__ = [
     "stop_job",
     "subscriptions",
     "test",
+    "tried",
+    "tried_on_history",
     "update_event_type",
     "update_webhook",
     "verify",
+    "why",
+    "why_not",
 ]

@@ -49,7 +49,7 @@ def set_subscriptions(
     before goes on, the rest ends and begins anew: a subscription never changes. Raises Invalid;
     Webhook.DoesNotExist when it was deleted meanwhile.
     """
-    wanted = _judged(webhook, new)
+    wanted = judged_subscriptions(webhook, new)
     alias = db_alias()
     with transaction.atomic(using=alias):
         row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
@@ -91,7 +91,7 @@ def end_subscriptions(webhook_id: str) -> None:
 # --- judging -------------------------------------------------------------------------------------
 
 
-def _judged(webhook: Webhook, new: Any) -> list[dict[str, Any]]:
+def judged_subscriptions(webhook: Webhook, new: Any) -> list[dict[str, Any]]:
     """As `grouped` gives them. Raises Invalid."""
     if isinstance(new, str | bytes) or not isinstance(new, Sequence):
         raise Invalid({"subscriptions": ["Must be a list."]})

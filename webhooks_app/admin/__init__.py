@@ -1,5 +1,15 @@
 """The operators' console, one module a screen. Staff with the model permission see all accounts."""
 
-from . import accounts, attempts, audit, deliveries, jobs, tokens, webhooks
+from . import accounts, attempts, audit, deliveries, event_types, events, jobs, tokens, webhooks
 
-__all__ = ["accounts", "attempts", "audit", "deliveries", "jobs", "tokens", "webhooks"]
+__all__ = [
+    "accounts",
+    "attempts",
+    "audit",
+    "deliveries",
+    "event_types",
+    "events",
+    "jobs",
+    "tokens",
+    "webhooks",
+]

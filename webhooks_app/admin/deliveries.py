@@ -60,11 +60,11 @@ class DeliveryAdmin(DeliveryList):
         page = reverse("admin:webhooks_app_webhook_change", args=[obj.webhook_id])
         banner = delivery_banner(obj, attempts[0].kind if attempts else "", now, page)
         operate = self.has_operate_permission(request)
-        payload = bytes(obj.payload)
+        content_type, payload = obj.body()
         raw = "raw" in request.GET
         body, shown = body_text(payload, raw=raw)
         chosen = _chosen(attempts, request.GET.get("attempt", ""))
-        made = self._request_of(obj, chosen, len(payload))
+        made = self._request_of(obj, chosen, len(payload), content_type)
         older, newer = failures_beside(obj)
         query = f"attempt={chosen.pk}&" if chosen else ""
         return {
@@ -93,13 +93,16 @@ class DeliveryAdmin(DeliveryList):
             "newer_failure": newer,
         }
 
-    def _request_of(self, delivery: Any, chosen: Attempt | None, size: int) -> Sent:
+    def _request_of(
+        self, delivery: Any, chosen: Attempt | None, size: int, content_type: str
+    ) -> Sent:
         names = delivery.webhook.headers.order_by("position", "id")
         return sent(
             delivery,
             url=chosen.url if chosen else delivery.webhook.url,
             at=chosen.started_at if chosen else timezone.now(),
             size=size,
+            content_type=content_type,
             token_set=delivery.token_set,
             header_names=list(names.values_list("name", flat=True)),
         )

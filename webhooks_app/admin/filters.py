@@ -181,7 +181,12 @@ class AccountFilter(admin.SimpleListFilter):
         return queryset.filter(account__name=name)
 
 
-WITHOUT_TIME = {"webhook", "since", "id"}  # with these a list does not start with the last 24 hours
+WITHOUT_TIME = {
+    "webhook",
+    "event",
+    "since",
+    "id",
+}  # with these a list does not start with the last 24 hours
 SPANS = {
     "1h": timedelta(hours=1),
     "24h": timedelta(days=1),

@@ -109,6 +109,8 @@ def sentence(
         parts.append("without an answer" if none else f"last answered {words['status']}")
     if "type" in words:
         parts.append(f"of the event type {words['type']}")
+    if "event" in words:
+        parts.append(f"of the event {words['event']}")
     if "reference" in words:
         parts.append(f"with the reference {words['reference']}")
     if "payload" in words:

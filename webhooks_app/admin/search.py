@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from ..models import Delivery
+from ..models import Delivery, Event
 from ..models.selection import payload_holds, unfit
 from ..rules.ids import is_id
 
@@ -14,7 +14,7 @@ from ..rules.ids import is_id
 @dataclass(frozen=True, slots=True)
 class Search:
     term: str
-    by: str  # "", id, webhook, reference or payload
+    by: str  # "", id, event, webhook, reference or payload
 
     @property
     def everywhere(self) -> bool:
@@ -25,6 +25,8 @@ class Search:
         match self.by:
             case "id":
                 return rows.filter(pk=self.term)
+            case "event":
+                return rows.of_event(self.term)
             case "webhook":
                 return rows.filter(webhook=self.term)
             case "reference":
@@ -46,7 +48,13 @@ def _judged(term: str) -> Search:
     if not term or unfit(term):
         return Search("", "")
     if is_id(term):
-        return Search(term, "id" if Delivery.objects.filter(pk=term).exists() else "webhook")
+        for by, rows in (
+            ("id", Delivery.objects.filter(pk=term)),
+            ("event", Event.objects.filter(pk=term)),
+        ):
+            if rows.exists():
+                return Search(term, by)
+        return Search(term, "webhook")
     if Delivery.objects.with_reference(term).order_by().exists():
         return Search(term, "reference")
     return Search(term, "payload")

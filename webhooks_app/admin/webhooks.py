@@ -35,13 +35,14 @@ from ..rules.validators import MASK
 from . import links
 from .account_field import may_create_account, only_account, stored_account
 from .base import named, url_of
-from .delivery_list import last_answer, with_last_attempts
+from .delivery_list import first_with_last_attempts, last_answer
 from .error_groups import errors_of
 from .filters import is_place
 from .header_formset import HeaderInline
 from .jobs import add_url
 from .outlook import NO_WORKER, kept_back
 from .signing import Signing
+from .subscriptions import Subscribing
 from .webhook_form import WebhookForm
 from .webhook_list import DONE, GOES_ON, WebhookList, host_of
 
@@ -52,7 +53,7 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(Signing, WebhookList):
+class WebhookAdmin(Signing, Subscribing, WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
 
@@ -124,6 +125,7 @@ class WebhookAdmin(Signing, WebhookList):
             "buttons": [(b, busy_words(b, webhook, host)) for b in banner.buttons if operate],
             "may_reveal": self.has_reveal_permission(request),
             "signing": self.signing_context(request, webhook),
+            **self.subscriptions_context(request, webhook),
             "health": webhook.health,
             "spans": SPANS.values(),
             **self._calls(webhook, calls),
@@ -131,10 +133,9 @@ class WebhookAdmin(Signing, WebhookList):
         if operate:
             board["curl"] = self._curl(webhook, now)
         if request.user.has_perm("webhooks_app.view_delivery"):
-            rows = list(webhook.deliveries.defer("payload")[:7])
+            rows = first_with_last_attempts(webhook.deliveries.all(), 7)
             for delivery in rows:
                 delivery.webhook = webhook
-            with_last_attempts(rows)
             board["deliveries"] = [
                 (row, delivery_state(row, now), last_answer(row, short=True)) for row in rows
             ]
@@ -309,6 +310,7 @@ class WebhookAdmin(Signing, WebhookList):
             *verbs,
             self.post_view("reveal", "reveal", self.reveal),
             *self.signing_urls(),
+            *self.subscriptions_urls(),
             path("<path:object_id>/restore/", restore, name="webhooks_app_webhook_restore"),
             *super().get_urls(),
         ]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..models import Event, EventBody
 from ..rules import forms
+from .message import event_lines
 from .store import CARRIED_MOST, Claimed, EventLines, Store
 
 KEPT_BYTES = 32 * 1024 * 1024
@@ -75,9 +76,8 @@ class Bodies:
         found = {}
         sql = _SELECT.replace("{most}", str(most))
         for event_id, form, type, content_type, body in self._store.select(sql, _KEYS, keys):
-            head = f"webhook-event-id: {event_id}\r\nwebhook-event-type: {type}\r\n".encode()
             body = None if body is None else bytes(body)
-            found[event_id, form] = entry = EventLines(head, content_type), body
+            found[event_id, form] = entry = event_lines(event_id, type, content_type), body
             self._keep((event_id, form), entry)
         return found
 

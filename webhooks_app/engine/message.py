@@ -168,6 +168,12 @@ def _endpoint(url: str) -> validators.Endpoint:
     return endpoint
 
 
+def event_lines(event_id: str, type: str, content_type: str) -> EventLines:
+    """What a call says of its event; `content_type` is that of the form, `""` for JSON."""
+    head = f"webhook-event-id: {event_id}\r\nwebhook-event-type: {type}\r\n"
+    return EventLines(head.encode(), content_type)
+
+
 def post(
     head: Head, *, request_id: str, now: float, body: bytes, event: EventLines | None = None
 ) -> Request:

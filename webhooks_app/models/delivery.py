@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Self
+from typing import Any, Self
 
 from django.db import models, router
 from django.db.models import Q, Value
@@ -14,7 +14,7 @@ from ..fields import IdField, KeyField
 from ..rules import failures
 from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
 from .account import Account
-from .event import Event
+from .event import Event, EventBody
 from .primary import PrimaryModel, PrimaryQuerySet, clock
 from .webhook import Form, Webhook
 
@@ -69,6 +69,9 @@ class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
         return self.filter(pk__in=found)
 
     # SQLite takes a partial index only where its condition stands in the query, word by word.
+
+    def of_event(self, event_id: str) -> Self:
+        return self.filter(event=event_id, event__isnull=False)
 
     def with_reference(self, reference: str) -> Self:
         return self.filter(reference=reference).exclude(reference="")
@@ -254,6 +257,18 @@ class Delivery(PrimaryModel):
     @property
     def max_tries(self) -> int:
         return len(self.delays) + 1
+
+    def body(self) -> tuple[str, bytes]:
+        """What is sent, with its content type (`""`: JSON): its own payload, or its event's in the
+        form that was wanted. Empty where the event is kept no longer."""
+        if self.event_id is None:
+            return "", bytes(self.payload)
+        if self.form == Form.PAYLOAD:
+            rows: Any = Event.objects.filter(pk=self.event_id).values_list("payload")
+            return "", bytes(next(iter(rows), (b"",))[0])
+        rows = EventBody.objects.filter(event=self.event_id, form=self.form)
+        content_type, payload = rows.values_list("content_type", "payload").first() or ("", b"")
+        return content_type, bytes(payload)
 
 
 KEYS_AHEAD = timedelta(minutes=1)  # that the key of an attempt may be ahead of its end

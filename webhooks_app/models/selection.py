@@ -13,6 +13,7 @@ from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
 from django.db.models.lookups import GreaterThan
 
 from ..rules.ids import first_id, is_id, read_moment
+from ..rules.subscriptions import channel
 from .delivery import Attempt, Delivery, ended_before, ended_since
 from .states import deliveries_in
 from .webhook import Webhook
@@ -57,6 +58,7 @@ def payload_holds(text: str) -> Q:
     for form in sorted(forms):
         needle = Value(form.encode("utf-8", "replace"), output_field=BinaryField())
         condition |= Q(GreaterThan(Place(needle, "payload"), 0))
+        condition |= Q(event__isnull=False) & Q(GreaterThan(Place(needle, "event__payload"), 0))
     return condition
 
 
@@ -64,6 +66,16 @@ def _webhook(value: str, now: datetime) -> Q:
     if not is_id(value):
         raise ValueError(value)
     return Q(webhook=value)
+
+
+def _event(value: str, now: datetime) -> Q:
+    if not is_id(value):
+        raise ValueError(value)
+    return Q(event=value) & Q(event__isnull=False)
+
+
+def _channel(value: str, now: datetime) -> Q:
+    return Q(channels__contains=f" {channel(value)} ")
 
 
 def _state(value: str, now: datetime) -> Q:
@@ -98,6 +110,7 @@ CONDITIONS: dict[str, Condition] = {
     "account": lambda value, now: Q(
         webhook__in=Webhook.objects.filter(account__name=value).order_by().values("pk")
     ),
+    "event": _event,
     "state": _state,
     # SQLite takes a partial index only where its condition stands in the query word by word.
     "type": lambda value, now: Q(type=value) & ~Q(type=""),
@@ -113,6 +126,17 @@ CONDITIONS: dict[str, Condition] = {
         state=Delivery.State.FAILED, finished_at__lt=read_moment(value)
     ),
     "payload": lambda value, now: payload_holds(value),
+}
+# Of events, in their list.
+OF_EVENTS: dict[str, Condition] = {
+    "account": lambda value, now: Q(account__name=value),
+    "type": lambda value, now: Q(type=value),
+    "reference": lambda value, now: Q(reference=value) & ~Q(reference=""),
+    "subject": lambda value, now: Q(subject=value) & ~Q(subject=""),
+    "event_id": lambda value, now: Q(key=value) & Q(key__isnull=False),
+    "channel": _channel,
+    "since": lambda value, now: Q(pk__gte=first_id(read_moment(value))),
+    "until": lambda value, now: Q(pk__lt=first_id(read_moment(value))),
 }
 # The same words of attempts, in the lists that show them.
 OF_ATTEMPTS: dict[str, Condition] = {

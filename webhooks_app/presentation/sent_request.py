@@ -40,10 +40,14 @@ def sent(
     url: str,
     at: datetime,
     size: int,
+    content_type: str = "",
     token_set: bool,
     header_names: list[str],
 ) -> Sent:
-    """The request of an attempt to `url` at a moment, with what the webhook adds to it now."""
+    """The request of an attempt to `url` at a moment, with what the webhook adds to it now.
+
+    `content_type`: of the form of an event, `""` for JSON.
+    """
     webhook = delivery.webhook
     masked = Webhook(
         url=url,
@@ -56,7 +60,10 @@ def sent(
         head = message.head(masked, [(name, _STAND_IN) for name in header_names], [_KEY])
     except message.Unsendable as error:
         return Sent(url, [], error.failure.message)
-    request = message.post(head, request_id=delivery.pk, now=at.timestamp(), body=b"")
+    event = None
+    if delivery.event_id is not None:
+        event = message.event_lines(delivery.event_id, delivery.type, content_type)
+    request = message.post(head, request_id=delivery.pk, now=at.timestamp(), body=b"", event=event)
     start, *lines = request.head.decode("utf-8").rstrip("\r\n").split("\r\n")
     headers = []
     for line in lines:

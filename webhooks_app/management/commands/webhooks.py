@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from webhooks_app import __version__, checks
 from webhooks_app.actions import ActionError, Invalid
 
-from .. import events, reports, security, sending, site, upkeep, work
+from .. import events, matching, reports, security, sending, site, upkeep, work
 from ..base import PlainCommand
 from ..terminal import Console, wrong_usage
 
@@ -19,6 +19,7 @@ EXAMPLES = {  # of each verb, below its --help
     "deliver": "--processes auto",
     "send": "5a21a9e21ec94a0007f9ac19 --type order.created --data '{\"order\": 4711}'",
     "publish": "acme order.created --data '{\"order\": 4711}'",
+    "match": "acme order.created --data '{\"order\": 4711}'",
     "verify": "--all --json",
     "test": "5a21a9e21ec94a0007f9ac19",
     "replay": "--since 2h --dry-run",
@@ -46,7 +47,7 @@ class Command(PlainCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = "Exit codes: 0 done, 1 some failed, 2 wrong usage."
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-        for module in (work, sending, events, reports, site, upkeep, security):
+        for module in (work, sending, events, matching, reports, site, upkeep, security):
             module.add_verbs(verbs)
         for name, verb in verbs.choices.items():
             accept_common_options(verb)
