@@ -42,7 +42,7 @@ RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 BODY_TIMEOUT = 30.0  # seconds for a whole body, however it comes
 SLOW = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
 
-_API = ("webhooks", "deliveries")  # the first part of its paths
+_API = ("webhooks", "deliveries", "events", "event-types")  # the first part of its paths
 
 
 class TokenHandler(BaseHandler):

@@ -9,6 +9,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("webhooks_app.urls_docs")),
     path("", include("webhooks_app.urls_operations")),
+    path("", include("webhooks_app.urls_events")),
     path("", include("webhooks_app.urls")),
 ]
 

@@ -76,7 +76,7 @@ class KeyField(models.BigIntegerField):
 
 class WordsField(models.CharField):
     """A tuple of words without spaces, stored as text with a space around each, so that rows that
-    hold one are found: `filter(channels__contains=["eu"])`."""
+    hold one are found: `filter(channels__contains=" eu ")`."""
 
     _pyi_private_set_type: Any  # for mypy, as all that begins so in the stubs
     _pyi_private_get_type: Any

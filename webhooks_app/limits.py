@@ -20,9 +20,16 @@ BACKSLASHES_LIMIT = 32  # in all cookies; each is looked for up to the end of it
 # With a charset in its content type a request with more parameters fails inside Django before
 # anything can answer it.
 QUERY_LIMIT = 1000  # parameters; Django's DATA_UPLOAD_MAX_NUMBER_FIELDS
-BODY_LIMIT = 1024 * 1024  # bytes, of all routes but these
+BODY_LIMIT = 1024 * 1024  # bytes, of all paths but these
 BULK_LIMIT = 5 * 1024 * 1024
-BULK_PATHS = ("/deliveries/bulk", "/deliveries/bulk/")  # how they end
+BULK_PATHS = (
+    "/deliveries/bulk",
+    "/deliveries/bulk/",
+    "/events/bulk",
+    "/events/bulk/",
+)  # their ends
+EVENT_LIMIT = BODY_LIMIT + 16 * 1024  # a payload, and what stands beside it
+EVENT_PATHS = ("/events", "/events/")
 
 HEAD_TOO_LARGE = "The head of the request is larger than 16 KiB."
 CONTENT_TYPE_TOO_LARGE = f"Content-Type has more than {CONTENT_TYPE_LIMIT} characters."
@@ -85,6 +92,8 @@ def check_scope(scope: Mapping[str, Any]) -> None:
 def check_size(scope: Mapping[str, Any], size: int) -> None:
     """Judge the body of an ASGI request by what came of it so far. Raises Refused."""
     limit = BULK_LIMIT if scope["path"].endswith(BULK_PATHS) else BODY_LIMIT
+    if scope["path"].endswith(EVENT_PATHS):
+        limit = EVENT_LIMIT
     if size > limit:
         raise Refused(413, _too_large(limit))
 

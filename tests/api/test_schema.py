@@ -54,6 +54,11 @@ def test_it_describes_every_path_of_ours_once(description):
         f"{delivery}/attempts": ["get"],
         f"{delivery}/retry": ["post"],
         f"{delivery}/cancel": ["post"],
+        "/events": ["get", "post"],
+        "/events/bulk": ["post"],
+        "/events/{id}": ["delete", "get"],
+        "/event-types": ["get", "post"],
+        "/event-types/{id}": ["delete", "get", "patch", "put"],
     }
 
 
@@ -66,6 +71,7 @@ def test_every_operation_names_its_errors_in_the_envelope(description):
             assert set(answers) & takes == (takes if "requestBody" in operation else set())
             conflicts = verb in ("put", "patch") or path.endswith(CONFLICTING)
             conflicts = (conflicts and verb != "get") or path.endswith("/secret")
+            conflicts |= (verb, path) == ("delete", "/event-types/{id}")
             assert ("409" in answers) == conflicts, (path, verb)
             for code, answer in answers.items():
                 if code >= "400":
@@ -74,6 +80,7 @@ def test_every_operation_names_its_errors_in_the_envelope(description):
 
 
 CONFLICTING = (*("/interactions", "/deliveries", "/bulk", "/verify", "/test", "/retry", "/cancel"),)
+CONFLICTING += ("/events", "/event-types")
 
 
 def test_a_body_must_be_sent_but_where_nothing_needs_to_be(description):

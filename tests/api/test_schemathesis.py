@@ -19,8 +19,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
+from webhooks_app import actions
 from webhooks_app.api import docs
-from webhooks_app.models import AccessToken
+from webhooks_app.models import AccessToken, Event
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -42,6 +43,8 @@ OPERATIONS = {
     if not operation.path.endswith(("/verify", "/test"))
 }
 WEBHOOK, DELIVERY = "5a21a9e21ec94a0007f9ac19", "58ee2e085d033800059a3f7f"
+EVENT, TYPE = "68ee2e085d033800059a3f7f", "order.created"
+IDS = {"/webhooks": WEBHOOK, "/deliveries": DELIVERY, "/events": EVENT, "/event-types": TYPE}
 
 
 @pytest.fixture
@@ -51,6 +54,9 @@ def secrets(db):
     webhook = WebhookFactory(id=WEBHOOK, account=account, stopped="paused", token="t")
     delivery = DeliveryFactory(id=DELIVERY, webhook=webhook)
     AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", message="socket hang up")
+    event = Event.objects.create(id=EVENT, account=account, type=TYPE, payload=b"[1]")
+    DeliveryFactory(webhook=webhook, event=event, form="thin", payload=b"")
+    actions.declare_event_type(account, TYPE, example={"n": 1})
     scopes = ("manage", "manage", "read", "send")
     return [*(AccessToken.issue(account, scope=scope)[1] for scope in scopes), ""]
 
@@ -95,7 +101,7 @@ def test_every_answer_is_as_described(label, mode, examples, secrets):
     )
     def check(case, choice):
         if "id" in (case.path_parameters or {}) and choice.random() < 0.9:
-            case.path_parameters["id"] = WEBHOOK if "/webhooks" in label else DELIVERY
+            case.path_parameters["id"] = IDS["/" + label.split("/")[1]]
         secret = choice.choice(secrets)
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         with undone():

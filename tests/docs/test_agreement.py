@@ -10,8 +10,8 @@ from django.core.management import load_command_class
 from rest_framework.serializers import BaseSerializer
 
 from tests.docs.tables import DOCS, ROOT, filled
-from webhooks_app import actions, conf, urls
-from webhooks_app.api import serializers, serializers_added
+from webhooks_app import actions, conf, urls, urls_events
+from webhooks_app.api import serializers, serializers_added, serializers_events
 from webhooks_app.roles import VERBS
 from webhooks_app.rules.failures import KINDS
 
@@ -105,7 +105,7 @@ def test_every_metric_is_told_and_no_other():
 def test_every_field_of_the_api_is_told():
     told = words("api.md")
     missing = set()
-    for module in (serializers, serializers_added):
+    for module in (serializers, serializers_added, serializers_events):
         for shape in vars(module).values():
             if not (isinstance(shape, type) and issubclass(shape, BaseSerializer)):
                 continue
@@ -117,7 +117,7 @@ def test_every_field_of_the_api_is_told():
 
 def test_every_call_of_the_api_is_told():
     page = (DOCS / "api.md").read_text()
-    for pattern in urls.urlpatterns:
+    for pattern in (*urls.urlpatterns, *urls_events.urlpatterns):
         if pattern.name is None:
             continue
         route = "/" + str(pattern.pattern).replace("<str:id>", ":id")

@@ -127,6 +127,19 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
             said.append(api.post(f"{address}/{path}", json={"n": 1}, timeout=30).text)
         bulk = {"deliveries": [{"payload": {"n": n}} for n in range(3)]}
         said.append(api.post(f"{address}/deliveries/bulk", json=bulk, timeout=30).text)
+        subscription = {"subscriptions": [{"types": ["*"]}], "form": "cloudevents"}
+        said.append(api.patch(f"{address}/settings", json=subscription, timeout=30).text)
+        event = {"type": "order.created", "payload": {"n": 1}}
+        published = api.post(f"{origin}/events", json=event, timeout=30)
+        catalogue = {"name": "order.created", "example": {"n": 1}}
+        said += [
+            published.text,
+            api.post(f"{origin}/events/bulk", json={"events": [event]}, timeout=30).text,
+            api.post(f"{origin}/event-types", json=catalogue, timeout=30).text,
+        ]
+        of_events = ("events", f"events/{published.json()['id']}")
+        of_events += ("event-types", "event-types/order.created")
+        said += [api.get(f"{origin}/{path}", timeout=30).text for path in of_events]
         failed = {"state": "failed"}
         wait_for(lambda: api.get(f"{address}/deliveries", params=failed, timeout=30).json())
         for path in ("settings", "deliveries", "errors"):
@@ -170,7 +183,8 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         del console.seen[-1]  # what was typed into the search comes back to whoever typed it
         own = f"whsec_{planted['signing secret']}"
         console.post(f"{page}/rotate-secret/", grace="3600", key=own)  # it is the present one
-        for browse in ("/webhooks", *(f"/webhooks/{ident}{p}" for p in ("", "/secret", "/errors"))):
+        browsed = [f"/webhooks/{ident}{p}" for p in ("", "/secret", "/errors", "/settings")]
+        for browse in ("/webhooks", *browsed, *(f"/{path}" for path in of_events)):
             console.session.headers["Accept"] = "text/html"
             assert "<html" in console.get(browse).text
 

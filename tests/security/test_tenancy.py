@@ -16,15 +16,19 @@ from tests.factories import (
     UserFactory,
     WebhookFactory,
 )
-from webhooks_app import urls
+from webhooks_app import urls, urls_events
 from webhooks_app.api import docs
 from webhooks_app.models import (
     AccessToken,
     Account,
     Attempt,
     Delivery,
+    Event,
+    EventBody,
+    EventType,
     Header,
     SigningKey,
+    Subscription,
     Webhook,
     WebhookHealth,
 )
@@ -36,7 +40,7 @@ MARK = "foreign-mark"
 def operations():
     """(method, path with {id}, view class) of everything below the app's include."""
     found = []
-    for pattern in urls.urlpatterns:
+    for pattern in (*urls.urlpatterns, *urls_events.urlpatterns):
         route = str(pattern.pattern)
         if route.startswith("^") or route.endswith("/"):
             continue  # any other path, and the same ones again with a slash
@@ -87,7 +91,43 @@ def one_of_everything(account, word):
         message=f"{word}-failure",
         answer=f"{word}-answer",
     )
-    return {"webhook": webhook.pk, "delivery": delivery.pk, "attempt": attempt.pk}
+    event = Event.objects.create(
+        account=account,
+        type=f"{word}.type",
+        payload=json.dumps(f"{word}-event").encode(),
+        key=f"{word}-key",
+        channels=(f"{word}-channel",),
+        ordering_key=f"{word}-order",
+        subject=f"{word}-subject",
+        reference=f"{word}-event-reference",
+        deliver_at=timezone.now(),
+        created_by=f"{word}-by",
+    )
+    EventBody.objects.create(event=event, form="thin", content_type="x", payload=b"1")
+    DeliveryFactory(webhook=webhook, event=event, form="thin", payload=b"", type=event.type)
+    Subscription.objects.create(
+        account=account,
+        webhook=webhook,
+        number=0,
+        pattern=f"{word}.*",
+        channels=(f"{word}-channel",),
+        filter=json.dumps({f"{word}-field": 1}),
+        valid_from=timezone.now(),
+    )
+    EventType.objects.create(
+        account=account,
+        name=f"{word}.type",
+        group=f"{word}-group",
+        description=f"{word}-description",
+        example=json.dumps(f"{word}-example"),
+    )
+    return {
+        "webhook": webhook.pk,
+        "delivery": delivery.pk,
+        "attempt": attempt.pk,
+        "event": event.pk,
+        "event_type": f"{word}.type",
+    }
 
 
 def rows_of(account):
@@ -101,6 +141,10 @@ def rows_of(account):
         WebhookHealth.objects.filter(webhook__account=account),
         Delivery.objects.filter(webhook__account=account),
         Attempt.objects.filter(webhook__account=account),
+        Event.objects.filter(account=account),
+        EventBody.objects.filter(event__account=account),
+        EventType.objects.filter(account=account),
+        Subscription.objects.filter(account=account),
     ]
     return [sorted(map(repr, rows.values_list())) for rows in sets]
 
@@ -171,7 +215,7 @@ def test_a_foreign_id_in_the_path_answers_as_an_unknown_one(account, foreign, ou
         caller = Caller(account, kind)
         unknown = told(caller.send(operation, new_id()))
         assert unknown[0] == 404
-        for ident in (foreign["webhook"], foreign["delivery"]):
+        for ident in (foreign[name] for name in ("webhook", "delivery", "event", "event_type")):
             response = caller.send(operation, ident)
             assert told(response) == unknown
             nothing_shows(response)
@@ -182,6 +226,8 @@ NAMES = {
     "webhook": ("id", "webhook", "webhookId", "webhook_id", "after", "since", "search", "type"),
     "delivery": ("id", "delivery", "deliveryId", "delivery_id", "after", "reference", "state"),
     "attempt": ("attempt", "after", "limit"),
+    "event": ("id", "event", "eventId", "event_id", "after", "subject", "channel", "orderingKey"),
+    "event_type": ("type", "types", "name", "group", "after", "pattern"),
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework import exceptions
@@ -15,8 +16,18 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
 from rest_framework.request import Request
 
-from ..models import AccessToken, Account, Actor, AuditEntry, Delivery, Webhook
+from ..models import (
+    AccessToken,
+    Account,
+    Actor,
+    AuditEntry,
+    Delivery,
+    Event,
+    EventType,
+    Webhook,
+)
 from ..models.delivery import DeliveryQuerySet
+from ..models.event import EventQuerySet, EventTypeQuerySet
 from ..models.prepared import Prepared, PreparedMany
 from ..models.webhook import WebhookQuerySet
 from ..rules.ids import is_account_name
@@ -87,6 +98,13 @@ class Caller:
     def deliveries(self) -> DeliveryQuerySet:
         raise NotImplementedError
 
+    def events(self) -> EventQuerySet:
+        raise NotImplementedError
+
+    def event_types(self) -> EventTypeQuerySet:
+        """Of its accounts, and of the whole site."""
+        raise NotImplementedError
+
     @property
     def key(self) -> str:
         """What its requests are counted by."""
@@ -128,6 +146,12 @@ class TokenCaller(Caller):
     def deliveries(self) -> DeliveryQuerySet:
         return Delivery.objects.for_account(self.token.account_id)
 
+    def events(self) -> EventQuerySet:
+        return Event.objects.for_account(self.token.account_id)
+
+    def event_types(self) -> EventTypeQuerySet:
+        return EventType.objects.known_to(self.token.account_id)
+
     @property
     def key(self) -> str:
         return f"token:{self.token.pk}"
@@ -165,6 +189,16 @@ class SessionCaller(Caller):
 
     def deliveries(self) -> DeliveryQuerySet:
         return Delivery.objects.filter(webhook__in=self.webhooks())
+
+    def _accounts(self) -> Any:
+        return self.accounts(self.user) if self.chosen is None else [self.chosen]
+
+    def events(self) -> EventQuerySet:
+        return Event.objects.filter(account__in=self._accounts())
+
+    def event_types(self) -> EventTypeQuerySet:
+        ours = Q(account__in=self._accounts()) | Q(account__isnull=True)
+        return EventType.objects.filter(ours)
 
     @property
     def key(self) -> str:

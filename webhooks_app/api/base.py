@@ -60,11 +60,12 @@ class ApiViewSet(ViewSet):
     target: ClassVar[str] = "webhook"
     secrets: ClassVar[bool] = True  # whether those of the webhook are read with it
     title = "Webhooks"
+    body_limit: ClassVar[int] = body.LIMIT  # bytes
+    delete_means = "Its secrets are wiped at once and what waits is cancelled."
     example: ClassVar[Any] = {}  # what the browsable API's form starts from
 
     webhook: Webhook
     delivery: Delivery
-    body_limit: ClassVar[int] = body.LIMIT  # bytes
     sent = b""  # the body, once it was read
 
     @classmethod

@@ -2,12 +2,14 @@
 host. They need the extra `docs`; what a host project sets for its own API is not touched."""
 
 from functools import cache
+from itertools import chain
 from threading import Lock
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.settings import patched_settings
@@ -38,11 +40,13 @@ _one_at_a_time = Lock()  # drf-spectacular's settings are the process's
 
 
 @cache
-def description(prefix: str = "") -> dict[str, Any]:
-    """Of the API below a prefix of paths; made once a process."""
+def description(prefix: str = "", *, events: bool = True) -> dict[str, Any]:
+    """Of the API below a prefix of paths, events with it or not; made once a process."""
     servers = [{"url": prefix}] if prefix else []
     with _one_at_a_time, patched_settings({**SETTINGS, "SERVERS": servers}):
-        generator = SchemaGenerator(urlconf="webhooks_app.urls")
+        names = ("urls", "urls_events") if events else ("urls",)
+        served = [import_string(f"webhooks_app.{name}.urlpatterns") for name in names]
+        generator = SchemaGenerator(patterns=list(chain.from_iterable(served)))
         made: dict[str, Any] = generator.get_schema(request=None, public=True)
     return made
 
@@ -72,15 +76,16 @@ class SchemaView(APIView):
     schema = None  # not part of the description itself
 
     def get(self, request: Request) -> Response:
-        return Response(description(_prefix()))
+        prefix = _prefix("webhooks_app:webhooks") or ""
+        return Response(description(prefix, events=_prefix("webhooks_events:events") == prefix))
 
 
-def _prefix() -> str:
-    """Where the API is included; `""` at the root, and where it is not."""
+def _prefix(name: str) -> str | None:
+    """Where an address stands; None where it is not included."""
     try:
-        return reverse("webhooks_app:webhooks").removesuffix("/webhooks")
+        return reverse(name).rpartition("/")[0]
     except NoReverseMatch:
-        return ""
+        return None
 
 
 def docs(request: HttpRequest) -> HttpResponse:

@@ -108,12 +108,17 @@ def limit(request: Request, default: int | None = DEFAULT_LIMIT) -> int | None:
     return int(value)
 
 
+def ident(request: Request, name: str) -> str:
+    """An id; `""` when it is left out."""
+    value: str = request.query_params.get(name, "")
+    if value and not is_id(value):
+        raise invalid({name: ["Must be an id: 24 hexadecimal digits, lower case."]})
+    return value
+
+
 def after_id(request: Request) -> str:
     """The id after which the page begins; `""` for the first page."""
-    value: str = request.query_params.get("after", "")
-    if value and not is_id(value):
-        raise invalid({"after": ["Must be an id: 24 hexadecimal digits, lower case."]})
-    return value
+    return ident(request, "after")
 
 
 def after_key(request: Request) -> int | None:

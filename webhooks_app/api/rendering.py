@@ -6,13 +6,14 @@ brings an `Authorization` header.
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django import forms
 from django.apps import apps
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request, override_method
@@ -100,8 +101,8 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
 
     def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
         here = request.path.rstrip("/")
-        root = reverse("webhooks_app:webhooks")
-        crumbs = [("Webhooks", root)]
+        title, root = _root(here)
+        crumbs = [(title, root)]
         above, _, last = here.rpartition("/")
         if here != root:
             if above.startswith(root + "/"):
@@ -127,6 +128,20 @@ OF_DELIVERY = {
 }
 
 
+# Lists of events by their titles, and the names of their routes.
+ROOTS = {"Events": "webhooks_events:events", "Event types": "webhooks_events:event-types"}
+
+
+def _root(here: str) -> tuple[str, str]:
+    """The title and the address of the list that an address stands below."""
+    for title, name in ROOTS.items():
+        with suppress(NoReverseMatch):
+            root = reverse(name)
+            if here == root or here.startswith(f"{root}/"):
+                return title, root
+    return "Webhooks", reverse("webhooks_app:webhooks")
+
+
 def _beside(view: Any) -> Iterator[tuple[str, str]]:
     """Links to the other resources of the one that is shown."""
     delivery, webhook = getattr(view, "delivery", None), getattr(view, "webhook", None)
@@ -134,14 +149,20 @@ def _beside(view: Any) -> Iterator[tuple[str, str]]:
         if row is not None:
             for name, title in names.items():
                 yield title, reverse(f"webhooks_app:{name}", args=[row.pk])
+    if (event := getattr(view, "event", None)) is not None:
+        yield "Event", reverse("webhooks_events:event", args=[event.pk])
     if delivery is not None:
         yield "Its webhook", reverse("webhooks_app:webhook", args=[delivery.webhook_id])
 
 
 def _rows(data: list[Any]) -> Iterator[tuple[str, str]]:
-    """Links to what a list holds: webhooks by their name, deliveries by their id."""
+    """Links to what a list holds: webhooks and event types by their name, others by their id."""
     for row in data:
-        if "webhookId" in row:
+        if "fanOut" in row:
+            yield f"{row['type']} {row['id']}", reverse("webhooks_events:event", args=[row["id"]])
+        elif "archived" in row:
+            yield row["name"], reverse("webhooks_events:event-type", args=[row["name"]])
+        elif "webhookId" in row:
             yield row["id"], reverse("webhooks_app:delivery", args=[row["id"]])
         elif "url" in row and "name" in row:
             yield shown(row["name"]), reverse("webhooks_app:webhook", args=[row["id"]])

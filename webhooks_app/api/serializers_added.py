@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
+from ..models.webhook import Form
 from ..presentation.delivery_object import shown
 from ..rules import signing
 from . import schema
@@ -20,6 +21,7 @@ from .fields import (
     Shape,
     StrictFlag,
 )
+from .serializers_events import SUBSCRIPTIONS, SubscriptionsWrite
 
 
 class DeliverySerializer(serializers.Serializer):
@@ -38,6 +40,10 @@ class DeliverySerializer(serializers.Serializer):
     finishedAt = Moment(source="finished_at", allow_null=True)
     lastStatus = serializers.IntegerField(source="last_status", allow_null=True)
     lastError = serializers.CharField(source="last_error")
+    eventId = serializers.CharField(
+        source="event_id", allow_null=True, help_text="The event it is of; null for none."
+    )
+    form = serializers.CharField(allow_null=True, help_text="What is sent of that event.")
 
     def to_representation(self, delivery: Delivery) -> dict[str, Any]:
         return shown(delivery)
@@ -300,10 +306,16 @@ class SettingsSerializer(serializers.Serializer):
     )
     maxInFlight = serializers.IntegerField(source="max_in_flight")
     signature = SignatureSerializer(source="*")
+    form = serializers.ChoiceField(choices=Form.choices, help_text="What is sent of an event.")
+    subscriptions = serializers.SerializerMethodField()
     health = HealthSerializer()
 
     def get_enabled(self, webhook: Webhook) -> bool:
         return not webhook.stopped
+
+    @schema.field(SUBSCRIPTIONS)
+    def get_subscriptions(self, webhook: Webhook) -> list[dict[str, Any]]:
+        return actions.subscriptions(webhook)
 
 
 @schema.field({"type": "number", "minimum": 0.1, "maximum": 60})
@@ -313,6 +325,11 @@ class Seconds(AsSent):
 
 @schema.field({"type": "integer", "minimum": 1, "maximum": 1000})
 class Cap(AsSent):
+    pass
+
+
+@schema.field({"type": "string", "enum": Form.values})
+class FormName(AsSent):
     pass
 
 
@@ -331,6 +348,8 @@ class SettingsWrite(Shape):
     timeout = Seconds(required=False, allow_null=True)
     maxInFlight = Cap(required=False)
     signature = SignatureWrite(required=False)
+    form = FormName(required=False)
+    subscriptions = SubscriptionsWrite(required=False)
     stopped = Ignored()
     verified = Ignored()
     verification = Ignored()

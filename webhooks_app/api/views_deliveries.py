@@ -62,6 +62,9 @@ class WebhookDeliveriesViewSet(ApiViewSet):
             _TYPE,
             _REFERENCE,
             parameter(
+                "eventId", {"type": "string", "pattern": "^[0-9a-f]{24}$"}, "Of this event only."
+            ),
+            parameter(
                 "state", {"type": "string", "enum": list(Delivery.State.values)}, "Its state."
             ),
         ),
@@ -73,6 +76,8 @@ class WebhookDeliveriesViewSet(ApiViewSet):
             rows = rows.of_type(event_type)
         if reference := query.text(request, "reference", 255):
             rows = rows.with_reference(reference)
+        if event := query.ident(request, "eventId"):
+            rows = rows.filter(event=event)
         after = query.after_id(request)
         limit = query.limit(request) or query.DEFAULT_LIMIT
         if after:

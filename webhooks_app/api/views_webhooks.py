@@ -41,7 +41,7 @@ _AFTER = "The id after which the page begins (see `Link`)."
 AFTER_ID = parameter("after", {"type": "string", "pattern": "^[0-9a-f]{24}$"}, _AFTER)
 AFTER_KEY = parameter("after", {"type": "string", "pattern": "^[0-9]{1,19}$"}, _AFTER)
 
-_ACCOUNT = parameter(
+ACCOUNT = parameter(
     "account",
     {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"},
     "For a session that may act for several accounts; a token has its own.",
@@ -67,7 +67,7 @@ class WebhookViewSet(ApiViewSet):
         parameters=(
             *PAGING,
             AFTER_ID,
-            _ACCOUNT,
+            ACCOUNT,
             parameter("search", {"type": "string", "maxLength": 2048}, "Part of name or URL."),
             parameter(
                 "failing",
@@ -102,7 +102,7 @@ class WebhookViewSet(ApiViewSet):
         takes=WebhookWrite,
         example=EXAMPLE,
         answer=EnvelopeSerializer,
-        parameters=(_ACCOUNT,),
+        parameters=(ACCOUNT,),
     )
     def create(self, request: Request) -> Response:
         sent = self.read(WebhookWrite)
@@ -177,7 +177,7 @@ class SettingsViewSet(ApiViewSet):
     def partial_update(self, request: Request, id: str) -> Response:
         sent = self.read(SettingsWrite)
         note = _note(sent)
-        names = {"timeout": "timeout", "maxInFlight": "max_in_flight"}
+        names = {"timeout": "timeout", "maxInFlight": "max_in_flight", "form": "form"}
         fields = {names[key]: value for key, value in sent.items() if key in names}
         if "prefix" in sent.get("signature", {}):
             fields["signature_prefix"] = sent["signature"]["prefix"]
@@ -190,6 +190,9 @@ class SettingsViewSet(ApiViewSet):
                 self.require("enable" if webhook.stopped else "pause")
             if fields:
                 actions.update_webhook(webhook, by=self.caller.by, **fields)
+            if "subscriptions" in sent and sent["subscriptions"] != actions.subscriptions(webhook):
+                self.require("set_subscriptions")
+                actions.set_subscriptions(webhook, sent["subscriptions"], by=self.caller.by)
             if sent.get("enabled") is False:
                 actions.pause(webhook, note=note, by=self.caller.by)
             elif sent.get("enabled") is True:

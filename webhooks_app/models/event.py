@@ -26,6 +26,10 @@ class EventQuerySet(PrimaryQuerySet["Event"]):
         """With this `eventId`, those of long ago included."""
         return self.filter(key=key)
 
+    def in_channel(self, channel: str) -> Self:
+        """Reads all the rows that it is asked of."""
+        return self.filter(channels__contains=f" {channel} ")
+
     # SQLite takes a partial index only where its condition stands in the query, word by word.
 
     def with_reference(self, reference: str) -> Self:

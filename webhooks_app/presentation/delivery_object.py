@@ -33,4 +33,6 @@ def _shown(delivery: Delivery, held: str) -> dict[str, Any]:
         "finishedAt": timestamp(finished_at) if finished_at else None,
         "lastStatus": delivery.last_status,
         "lastError": delivery.last_error,
+        "eventId": delivery.event_id,
+        "form": delivery.form,
     }

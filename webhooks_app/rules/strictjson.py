@@ -135,45 +135,7 @@ def loads(data: bytes, *, unique: bool = True) -> Any:
     return value
 
 
-_plain = json.JSONDecoder()
 _scan: Any = json.decoder.scanstring  # type: ignore[attr-defined]
-
-
-def members(data: bytes) -> dict[str, bytes]:
-    """The members of a JSON object, each value as the bytes that stand there. Of what `loads` has
-    found to be an object with each key once."""
-    text = data.decode()
-    found = {}
-    place = _behind_space(text, _behind_space(text, 0) + 1)
-    while text[place] != "}":
-        name, place = _scan(text, place + 1)
-        begin = _behind_space(text, _behind_space(text, place) + 1)
-        found[name], place = _value(text, begin)
-    return found
-
-
-def items(data: bytes) -> list[bytes]:
-    """The items of a JSON list, as `members`."""
-    text = data.decode()
-    found = []
-    place = _behind_space(text, _behind_space(text, 0) + 1)
-    while text[place] != "]":
-        item, place = _value(text, place)
-        found.append(item)
-    return found
-
-
-def _behind_space(text: str, place: int) -> int:
-    return _SPACE.match(text, place).end()  # type: ignore[union-attr]  # it may be none
-
-
-def _value(text: str, begin: int) -> tuple[bytes, int]:
-    """The bytes of the value that begins there, and where the next one does, or the end is."""
-    _, end = _undisturbed(lambda text: _plain.raw_decode(text, begin), text)
-    place = _behind_space(text, end)
-    if text[place] == ",":
-        place = _behind_space(text, place + 1)
-    return text[begin:end].encode(), place
 
 
 class TooMany(ValueError):

@@ -1,0 +1,358 @@
+"""POST /events and what surrounds it: bytes, repeats, scopes, limits, lists."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.api.conftest import problem
+from tests.factories import AccountFactory, UserFactory, WebhookFactory
+from webhooks_app import actions
+from webhooks_app.models import Delivery, Event
+from webhooks_app.rules.ids import timestamp
+from webhooks_app.testing import FakeReceiver, drain
+
+pytestmark = pytest.mark.django_db
+ORDER = {"type": "order.created", "payload": {"order": 4711}}
+
+
+@pytest.fixture
+def webhook(account):
+    webhook = WebhookFactory(account=account)
+    actions.set_subscriptions(webhook, [{"types": ["*"]}])
+    return webhook
+
+
+class TestPublish:
+    def test_it_is_answered_202_with_the_event(self, api, webhook):
+        answer = api.post("/events", {**ORDER, "eventId": "o-1", "channels": ["eu"]})
+        assert answer.status_code == 202, answer.content
+        delivery = Delivery.objects.get()
+        event = Event.objects.get()
+        assert answer.json() == {
+            "id": event.pk,
+            "eventId": "o-1",
+            "type": "order.created",
+            "time": timestamp(event.time),
+            "createdAt": timestamp(event.created_at),
+            "createdBy": event.created_by,
+            "channels": ["eu"],
+            "orderingKey": "",
+            "subject": "",
+            "reference": "",
+            "deliverAt": None,
+            "matched": 1,
+            "filtered": 0,
+            "fanOut": "done",
+            "deliveries": [{"id": delivery.pk, "webhookId": webhook.pk}],
+        }
+
+    def test_the_payload_is_sent_byte_for_byte(self, api, webhook):
+        payload = b'{ "n" :1.0, "big":12345678901234567890,"t":"\\u00e9 \xc3\xa9"  }'
+        sent = (
+            b'{"type" : "a", "subject":"payload", "payload":\n '
+            + payload
+            + b' , "time":"2026-01-01"}'
+        )
+        assert api.post("/events", sent).status_code == 202
+        with FakeReceiver() as receiver:
+            drain()
+        assert receiver.requests[0].body == payload
+
+    @pytest.mark.parametrize("payload", [None, [], "", 0, False, {"payload": {"payload": 1}}])
+    def test_a_payload_is_any_json(self, api, webhook, payload):
+        assert api.post("/events", {"type": "a", "payload": payload}).status_code == 202
+        assert json.loads(bytes(Event.objects.get().payload)) == payload
+
+    def test_a_payload_of_1_mebibyte_will_do_and_a_byte_more_will_not(self, api, webhook):
+        text = "x" * (1024 * 1024 - 2)
+        assert api.post("/events", {"type": "a", "payload": text}).status_code == 202
+        told = problem(api.post("/events", {"type": "a", "payload": text + "x"}), 400)
+        assert "1 MiB" in told["details"]["payload"][0]
+        problem(api.post("/events", {"type": "a", "payload": "x" * (1024 * 1024 + 17_000)}), 413)
+
+    def test_the_same_id_again_is_answered_with_the_first(self, api, webhook):
+        first = api.post("/events", {**ORDER, "eventId": "o-1"})
+        by_header = api.post("/events", ORDER, HTTP_IDEMPOTENCY_KEY="o-1")
+        assert by_header.json() == first.json()
+        assert (by_header.status_code, by_header["Idempotent-Replayed"]) == (202, "true")
+        assert "Idempotent-Replayed" not in first
+        problem(api.post("/events", {**ORDER, "payload": 1, "eventId": "o-1"}), 409)
+        told = problem(
+            api.post("/events", {**ORDER, "eventId": "x"}, HTTP_IDEMPOTENCY_KEY="y"), 400
+        )
+        assert set(told["details"]) == {"eventId"}
+
+    @pytest.mark.parametrize(
+        ("body", "at"),
+        [
+            ({"payload": 1}, "type"),
+            ({"type": "a"}, "payload"),
+            ({"type": "a..b", "payload": 1}, "type"),
+            ({"type": "a", "payload": 1, "channels": "eu"}, "channels"),
+            ({"type": "a", "payload": 1, "channels": ["a", "b c"]}, "channels"),
+            ({"type": "a", "payload": 1, "chanels": ["a"]}, "chanels"),
+            ({"type": "a", "payload": 1, "time": "yesterday"}, "time"),
+            ({"type": "a", "payload": 1, "deliverAt": "2999-01-01"}, "deliverAt"),
+            ({"type": "a", "payload": 1, "eventId": "ä"}, "eventId"),
+            ({"type": "a", "payload": 1, "subject": "x" * 256}, "subject"),
+            ({"type": "a", "payload": 1, "eventId": None}, "eventId"),
+        ],
+    )
+    def test_bad_input_is_400_and_says_where(self, api, body, at):
+        assert set(problem(api.post("/events", body), 400)["details"]) == {at}
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b'{"type": "a", "payload": NaN}', b"{", b'"x"'])
+    def test_what_is_no_object_of_strict_json_is_400(self, api, body):
+        problem(api.post("/events", body), 400)
+
+
+class TestBulk:
+    def test_all_are_stored_and_answered_in_their_order(self, api, webhook):
+        events = [{"type": f"a.{n}", "payload": n} for n in range(3)]
+        answer = api.post("/events/bulk", {"events": events})
+        assert answer.status_code == 202, answer.content
+        stored = Event.objects.in_bulk()
+        assert [stored[each["id"]].type for each in answer.json()] == ["a.0", "a.1", "a.2"]
+        assert [(each["matched"], each["replayed"]) for each in answer.json()] == [(1, False)] * 3
+
+    def test_each_payload_is_stored_byte_for_byte(self, api):
+        body = b'{"events": [ {"payload": [1.0 ], "type":"a"},{"type":"b","payload":"]}" }]}'
+        assert api.post("/events/bulk", body).status_code == 202
+        stored = dict(Event.objects.values_list("type", "payload"))
+        assert {type: bytes(payload) for type, payload in stored.items()} == {
+            "a": b"[1.0 ]",
+            "b": b'"]}"',
+        }
+
+    def test_one_that_is_wrong_is_named_and_none_is_stored(self, api):
+        events = [ORDER, {"type": "", "payload": 1}, {**ORDER, "time": "x"}]
+        told = problem(api.post("/events/bulk", {"events": events}), 400)
+        assert set(told["details"]["events"]) <= {"1", "2"}
+        assert not Event.objects.exists()
+
+    def test_up_to_5_mebibytes(self, api):
+        events = [{"type": "a", "payload": "x" * 900_000} for _ in range(6)]
+        problem(api.post("/events/bulk", {"events": events}), 413)
+        assert api.post("/events/bulk", {"events": events[:5]}).status_code == 202
+
+    @pytest.mark.parametrize("events", [[], {}, "x", [1], [ORDER] * 1001])
+    def test_1_to_1000_events(self, api, events):
+        problem(api.post("/events/bulk", {"events": events}), 400)
+
+
+class TestRead:
+    def test_the_list_is_newest_first_without_payloads(self, api, account):
+        events = [actions.publish(account, "a", n) for n in range(3)]
+        listed = api.get("/events").json()
+        assert {each["id"] for each in listed} == {event.pk for event in events}
+        assert [each["id"] for each in listed] == sorted((e.pk for e in events), reverse=True)
+        assert not {"payload", "deliveries"} & set(listed[0])
+
+    def test_it_pages(self, api, account):
+        for n in range(5):
+            actions.publish(account, "a", n)
+        first = api.get("/events?limit=2")
+        assert 'rel="next"' in first["Link"]
+        second = api.get(f"/events?limit=2&after={first.json()[-1]['id']}").json()
+        assert len(second) == 2
+        assert second[0]["id"] < first.json()[-1]["id"]
+
+    def test_what_it_is_filtered_by(self, api, account):
+        wanted = actions.publish(
+            account,
+            "order.paid",
+            1,
+            event_id="o-1",
+            channels=["eu", "vip"],
+            subject="customer 7",
+            reference="4711",
+        )
+        actions.publish(account, "order.created", 1, channels=["eu-2"])
+        since = timestamp(timezone.now() - timedelta(hours=1))
+        for query in (
+            "type=order.paid",
+            "eventId=o-1",
+            "subject=customer%207",
+            "reference=4711",
+            f"channel=eu&since={since}",
+            f"type=order.paid&since={since}",
+        ):
+            assert [each["id"] for each in api.get(f"/events?{query}").json()] == [wanted.pk], query
+        assert api.get(f"/events?until={since}").json() == []
+
+    def test_by_channel_only_within_7_days(self, api):
+        long_ago = timestamp(timezone.now() - timedelta(days=8))
+        for query in ("channel=eu", f"channel=eu&since={long_ago}", "channel=a%20b"):
+            assert set(problem(api.get(f"/events?{query}"), 400)["details"]) == {"channel"}
+
+    def test_one_with_its_payload_and_first_100_deliveries(self, api, account, webhook):
+        event = actions.publish(account, "a", {"n": 1})
+        shown = api.get(f"/events/{event.pk}").json()
+        assert shown["payload"] == {"n": 1}
+        assert [each["webhookId"] for each in shown["deliveries"]] == [webhook.pk]
+
+    def test_a_webhooks_deliveries_say_whose_they_are(self, api, account, webhook):
+        event = actions.publish(account, "a", 1)
+        plain = actions.deliver(webhook, 1)
+        listed = {each["id"]: each for each in api.get(f"/webhooks/{webhook.pk}/deliveries").json()}
+        assert listed.pop(plain.pk)["eventId"] is None
+        [delivery] = listed.values()
+        assert (delivery["eventId"], delivery["form"]) == (event.pk, "payload")
+        path = f"/webhooks/{webhook.pk}/deliveries?eventId={event.pk}"
+        assert [each["id"] for each in api.get(path).json()] == [delivery["id"]]
+
+
+def test_delete_gives_up_what_waits_and_the_event_stays(api, account, webhook):
+    event = actions.publish(account, "a", 1, deliver_at=timezone.now() + timedelta(days=1))
+    assert api.delete(f"/events/{event.pk}").json()["id"] == event.pk
+    assert Delivery.objects.get().state == "cancelled"
+    assert api.get(f"/events/{event.pk}").status_code == 200
+
+
+class TestScopes:
+    def test_send_publishes_and_reads_without_payload(self, api_for, account):
+        api = api_for(account, "send")
+        ident = api.post("/events", ORDER).json()["id"]
+        assert "payload" not in api.get(f"/events/{ident}").json()
+        assert api.get("/events").status_code == 200
+        problem(api.delete(f"/events/{ident}"), 403)
+
+    def test_read_reads_and_publishes_nothing(self, api_for, account):
+        event = actions.publish(account, "a", 1)
+        api = api_for(account, "read")
+        assert api.get(f"/events/{event.pk}").json()["payload"] == 1
+        for path in ("/events", "/events/bulk"):
+            problem(api.post(path, ORDER), 403)
+
+    def test_another_accounts_event_is_nobodys(self, api):
+        event = actions.publish(AccountFactory(), "a", 1)
+        problem(api.get(f"/events/{event.pk}"), 404)
+        problem(api.delete(f"/events/{event.pk}"), 404)
+        assert api.get("/events").json() == []
+
+
+class TestSettings:
+    ONE = {"types": ["order.*"], "channels": ["eu"], "filter": {"total": {"$gte": 100}}}
+
+    def test_subscriptions_and_form_are_set_and_shown(self, api, webhook):
+        path = f"/webhooks/{webhook.pk}/settings"
+        shown = api.patch(path, {"subscriptions": [self.ONE, {"types": ["*"]}], "form": "thin"})
+        assert shown.status_code == 200, shown.content
+        everything = {"types": ["*"], "channels": [], "filter": {}}
+        assert shown.json()["subscriptions"] == [self.ONE, everything]
+        assert shown.json()["form"] == "thin"
+        assert api.get(path).json()["subscriptions"] == [self.ONE, everything]
+        assert api.patch(path, api.get(path).json()).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("new", "at"),
+        [
+            ("x", None),
+            ([{"types": []}], ["0", "types"]),
+            ([{"types": ["a*"]}], ["0", "types", "0"]),
+            ([{"types": ["*"], "channels": ["a b"]}], ["0", "channels", "0"]),
+            (
+                [{"types": ["*"], "filter": {"total": {"$gte": None}}}],
+                ["0", "filter", "/total/$gte"],
+            ),
+            ([{"types": ["*"], "filtre": {}}], ["0", "filtre"]),
+            ([{"types": ["*"], "filter": []}], ["0", "filter", ""]),
+            ([1], ["0"]),
+            ([{"types": ["*"]}] * 21, None),
+            ([{"types": [f"t{n}" for n in range(60)]}] * 20, None),
+        ],
+    )
+    def test_what_is_wrong_is_pointed_at(self, api, webhook, new, at):
+        told = problem(api.patch(f"/webhooks/{webhook.pk}/settings", {"subscriptions": new}), 400)
+        found = told["details"]["subscriptions"]
+        for step in at or ():
+            found = found[step]
+        assert isinstance(found, list)
+        assert actions.subscriptions(webhook) == [{"types": ["*"], "channels": [], "filter": {}}]
+
+    def test_a_content_type_of_ones_own_goes_with_the_payload_only(self, api, account):
+        webhook = WebhookFactory(account=account, headers=[("Content-Type", "application/x")])
+        path = f"/webhooks/{webhook.pk}"
+        assert "form" in problem(api.patch(f"{path}/settings", {"form": "thin"}), 400)["details"]
+        api.patch(path, {"headers": []})
+        assert api.patch(f"{path}/settings", {"form": "thin"}).status_code == 200
+        own = [{"name": "content-type", "value": "application/x"}]
+        problem(api.patch(path, {"headers": own}), 400)
+
+    def test_a_session_needs_the_permission_to_change_webhooks(self, client, account, webhook):
+        user = UserFactory(password="x")
+        account.members.add(user)
+        client.force_login(user)
+        answer = client.patch(
+            f"/webhooks/{webhook.pk}/settings",
+            json.dumps({"subscriptions": []}),
+            content_type="application/json",
+        )
+        assert answer.status_code == 403
+
+
+class TestEventTypes:
+    NEW = {
+        "name": "order.created",
+        "group": "Orders",
+        "description": "Placed.",
+        "example": {"n": 1},
+    }
+
+    def test_they_are_declared_shown_changed_archived_and_removed(self, api):
+        made = api.post("/event-types", self.NEW)
+        assert made.status_code == 200, made.content
+        whole = {**self.NEW, "archived": False, "seen": False, "site": False}
+        assert made.json() == whole
+        path = "/event-types/order.created"
+        assert api.get(path).json() == whole
+        assert api.put(path, whole).json() == whole
+        assert api.patch(path, {"group": "Sales"}).json() == {**whole, "group": "Sales"}
+        assert api.put(path, {}).json()["description"] == ""
+        assert api.delete(path).status_code == 200
+        assert api.get(path).json()["archived"] is True
+        assert api.get("/event-types?archived=false").json() == []
+        assert api.patch(path, {"archived": False}).json()["archived"] is False
+        assert api.delete(f"{path}?expunge=true").status_code == 200
+        problem(api.get(path), 404)
+
+    def test_one_twice_is_a_conflict_and_one_that_was_seen_is_declared(self, api, account):
+        from webhooks_app.models import EventType
+
+        EventType.objects.create(account=account, name="order.created", seen=True)
+        assert api.get("/event-types").json()[0]["seen"] is True
+        assert api.post("/event-types", self.NEW).json()["seen"] is False
+        problem(api.post("/event-types", self.NEW), 409)
+
+    def test_what_is_referred_to_is_not_removed(self, api, account, webhook):
+        api.post("/event-types", self.NEW)
+        path = "/event-types/order.created?expunge=true"
+        actions.set_subscriptions(webhook, [{"types": ["order.created"]}])
+        problem(api.delete(path), 409)
+        actions.set_subscriptions(webhook, [])
+        actions.publish(account, "order.created", 1)
+        problem(api.delete(path), 409)
+
+    def test_the_sites_are_shown_and_left_alone_and_ones_own_win(self, api, account):
+        actions.declare_event_type(None, "order.created", group="site")
+        assert [(t["group"], t["site"]) for t in api.get("/event-types").json()] == [("site", True)]
+        problem(api.patch("/event-types/order.created", {"group": "x"}), 409)
+        api.post("/event-types", self.NEW)
+        assert [t["group"] for t in api.get("/event-types").json()] == ["Orders"]
+        assert api.get("/event-types/order.created").json()["group"] == "Orders"
+
+    @pytest.mark.parametrize(
+        ("body", "at"),
+        [
+            ({}, "name"),
+            ({"name": "a*"}, "name"),
+            ({"name": "a", "group": 1}, "group"),
+            ({"name": "a", "description": "x" * 4001}, "description"),
+            ({"name": "a", "example": "x" * 70_000}, "example"),
+            ({"name": "a", "schema": {}}, "schema"),
+        ],
+    )
+    def test_bad_input_is_400_and_says_where(self, api, body, at):
+        assert set(problem(api.post("/event-types", body), 400)["details"]) == {at}

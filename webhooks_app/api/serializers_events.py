@@ -1,0 +1,271 @@
+"""Events, event types and subscriptions, as they come in and go out; names are camelCase."""
+
+import json
+from typing import Any
+
+from rest_framework import serializers
+
+from ..models import Delivery, Event, EventType
+from ..rules.subscriptions import (
+    CHANNELS_LIMIT,
+    EVENT_CHANNELS_LIMIT,
+    PATTERN_LIMIT,
+    SUBSCRIPTIONS_LIMIT,
+    TYPE_LIMIT,
+    TYPES_LIMIT,
+)
+from . import schema
+from .fields import MOMENT, AsSent, Ignored, Moment, Shape, StrictFlag
+
+DELIVERIES_SHOWN = 100  # of an event, the first ones
+
+_TYPE = {
+    "type": "string",
+    "maxLength": TYPE_LIMIT,
+    "pattern": r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$",
+    "example": "order.created",
+}
+_CHANNEL = {"type": "string", "maxLength": 128, "pattern": r"^[A-Za-z0-9\-_.:+]+$"}
+_EVENT_ID = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9\-_.]{1,256}$",
+    "description": "Your own id: the same one within 24 h is the same event.",
+}
+
+_ANY = ["object", "array", "string", "number", "boolean"]
+
+
+def _text(most: int, meaning: str) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most, "description": meaning}
+
+
+@schema.field(_TYPE)
+class TypeName(AsSent):
+    pass
+
+
+@schema.field({"type": _ANY, "description": "Any JSON, sent byte for byte, at most 1 MiB."})
+class Payload(AsSent):
+    """`null` is JSON as good as any."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_null=True, **options)
+
+
+@schema.field(_EVENT_ID)
+class EventId(AsSent):
+    pass
+
+
+@schema.field({"type": "array", "items": _CHANNEL, "maxItems": EVENT_CHANNELS_LIMIT})
+class Channels(AsSent):
+    pass
+
+
+@schema.field(_text(128, "What the event belongs to."))
+class OrderingKey(AsSent):
+    pass
+
+
+@schema.field(_text(255, "Whom it is about."))
+class Subject(AsSent):
+    pass
+
+
+@schema.field(_text(255, "Your own word for it; searched exactly."))
+class Reference(AsSent):
+    pass
+
+
+@schema.field(MOMENT)
+class When(AsSent):
+    pass
+
+
+class EventWrite(Shape):
+    """An event to be published."""
+
+    type = TypeName()
+    payload = Payload()
+    eventId = EventId(required=False)
+    channels = Channels(required=False)
+    orderingKey = OrderingKey(required=False)
+    subject = Subject(required=False)
+    reference = Reference(required=False)
+    time = When(required=False)
+    deliverAt = When(required=False)
+
+
+class EventList(serializers.ListField):
+    """A JSON list, never a text or an object."""
+
+    child = EventWrite()
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, list):
+            raise serializers.ValidationError(["Must be a list."])
+        if not 1 <= len(data) <= 1000:
+            raise serializers.ValidationError(["Must be 1 to 1,000 events."])
+        return super().to_internal_value(data)
+
+
+class EventsWrite(Shape):
+    """1 to 1,000 events, together at most 5 MiB: all or none."""
+
+    events = EventList(min_length=1, max_length=1000)
+
+
+class PublishedSerializer(serializers.Serializer):
+    """An event of many that were published; `replayed`: its eventId was seen before."""
+
+    id = serializers.CharField()
+    matched = serializers.IntegerField()
+    replayed = serializers.BooleanField()
+
+
+class EventSerializer(serializers.Serializer):
+    """An event. `matched` webhooks got a delivery, of `filtered` ones a filter took it not; while
+    `fanOut` is running, a worker goes on."""
+
+    id = serializers.CharField()
+    eventId = serializers.CharField(source="key", allow_null=True)
+    type = serializers.CharField()
+    time = Moment()
+    createdAt = Moment(source="created_at")
+    createdBy = serializers.CharField(source="created_by")
+    channels = serializers.ListField(child=serializers.CharField())
+    orderingKey = serializers.CharField(source="ordering_key")
+    subject = serializers.CharField()
+    reference = serializers.CharField()
+    deliverAt = Moment(source="deliver_at", allow_null=True)
+    matched = serializers.IntegerField()
+    filtered = serializers.IntegerField()
+    fanOut = serializers.ChoiceField(source="fan_out", choices=["done", "running"])
+
+
+class EventDetailSerializer(EventSerializer):
+    """With its first 100 deliveries."""
+
+    deliveries = serializers.SerializerMethodField()
+
+    @schema.field(
+        {
+            "type": "array",
+            "maxItems": DELIVERIES_SHOWN,
+            "items": {
+                "type": "object",
+                "properties": {"id": {"type": "string"}, "webhookId": {"type": "string"}},
+                "required": ["id", "webhookId"],
+                "additionalProperties": False,
+            },
+        }
+    )
+    def get_deliveries(self, event: Event) -> list[dict[str, str]]:
+        rows = Delivery.objects.filter(event=event.pk).order_by("pk")
+        found = rows.values_list("pk", "webhook_id")[:DELIVERIES_SHOWN]
+        return [{"id": pk, "webhookId": webhook_id} for pk, webhook_id in found]
+
+
+class WholeEventSerializer(EventDetailSerializer):
+    """With its payload, for whoever may read payloads."""
+
+    payload = serializers.SerializerMethodField(required=False)
+
+    @schema.field({"description": "Any JSON."})
+    def get_payload(self, event: Event) -> Any:
+        return json.loads(bytes(event.payload))
+
+
+class EventTypeSerializer(serializers.Serializer):
+    """An entry of the catalogue. `seen`: nobody declared it, an event had it. `site`: it belongs to
+    the whole site and is changed by its staff."""
+
+    name = serializers.CharField()
+    group = serializers.CharField()
+    description = serializers.CharField()
+    example = serializers.SerializerMethodField()
+    archived = serializers.SerializerMethodField()
+    seen = serializers.BooleanField()
+    site = serializers.SerializerMethodField()
+
+    @schema.field({"description": "A payload, any JSON; null for none."})
+    def get_example(self, row: EventType) -> Any:
+        return json.loads(row.example) if row.example else None
+
+    def get_archived(self, row: EventType) -> bool:
+        return row.archived_at is not None
+
+    def get_site(self, row: EventType) -> bool:
+        return row.account_id is None
+
+
+@schema.field(_text(128, "Puts types together in lists."))
+class Group(AsSent):
+    pass
+
+
+@schema.field(_text(4000, "What happened when it is sent."))
+class Description(AsSent):
+    pass
+
+
+@schema.field(
+    {"type": _ANY, "description": "A payload, any JSON of at most 64 KiB; null for none."}
+)
+class Example(AsSent):
+    def __init__(self) -> None:
+        super().__init__(required=False, allow_null=True)
+
+
+class EventTypeChanges(Shape):
+    """An event type as PUT and PATCH take it, which may be what GET answered. PUT clears what is
+    left out."""
+
+    group = Group(required=False)
+    description = Description(required=False)
+    example = Example()
+    archived = StrictFlag(required=False)
+    name = Ignored()
+    seen = Ignored()
+    site = Ignored()
+
+
+class EventTypeWrite(Shape):
+    """An event type as POST takes it."""
+
+    name = TypeName()
+    group = Group(required=False)
+    description = Description(required=False)
+    example = Example()
+
+
+SUBSCRIPTIONS = {
+    "type": "array",
+    "maxItems": SUBSCRIPTIONS_LIMIT,
+    "items": {
+        "type": "object",
+        "required": ["types"],
+        "additionalProperties": False,
+        "properties": {
+            "types": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": TYPES_LIMIT,
+                "items": {
+                    "type": "string",
+                    "maxLength": PATTERN_LIMIT,
+                    "pattern": r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
+                    "example": "order.*",
+                },
+            },
+            "channels": {"type": "array", "maxItems": CHANNELS_LIMIT, "items": _CHANNEL},
+            "filter": {"type": "object", "additionalProperties": True},
+        },
+    },
+    "description": "Which events the webhook gets; none: no events.",
+}
+
+
+@schema.field(SUBSCRIPTIONS)
+class SubscriptionsWrite(AsSent):
+    pass

@@ -1,0 +1,232 @@
+"""Events: publish one or many, look at what became of it, take it back."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+
+from .. import actions, limits
+from ..models import Event
+from ..roles import VERBS
+from ..rules import strictjson
+from ..rules.ids import is_id
+from ..rules.subscriptions import channel
+from . import body, query
+from .authentication import HISTORY, MANAGE, READ, SEND, Need
+from .base import ApiViewSet
+from .describing import Header, describe
+from .describing import Query as parameter
+from .errors import NOT_FOUND, Problem, invalid
+from .fields import MOMENT
+from .serializers import EnvelopeSerializer
+from .serializers_events import (
+    EventDetailSerializer,
+    EventSerializer,
+    EventsWrite,
+    EventWrite,
+    PublishedSerializer,
+    WholeEventSerializer,
+)
+from .views_webhooks import ACCOUNT, AFTER_ID, PAGING
+
+CHANNEL_SPAN = timedelta(days=7)  # in which events are looked for by a channel
+_EXAMPLE = {"type": "order.created", "payload": {"order": 4711}}
+
+
+class EventsViewSet(ApiViewSet):
+    """Events: published once, sent to every webhook of the account that subscribes to them."""
+
+    needs = {
+        "list": Need(HISTORY, "view_event"),
+        "create": Need(SEND, VERBS["publish"]),
+    }
+    target = "event"
+    title = "Events"
+    example = _EXAMPLE
+    body_limit = limits.EVENT_LIMIT
+
+    @describe(
+        "List events",
+        answer=EventSerializer(many=True),
+        parameters=(
+            *PAGING,
+            AFTER_ID,
+            ACCOUNT,
+            parameter("since", MOMENT, "Published from this moment on."),
+            parameter("until", MOMENT, "Published before this moment."),
+            parameter("type", {"type": "string", "maxLength": 128}, "Its type."),
+            parameter("eventId", {"type": "string", "maxLength": 256}, "Your own id."),
+            parameter("reference", {"type": "string", "maxLength": 255}, "Your own word for it."),
+            parameter("subject", {"type": "string", "maxLength": 255}, "Whom it is about."),
+            parameter(
+                "channel",
+                {"type": "string", "maxLength": 128},
+                "One of its channels; with `since`, of at most 7 days.",
+            ),
+        ),
+    )
+    def list(self, request: Request) -> Response:
+        since, until = query.moment(request, "since"), query.moment(request, "until")
+        rows = self.caller.events().defer("payload").made(since, until)
+        if name := query.text(request, "channel", 128):
+            _check_span(name, since, until)
+            rows = rows.in_channel(name)
+        if event_type := query.text(request, "type", 128):
+            rows = rows.filter(type=event_type)
+        if key := query.text(request, "eventId", 256):
+            rows = rows.keyed(key)
+        if reference := query.text(request, "reference", 255):
+            rows = rows.with_reference(reference)
+        if subject := query.text(request, "subject", 255):
+            rows = rows.about(subject)
+        if after := query.after_id(request):
+            rows = rows.filter(pk__lt=after)
+        limit = query.limit(request)
+        return query.page(
+            request,
+            rows.order_by("-pk"),
+            limit,
+            lambda event: self.show(EventSerializer, event),
+            lambda event: event.pk,
+        )
+
+    @describe(
+        "Publish an event",
+        takes=EventWrite,
+        example=_EXAMPLE,
+        answer=EventDetailSerializer,
+        status=202,
+        errors=(409,),
+        parameters=(
+            ACCOUNT,
+            Header(
+                "Idempotency-Key",
+                "The same as `eventId`.",
+                shape={"type": "string", "minLength": 1, "maxLength": 256},
+            ),
+            Header("Idempotent-Replayed", "`true` when the eventId was seen before.", answer=202),
+        ),
+    )
+    def create(self, request: Request) -> Response:
+        sent = _read(self, EventWrite)
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if key is not None and sent.setdefault("eventId", key) != key:
+            raise invalid({"eventId": ["Idempotency-Key says another one."]})
+        event = actions.publish(self.caller.account(), **_named(sent), by=self.caller.by)
+        response = Response(self.show(EventDetailSerializer, event), status=202)
+        if event.replayed:
+            response["Idempotent-Replayed"] = "true"
+        return response
+
+
+class EventsInBulkViewSet(ApiViewSet):
+    """Many events at once: all are stored, or none."""
+
+    needs = {"create": Need(SEND, VERBS["publish_many"])}
+    target = "event"
+    title = "Events in bulk"
+    example = {"events": [_EXAMPLE]}
+    body_limit = limits.BULK_LIMIT
+
+    @describe(
+        "Publish many events",
+        takes=EventsWrite,
+        example=example,
+        answer=PublishedSerializer(many=True),
+        status=202,
+        errors=(409,),
+        parameters=(ACCOUNT,),
+    )
+    def create(self, request: Request) -> Response:
+        new, details = [], {}
+        for place, values in enumerate(_read(self, EventsWrite, rows="events")["events"]):
+            try:
+                new.append(actions.NewEvent(**_named(values)))
+            except Problem as problem:
+                details[str(place)] = problem.details
+        if details:
+            raise invalid({"events": details})
+        events = actions.publish_many(self.caller.account(), new, by=self.caller.by)
+        return Response([self.show(PublishedSerializer, event) for event in events], status=202)
+
+
+class EventViewSet(ApiViewSet):
+    """One event. To delete it gives up what is pending of it; the event stays."""
+
+    needs = {
+        "retrieve": Need(HISTORY, "view_event"),
+        "destroy": Need(MANAGE, VERBS["cancel_event"]),
+    }
+    target = "event"
+    title = "Event"
+    delete_means = "What is pending of it is cancelled; the event stays."
+    event: Event
+
+    def find(self, ident: str) -> None:
+        event = self.caller.events().filter(pk=ident).first() if is_id(ident) else None
+        if event is None:
+            raise Problem(404, NOT_FOUND)
+        self.event = event
+
+    @describe("Get an event", answer=WholeEventSerializer)
+    def retrieve(self, request: Request, id: str) -> Response:
+        reads = not self.caller.refusal(Need(READ, "view_event"))
+        shape = WholeEventSerializer if reads else EventDetailSerializer
+        return Response(self.show(shape, self.event))
+
+    @describe("Take an event back", answer=EnvelopeSerializer)
+    def destroy(self, request: Request, id: str) -> Response:
+        actions.cancel_event(self.event, by=self.caller.by)
+        return self.done(self.event.pk)
+
+
+_NAMES = {
+    "type": "type",
+    "payload": "payload",
+    "eventId": "event_id",
+    "channels": "channels",
+    "orderingKey": "ordering_key",
+    "subject": "subject",
+    "reference": "reference",
+}
+_MOMENTS = {"time": "time", "deliverAt": "deliver_at"}
+
+
+def _read(view: ApiViewSet, shape: type[Serializer], rows: str = "") -> dict[str, Any]:
+    """What was sent, in this shape, each payload as the bytes that stand there. Raises as
+    `ApiViewSet.read`."""
+    try:
+        value = strictjson.loads_slicing(
+            view.read_bytes(), "payload", rows=rows, most=actions.EVENTS_MOST
+        )
+    except strictjson.TooMany:
+        raise invalid({rows: [f"Must be 1 to {actions.EVENTS_MOST:,} events."]}) from None
+    except ValueError as error:
+        raise Problem(400, body.NO_JSON.format(error)) from None
+    if not isinstance(value, dict):
+        raise Problem(400, body.NO_OBJECT)
+    serializer = shape(data=value)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """As the verb names it. Raises Problem 400 for moments that cannot be read."""
+    values = {name: sent[key] for key, name in _NAMES.items() if key in sent}
+    for key, name in _MOMENTS.items():
+        if key in sent:
+            values[name] = query.read_moment(key, sent[key])
+    return values
+
+
+def _check_span(name: str, since: Any, until: Any) -> None:
+    try:
+        channel(name)
+    except ValueError as error:
+        raise invalid({"channel": [str(error)]}) from None
+    if since is None or (until or timezone.now()) - since > CHANNEL_SPAN:
+        raise invalid({"channel": [f"Send since, too: at most {CHANNEL_SPAN.days} days."]})
