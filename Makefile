@@ -65,9 +65,9 @@ $(VENV)-bench/stamp: tests/benchmarks/rivals/requirements.txt
 	$(PYTHON) -m venv $(VENV)-bench
 	-$(VENV)-bench/bin/python -m pip install --disable-pip-version-check -q -r $< && touch $@
 
-docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/site), check links, run their code blocks (3 minutes)
+docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/site), check links, run their code blocks, follow the deploy page (5 minutes)
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
-	$(BIN)/python -m pytest tests/docs/blocks.py
+	$(BIN)/python -m pytest tests/docs/blocks.py tests/docs/deploying.py
 
 examples: $(VENV)/dev.stamp ## start every receiver and client of docs/examples and use it (3 minutes)
 	@tests/install-tools.sh

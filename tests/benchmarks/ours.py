@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import random
 import sys
 import time
 from datetime import timedelta
+from typing import Any
 
 import django
 
@@ -55,6 +57,40 @@ def fill(urls, count, number=WEBHOOKS):
     started = time.perf_counter()
     actions.deliver_many([(made[n % len(made)], BODY) for n in range(int(count))])
     return {"stored_per_second": int(count) / (time.perf_counter() - started)}
+
+
+def orders(urls, count):
+    """Store as many deliveries of 1 KiB each, of JSON as shops send it."""
+    made = list(Webhook.objects.all()) or webhooks(urls)
+    random.seed(4711)
+    for start in range(0, int(count), 5000):
+        numbers = range(start, min(start + 5000, int(count)))
+        actions.deliver_many([(made[n % len(made)], order(n)) for n in numbers])
+    return {}
+
+
+def order(number):
+    """1,024 bytes; some of it stands in every order, some in no other."""
+
+    def code(digits):
+        return f"{random.getrandbits(4 * digits):0{digits}x}"
+
+    customer = {"id": code(24), "name": "Ada Lovelace", "email": f"{code(8)}@example.com"}
+    items: list[dict[str, Any]] = []
+    body = {
+        "id": code(24),
+        "number": number,
+        "createdAt": f"2026-11-30T08:{number // 60 % 60:02}:{number % 60:02}.000Z",
+        "currency": "EUR",
+        "customer": customer,
+        "items": items,
+        "note": "",
+    }
+    while len(json.dumps(body)) < 900:
+        price = f"{random.randrange(100, 99999) / 100:.2f}"
+        items.append({"sku": code(10), "count": random.randrange(1, 9), "price": price})
+    body["note"] = code(1024 - len(json.dumps(body)))
+    return json.dumps(body).encode()
 
 
 def produce(urls, pace, seconds, number=WEBHOOKS):

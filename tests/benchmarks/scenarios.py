@@ -17,6 +17,7 @@ from pathlib import Path
 from . import stage
 from .__main__ import machine, markdown
 from .candidates import paced, web
+from .disk import bytes_each
 from .load import WEBHOOKS
 from .sink import PythonSink, sink
 
@@ -193,6 +194,11 @@ def _accepted(place, receiver, clients, seconds, together):
             return number / seconds, cpu * 1000 / number
 
 
+def disk(server, receiver):
+    """Bytes on disk of a delivery of 1 KiB: of the first ones, then of as many after a sweep."""
+    return bytes_each(server, receiver, sized(200_000))
+
+
 def _durable(server, receiver, count, *command):
     """Deliveries a second of a worker, from rows that are stored before it starts."""
     with server.database() as url:
@@ -206,7 +212,7 @@ WITHOUT_SIGNATURES = "from tests.benchmarks import ours; ours.without_signatures
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
 SCENARIOS = {
     each.__name__: each
-    for each in (hanging, history, snapshot, memory, backlog, counts, signed, intake)
+    for each in (hanging, history, snapshot, memory, backlog, counts, signed, intake, disk)
 }
 
 

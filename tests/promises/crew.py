@@ -35,11 +35,11 @@ def until(true, seconds, what):
 class Process:
     """A command under way; its output goes to a file, so that it never waits for a reader."""
 
-    def __init__(self, command, environment, file):
+    def __init__(self, command, environment, file, cwd=ROOT):
         self._file = file
         with file.open("wb") as output:
             self._process = subprocess.Popen(
-                command, env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+                command, env=environment, cwd=cwd, stdout=output, stderr=subprocess.STDOUT
             )
         self.pid = self._process.pid
         self.wait, self.poll = self._process.wait, self._process.poll
@@ -77,9 +77,9 @@ class Crew:
         self.postgres = self.url.startswith("postgres")
         self.database = "postgres" if self.postgres else "sqlite"
 
-    def _start(self, command, **environment):
+    def _start(self, command, cwd=ROOT, **environment):
         file = self._folder / f"output-{len(self._processes)}"
-        process = Process(command, self.site.environment | environment, file)
+        process = Process(command, self.site.environment | environment, file, cwd)
         self._processes.append(process)
         return process
 
@@ -163,6 +163,11 @@ class Crew:
 
     def value(self, sql):
         return self.rows(sql)[0][0]
+
+    def change(self, sql):
+        with closing(self.connect()) as connection:
+            connection.execute(sql)
+            connection.commit()
 
     def pending(self):
         return self.value("SELECT count(*) FROM webhooks_app_delivery WHERE state = 'pending'")

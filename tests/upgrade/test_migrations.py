@@ -1,20 +1,16 @@
 """A released migration never changes; a database of each release becomes one of today's."""
 
-import gzip
 import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import ROOT, Site, new_postgres_database
+from tests.commands.conftest import ROOT, Site
 from tests.receivers import Receiver
 from tests.upgrade.make import TOKEN
 
-FOLDER = Path(__file__).parent
-RELEASED = ["0.1.0"]
 FROZEN = {
     "0001_initial.py": "27ae3c20468f862713d74e33f54cb4e5704078e7be2dba930541f417a182f2eb",
 }
@@ -25,27 +21,6 @@ FROZEN = {
 def test_a_released_migration_is_never_edited(name, digest):
     content = (ROOT / "webhooks_app" / "migrations" / name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == digest, "write a migration of its own"
-
-
-@pytest.fixture(params=RELEASED)
-def released(request, tmp_path):
-    """A site on a database that this release made."""
-    import os
-
-    kept = f"{FOLDER}/{request.param}"
-    if os.environ["TEST_DATABASE_URL"].startswith("sqlite"):
-        file = tmp_path / "released.sqlite3"
-        file.write_bytes(gzip.decompress(Path(f"{kept}.sqlite3.gz").read_bytes()))
-        url = f"sqlite:///{file}"
-    else:
-        import psycopg
-
-        url = new_postgres_database("template0")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(gzip.decompress(Path(f"{kept}.postgres.sql.gz").read_bytes()))
-    site = Site(url, tmp_path)
-    yield site
-    site.end()
 
 
 LOOK = """
