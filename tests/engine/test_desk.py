@@ -1,5 +1,6 @@
 """What the reading side of a worker finds."""
 
+import contextlib
 import threading
 import time
 from datetime import timedelta
@@ -11,9 +12,12 @@ from django.utils import timezone
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions
+from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.engine.turn import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
+from webhooks_app.rules import failures
+from webhooks_app.testing import FakeReceiver
 
 pytestmark = pytest.mark.knobs(scan_every=0.0, scan_latest=0.0)
 
@@ -172,3 +176,87 @@ class TestVerifications:
         for webhook in Webhook.objects.filter(pk__in=unreadable):
             desk.cannot_read(webhook, WrongKey("its key is missing"))
         assert chosen({}).keys() == readable
+
+
+# What people do while two deliveries of a webhook wait in the worker's memory; and what its next
+# look after them says: of which the second is cancelled, or both, or that it is held, or changed.
+WHILE_IT_WAITS = {
+    "cancel": (lambda webhook, waiting: [actions.cancel(d) for d in waiting], "ended both"),
+    "cancel one": (lambda webhook, waiting: actions.cancel(waiting[1]), "ended one"),
+    "pause": (lambda webhook, waiting: actions.pause(webhook), "held"),
+    "delete": (lambda webhook, waiting: actions.delete_webhook(webhook), "held"),
+    "unverified": (lambda webhook, waiting: change(webhook, verified_at=None), "held"),
+    "another header": (
+        lambda webhook, waiting: actions.update_webhook(webhook, headers=[("X-Key", "new")]),
+        "changed",
+    ),
+    "interactions find nobody there": (lambda webhook, waiting: find_nobody(webhook), "opened"),
+    "nothing": (lambda webhook, waiting: None, ""),
+}
+
+
+def change(webhook, **fields):
+    Webhook.objects.filter(pk=webhook.pk).update(**fields)
+
+
+def find_nobody(webhook):
+    def interact():  # which gives the connections of its thread back meanwhile
+        with FakeReceiver(failures.hang_up()):
+            for _ in range(DEFAULT.breaker_after):
+                with contextlib.suppress(actions.ExchangeFailed):
+                    actions.interact(webhook, {})
+        connections.close_all()
+
+    thread = threading.Thread(target=interact)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("what", WHILE_IT_WAITS)
+def test_what_people_decide_is_found_of_what_waits_in_memory_too(desk, what):
+    decide, found = WHILE_IT_WAITS[what]
+    webhook = WebhookFactory(headers=[("X-Key", "old")])
+    waiting = [DeliveryFactory(webhook=webhook) for _ in range(2)]
+    memory = {webhook.pk: (webhook.version, [delivery.pk for delivery in waiting])}
+    desk.turn(Turn(busy=frozenset()))
+    decide(webhook, waiting)
+    answer = desk.turn(Turn(busy=frozenset(), waiting=memory))
+    said = {
+        "held": set(answer.held) == {webhook.pk},
+        "changed": answer.changed == [webhook.pk],
+        "opened": answer.opened.keys() == {webhook.pk},
+        "ended both": answer.ended == {webhook.pk: {delivery.pk for delivery in waiting}},
+        "ended one": answer.ended == {webhook.pk: {waiting[1].pk}},
+    }
+    assert [word for word, so in said.items() if so] == [found] * bool(found)
+
+
+@pytest.mark.parametrize(
+    ("health", "wanted"),
+    [
+        ({}, {}),
+        ({"failures_in_row": 1}, {"is_failing": True}),
+        ({"breaker_trips": 5, "breaker_until": timedelta(seconds=-1)}, {"breaker_trips": 5}),
+        (
+            {"breaker_trips": 1, "breaker_until": timedelta(days=1)},
+            {"breaker_trips": 1, "breaker_left": 86_400},
+        ),
+        ({"run_cleared_at": timedelta(0)}, {"is_back": True}),
+        (
+            {"run_cleared_at": timedelta(0), "last_success_at": timedelta(seconds=-9)},
+            {"is_back": True},
+        ),
+        ({"run_cleared_at": timedelta(seconds=-9), "last_success_at": timedelta(0)}, {}),
+    ],
+)
+def test_how_a_webhook_did_is_known_of_one_that_was_just_met(desk, health, wanted):
+    """Of a worker that starts, or that has forgotten it."""
+    now = timezone.now()
+    health = {k: now + v if isinstance(v, timedelta) else v for k, v in health.items()}
+    webhook = WebhookFactory(health=health, max_in_flight=7, timeout=12)
+    loaded = desk.load([webhook.pk]).loaded[webhook.pk]
+    told = {name: getattr(loaded, name) for name in ("breaker_trips", "is_back", "is_failing")}
+    nothing = {"breaker_trips": 0, "is_back": False, "is_failing": False}
+    assert told == nothing | {k: v for k, v in wanted.items() if k != "breaker_left"}
+    assert abs(loaded.breaker_left - wanted.get("breaker_left", 0)) < 300
+    assert (loaded.top, loaded.timeout, loaded.failure) == (7, 12, None)

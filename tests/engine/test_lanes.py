@@ -9,6 +9,7 @@ import pytest
 from webhooks_app.engine.knobs import DEFAULT, Knobs
 from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.store import Claimed
+from webhooks_app.engine.turn import Loaded
 from webhooks_app.models.webhook import SLOTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -231,3 +232,148 @@ class TestManyFail:
         assert lanes.get(WEBHOOK) is None
         lanes.mark([WEBHOOK], None)
         assert lanes.get(WEBHOOK).behind
+
+
+def learned(version=2, **words):
+    """What is loaded of the webhook."""
+    known = {"top": 8, "timeout": 5.0, "url": "https://receiver.example.com/hook", "head": None}
+    return Loaded(version=version, **(known | words))
+
+
+@pytest.fixture
+def unknown():
+    """A lane of which nothing is loaded, with something due."""
+    lanes = Lanes()
+    lanes.own(frozenset(range(SLOTS)))
+    lanes.mark([WEBHOOK], None)
+    return lanes
+
+
+class TestWhatIsLoaded:
+    @pytest.mark.parametrize(
+        ("words", "cap", "open_until", "behind"),
+        [
+            ({}, 8, 0.0, False),
+            ({"is_failing": True}, 8, 0.0, True),
+            ({"is_back": True}, 1, 0.0, False),  # people let it go on: it begins with one call
+            ({"breaker_trips": 5, "breaker_left": 30.0}, 1, 39.0, False),
+            ({"breaker_trips": 5}, 1, 9.0, False),  # its time is up: the next call is the probe
+        ],
+    )
+    def test_of_a_lane_that_begins(self, unknown, words, cap, open_until, behind):
+        unknown.load(WEBHOOK, learned(**words), 9.0)
+        lane = unknown.get(WEBHOOK)
+        assert (lane.cap, lane.top, lane.version) == (cap, 8, 2)
+        assert (lane.open_until, lane.behind) == (open_until, behind)
+
+    @pytest.mark.parametrize(
+        ("cap", "top", "wanted"),
+        [(8, 20, 20), (1, 20, 1), (8, 4, 4), (2, 4, 2)],
+        ids=["raised", "raised on the way back", "lowered", "lowered on the way back"],
+    )
+    def test_a_cap_that_was_changed_holds_and_the_way_back_goes_on(self, unknown, cap, top, wanted):
+        unknown.load(WEBHOOK, learned(), 9.0)
+        unknown.get(WEBHOOK).cap = cap
+        unknown.load(WEBHOOK, learned(3, top=top), 10.0)
+        assert (unknown.get(WEBHOOK).cap, unknown.get(WEBHOOK).top) == (wanted, top)
+
+    def test_an_open_breaker_is_none_of_the_news_of_a_lane_that_is_known(self, unknown):
+        unknown.load(WEBHOOK, learned(), 9.0)
+        unknown.load(WEBHOOK, learned(3, breaker_trips=2, breaker_left=60.0), 10.0)
+        assert unknown.get(WEBHOOK).open_until == 0.0
+
+    def test_one_call_after_a_breaker_and_twice_as_many_with_each_success(self, unknown):
+        unknown.load(WEBHOOK, learned(breaker_trips=1), 9.0)
+        (want,) = unknown.wants(9.5, 1000)
+        unknown.fill(want, [row(number) for number in range(min(want.room, 20))], 9.5)
+        flown = []
+        for _ in range(4):
+            flown.append(len(sent(unknown, 10.0)))
+            lane = unknown.get(WEBHOOK)
+            for _ in range(lane.in_flight):
+                unknown.landed(lane, ok=True, away=False, now=10.0)
+            if more := unknown.wants(10.0, 1000):
+                first = 100 * len(flown)
+                unknown.fill(more[0], [row(first + n) for n in range(more[0].room)], 10.0)
+        assert flown == [1, 2, 8, 8]
+
+
+class TestABreaker:
+    """Of one lane, call by call: what it says, and until when it is open."""
+
+    AWAY, REFUSES, ANSWERS = (False, True), (False, False), (True, False)
+
+    def calls(self, lanes, outcomes, now=100.0):
+        said = []
+        for ok, away in outcomes:
+            lane = lanes.get(WEBHOOK)
+            lane.in_flight += 1
+            said.append(lanes.landed(lane, ok=ok, away=away, now=now))
+        return said
+
+    @pytest.mark.parametrize(
+        ("outcomes", "last"),
+        [
+            ([AWAY] * 9, ""),
+            ([AWAY] * 10, "opened"),
+            ([AWAY] * 9 + [REFUSES], ""),  # somebody is there
+            ([AWAY] * 9 + [REFUSES] + [AWAY] * 9, ""),
+            ([AWAY] * 9 + [ANSWERS] + [AWAY] * 10, "opened"),
+            ([AWAY] * 30, ""),  # what was under way opens it once
+        ],
+    )
+    def test_opens_after_ten_in_a_row_that_nobody_answered(self, lanes, outcomes, last):
+        said = self.calls(lanes, outcomes)
+        assert said[-1] == last
+        assert said.count("opened") == (len(said) >= 10 and outcomes[-10:] == [self.AWAY] * 10)
+
+    def test_opens_for_longer_each_time_its_probe_fails(self, lanes):
+        pauses, now = [], 100.0
+        self.calls(lanes, [self.AWAY] * 9)
+        for _ in range(7):
+            assert self.calls(lanes, [self.AWAY], now) == ["opened"]
+            pauses.append(lanes.get(WEBHOOK).open_until - now)
+            now = lanes.get(WEBHOOK).open_until + 1
+        assert pauses == [30, 60, 120, 240, 480, 600, 600]
+
+    @pytest.mark.parametrize("answer", [REFUSES, ANSWERS])
+    def test_closes_with_the_first_answer(self, lanes, answer):
+        self.calls(lanes, [self.AWAY] * 10)
+        assert self.calls(lanes, [answer], 131.0) == ["closed"]
+        lane = lanes.get(WEBHOOK)
+        assert (lane.open_until, lane.failures, lane.trips) == (0.0, 0, 0)
+        assert lanes.some_open() == []
+
+
+class TestWhatArrives:
+    def arrived(self, lanes, *rows, others=()):
+        by_webhook, stale, later = lanes.expect(rows, others, 9.0)
+        ids = {ident: [int(r.id, 16) for r in found] for ident, found in by_webhook.items()}
+        return ids, stale, sorted(later)
+
+    def test_of_a_webhook_that_is_loaded_goes_at_once(self, lanes):
+        lanes.get(WEBHOOK).loaded_at = 9.0
+        assert self.arrived(lanes, row(7), row(8)) == ({WEBHOOK: [7, 8]}, [], [])
+
+    @pytest.mark.parametrize("loaded_at", [9.0 - DEFAULT.loaded_most, 9.0])
+    def test_of_one_that_was_changed_or_loaded_long_ago_it_is_loaded_first(self, lanes, loaded_at):
+        lanes.get(WEBHOOK).loaded_at = loaded_at
+        lanes.get(WEBHOOK).version = 1 if loaded_at < 9.0 else 2
+        assert self.arrived(lanes, row(7)) == ({WEBHOOK: [7]}, [WEBHOOK], [])
+
+    def test_of_one_that_may_not_be_called_is_left_to_a_claim(self, lanes):
+        assert self.arrived(lanes, row(7), others=[WEBHOOK]) == ({}, [], [WEBHOOK])
+
+    def test_nobody_waits_until_those_are_loaded_that_fail(self, lanes):
+        lanes.set_behind(lanes.get(WEBHOOK), True)
+        lanes.get(WEBHOOK).version = 2
+        assert self.arrived(lanes, row(7), row(8)) == ({}, [], [WEBHOOK])
+
+    def test_so_many_are_loaded_at_once_and_no_more(self):
+        lanes = Lanes(knobs=Knobs(loads_most=2))
+        lanes.own(frozenset(range(SLOTS)))
+        ids = many(4)
+        rows = [replace(row(n), webhook_id=ids[n % 4]) for n in range(8)]
+        by_webhook, stale, later = lanes.expect(rows, [], 9.0)
+        assert (sorted(stale), sorted(later)) == (ids[:2], ids[2:])
+        assert {ident: len(found) for ident, found in by_webhook.items()} == dict.fromkeys(stale, 2)

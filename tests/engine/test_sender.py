@@ -15,9 +15,9 @@ import pytest
 from tests.certificates import server_context
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
-from webhooks_app.engine import pool
 from webhooks_app.engine import sender as senders
 from webhooks_app.engine.connection import ANSWER_LIMIT, Line, open_socket
+from webhooks_app.engine.pool import Pool
 from webhooks_app.engine.sender import Sender, retry_after
 from webhooks_app.rules import failures
 
@@ -855,22 +855,17 @@ def test_a_line_in_use_is_not_kept_when_the_allowed_networks_changed_meanwhile(
         assert run(scenario) == 0
 
 
-def test_lines_idle_too_long_are_closed(run, loopback, monkeypatch):
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.2)
-
+def test_lines_idle_too_long_are_closed(run, loopback):
     async def scenario(sender):
         await sender.send(request(receiver.url), timeout=2)
         assert len(sender._pool) == 1
         await emptied(sender._pool)
 
     with Receiver(Answer(200, "ok")) as receiver:
-        run(scenario)
+        run(scenario, pool=Pool(idle=0.2))
 
 
-def test_no_more_lines_are_kept_than_the_caps_say(run, loopback, monkeypatch):
-    monkeypatch.setattr(pool, "ORIGIN_LIMIT", 3)
-    monkeypatch.setattr(pool, "LIMIT", 4)
-
+def test_no_more_lines_are_kept_than_the_caps_say(run, loopback):
     async def scenario(sender):
         kept = []
         for receiver in (one, two):
@@ -881,13 +876,12 @@ def test_no_more_lines_are_kept_than_the_caps_say(run, loopback, monkeypatch):
 
     slow = Answer(200, "ok", delay=0.1)
     with Receiver(slow) as one, Receiver(slow) as two:
-        assert run(scenario) == [3, 4]
+        assert run(scenario, pool=Pool(each=3, most=4)) == [3, 4]
 
 
-def test_a_line_that_is_old_is_not_kept(run, loopback, monkeypatch):
-    monkeypatch.setattr(pool, "AGE_SECONDS", -1)
+def test_a_line_that_is_old_is_not_kept(run, loopback):
     with Receiver(Answer(200, "ok")) as receiver:
-        run(many(receiver.url, 2))
+        run(many(receiver.url, 2), pool=Pool(age=-1))
     assert receiver.connections == 2
 
 

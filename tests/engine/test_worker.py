@@ -1,6 +1,5 @@
 """The worker and its queue against real receivers, on the database of the run."""
 
-import contextlib
 import json
 import time
 from datetime import timedelta
@@ -13,13 +12,10 @@ from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
 from webhooks_app.engine import loop, store, worker
-from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.engine.ledger import Ledger
 from webhooks_app.engine.loop import EngineLoop
 from webhooks_app.engine.sender import Sender
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError, WebhookHealth
-from webhooks_app.rules import failures
-from webhooks_app.testing import FakeReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,14 +183,6 @@ def test_after_a_410_nothing_more_is_sent(drain, cap):
     states = list(Delivery.objects.values_list("state", flat=True))
     assert states.count("failed") == len(receiver.requests)
     assert states.count("pending") == 60 - len(receiver.requests)
-
-
-def test_retry_after_is_honoured(drain):
-    with Receiver(Answer(429, headers=(("Retry-After", "3600"),))) as receiver:
-        delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
-        drain()
-    delivery.refresh_from_db()
-    assert delivery.due_at - timezone.now() > timedelta(minutes=59)
 
 
 def test_many_webhooks_and_deliveries_each_arrive_once(drain):
@@ -375,42 +363,6 @@ def removing(rows):
     return answer
 
 
-@pytest.mark.parametrize("left", [timedelta(seconds=-1), timedelta(seconds=5)])
-def test_a_worker_that_starts_probes_a_tripped_webhook_with_one_call(drain, left):
-    until = timezone.now() + left
-    health = {"breaker_until": until, "breaker_trips": 5, "failures_in_row": 15}
-    with Receiver(503) as receiver:
-        webhook = WebhookFactory(url=receiver.url, health=health)
-        actions.deliver_many([(webhook, {"n": n}) for n in range(20)])
-        drain()
-        if left > timedelta(0):
-            assert not receiver.requests
-            time.sleep(max(0.0, (until - timezone.now()).total_seconds()))
-            drain()
-        assert len(receiver.requests) == 1
-    webhook.health.refresh_from_db()
-    assert webhook.health.breaker_trips == 6
-    assert webhook.health.breaker_until - timezone.now() > timedelta(minutes=9)
-
-
-def test_a_webhook_that_was_enabled_before_the_worker_started_begins_with_one_call(drain):
-    def answer(request):
-        under_way.append(len(receiver.requests) - len(answered))
-        time.sleep(0.1)
-        answered.append(request)
-        return 200
-
-    under_way, answered = [], []
-    with Receiver(answer) as receiver:
-        webhook = WebhookFactory(url=receiver.url)
-        actions.pause(webhook)
-        actions.deliver_many([(webhook, {"n": n}) for n in range(5)])
-        actions.enable(webhook)
-        drain()
-    assert len(answered) == 5
-    assert max(under_way[:3]) < 3
-
-
 def test_a_webhook_that_was_stored_past_us_is_served(drain):
     with Receiver(Each({}, 503, 200)) as receiver:
         webhook, other = (WebhookFactory(url=receiver.url) for _ in range(2))
@@ -444,25 +396,10 @@ def test_what_is_removed_while_it_is_sent_leaves_nothing_and_stops_nobody(drain,
 # What people do while the first of five deliveries of a webhook with cap 1 is under way, the second
 # and third being in the worker's memory; and how many are sent after that.
 WHILE_IT_WAITS = {
-    "cancel": (lambda webhook, waiting: [actions.cancel(d) for d in waiting], 0),
     "cancel one": (lambda webhook, waiting: actions.cancel(waiting[0]), 3),
     "pause": (lambda webhook, waiting: actions.pause(webhook), 0),
-    "delete": (lambda webhook, waiting: actions.delete_webhook(webhook), 0),
-    "unverified": (lambda webhook, waiting: unverify(webhook), 0),
     "another header": (lambda webhook, waiting: set_header(webhook, "new"), 4),
-    "interactions find nobody there": (lambda webhook, waiting: find_nobody(webhook), 0),
 }
-
-
-def find_nobody(webhook):
-    with FakeReceiver(failures.hang_up()):
-        for _ in range(DEFAULT.breaker_after):
-            with contextlib.suppress(actions.ExchangeFailed):
-                actions.interact(webhook, {})
-
-
-def unverify(webhook):
-    Webhook.objects.filter(pk=webhook.pk).update(verified_at=None)
 
 
 def set_header(webhook, value):
@@ -479,7 +416,7 @@ def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, what):
             decide(Webhook.objects.get(pk=webhook.pk), deliveries[1:])
             connections.close_all()
             time.sleep(2.5)
-        return 503 if what == "interactions find nobody there" else 200
+        return 200
 
     with Receiver(answer) as receiver:
         webhook = WebhookFactory(url=receiver.url, headers=[("X-Key", "old")], max_in_flight=1)

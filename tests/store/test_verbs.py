@@ -8,12 +8,14 @@ from functools import partial
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
+from tests.docs.tables import ROOT
 from tests.factories import WebhookFactory
 from webhooks_app.engine import store
 from webhooks_app.engine.store import common, errors, postgres, sqlite
 from webhooks_app.engine.store.base import Store
 from webhooks_app.models import HourlyCount, Webhook
 
+APP = ROOT / "webhooks_app"
 VERBS = list(vars(Store))
 
 
@@ -132,3 +134,28 @@ def test_a_statement_is_run_for_every_row_and_tells_how_many_it_changed(rows):
     assert store.open("default").execute(sql, COLUMNS, [*strangers, *values]) == 3
     found = dict(Webhook.objects.values_list("pk", "name"))
     assert found == {hook.pk: name for hook, name in zip(ours, names, strict=True)}
+
+
+# Where else a database's name decides something, and why it cannot be a verb of the store.
+ASKS = {
+    "engine/store/__init__.py": "who opens the store",
+    "fields.py": "the type of a column, as a migration asks for it",
+    "migrations/0003_deliveries_by_error.py": "an index beside what runs",
+    "models/database_file.py": "a file that was replaced, noticed by whoever opens a connection",
+    "models/in_time.py": "an end to whatever is asked, by every door",
+    "models/primary.py": "whose clock decides, in the rows that every door writes",
+    "models/sequences.py": "sequences that a restore left behind",
+}
+
+
+@pytest.mark.once
+def test_what_database_it_is_is_asked_where_the_table_says_and_nowhere_else():
+    found = {
+        path.relative_to(APP).as_posix()
+        for path in APP.rglob("*.py")
+        if any(
+            isinstance(node, ast.Attribute) and node.attr == "vendor"
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+    assert found == set(ASKS)

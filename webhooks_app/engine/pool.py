@@ -6,17 +6,24 @@ from time import perf_counter
 
 from .connection import Line, Origin
 
-IDLE_SECONDS = 15.0
-AGE_SECONDS = 300.0  # then the name is looked up anew, else a busy line would never follow a move
-ORIGIN_LIMIT = 128  # idle lines to one origin: as many as a busy worker has in flight there
-LIMIT = 1024  # idle lines in all
 SHED = 16  # of these are closed when no file can be opened any more
 
 
 class Pool:
-    """The line used last is taken first; the one idle longest goes when there is no room."""
+    """The line used last is taken first; the one idle longest goes when there is no room.
 
-    def __init__(self) -> None:
+    `idle`: seconds that a line is kept; `age`: seconds after which it is not any more, because the
+    name is looked up anew then, else a busy line would never follow a move. `each`: idle lines to
+    one origin, as many as a busy worker has in flight there; `most`: in all.
+    """
+
+    def __init__(
+        self, *, idle: float = 15.0, age: float = 300.0, each: int = 128, most: int = 1024
+    ) -> None:
+        self._kept = idle
+        self._age = age
+        self._each = each
+        self._most = most
         self._idle: dict[Line, None] = {}  # in the order they became idle
         self._origins: dict[Origin, list[Line]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -30,26 +37,26 @@ class Pool:
         while lines:
             line = lines.pop()
             del self._idle[line]
-            if line.usable and perf_counter() - line.idle_since < IDLE_SECONDS:
+            if line.usable and perf_counter() - line.idle_since < self._kept:
                 return line
             line.drop()
         return None
 
     def put(self, line: Line) -> None:
         now = perf_counter()
-        if now - line.opened_at > AGE_SECONDS:
+        if now - line.opened_at > self._age:
             line.drop()
             return
         line.idle_since = now
         lines = self._origins.setdefault(line.origin, [])
-        if len(lines) >= ORIGIN_LIMIT:
+        if len(lines) >= self._each:
             self._drop(lines[0])
-        elif len(self._idle) >= LIMIT:
+        elif len(self._idle) >= self._most:
             self._drop(next(iter(self._idle)))
         lines.append(line)
         self._idle[line] = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+            self._timer = asyncio.get_running_loop().call_later(self._kept, self._sweep)
 
     def forget(self, line: Line) -> None:
         """Take `line` out, when it is in."""
@@ -81,7 +88,7 @@ class Pool:
             del self._origins[origin]
         now = perf_counter()
         for line in list(self._idle):
-            rest = IDLE_SECONDS - (now - line.idle_since)
+            rest = self._kept - (now - line.idle_since)
             if rest > 0.01:
                 self._timer = asyncio.get_running_loop().call_later(rest, self._sweep)
                 return

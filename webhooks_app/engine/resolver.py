@@ -16,8 +16,6 @@ _NO_SUCH_NAME = frozenset(
         pycares.errno.ARES_EBADNAME,
     }
 )
-TRY_SECONDS = 2.0  # for the first answer of a name server; the second try waits twice as long
-TRIES = 2
 
 
 class NameFailure(Exception):
@@ -33,17 +31,22 @@ class Resolver:
 
     Names are absolute: a search domain of resolv.conf never turns `redis.prod` into a name of an
     internal network. What /etc/hosts says is answered too; the sender judges every address.
-    One of these belongs to one event loop, the one of its first look-up.
+    One of these belongs to one event loop, the one of its first look-up. `wait`: seconds for the
+    first answer of a name server, of `tries`; the second one waits twice as long.
     """
 
-    def __init__(self, nameservers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, nameservers: Sequence[str] | None = None, *, wait: float = 2.0, tries: int = 2
+    ) -> None:
+        self._wait = wait
+        self._tries = tries
         self._nameservers = nameservers
         self._dns: aiodns.DNSResolver | None = None
 
     async def resolve(self, host: str) -> list[str]:
         """The IPv4 and IPv6 addresses of `host`, in the order to try them. Raises NameFailure."""
         if self._dns is None:
-            self._dns = aiodns.DNSResolver(self._nameservers, timeout=TRY_SECONDS, tries=TRIES)
+            self._dns = aiodns.DNSResolver(self._nameservers, timeout=self._wait, tries=self._tries)
         try:
             found = await self._dns.getaddrinfo(host.removesuffix(".") + ".")
         except aiodns.error.DNSError as error:

@@ -121,18 +121,20 @@ class _Deadline:
 
 
 class Sender:
-    """Sends for one event loop; keeps lines open between exchanges. Tests give a resolver."""
+    """Sends for one event loop; keeps lines open between exchanges. Tests give a
+    resolver, or a pool that keeps less."""
 
     def __init__(
         self,
         resolver: Names | None = None,
         *,
         ssl_context: Callable[..., ssl.SSLContext] | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self._own_resolver = Resolver() if resolver is None else None
         self._resolver: Names = resolver or self._own_resolver  # type: ignore[assignment]
         self._ssl_context = ssl_context or tls_context
-        self._pool = Pool()
+        self._pool = Pool() if pool is None else pool
         self._policy: tuple[tuple[conf.Network, ...], conf.Proxy | None] = ((), None)
         self._closed = False
 
