@@ -163,8 +163,9 @@ def test_it_insists_on_https_and_the_proxy_says_that_it_is(machine, shown):
 
 
 def test_clients_go_on_while_it_is_upgraded(machine, token, receiver):
-    """Requests all the while, a line each as most clients make them."""
-    answers: list[tuple[str, int, str]] = []
+    """Requests all the while, a line each as most clients make them. Whoever comes in the moment in
+    which a web process ends is told to come again."""
+    answers: list[tuple[str, int, str | None]] = []
     ended = Event()
 
     def ask():
@@ -172,10 +173,11 @@ def test_clients_go_on_while_it_is_upgraded(machine, token, receiver):
         while not ended.is_set():
             for method, path, body in (("GET", "/webhooks", None), ("POST", "/webhooks", {})):
                 try:
-                    status, _, text = client.ask(method, path, body)
+                    status, headers, _ = client.ask(method, path, body)
+                    again = headers["Retry-After"]
                 except OSError as error:
-                    status, text = 0, repr(error)
-                answers.append((method, status, text))
+                    status, again = 0, repr(error)
+                answers.append((method, status, again))
 
     clients = [Thread(target=ask) for _ in range(2)]
     for client in clients:
@@ -187,7 +189,9 @@ def test_clients_go_on_while_it_is_upgraded(machine, token, receiver):
         for client in clients:
             client.join()
     assert len(answers) > 20
-    assert [one for one in answers if one[1] not in (200, 400)] == []
+    others = [one for one in answers if one[1] not in (200, 400)]
+    assert [one for one in others if one[1:] != (503, "2")] == []
+    assert len(others) < len(answers) / 2
 
 
 def test_without_any_web_process_clients_are_told_to_come_again(machine, shown):

@@ -15,7 +15,7 @@ from tests.promises.sink import Sink
 from tests.upgrade import releases
 from tests.upgrade.make import TOKEN
 
-pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(900)]
 
 
 class Client(threading.Thread):
@@ -87,24 +87,24 @@ def test_an_old_worker_and_an_old_web_process_go_on_beside_the_new(released, tmp
             old.web(ports[0])
             old_worker = old.worker()
             clients.append(begin(ports[0], hook))
-            until(lambda: len(clients[0].stored) > 20, 60, "load on the release")
+            until(lambda: len(clients[0].stored) > 20, 240, "load on the release")
 
             new.site.manage("migrate", "-v", "0")
             after = len(clients[0].stored)
-            until(lambda: len(clients[0].stored) > after + 20, 60, "load on the newer tables")
-            until(lambda: sends_on(sink), 60, "the old worker sends")
+            until(lambda: len(clients[0].stored) > after + 20, 240, "load on the newer tables")
+            until(lambda: sends_on(sink), 240, "the old worker sends")
 
             new.web(ports[1])
             new.worker()
             clients.append(begin(ports[1], hook))
-            until(lambda: len(clients[1].stored) > 20, 60, "load on both")
+            until(lambda: len(clients[1].stored) > 20, 240, "load on both")
             clients[0].end()  # as a proxy takes it out
             old_worker.stop()
             before = len(clients[1].stored)
-            until(lambda: len(clients[1].stored) > before + 20, 60, "load on the new one alone")
+            until(lambda: len(clients[1].stored) > before + 20, 240, "load on the new one alone")
             clients[1].end()
             stored = [ident for client in clients for ident in client.stored]
-            until(lambda: not new.pending_ids() & set(stored), 60, "nothing pending")
+            until(lambda: not new.pending_ids() & set(stored), 240, "nothing pending")
         finally:
             for crew in (old, new):
                 crew.stop()
@@ -118,7 +118,7 @@ def test_an_old_worker_and_an_old_web_process_go_on_beside_the_new(released, tmp
 
 def begin(port, hook):
     client = Client(port, hook)
-    until(lambda: client.ask("GET", "/healthz"), 60, "a web process")
+    until(lambda: client.ask("GET", "/healthz"), 240, "a web process")
     client.answers.clear()
     client.start()
     return client
