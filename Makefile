@@ -7,7 +7,8 @@ PROCESSES ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
+# The examples have a target of their own.
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --ignore=tests/examples
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
