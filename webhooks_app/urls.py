@@ -18,6 +18,7 @@ from .api.views_deliveries import (
 )
 from .api.views_secret import SecretViewSet
 from .api.views_webhooks import SettingsViewSet, WebhookViewSet
+from .api.views_why import TrialViewSet
 
 app_name = "webhooks_app"
 
@@ -49,6 +50,9 @@ urlpatterns: list[URLPattern] = [
     *served(f"{_WEBHOOK}/verify", CallViewSet, {"post": "verify"}, "verify"),
     *served(f"{_WEBHOOK}/close-breaker", BreakerViewSet, {"post": "close"}, "close-breaker"),
     *served(f"{_WEBHOOK}/test", CallViewSet, {"post": "test"}, "test"),
+    *served(
+        f"{_WEBHOOK}/subscriptions/test", TrialViewSet, {"post": "create"}, "subscriptions-test"
+    ),
     *served(_DELIVERY, DeliveryViewSet, {"get": "retrieve"}, "delivery"),
     *served(f"{_DELIVERY}/attempts", DeliveryViewSet, {"get": "attempts"}, "attempts"),
     *served(f"{_DELIVERY}/retry", DeliveryViewSet, {"post": "retry"}, "retry"),

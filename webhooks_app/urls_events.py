@@ -11,6 +11,7 @@ from .api.base import UnknownPath
 from .api.routes import ITEM, METHODS, served
 from .api.views_event_types import EventTypesViewSet, EventTypeViewSet
 from .api.views_events import EventsInBulkViewSet, EventsViewSet, EventViewSet
+from .api.views_why import EventWebhooksViewSet
 
 app_name = "webhooks_events"
 
@@ -20,6 +21,7 @@ urlpatterns: list[URLPattern] = [
     *served("events", EventsViewSet, {"get": "list", "post": "create"}, "events"),
     *served("events/bulk", EventsInBulkViewSet, {"post": "create"}, "events-bulk"),
     *served(_EVENT, EventViewSet, {"get": "retrieve", "delete": "destroy"}, "event"),
+    *served(f"{_EVENT}/webhooks", EventWebhooksViewSet, {"get": "list"}, "event-webhooks"),
     *served("event-types", EventTypesViewSet, {"get": "list", "post": "create"}, "event-types"),
     *served("event-types/<str:id>", EventTypeViewSet, ITEM, "event-type"),
     re_path(

@@ -51,12 +51,14 @@ def test_it_describes_every_path_of_ours_once(description):
         f"{webhook}/test": ["post"],
         f"{webhook}/close-breaker": ["post"],
         delivery: ["get"],
+        f"{webhook}/subscriptions/test": ["post"],
         f"{delivery}/attempts": ["get"],
         f"{delivery}/retry": ["post"],
         f"{delivery}/cancel": ["post"],
         "/events": ["get", "post"],
         "/events/bulk": ["post"],
         "/events/{id}": ["delete", "get"],
+        "/events/{id}/webhooks": ["get"],
         "/event-types": ["get", "post"],
         "/event-types/{id}": ["delete", "get", "patch", "put"],
     }
@@ -79,7 +81,9 @@ def test_every_operation_names_its_errors_in_the_envelope(description):
                     assert schema == {"$ref": "#/components/schemas/ErrorEnvelope"}
 
 
-CONFLICTING = (*("/interactions", "/deliveries", "/bulk", "/verify", "/test", "/retry", "/cancel"),)
+CONFLICTING = (
+    *("/interactions", "/deliveries", "/bulk", "/verify", "{id}/test", "/retry", "/cancel"),
+)
 CONFLICTING += ("/events", "/event-types")
 
 

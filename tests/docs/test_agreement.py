@@ -11,7 +11,7 @@ from rest_framework.serializers import BaseSerializer
 
 from tests.docs.tables import DOCS, ROOT, filled
 from webhooks_app import actions, conf, urls, urls_events
-from webhooks_app.api import serializers, serializers_added, serializers_events
+from webhooks_app.api import serializers, serializers_added, serializers_events, serializers_why
 from webhooks_app.roles import VERBS
 from webhooks_app.rules.failures import KINDS
 
@@ -105,7 +105,7 @@ def test_every_metric_is_told_and_no_other():
 def test_every_field_of_the_api_is_told():
     told = words("api.md")
     missing = set()
-    for module in (serializers, serializers_added, serializers_events):
+    for module in (serializers, serializers_added, serializers_events, serializers_why):
         for shape in vars(module).values():
             if not (isinstance(shape, type) and issubclass(shape, BaseSerializer)):
                 continue

@@ -98,13 +98,18 @@ def read_moment(name: str, value: object) -> datetime:
 
 
 def limit(request: Request, default: int | None = DEFAULT_LIMIT) -> int | None:
-    value = request.query_params.get("limit", "")
+    return whole(request, "limit", MAX_LIMIT) or default
+
+
+def whole(request: Request, name: str, most: int) -> int:
+    """A whole number from 1 to `most`; 0 when it is left out."""
+    value = request.query_params.get(name, "")
     if not value:
-        return default
-    if not (value.isascii() and value.isdigit() and len(value) <= 4):
+        return 0
+    if not (value.isascii() and value.isdigit() and len(value) <= len(str(most))):
         value = "0"
-    if not 1 <= int(value) <= MAX_LIMIT:
-        raise invalid({"limit": [f"Must be a whole number from 1 to {MAX_LIMIT}."]})
+    if not 1 <= int(value) <= most:
+        raise invalid({name: [f"Must be a whole number from 1 to {most}."]})
     return int(value)
 
 
@@ -142,9 +147,14 @@ def page(
     found = list(rows if size is None else rows[: size + 1])
     response = Response([show(row) for row in (found if size is None else found[:size])])
     if size is not None and len(found) > size:
-        parameters = request.query_params.copy()
-        parameters["limit"] = str(size)
-        parameters["after"] = str(key(found[size - 1]))
-        address = request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
-        response["Link"] = f'<{address}>; rel="next"'
+        link(request, response, size, key(found[size - 1]))
     return response
+
+
+def link(request: Request, response: Response, size: int, after: Any) -> None:
+    """Say where the next page is."""
+    parameters = request.query_params.copy()
+    parameters["limit"] = str(size)
+    parameters["after"] = str(after)
+    address = request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
+    response["Link"] = f'<{address}>; rel="next"'
