@@ -10,6 +10,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.factories import CounterFactory, DeliveryFactory, WebhookFactory
+from webhooks_app import actions
 from webhooks_app.api import metrics
 from webhooks_app.models import FailedAuthentication, Worker
 
@@ -52,7 +53,7 @@ def test_what_is_due_who_sends_and_how_it_went(account, monkeypatch):
     for minutes in (-10, -5, 5):
         DeliveryFactory(webhook=webhook, due_at=now + timedelta(minutes=minutes))
     Worker.objects.create(id="a", host="h", pid=1, in_flight=3)
-    Worker.objects.create(id="b", host="h", pid=2, in_flight=4)
+    Worker.objects.create(id="b", host="h", pid=2, in_flight=4, version="0.2.0")
     Worker.objects.create(id="c", host="h", pid=3, standby=True)
     Worker.objects.create(id="d", host="h", pid=4, in_flight=9, seen_at=now - timedelta(hours=1))
     for kind, slot in (("", 1), ("", 2), ("timeout", 1), ("refused", 2)):
@@ -66,6 +67,7 @@ def test_what_is_due_who_sends_and_how_it_went(account, monkeypatch):
     assert found["webhooks_failing",] == 1
     assert found["webhooks_workers",] == 2
     assert found["webhooks_workers_standby",] == 1
+    assert found["webhooks_worker_versions",] == 2
     assert found["webhooks_in_flight",] == 7
     assert found["webhooks_attempts_total", "delivery", "success"] == 20
     assert found["webhooks_attempts_total", "delivery", "failure"] == 20
@@ -114,6 +116,19 @@ def test_what_is_held_is_not_due(account):
     for reason in off:
         assert found["webhooks_deliveries_held", reason] == 1, reason
         assert found["webhooks_held", reason] == 1, reason
+
+
+def test_of_a_held_site_nothing_is_late(account):
+    ago = timezone.now() - timedelta(hours=1)
+    DeliveryFactory(webhook=WebhookFactory(account=account), due_at=ago)
+    assert (numbers()["webhooks_site_held",], numbers()["webhooks_deliveries_due",]) == (0, 1)
+    actions.hold_all(note="restored")
+    try:
+        found = numbers()
+        assert (found["webhooks_site_held",], found["webhooks_deliveries_due",]) == (1, 0)
+        assert found["webhooks_deliveries_held", "site"] == 1
+    finally:
+        actions.release_all()
 
 
 def test_a_deleted_webhook_is_not_among_those_that_fail_or_are_held(account):

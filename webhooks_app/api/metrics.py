@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 
 from ..engine import accepted
 from ..engine.store.counters import DATABASE_ERRORS, GIVEN_UP
-from ..models import Attempt, Counter, Delivery, WebhookHealth, Worker, states
+from ..models import Attempt, Counter, Delivery, WebhookHealth, Worker, site, states
 from ..models.primary import clock
 from ..models.webhook import FAILING_AFTER
 from ..rules.failures import KINDS
@@ -43,6 +43,11 @@ class Collector:
         alive = Worker.objects.alive(now)
         yield gauge("workers", "Workers that send.", alive.filter(standby=False).count())
         yield gauge("workers_standby", "Workers that stand by.", alive.filter(standby=True).count())
+        yield gauge(
+            "worker_versions",
+            "Versions of the live workers: more than one while an upgrade is under way.",
+            alive.order_by().values("version").distinct().count(),
+        )
         sums = alive.aggregate(flying=Sum("in_flight"), unwritten=Sum("unwritten"))
         yield gauge("in_flight", "Exchanges of the workers under way.", sums["flying"] or 0)
         yield gauge(
@@ -88,6 +93,7 @@ class Collector:
         )
 
     def deliveries(self, now: datetime) -> Iterator[Metric]:
+        yield gauge("site_held", "1 while an operator holds the whole site.", site.is_held())
         due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
         first = due.values_list("due_at", flat=True).first()
         yield gauge(
