@@ -225,7 +225,9 @@ class Worker:
                 raise OthersSend
             return False
         found = answer.waiting or answer.claimed_anything
-        if self._tasks or self._completer.is_busy or self._lanes.buffered or found:
+        # What a look found is claimed by the next cycle.
+        more = self._lanes.buffered or self._lanes.hungry(time.monotonic())
+        if self._tasks or self._completer.is_busy or more or found:
             self._empty_looks = 0
         elif answer.looked:
             # Twice, because what a claim was about to find is announced a turn earlier.
