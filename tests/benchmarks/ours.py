@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import statistics
 import sys
 import time
 from datetime import timedelta
@@ -23,6 +24,7 @@ from webhooks_app.models import (
     Attempt,
     Delivery,
     SigningKey,
+    Subscription,
     Webhook,
     WebhookHealth,
 )
@@ -186,6 +188,85 @@ def _copy(row, count, made, **idents):
             f"SELECT {', '.join(values)} FROM n WHERE i <= %s",
             [count, *parameters, count],
         )
+
+
+FILTERS = (
+    {"total": {"$gte": 1000}},
+    {"customer": {"country": {"$in": ["DE", "FR", "IT"]}}},
+    {"items": {"sku": {"$startsWith": "X-"}}},
+    {"$or": [{"status": "paid"}, {"priority": {"$gt": 5}}]},
+    {"customer": {"id": "nobody"}},
+)
+EVENT = {  # 1 KiB that none of these takes
+    "total": 12.5,
+    "status": "open",
+    "priority": 1,
+    "customer": {"id": "c-4711", "country": "US", "name": "Ada"},
+    "items": [{"sku": f"A-{n}", "text": "x" * 60} for n in range(10)],
+}
+
+
+def subscribe(count, filtered):
+    """An account with so many webhooks, each subscribed to order.*, by filters or to everything."""
+    account = Account.objects.create(name="bench")
+    now = timezone.now()
+    made = Webhook.objects.bulk_create(
+        Webhook(account=account, name=f"{n}", url="http://127.0.0.1:9/", verified_at=now)
+        for n in range(count)
+    )
+    Subscription.objects.bulk_create(
+        Subscription(
+            account=account,
+            webhook=webhook,
+            number=0,
+            pattern="order.*",
+            filter=json.dumps(FILTERS[n % len(FILTERS)]) if filtered else "",
+            valid_from=now,
+        )
+        for n, webhook in enumerate(made)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    return account
+
+
+def judge(subscriptions, events=200):
+    """Milliseconds for an event that the filters of all these subscriptions refuse: the storing of
+    deliveries left out."""
+    account, took = subscribe(int(subscriptions), filtered=True), []
+    for _ in range(int(events)):
+        started = time.perf_counter()
+        event = actions.publish(account, "order.created", EVENT)
+        took.append((time.perf_counter() - started) * 1000)
+        assert (event.matched, event.filtered) == (0, int(subscriptions))
+    return {"p50_ms": statistics.median(took), "p95_ms": statistics.quantiles(took, n=20)[-1]}
+
+
+def spread(receivers, events=50):
+    """Events of 1 KiB to so many receivers: deliveries stored a second, and bytes of disk for each,
+    their indexes included."""
+    account = subscribe(int(receivers), filtered=False)
+    before, started = _bytes_on_disk(), time.perf_counter()
+    for _ in range(int(events)):
+        event = actions.publish(account, "order.created", EVENT)
+        assert event.matched == int(receivers)
+    seconds, stored = time.perf_counter() - started, int(receivers) * int(events)
+    return {
+        "stored_per_second": stored / seconds,
+        "ms_an_event": seconds / int(events) * 1000,
+        "bytes_a_delivery": (_bytes_on_disk() - before) / stored,
+    }
+
+
+def _bytes_on_disk():
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("CHECKPOINT")
+            cursor.execute("SELECT pg_database_size(current_database())")
+        else:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        return cursor.fetchone()[0]
 
 
 def move(url, path):

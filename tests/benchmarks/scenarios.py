@@ -199,6 +199,27 @@ def disk(server, receiver):
     return bytes_each(server, receiver, sized(200_000))
 
 
+def events(server, receiver):
+    """An event among 1,000 and 10,000 subscriptions with five kinds of filters, and to 1,000
+    receivers; on PostgreSQL and on SQLite."""
+    found, verdicts = {}, {}
+    with stage.folder() as folder:
+        for place in (server, stage.Sqlite(folder)):
+            parts = {"1,000": ("judge", 1000), "10,000": ("judge", 10_000)}
+            parts["1,000 receivers"] = ("spread", 1000)
+            figures = {}
+            for name, part in parts.items():
+                with place.database() as url:
+                    figures[name] = stage.part(*map(str, part), database=url)
+            found[place.name] = figures
+            for number, wanted in (("1,000", "<= 10"), ("10,000", "<= 60")):
+                p95 = figures[number]["p95_ms"]
+                verdicts[f"p95 ms among {number}, {place.name}"] = (p95, wanted)
+            size = figures["1,000 receivers"]["bytes_a_delivery"]
+            verdicts[f"bytes a delivery, {place.name}"] = (size, "<= 800")
+    return found, verdicts
+
+
 def _durable(server, receiver, count, *command):
     """Deliveries a second of a worker, from rows that are stored before it starts."""
     with server.database() as url:
@@ -212,7 +233,10 @@ WITHOUT_SIGNATURES = "from tests.benchmarks import ours; ours.without_signatures
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
 SCENARIOS = {
     each.__name__: each
-    for each in (hanging, history, snapshot, memory, backlog, counts, signed, intake, disk)
+    for each in (
+        *(hanging, history, snapshot, memory, backlog, counts, signed, intake, disk),
+        events,
+    )
 }
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 from tests.promises.conftest import crew, empty_site, site  # noqa: F401
 from tests.promises.crew import until
@@ -47,5 +46,4 @@ def test_events_beside_an_old_worker_have_a_body_and_are_sent(crew, tmp_path):  
         assert size == "0"
         site.manage("webhooks", "deliver", "--until-empty")
         assert [json.loads(call.body)["n"] for call in receiver.requests] == [1, 2]
-        assert receiver.requests[1].headers["webhook-event-id"] == event
-    assert time.monotonic()
+        assert receiver.requests[1].header("webhook-event-id") == event
