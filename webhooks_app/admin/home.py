@@ -8,7 +8,17 @@ from functools import cached_property
 from html import unescape
 from typing import Any
 
-from django.db.models import Case, IntegerField, OuterRef, Q, Subquery, Value, When
+from django.db.models import (
+    BooleanField,
+    Case,
+    ExpressionWrapper,
+    IntegerField,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -298,8 +308,9 @@ class Home:
                 next_due=Subquery(pending.order_by("due_at").values("due_at")[:1]),
             )
         )
-        if keys == ["failing"]:  # by the index of those
-            rows = rows.order_by("health__failing_since")
+        if keys == ["failing"]:  # by the index of those, of which it reads no more
+            first = states.counted("failing", self.now).order_by("failing_since")
+            rows = rows.filter(pk__in=first[:ATTENTION_SHOWN]).order_by("health__failing_since")
         else:
             few = ["stopped" if key == "stopped_today" else key for key in keys]
             ranked = rows.filter(states.among(few, self.now))
@@ -344,13 +355,14 @@ class Home:
         """Why calls failed in the span; of very many failures the newest 10,000 are counted."""
         calls: Counter[str] = Counter()
         live: dict[str, set[str]] = {}
-        # Not in SQL, which would see the newest only as ids to join every failure with.
-        newest = newest_failures(self.start)
-        for kind, webhook, deleted_at in newest.values_list(
-            "kind", "webhook_id", "webhook__deleted_at"
-        ):
+        # Not in SQL, which would see the newest only as ids to join every failure with. And by
+        # indexes alone: failures lie far apart among millions of rows, their webhooks as well.
+        deleted = Webhook.objects.filter(deleted_at__isnull=False).values("pk")
+        is_deleted = ExpressionWrapper(Q(webhook__in=deleted), output_field=BooleanField())
+        newest = newest_failures(self.start).annotate(is_deleted=is_deleted)
+        for kind, webhook, gone in newest.values_list("kind", "webhook_id", "is_deleted"):
             calls[kind] += 1
-            live.setdefault(kind, set()).update(() if deleted_at else (webhook,))
+            live.setdefault(kind, set()).update(() if gone else (webhook,))
         return [
             Kind(
                 kind,

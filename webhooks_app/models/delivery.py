@@ -371,8 +371,12 @@ class Attempt(PrimaryModel):
                 condition=~Q(kind="") & Q(delivery__isnull=False),
                 name="attempt_met",
             ),
-            # Failures among millions of successes.
-            models.Index(fields=["id"], condition=~Q(kind=""), name="attempt_failed_id"),
+            # Failures among millions of successes, and what is counted of them.
+            models.Index(
+                fields=["id", "kind", "webhook", "exchange", "ended_at"],
+                condition=~Q(kind=""),
+                name="attempt_failures",
+            ),
         ]
         constraints = [
             models.CheckConstraint(

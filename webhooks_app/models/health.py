@@ -117,9 +117,9 @@ class WebhookHealth(PrimaryModel):
         verbose_name_plural = "webhook health"
         indexes = [
             models.Index(
-                fields=["failing_since"],
+                fields=["failing_since", "webhook"],
                 condition=models.Q(failures_in_row__gte=FAILING_AFTER),
-                name="health_failing",
+                name="health_failing_webhook",
             ),
             # Small, because a row leaves them as soon as people have been told.
             models.Index(
@@ -148,9 +148,9 @@ class WebhookHealth(PrimaryModel):
                 name="health_unreadable",
             ),
             models.Index(
-                fields=["breaker_until"],
+                fields=["breaker_until", "webhook"],
                 condition=models.Q(breaker_until__isnull=False),
-                name="health_breaker",
+                name="health_breaker_webhook",
             ),
             models.Index(
                 fields=["webhook"], condition=models.Q(failures_in_row__gte=1), name="health_erred"

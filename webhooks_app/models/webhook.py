@@ -179,15 +179,17 @@ class Webhook(PrimaryModel):
             models.Index(
                 fields=["account", "id"], condition=Q(deleted_at=None), name="webhook_list"
             ),
+            # Of all of an account, deleted ones too: their keys without a row.
+            models.Index(fields=["account", "id"], name="webhook_account"),
             models.Index(
                 fields=["verification_due_at"],
                 condition=Q(verification_due_at__isnull=False),
                 name="webhook_verification_due",
             ),
             models.Index(
-                fields=["deleted_at"],
+                fields=["deleted_at", "id"],
                 condition=Q(deleted_at__isnull=False),
-                name="webhook_deleted",
+                name="webhook_deleted_id",
             ),
             # The few that are not called; no delivery writes them.
             models.Index(
@@ -196,6 +198,8 @@ class Webhook(PrimaryModel):
             models.Index(
                 fields=["id"], condition=Q(verified_at__isnull=True), name="webhook_unverified"
             ),
+            # To count them without reading one.
+            models.Index(fields=["stopped", "id"], condition=~Q(stopped=""), name="webhook_stops"),
         ]
         constraints = [
             models.CheckConstraint(

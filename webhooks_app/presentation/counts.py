@@ -22,7 +22,9 @@ class BoundedCount(models.Subquery):
 
     @classmethod
     def of(cls, rows: models.QuerySet[Any]) -> "BoundedCount":
-        return cls(rows.order_by().values(_indexed(rows.model))[: COUNT_LIMIT + 1])
+        if not rows.query.combinator:  # a union has its column
+            rows = rows.order_by().values(_indexed(rows.model))
+        return cls(rows[: COUNT_LIMIT + 1])
 
 
 def _indexed(model: Any) -> str:
