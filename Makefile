@@ -61,6 +61,12 @@ bench: $(VENV)/dev.stamp $(VENV)-bench/stamp ## measure beside rivals, print a t
 	$(BIN)/python -m tests.benchmarks
 	$(if $(SCENARIOS),$(BIN)/python -m tests.benchmarks.scenarios $(SCENARIOS:all=))
 
+# Frameworks of receivers and generators of clients, which nothing but the examples needs.
+$(VENV)-examples/stamp: docs/examples/fastapi/requirements.txt tests/examples/requirements.txt
+	$(PYTHON) -m venv $(VENV)-examples
+	$(VENV)-examples/bin/python -m pip install --disable-pip-version-check -q -r docs/examples/fastapi/requirements.txt -r tests/examples/requirements.txt
+	@touch $@
+
 # The rivals of the benchmark; without them the table says so.
 $(VENV)-bench/stamp: tests/benchmarks/rivals/requirements.txt
 	$(PYTHON) -m venv $(VENV)-bench
@@ -70,8 +76,8 @@ docs: $(VENV)/dev.stamp $(VENV)-docs/stamp ## build the pages as a site (build/s
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 	$(BIN)/python -m pytest tests/docs/blocks.py tests/docs/deploying.py
 
-examples: $(VENV)/dev.stamp ## start every receiver and client of docs/examples and use it (3 minutes)
-	@tests/install-tools.sh
+examples: $(VENV)/dev.stamp $(VENV)-examples/stamp ## start every receiver and client of docs/examples and use it (3 minutes)
+	@tests/install-tools.sh examples
 	$(BIN)/python -m pytest --run-prove tests/examples
 
 matrix: $(VENV)/dev.stamp ## the core of the tests on each Python and Django that is supported and here (10 minutes each)
@@ -97,4 +103,4 @@ lock: $(VENV)/dev.stamp ## write the lock files anew
 	  --group pyproject.toml:site -o requirements-docs.lock
 
 clean: ## remove the environment and what runs left behind (not the data)
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-examples .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build *.egg-info

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Chromium (system package), the Node packages of the Express receiver and the module of the Go one, for the tests that use them;
-# with the argument `bench` nginx and Redis, for the benchmark.
+# with the argument `examples` the Node packages of the generated client, too; with `bench` nginx and Redis, for the benchmark.
 # Installs what it may (root on a Debian-like system); elsewhere says what is missing and goes on:
 # the tests themselves skip, or fail where CI=true.
 set -u
@@ -29,11 +29,16 @@ if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null 
   install "the browser tests" chromium fonts-dejavu-core
 fi
 
+# node_packages FOLDER: those of its lock file
+node_packages() {
+  [ -d "$1/node_modules" ] && [ ! "$1/package-lock.json" -nt "$1/node_modules" ] && return
+  (cd "$1" && npm ci --silent --no-audit --no-fund </dev/null && touch node_modules) \
+    || echo "the packages of $1 could not be installed" >&2
+}
+
 if command -v npm >/dev/null; then
-  if [ ! -d docs/examples/express/node_modules ] || [ docs/examples/express/package-lock.json -nt docs/examples/express/node_modules ]; then
-    (cd docs/examples/express && npm ci --silent --no-audit --no-fund </dev/null && touch node_modules) \
-      || echo "the packages of docs/examples/express could not be installed" >&2
-  fi
+  node_packages docs/examples/express
+  [ "${1:-}" != examples ] || node_packages tests/examples/typescript
 else
   echo "no npm found: the Express receiver will not be tested" >&2
 fi

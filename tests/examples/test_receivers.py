@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.examples.conftest import needed, tool
 from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import worker
@@ -33,12 +34,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("loopback"),
 ]
-
-
-def needed(present: object, what: str) -> None:
-    """Skip where a tool is missing, but never where the tests of a change are decided."""
-    if not present:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
 
 
 class Example:
@@ -86,11 +81,17 @@ class Example:
         pytest.param(("express", ""), marks=pytest.mark.node),
         pytest.param(("express", SECRET), marks=pytest.mark.node),
         ("go", SECRET),
+        # `make examples` installs what these need.
+        pytest.param(("fastapi", SECRET), marks=pytest.mark.prove),
+        pytest.param(("fastapi", ""), marks=pytest.mark.prove),
         # The kit has tests of its own; `make examples` starts this one, too.
         pytest.param(("django", SECRET), marks=pytest.mark.prove),
         pytest.param(("django", ""), marks=pytest.mark.prove),
     ],
-    ids=["flask-token", "flask", "express-token", "express", "go", "django", "django-token"],
+    ids=[
+        *("flask-token", "flask", "express-token", "express", "go", "fastapi", "fastapi-token"),
+        *("django", "django-token"),
+    ],
 )
 def receiver(request, tmp_path):
     language, secret = request.param
@@ -102,7 +103,8 @@ def receiver(request, tmp_path):
         needed((EXAMPLES / "express/node_modules").is_dir(), "run npm ci in docs/examples/express")
         command = [node, "server.js"]
     else:
-        command = [sys.executable, "-u", "app.py"]
+        python = tool("python") if language == "fastapi" else sys.executable
+        command = [python, "-u", "app.py"]
     printed = tmp_path / "printed.txt"
     with (
         printed.open("w") as file,
