@@ -10,7 +10,9 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions, upkeep
-from webhooks_app.models import Delivery
+from webhooks_app.engine.knobs import Knobs
+from webhooks_app.engine.turn import Turn
+from webhooks_app.models import Delivery, Webhook
 
 MANY = 2 * transitions.AT_ONCE + 500
 
@@ -42,6 +44,18 @@ def test_a_deleted_webhook_is_gone_at_once_and_what_waits_for_it_is_cancelled_in
     other.refresh_from_db()
     assert other.state == "pending"
     actions.restore_webhook(webhook)
+
+
+def test_nobody_waits_until_a_worker_has_cancelled_what_many_deleted_webhooks_left(webhook, desk):
+    """Whoever has a token may delete a thousand at once."""
+    others = WebhookFactory.create_batch(3)
+    actions.deliver_many([(other, {}) for other in others for _ in range(Knobs().cancelled_most)])
+    deleted = [webhook, *others]
+    Webhook.objects.filter(pk__in=[row.pk for row in deleted]).update(deleted_at=timezone.now())
+    desk.turn(Turn(busy=frozenset()))
+    before = Delivery.objects.pending().count()
+    desk.turn(Turn(wants=[store.Want(row.pk, 10, None) for row in deleted]))
+    assert before - Delivery.objects.pending().count() == Knobs().cancelled_most
 
 
 def test_a_step_changes_so_many_and_no_more(webhook):

@@ -178,9 +178,12 @@ class Desk:
             return []
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
         deleted = set(webhooks.filter(deleted_at__isnull=False).values_list("pk", flat=True))
+        left = self._knobs.cancelled_most
         for webhook_id in deleted:
+            if left <= 0:
+                break
             # Made by somebody who still held the webhook while it was deleted.
-            transitions.cancel_some(webhook_id, transitions.DELETED)
+            left -= max(1, transitions.cancel_some(webhook_id, transitions.DELETED, left))
         found = self._callable(webhook_ids)
         return [ident for ident, _, ok in found if not ok and ident not in deleted]
 

@@ -27,6 +27,9 @@ class Knobs:
     scan_latest: float = 60.0  # however dear a scan is
     scan_first: int = 10  # webhooks in the first step of a scan; each takes a quarter more
     claim_most: int = 1000  # rows of one claim
+    # Deliveries of deleted webhooks that one turn cancels, for which all others wait; the rest is
+    # the upkeep's.
+    cancelled_most: int = 100
     loads_most: int = 100  # webhooks that are loaded at once because something arrived for them
 
     # --- what waits in memory -----------------------------------------------------------------
