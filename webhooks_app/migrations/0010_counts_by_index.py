@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("webhooks_app", "0007_deliveries_by_event"),
+        ("webhooks_app", "0009_stored_in"),
     ]
 
     operations = [
