@@ -84,8 +84,10 @@ def parts(job: Job, outcome: Outcome) -> list[tuple[str, str, str]]:
     found = [
         (outcome.delivered, "delivered", listed(job=job.pk, state="delivered")),
         (outcome.under_way, "under way", listed(job=job.pk, state="pending")),
-        (outcome.gave_up, "gave up again", listed(job=job.pk, state="failed")),
     ]
+    # While it runs only what has happened; none of them is an outcome when it has ended.
+    if outcome.gave_up or not job.is_open:
+        found.append((outcome.gave_up, "gave up again", listed(job=job.pk, state="failed")))
     if outcome.cancelled:
         found.append((outcome.cancelled, "cancelled", listed(job=job.pk, state="cancelled")))
     found.append((job.skipped, "skipped", listed(skipped=job.pk)))
