@@ -137,7 +137,10 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
             api.post(f"{origin}/events/bulk", json={"events": [event]}, timeout=30).text,
             api.post(f"{origin}/event-types", json=catalogue, timeout=30).text,
         ]
-        of_events = ("events", f"events/{published.json()['id']}")
+        published = published.json()["id"]
+        tried = {"eventId": published}
+        said.append(api.post(f"{address}/subscriptions/test", json=tried, timeout=30).text)
+        of_events = ("events", f"events/{published}", f"events/{published}/webhooks")
         of_events += ("event-types", "event-types/order.created")
         said += [api.get(f"{origin}/{path}", timeout=30).text for path in of_events]
         failed = {"state": "failed"}

@@ -94,7 +94,7 @@ def asked(client, queries):
     ]
 
 
-MODELS = ["", "webhook", "delivery", "attempt", "webhookerror"]
+MODELS = ["", "webhook", "event", "eventtype", "delivery", "attempt", "webhookerror"]
 MODELS += ["account", "accesstoken", "auditentry", "job", "user", "group"]
 
 

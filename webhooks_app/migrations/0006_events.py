@@ -75,12 +75,12 @@ class Migration(migrations.Migration):
                     models.Index(fields=["account", "type", "id"], name="event_type"),
                     models.Index(
                         condition=models.Q(("reference", ""), _negated=True),
-                        fields=["account", "reference", "id"],
+                        fields=["reference", "account", "id"],
                         name="event_reference",
                     ),
                     models.Index(
                         condition=models.Q(("subject", ""), _negated=True),
-                        fields=["account", "subject", "id"],
+                        fields=["subject", "account", "id"],
                         name="event_subject",
                     ),
                     models.Index(
@@ -92,7 +92,7 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         condition=models.Q(("key__isnull", False)),
-                        fields=("account", "key", "key_spent"),
+                        fields=("key", "account", "key_spent"),
                         name="event_key",
                     )
                 ],

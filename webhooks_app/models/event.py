@@ -91,13 +91,14 @@ class Event(PrimaryModel):
         indexes = [
             models.Index(fields=["account", "id"], name="event_list"),
             models.Index(fields=["account", "type", "id"], name="event_type"),
+            # Not by account first: the console looks for a reference among all of them.
             models.Index(
-                fields=["account", "reference", "id"],
+                fields=["reference", "account", "id"],
                 condition=~Q(reference=""),
                 name="event_reference",
             ),
             models.Index(
-                fields=["account", "subject", "id"], condition=~Q(subject=""), name="event_subject"
+                fields=["subject", "account", "id"], condition=~Q(subject=""), name="event_subject"
             ),
             models.Index(
                 fields=["id"], condition=Q(fanned_out_to__isnull=False), name="event_fanning_out"
@@ -105,7 +106,7 @@ class Event(PrimaryModel):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["account", "key", "key_spent"],
+                fields=["key", "account", "key_spent"],
                 condition=Q(key__isnull=False),
                 name="event_key",
             )
