@@ -12,6 +12,7 @@ from django.test import Client
 
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from tests.security.test_tenancy import OPERATIONS, name
+from webhooks_app import actions
 from webhooks_app.models import AccessToken, Webhook
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -217,7 +218,14 @@ def ids(account, settings):
     )
     delivery = DeliveryFactory(webhook=webhook)
     AttemptFactory(webhook=webhook, delivery=delivery, kind="reset", message="socket hang up")
-    return {"webhook": webhook.pk, "delivery": delivery.pk}
+    event = actions.publish(account, "order.created", {"order": 4711})
+    actions.declare_event_type(account, event.type)
+    return {
+        "webhook": webhook.pk,
+        "delivery": delivery.pk,
+        "event": event.pk,
+        "event_type": event.type,
+    }
 
 
 @pytest.mark.parametrize(
