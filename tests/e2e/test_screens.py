@@ -40,8 +40,8 @@ NO_PAGE = {
     "nothing there": r".*\(.*",
 }
 MAIN = (
-    *("home", "webhooks", "webhook", "events", "event", "event-types", "deliveries", "delivery"),
-    *("error", "replay", "token-add"),
+    *("home", "webhooks", "webhook", "event", "deliveries", "delivery", "error", "replay"),
+    "token-add",
 )
 
 
