@@ -11,7 +11,7 @@ from webhooks_app.models import Delivery
 
 FIELDS = [
     *("id", "webhookId", "type", "reference", "state", "reason", "tries", "maxTries"),
-    *("createdAt", "dueAt", "finishedAt", "lastStatus", "lastError"),
+    *("createdAt", "dueAt", "finishedAt", "lastStatus", "lastError", "eventId", "form"),
 ]
 
 
@@ -253,6 +253,8 @@ def test_settings_say_what_the_document_has_no_field_for(api, account):
         "verification": "waiting",
         "timeout": None,
         "maxInFlight": 10,
+        "form": "payload",
+        "subscriptions": [],
         "signature": {"algorithm": "hmac", "prefix": "webhook-"},
         "health": {
             "held": "unverified",

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "verify": ["--all"],
     "deliver": ["--once"],
     "publish": ["acme", "order.created"],
+    "match": ["acme", "order.created", "--data", "{}"],
 }
 # Every verb in one process, as `manage.py` runs them; prints what each ended with.
 PROGRAM = """

@@ -55,7 +55,7 @@ def addresses(world):
     """Every address of the site, with the ids of the world in it."""
     idents = world.idents()
     for path in sorted(set(patterns(get_resolver()))):
-        before = re.search(r"(\w+)/<[^>]+>", path)
+        before = re.search(r"([\w-]+)/<[^>]+>", path)
         name = "restore" if path.endswith("/restore/") else before and before[1]
         ident = idents.get(name or "", "1")
         yield re.sub(r"<[^>]+>", ident, path.replace("^", "").replace("$", ""))

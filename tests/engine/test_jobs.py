@@ -200,6 +200,7 @@ class TestSelection:
     def test_every_word_chooses(self, webhook):
         one = DeliveryFactory(
             webhook=webhook,
+            event_id="e7" * 12,
             type="order.created",
             reference="4711",
             payload='{"name": "J\\u00f6rg", "city": "Köln"}'.encode(),
@@ -221,6 +222,7 @@ class TestSelection:
             "since": "2020-01-01",
             "failed_since": (NOW - timedelta(hours=1)).isoformat(),
             "payload": "Jörg",
+            "event": "e7" * 12,
         }
         for name, value in words.items():
             assert [row.pk for row in select({name: value}, NOW)] == [one.pk], name

@@ -141,6 +141,7 @@ ASKS = {
     "engine/store/__init__.py": "who opens the store",
     "fields.py": "the type of a column, as a migration asks for it",
     "migrations/0003_deliveries_by_error.py": "an index beside what runs",
+    "migrations/0010_counts_by_index.py": "likewise",
     "models/database_file.py": "a file that was replaced, noticed by whoever opens a connection",
     "models/in_time.py": "an end to whatever is asked, by every door",
     "models/primary.py": "whose clock decides, in the rows that every door writes",

@@ -162,6 +162,9 @@ def _rows(data: list[Any]) -> Iterator[tuple[str, str]]:
             yield f"{row['type']} {row['id']}", reverse("webhooks_events:event", args=[row["id"]])
         elif "archived" in row:
             yield row["name"], reverse("webhooks_events:event-type", args=[row["name"]])
+        elif "verdict" in row:
+            to = reverse("webhooks_app:webhook", args=[row["webhookId"]])
+            yield f"{row['webhookId']}: {row['verdict']}", to
         elif "webhookId" in row:
             yield row["id"], reverse("webhooks_app:delivery", args=[row["id"]])
         elif "url" in row and "name" in row:
