@@ -349,6 +349,15 @@ class TestDeclared:
             actions.publish(account, "order.craeted", 1)
         assert "did you mean order.created?" in raised.value.details["type"][0]
 
+    def test_of_many_undeclared_types_only_the_first_are_compared_with_the_others(self, account):
+        actions.declare_event_type(account, "order.created")
+        wrong = [actions.NewEvent(type=f"order.craeted{n}", payload=1) for n in range(1000)]
+        with pytest.raises(actions.Invalid) as raised:
+            actions.publish_many(account, wrong)
+        told = [place["type"][0] for place in raised.value.details["events"].values()]
+        assert len(told) == 1000
+        assert sum("did you mean" in sentence for sentence in told) == 3
+
     def test_a_type_of_the_site_will_do_and_one_that_was_seen_or_archived_will_not(self, account):
         actions.declare_event_type(None, "site.wide")
         EventType.objects.create(account=account, name="only.seen", seen=True)

@@ -272,6 +272,12 @@ class TestSettings:
         assert isinstance(found, list)
         assert actions.subscriptions(webhook) == [{"types": ["*"], "channels": [], "filter": {}}]
 
+    def test_of_very_many_unknown_fields_ten_are_answered_for(self, api, webhook):
+        strange = {"types": ["*"]} | {f"strange{n}": n for n in range(1000)}
+        sent = {"subscriptions": [strange]}
+        told = problem(api.patch(f"/webhooks/{webhook.pk}/settings", sent), 400)
+        assert len(told["details"]["subscriptions"]["0"]) == 10
+
     def test_a_content_type_of_ones_own_goes_with_the_payload_only(self, api, account):
         webhook = WebhookFactory(account=account, headers=[("Content-Type", "application/x")])
         path = f"/webhooks/{webhook.pk}"

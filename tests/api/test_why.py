@@ -115,6 +115,27 @@ class TestTrial:
             )
             assert (b"hush" in answer.content) is shows
 
+    def test_filters_of_ones_own_tell_nobody_a_payload_that_it_may_not_read(
+        self, api_for, account, webhook
+    ):
+        event = actions.publish(account, "order.paid", {"card": "4711"})
+        path = f"/webhooks/{webhook.pk}/subscriptions/test"
+        guess = {"subscriptions": [{"types": ["*"], "filter": {"card": {"$startsWith": "4"}}}]}
+        sends, reads = (api_for(account, scope=scope) for scope in ("send", "read"))
+        for query, body in (("", {"eventId": event.pk}), ("?history=9", {})):
+            problem(sends.post(path + query, body | guess), 403)
+            assert sends.post(path + query, body).status_code == 200
+            assert reads.post(path + query, body | guess).status_code == 200
+        own = {"type": "order.paid", "payload": {"card": "4711"}}
+        assert sends.post(path, own | guess).json()["matches"]
+
+    def test_a_payload_is_tried_as_it_is_sent_however_much_longer_python_writes_it(
+        self, api, webhook
+    ):
+        sent = b'{"type": "order.paid", "payload": [%b]}' % b",".join([b"1e15"] * 100_000)
+        path = f"/webhooks/{webhook.pk}/subscriptions/test"
+        assert api.post(path, sent, content_type="application/json").status_code == 200
+
     def test_long_values_are_shortened(self, tried):
         body = {"type": "a", "payload": {"a": ["x" * 1000] * 900, "b": {"c": {"d": {"e": 1}}}}}
         new = [{"types": ["*"], "filter": {"a": {"b": 1}, "b": {"$eq": 1}}}]

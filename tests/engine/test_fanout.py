@@ -102,6 +102,16 @@ class TestSteps:
         event.refresh_from_db()
         assert (event.fan_out, event.matched, event.filtered) == ("done", 1, 7)
 
+    def test_what_filters_look_at_is_shared_by_the_events_of_a_call(self, account, monkeypatch):
+        monkeypatch.setattr(fanout, "STEP", 10_000)
+        monkeypatch.setattr(fanout, "VISITS", 100)
+        webhooks = subscribed(account, 2, filter='{"a":60}')
+        new = actions.NewEvent(type="a", payload={"a": list(range(61))})
+        events = actions.publish_many(account, [new] * 5)
+        assert [event.fan_out for event in events] == ["done", *["running"] * 4]
+        fanout.turn()
+        assert [receivers(event) for event in events] == [sorted(webhooks)] * 5
+
     def test_it_is_cut_where_there_are_more_subscriptions_than_are_read(self, account, monkeypatch):
         monkeypatch.setattr(fanout, "STEP", 10_000)
         monkeypatch.setattr(fanout, "READ_MOST", 4)

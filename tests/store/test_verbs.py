@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from tests.docs.tables import ROOT
 from tests.factories import WebhookFactory
 from webhooks_app.engine import store
-from webhooks_app.engine.store import common, errors, postgres, sqlite
+from webhooks_app.engine.store import bulk, common, errors, postgres, sqlite
 from webhooks_app.engine.store.base import Store
 from webhooks_app.models import HourlyCount, Webhook
 
@@ -134,6 +134,13 @@ def test_a_statement_is_run_for_every_row_and_tells_how_many_it_changed(rows):
     assert store.open("default").execute(sql, COLUMNS, [*strangers, *values]) == 3
     found = dict(Webhook.objects.values_list("pk", "name"))
     assert found == {hook.pk: name for hook, name in zip(ours, names, strict=True)}
+
+
+@pytest.mark.once
+def test_statements_for_any_number_of_rows_are_not_kept_without_end():
+    for rows in range(1, 1000):
+        bulk.from_values("SELECT 1 FROM {rows}", COLUMNS, rows)
+    assert bulk.from_values.cache_info().currsize < 200
 
 
 # Where else a database's name decides something, and why it cannot be a verb of the store.

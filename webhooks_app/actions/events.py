@@ -23,6 +23,7 @@ from .intake import IDEMPOTENCY_KEPT, encode, text_problem
 
 EVENTS_MOST = 1000  # of one `publish_many`
 AHEAD_MOST = timedelta(days=30)  # of `deliver_at`
+LIKENED_MOST = 3  # undeclared types that are compared with all that are declared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +198,8 @@ def _undeclared(account: Account, events: Sequence[Event]) -> dict[int, dict[str
     missing = {event.type: "" for event in events if event.type and event.type not in known}
     if missing:
         names = list(there.values_list("name", flat=True)[:1000])
-        missing = {type: nearest(type, names) for type in missing}
+        for type in list(missing)[:LIKENED_MOST]:
+            missing[type] = nearest(type, names)
     return {
         place: {"type": [_undeclared_sentence(missing[event.type])]}
         for place, event in enumerate(events)

@@ -11,7 +11,7 @@ from ..models import AuditEntry, EventType, Subscription, Webhook
 from ..models.primary import present
 from ..models.subscription import grouped
 from ..rules import filters
-from ..rules.nearest import shortened, unknown
+from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
 from ..rules.subscriptions import (
     BELOW,
     CHANNELS_LIMIT,
@@ -117,10 +117,9 @@ def _one(value: Any) -> tuple[Any, dict[str, Any]]:
     """What is wrong with a subscription, and what it is."""
     if not isinstance(value, Mapping):
         return ["Must be an object."], {}
+    strange = [str(name) for name in value if name not in FIELDS][:UNKNOWN_MOST]
     details: dict[str, Any] = {
-        shortened(str(name)): [unknown(str(name), FIELDS, "field")]
-        for name in value
-        if name not in FIELDS
+        shortened(name): [unknown(name, FIELDS, "field")] for name in strange
     }
     types: Any = value.get("types")
     channels: Any = value.get("channels", ())

@@ -13,11 +13,9 @@ from rest_framework.fields import SkipField, empty
 
 from ..fields import WrongKey
 from ..rules.ids import timestamp
-from ..rules.nearest import shortened, unknown
+from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
 from ..rules.validators import HEADERS_LIMIT, MASK, TOO_MANY_HEADERS
 from . import schema
-
-UNKNOWN_MOST = 10  # unknown keys of an object that are answered for
 
 MOMENT = {"type": "string", "format": "date-time", "example": "2018-01-12T13:40:40.260Z"}
 

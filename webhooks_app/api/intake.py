@@ -9,10 +9,9 @@ from django.utils import timezone
 from .. import actions
 from ..models import Delivery, Webhook
 from ..rules import strictjson
-from ..rules.nearest import shortened, unknown
+from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
 from . import body, query
 from .errors import Problem, invalid
-from .fields import UNKNOWN_MOST
 
 BULK_MOST = 1000  # deliveries
 TOLD_MOST = 100  # of them that are answered for

@@ -10,9 +10,8 @@ from rest_framework.response import Response
 
 from ..rules import ids
 from ..rules.ids import is_id
-from ..rules.nearest import shortened, unknown
+from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
 from .errors import invalid
-from .fields import UNKNOWN_MOST
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000

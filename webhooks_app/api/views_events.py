@@ -112,7 +112,7 @@ class EventsViewSet(ApiViewSet):
         ),
     )
     def create(self, request: Request) -> Response:
-        sent = _read(self, EventWrite)
+        sent = read_slicing(self, EventWrite)
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is not None and sent.setdefault("eventId", key) != key:
             raise invalid({"eventId": ["Idempotency-Key says another one."]})
@@ -143,7 +143,7 @@ class EventsInBulkViewSet(ApiViewSet):
     )
     def create(self, request: Request) -> Response:
         new, details = [], {}
-        for place, values in enumerate(_read(self, EventsWrite, rows="events")["events"]):
+        for place, values in enumerate(read_slicing(self, EventsWrite, rows="events")["events"]):
             try:
                 new.append(actions.NewEvent(**_named(values)))
             except Problem as problem:
@@ -196,7 +196,7 @@ _NAMES = {
 _MOMENTS = {"time": "time", "deliverAt": "deliver_at"}
 
 
-def _read(view: ApiViewSet, shape: type[Serializer], rows: str = "") -> dict[str, Any]:
+def read_slicing(view: ApiViewSet, shape: type[Serializer], rows: str = "") -> dict[str, Any]:
     """What was sent, in this shape, each payload as the bytes that stand there. Raises as
     `ApiViewSet.read`."""
     try:

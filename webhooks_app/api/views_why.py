@@ -13,9 +13,9 @@ from .authentication import HISTORY, READ, Need
 from .base import ApiViewSet
 from .describing import Query as parameter
 from .describing import describe
-from .errors import invalid
+from .errors import Problem, invalid
 from .serializers_why import TrialSerializer, TrialWrite, WhySerializer, trial_shown
-from .views_events import EventViewSet
+from .views_events import EventViewSet, read_slicing
 from .views_webhooks import AFTER_ID, PAGING
 
 _EVENT = {"eventId", "type", "channels", "payload"}
@@ -64,7 +64,9 @@ class TrialViewSet(ApiViewSet):
     )
     def create(self, request: Request, id: str) -> Response:
         most = query.whole(request, "history", actions.HISTORY_MOST)
-        sent = self.read(TrialWrite)
+        sent = read_slicing(self, TrialWrite)
+        if most or "eventId" in sent:
+            self._check_events("subscriptions" in sent)
         new = sent.get("subscriptions")
         if new is None:
             new = actions.subscriptions(self.webhook)
@@ -74,6 +76,12 @@ class TrialViewSet(ApiViewSet):
         history = actions.tried_on_history(self.webhook.account_id, judged, most) if most else None
         reads = not self.caller.refusal(Need(READ, "view_event"))
         return Response(trial_shown(trial, history, values=reads))
+
+    def _check_events(self, by_others: bool) -> None:
+        """Raises Problem 403. Filters of one's own, asked again and again, tell what stands in a
+        payload: whoever may not read it may ask the saved ones alone."""
+        if refusal := self.caller.refusal(Need(READ if by_others else HISTORY, "view_event")):
+            raise Problem(403, refusal)
 
     def _asked(self, sent: dict[str, Any]) -> actions.Asked:
         """The event that is tried. Raises Problem 400."""

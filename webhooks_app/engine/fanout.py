@@ -35,8 +35,8 @@ log = logging.getLogger("webhooks")
 STEP = 10_000  # receivers of one transaction, of all its events together
 READ_MOST = 25_000  # subscriptions that it reads
 LOOKS = 250_000  # subscriptions that it compares with events
-VISITS = 2_000_000  # elements of payloads that filters look at, for one event in one step
-FILTERS = 10_000  # different filters, likewise
+VISITS = 2_000_000  # elements of payloads that its filters look at
+FILTERS = 10_000  # different filters that one event is asked in it
 EVENTS_AT_ONCE = 20  # that one turn of the worker goes on with
 TURN_MOST = 1.0  # seconds of such a turn
 EVENTS_SINCE = (0, 2)  # the version whose workers read payloads of events
@@ -70,8 +70,13 @@ class Judged:
 class Room:
     """What is left of a transaction, for all its events together."""
 
-    receivers: int
-    looks: int
+    receivers: int = field(default_factory=lambda: STEP)
+    looks: int = field(default_factory=lambda: LOOKS)
+    visits: int = field(default_factory=lambda: VISITS)
+
+    @property
+    def is_gone(self) -> bool:
+        return min(self.receivers, self.looks, self.visits) <= 0
 
 
 class KeyTaken(Exception):
@@ -88,7 +93,7 @@ def publish(alias: str, events: Sequence[Event]) -> None:
     patterns = {pattern for event in events for pattern in lookups(event.type)}
     found, upto = candidates(queue, account, patterns)
     at = queue.clock() or clock(alias)
-    room = Room(STEP, LOOKS)
+    room = Room()
     judged = []
     for event in events:
         one = _judge(event, found, upto, room)
@@ -130,7 +135,7 @@ def step(event_id: str, place: str) -> tuple[int, str | None]:
         found, upto = candidates(
             queue, event.account_id, lookups(event.type), after=place, at=event.judged_at
         )
-        judged = _judge(event, found, upto, Room(STEP, LOOKS))
+        judged = _judge(event, found, upto, Room())
         Event.objects.filter(pk=event_id).update(
             matched=F("matched") + len(judged.receivers),
             filtered=F("filtered") + judged.filtered,
@@ -191,12 +196,14 @@ def candidates(
 
 def _judge(event: Event, found: Candidates, upto: str | None, room: Room) -> Judged:
     """Who of these gets an event, as far as there is room. Equal filters are tried once."""
-    verdicts = Verdicts(bytes(event.payload))
+    if room.is_gone and any(pattern in found for pattern in lookups(event.type)):
+        return Judged(place="")
+    verdicts = Verdicts(bytes(event.payload), room)
     judged, place = Judged(), ""
     chosen = refused = ""  # the webhook that was chosen last, and the one that was not
     for row in _covering(event.type, found):
         ident = row.webhook_id
-        if ident != place and (room.receivers <= 0 or room.looks <= 0 or verdicts.are_too_many):
+        if ident != place and (room.is_gone or verdicts.are_too_many):
             judged.place = place
             return judged
         place = ident
@@ -231,15 +238,15 @@ def meets(channels: Sequence[str], wanted: str) -> bool:
 class Verdicts:
     """What filters say of a payload, each asked once."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, room: Room) -> None:
         self._bytes = payload
+        self._room = room
         self._payload: Any = None
         self._known: dict[str, bool] = {}
-        self._visits = 0
 
     @property
     def are_too_many(self) -> bool:
-        return self._visits >= VISITS or len(self._known) >= FILTERS
+        return len(self._known) >= FILTERS
 
     def of(self, text: str) -> bool:
         """Whether the filter takes it. One that would be too costly, or that this version cannot
@@ -261,7 +268,7 @@ class Verdicts:
             log.error("a stored filter cannot be read, it takes nothing: %s", error)
             return False
         finally:
-            self._visits += budget.spent
+            self._room.visits -= budget.spent
 
 
 # --- what is stored ------------------------------------------------------------------------------

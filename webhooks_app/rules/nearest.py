@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 NEAR = 0.65  # of 1; pass and password are 0.67
 LOOKED_AT = 40  # characters of a word; comparing costs their square
+UNKNOWN_MOST = 10  # unknown keys of an object that are answered for
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

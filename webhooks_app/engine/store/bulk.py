@@ -6,7 +6,7 @@ while the database works.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -85,7 +85,8 @@ def portions(rows: Rows) -> Iterator[Rows]:
             start += size
 
 
-@cache
+# How many rows `select` is asked for is up to whoever publishes.
+@lru_cache(maxsize=128)
 def from_values(sql: str, columns: tuple[Column, ...], size: int) -> str:
     names = ", ".join(f"column{place} AS {name}" for place, (name, _) in enumerate(columns, 1))
     row = f"({', '.join('?' * len(columns))})"
