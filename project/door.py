@@ -45,6 +45,7 @@ GROUP_MOST = 256  # requests
 GROUP_SIZE = 1024 * 1024  # bytes of their bodies
 QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
 EACH_SIZE = 1024  # bytes that a request counts beside its body
+BULK_WEIGHT = 16  # what a byte of a bulk counts: fourteen of them may be a whole delivery
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 LANES_KEPT = 10_000
 
@@ -65,6 +66,7 @@ class Route:
     read: Callable[[query.Head, Webhook, bytes, str], list[actions.Draft]]
     stored: Callable[[actions.Answer], list[Delivery]]
     many: bool
+    weight: int = 1  # what each byte of the body counts
 
 
 SINGLE = Route(
@@ -82,6 +84,7 @@ BULK = Route(
     intake.bulk,
     intake.of_bulk,
     many=True,
+    weight=BULK_WEIGHT,
 )
 
 
@@ -107,6 +110,7 @@ class Asked:
         self.route, self.ident, self.sent = route, ident, sent
         self._request = request
         self.META = request.META
+        self.size = len(sent) * route.weight
         self.name = request_ids.chosen(request.META.get("HTTP_X_REQUEST_ID", ""))
         self.problem: Problem | None = None
         self.digest = ""
@@ -163,7 +167,7 @@ class Door:
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         # Who was never seen waits with all others of whom that is so.
         lane = self._lanes.get(asked.digest)
-        if not self._queue.put(lane, (asked, future), len(sent) + EACH_SIZE):
+        if not self._queue.put(lane, (asked, future), asked.size + EACH_SIZE):
             answer: Answer | None = _told(asked, Problem(503, BUSY, retry_after=1))
         else:
             answer = await future
@@ -176,10 +180,12 @@ class Door:
 
     @staticmethod
     def _asked(scope: Scope, sent: bytes) -> Asked | None:
-        if scope["method"] != "POST" or len(sent) > SMALL:
+        if scope["method"] != "POST":
             return None
         route, ident = _route(scope["path"])
         if route is None or not is_id(ident) or get_script_prefix(scope):
+            return None
+        if len(sent) * route.weight > SMALL:
             return None
         if not scope["query_string"].isascii():
             return None

@@ -207,7 +207,7 @@ def test_a_body_of_any_size_up_to_a_mebibyte_is_taken(api, path, size):
     assert bytes(Delivery.objects.get().payload) == body
 
 
-def test_the_fast_door_leaves_nothing_of_its_own_to_django(open_site, secret, path):
+def test_the_fast_door_leaves_nothing_of_its_own_to_django(open_site, secret, path, settings):
     api = SiteApi(open_site, secret)
     before = open_site.by_django
     api.post(path, {})
@@ -216,10 +216,25 @@ def test_the_fast_door_leaves_nothing_of_its_own_to_django(open_site, secret, pa
     api.post(f"{path}/bulk", {"deliveries": [{"payload": 1}]})
     api.post(path, b"{", content_type="application/json")
     api.post(f"/webhooks/{'0' * 24}/deliveries", {})
+    problem(api.post(f"{path}?account=other", {}), 404)
+    settings.WEBHOOKS_RATE_PER_TOKEN = 1
+    problem(api.post(path, {}), 429)
+    settings.WEBHOOKS_RATE_PER_TOKEN = 0
     assert open_site.by_django == before
     api.get(path)
     SiteApi(open_site, "whk_wrong").post(path, {})
     assert open_site.by_django == before + 2
+
+
+def test_a_bulk_of_hundreds_takes_a_transaction_of_its_own_however_short_it_is(
+    open_site, secret, path
+):
+    before = open_site.by_django
+    items = [{"payload": 1}] * 1000
+    sent = json.dumps({"deliveries": items}, separators=(",", ":")).encode()
+    assert len(sent) < 16 * 1024
+    SiteApi(open_site, secret).post(f"{path}/bulk", sent, content_type="application/json")
+    assert open_site.by_django == before + 1
 
 
 # --- many -----------------------------------------------------------------------------------------

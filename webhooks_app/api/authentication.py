@@ -61,6 +61,8 @@ _MANY = PreparedMany(Webhook, _owned_many, beside="health", without=SECRETS, lis
 def webhooks_of(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Webhook]:
     """Live webhooks by their accounts and ids, with their health and without their secrets, in one
     query; what is not there, or another account's, is left out."""
+    if not wanted:
+        return {}
     accounts, idents = zip(*wanted, strict=True)
     found = {(row.account_id, row.pk): row for row in _MANY.all(accounts, idents)}
     return {key: found[key] for key in wanted if key in found}
