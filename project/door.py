@@ -46,6 +46,7 @@ GROUP_SIZE = 1024 * 1024  # bytes of their bodies
 QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
 EACH_SIZE = 1024  # bytes that a request counts beside its body
 BULK_WEIGHT = 16  # what a byte of a bulk counts: fourteen of them may be a whole delivery
+NAMES = "webhooks_app.request_ids.middleware"
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 LANES_KEPT = 10_000
 
@@ -377,6 +378,8 @@ class Added:
     def __init__(self) -> None:
         chain: Any = convert_exception_to_response(lambda request: HttpResponse())
         for path in reversed(settings.MIDDLEWARE_FOR_TOKENS):
+            if path == NAMES:  # which this door does itself, as the line of the access log
+                continue
             chain = convert_exception_to_response(import_string(path)(chain))
         self._chain = chain
         self._known: dict[Any, Headers | None] = {}

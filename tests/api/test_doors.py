@@ -237,6 +237,14 @@ def test_a_bulk_of_hundreds_takes_a_transaction_of_its_own_however_short_it_is(
     assert open_site.by_django == before + 1
 
 
+def test_the_access_log_has_one_line_a_request(open_site, secret, path, caplog):
+    caplog.set_level("INFO", "webhooks.access")
+    for host in ("testserver:8001", "testserver:8002"):
+        problem(SiteApi(open_site, secret).post(f"{path}?typ=x", {}, HTTP_HOST=host), 400)
+    lines = [record.fields for record in caplog.records if record.name == "webhooks.access"]
+    assert [line["status"] for line in lines] == [400, 400]
+
+
 # --- many -----------------------------------------------------------------------------------------
 
 
