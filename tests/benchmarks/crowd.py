@@ -1,8 +1,10 @@
-"""A large installation, made by SQL: 100,000 webhooks, 1 million deliveries, 2 million attempts.
+"""A large installation, made by SQL: 100,000 webhooks, 1 million deliveries, 2 million attempts,
+100,000 events.
 
 Four webhooks get 60 % of the deliveries, a quarter of the others share the rest, over 30 days. A
 tenth of the deliveries and more failed at first, 2 % were given up, some wait. Webhooks are in
-every state, a third of them of one account.
+every state, a third of them of one account. The newest event alone was published by the action:
+webhooks have subscribed since a moment ago, so that the events before it went to none.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
 
+from webhooks_app import actions
 from webhooks_app.fields import encrypt
 from webhooks_app.models import (
     AccessToken,
@@ -19,9 +22,12 @@ from webhooks_app.models import (
     Attempt,
     AuditEntry,
     Delivery,
+    Event,
+    EventType,
     Header,
     HourlyCount,
     Job,
+    Subscription,
     Webhook,
     WebhookHealth,
     Worker,
@@ -31,6 +37,8 @@ from webhooks_app.rules.ids import KEYS_BEGIN, first_id
 
 DAYS = 30
 BUSY = 4
+TYPES = [f"event.{number}" for number in range(12)]
+PUBLISHED = {"type": "event.3", "reference": "published", "subject": "customer-4711"}
 STAFF, PASSWORD = "staff", "a password of the benchmark"
 KINDS = (
     ("http_500", 500, "Request failed with status code 500"),
@@ -58,6 +66,10 @@ class Numbers:
     @property
     def accounts(self):
         return max(5, self.webhooks // 500)
+
+    @property
+    def events(self):
+        return self.deliveries // 10
 
 
 class Sql:
@@ -132,6 +144,11 @@ def fill(size=1.0):
     _attempts(numbers, sql)
     _counts(sql)
     _rest(numbers, sql, start, end)
+    _events(numbers, sql, start, end)
+    _event_types(numbers, sql, start)
+    _subscriptions(numbers, sql, start, end)
+    account = Account.objects.order_by("pk")[0]
+    actions.publish(account, payload={"total": 5}, channels=["eu"], by="person 1", **PUBLISHED)
     Account.objects.create(name="empty")
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE" if sql.postgres else "ANALYZE")
@@ -274,7 +291,7 @@ def _deliveries(numbers, sql, start, end):
         {
             "id": f"{sql.hex(f'({start} + n * {step}) * 65536')} || {sql.hex('n')}",
             "webhook_id": _webhook_id(sql, "w", start),
-            "type": _cases("n / 3", [*(f"event.{k}" for k in range(12)), ""], "NULL"),
+            "type": _cases("n / 3", [*TYPES, ""], "NULL"),
             "reference": "CASE WHEN n % 3 = 0 THEN 'order-' || n ELSE '' END",
             "payload": sql.bytes(payload),
             "state": "state",
@@ -407,6 +424,75 @@ def _rest(numbers, sql, start, end):
     tried = Delivery.objects.filter(state="delivered").order_by("-pk").values("pk")[:1000]
     Delivery.objects.filter(pk__in=list(tried.values_list("pk", flat=True))).update(
         requested_by=job.signature
+    )
+
+
+def _events(numbers, sql, start, end):
+    first = Account.objects.order_by("pk").values_list("pk", flat=True)[0]
+    step = (end - start) / numbers.events
+    made = sql.moment(f"{start} + n * {step}")
+    sql.insert(
+        Event,
+        numbers.events,
+        {
+            "id": f"{sql.hex(f'({start} + n * {step}) * 65536')} || {sql.hex('n')}",
+            "account_id": f"{first} + CASE WHEN n % 3 = 0 THEN 0 ELSE n % {numbers.accounts} END",
+            "type": _cases("n / 3", TYPES, "NULL"),
+            "payload": sql.bytes("""'{"order": ' || n || ', "total": ' || (n % 500) || '}'"""),
+            "key": "CASE WHEN n % 4 = 0 THEN 'key-' || n END",
+            "key_spent": "''",
+            "channels": _cases("n / 7", [" eu ", " eu us ", ""], "NULL"),
+            "ordering_key": "''",
+            "subject": "CASE WHEN n % 2 = 0 THEN 'customer-' || (n % 9973) ELSE '' END",
+            "reference": "CASE WHEN n % 3 = 0 THEN 'order-' || n ELSE '' END",
+            "time": made,
+            "matched": "0",
+            "filtered": "0",
+            "judged_at": made,
+            "created_at": made,
+            "created_by": "'client'",
+        },
+    )
+
+
+def _event_types(numbers, sql, start):
+    """Some of each account, and one of the whole site that no event has."""
+    first = Account.objects.order_by("pk").values_list("pk", flat=True)[0]
+    sql.insert(
+        EventType,
+        numbers.accounts * len(TYPES),
+        {
+            "account_id": f"{first} + n / {len(TYPES)}",
+            "name": _cases("n", TYPES, "NULL"),
+            "group": "CASE WHEN n % 3 = 0 THEN '' ELSE 'Orders' END",
+            "description": "CASE WHEN n % 3 = 0 THEN '' ELSE 'An order was changed.' END",
+            "example": """CASE WHEN n % 3 = 0 THEN '' ELSE '{"order": 1}' END""",
+            "seen": "n % 3 = 0",
+            "archived_at": f"CASE WHEN n % 12 = 11 THEN {sql.moment(start)} END",
+            "created_at": sql.moment(start),
+        },
+    )
+    EventType.objects.create(name="never.sent")
+
+
+def _subscriptions(numbers, sql, start, end):
+    """Of six webhooks in seven: one in fifty gets all, the others a type, some by a filter."""
+    sql.insert(
+        Subscription,
+        numbers.webhooks,
+        {
+            "account_id": "account_id",
+            "webhook_id": "id",
+            "number": "0",
+            "pattern": f"CASE WHEN n % 50 = 0 THEN '*' ELSE {_cases('n / 3', TYPES, 'NULL')} END",
+            "channels": "''",
+            "filter": """CASE WHEN n % 7 = 5 THEN '{"total": {"$gte": 100}}' ELSE '' END""",
+            "valid_from": sql.moment(end),
+        },
+        steps=[
+            f"t AS (SELECT n, w.id, w.account_id FROM s JOIN webhooks_app_webhook w "
+            f"ON w.id = {_webhook_id(sql, 'n', start)} WHERE w.deleted_at IS NULL AND n % 7 < 6)",
+        ],
     )
 
 

@@ -32,6 +32,8 @@ from webhooks_app.models import (
     Attempt,
     AuditEntry,
     Delivery,
+    Event,
+    EventType,
     Job,
     Webhook,
     WebhookError,
@@ -43,12 +45,13 @@ OURS = "webhooks_app_"
 # Reached by POST alone: they do one thing and lead to a screen.
 VERBS = re.compile(
     rf"{OURS}(webhook_(verify|test|pause|enable|close_breaker|clear_error|reveal|rotate_secret|"
-    rf"end_overlap)"
+    rf"end_overlap|subscriptions)"
+    r"|eventtype_(archive|unarchive)"
     r"|delivery_(retry|cancel)|job_(pause|resume|stop|pace)|accesstoken_revoke)$"
 )
 # Nobody adds, deletes or looks up the history of these; the stock address answers 403 or 302.
 NEVER = re.compile(
-    rf"{OURS}((attempt|webhookerror|auditentry|delivery|job)_(add|delete|history)"
+    rf"{OURS}((attempt|webhookerror|auditentry|delivery|event|job)_(add|delete|history)"
     r"|accesstoken_delete)$"
 )
 
@@ -92,6 +95,15 @@ def cases():
     reference = Delivery.objects.filter(pk__gte=middle).exclude(reference="").order_by("pk")[0]
     job, running = Job.objects.order_by("pk")[0].pk, Job.objects.order_by("-pk")[0].pk
     token, entry = AccessToken.objects.order_by("pk")[0].pk, AuditEntry.objects.order_by("-pk")[0]
+    published = Event.objects.with_reference(crowd.PUBLISHED["reference"])[0]
+    keyed = Event.objects.filter(key__isnull=False).order_by("-pk")[0]
+    of_nobody = Event.objects.filter(pk__gte=keyed.pk, matched=0).order_by("-pk")[0].pk
+    middle_event = Event.objects.order_by("pk")[Event.objects.count() // 2].pk
+    declared, archived = (
+        EventType.objects.filter(archived_at__isnull=not gone, seen=False).order_by("-pk")[1].pk
+        for gone in (False, True)
+    )
+    unused = EventType.objects.get(name="never.sent").pk
     kinds = sorted({kind for kind, *_ in crowd.KINDS})
     states = ("pending", "due", "waiting", "retrying", "held", "delivered", "failed", "cancelled")
     spans = ("1h", "24h", "7d", "30d", "any")
@@ -155,6 +167,8 @@ def cases():
         {"payload": "no such text"},
         {"webhook": busy, "payload": "no such text"},
         {"state": "delivered", "status": "418"},
+        {"event": published.pk},
+        {"event": published.pk, "state": "failed"},
     ]
     return {
         "index": dict(
@@ -242,10 +256,13 @@ def cases():
             {"webhook": failing, "failed_since": moment(days=7)},
             {"since": moment(days=20), "until": moment(days=20, hours=-1)},
             {"job": job, "created": "any"},
+            {"event": published.pk},
+            *({"event": published.pk, "state": state} for state in ("pending", "failed")),
+            {"event": middle_event, "created": "any"},
             {"id": ",".join(of_busy.values_list("pk", flat=True)[:100])},
             {"created": "any", "before": middle},
             {"state": "failed", "created": "any", "before": middle},
-            *({"q": term} for term in (middle, busy, reference.reference)),
+            *({"q": term} for term in (middle, busy, published.pk, reference.reference)),
             *(
                 {"q": term, "created": span}
                 for term in ("Customer 4711", "no such text")
@@ -283,6 +300,70 @@ def cases():
             ),
             "raw": page(f"{OURS}delivery_change", middle, raw=1)[1],
         },
+        f"{OURS}event_changelist": listed(
+            "event",
+            *({"created": span} for span in spans),
+            *({"account": account, "created": "any"} for account in (big, small, "nobody")),
+            *({"account": account} for account in (big, small)),
+            *(
+                {"type": type, "created": span}
+                for type in ("event.3", "none.such")
+                for span in ("24h", "any")
+            ),
+            *({"type": type, "account": big, "created": "any"} for type in ("event.3", "none")),
+            *({"reference": word} for word in (published.reference, "nothing")),
+            *({"subject": word, "created": "any"} for word in (published.subject, "nothing")),
+            *(
+                {"channel": channel, "created": span}
+                for channel in ("us", "nowhere")
+                for span in ("24h", "any")
+            ),
+            {"channel": "us", "account": small, "created": "any"},
+            {"since": moment(days=20), "until": moment(days=20, hours=-1)},
+            {"created": "any", "before": middle_event},
+            {"type": "event.3", "created": "any", "before": middle_event},
+            *(
+                {"q": term}
+                for term in (
+                    *(middle_event, published.reference, published.subject, keyed.key),
+                    "nothing",
+                )
+            ),
+        ),
+        f"{OURS}event_newer": dict(
+            page(f"{OURS}event_newer", **words)
+            for words in (
+                {"after": of_nobody},
+                {"after": middle_event, "created": "any"},
+                {"after": middle_event, "created": "any", "type": "event.3"},
+                {"after": middle_event, "created": "any", "channel": "nowhere"},
+            )
+        ),
+        f"{OURS}event_change": {
+            **rows("event", ("published", published.pk), ("of nobody", of_nobody)),
+            **{
+                f"published {label}": page(f"{OURS}event_change", published.pk, **words)[1]
+                for label, words in (
+                    ("raw", {"raw": 1}),
+                    ("after", {"after": middle_webhook}),
+                    *((f"to {name}", {"webhook": name}) for name in ("Webhook 0", "no such", busy)),
+                )
+            },
+        },
+        f"{OURS}eventtype_changelist": listed(
+            "eventtype",
+            *({"state": state} for state in ("declared", "seen", "archived")),
+            *({"account": account} for account in (big, small, "nobody")),
+            {"account": big, "state": "seen"},
+            {"before": declared},
+            *({"q": term} for term in ("event.3", "no such")),
+        ),
+        f"{OURS}eventtype_change": rows(
+            "eventtype", ("declared", declared), ("archived", archived), ("of the site", unused)
+        ),
+        f"{OURS}eventtype_add": dict([page(f"{OURS}eventtype_add")]),
+        f"{OURS}eventtype_delete": one("eventtype", "delete", unused),
+        f"{OURS}eventtype_history": one("eventtype", "history", declared),
         f"{OURS}attempt_changelist": listed("attempt", *history),
         f"{OURS}attempt_change": rows("attempt", ("one", middle_attempt)),
         f"{OURS}webhookerror_changelist": listed("webhookerror", *history),
