@@ -14,7 +14,7 @@ from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.engine import breaker, jobs, knobs, pruner, store, transitions
-from webhooks_app.engine.turn import Turn
+from webhooks_app.engine.turn import Heartbeat, Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
 from webhooks_app.presentation.workers import workers
 from webhooks_app.rules import failures
@@ -165,7 +165,7 @@ def test_a_call_that_was_waited_for_is_dated_and_signed_for_now(wrong, loopback)
 
 
 def test_a_stop_and_a_deletion_are_seen_as_new(wrong, desk):
-    assert desk.turn(Turn(busy=frozenset())).held == []
+    assert desk.turn(Turn(busy=frozenset(), heartbeat=Heartbeat())).held == []
     actions.pause(wrong)
     assert desk.turn(Turn(busy=frozenset())).held == [wrong.pk]
     actions.delete_webhook(wrong)

@@ -42,6 +42,12 @@ def secret():
         SigningKey.objects.of([webhook.pk])
         AuditEntry.objects.note("somebody", "Created.", webhook)
         Notice.objects.create(webhook=webhook)
+        kind = f"order.{webhook.pk}"
+        actions.declare_event_type(account, kind)
+        actions.set_subscriptions(webhook, [{"types": [kind]}])
+        webhook.form = "standard"
+        webhook.save()
+        actions.publish(account, kind, {})
     behind()
     return secret
 

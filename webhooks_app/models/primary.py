@@ -48,14 +48,15 @@ def present(alias: str) -> Any:
     return Now() if _has_a_clock(alias) else timezone.now()
 
 
-def clock(alias: str) -> datetime:
+def clock(alias: str, *, anew: bool = False) -> datetime:
     """`present` for Python: what decides, and is compared here. PostgreSQL is asked once in
-    CLOCK_KEPT seconds; from then on this process counts. Raises DatabaseError."""
+    CLOCK_KEPT seconds; from then on this process counts, and is ahead by what the question took.
+    `anew`: asked now, where a millisecond matters. Raises DatabaseError."""
     if not _has_a_clock(alias):
         return timezone.now()
     now = time.monotonic()
     asked, moment = _clocks.get(alias, (now - CLOCK_KEPT, None))
-    if moment is None or now - asked >= CLOCK_KEPT:
+    if anew or moment is None or now - asked >= CLOCK_KEPT:
         connection = connections[alias]
         connection.ensure_connection()
         with connection.wrap_database_errors:
