@@ -271,6 +271,16 @@ class TestSubscriptions:
         foreign = actions.publish(AccountFactory(), "a", 1)
         assert "has no event with this id" in text_of(send(**{"try": "1", "event": foreign.pk}))
 
+    def test_are_tried_on_stored_events_by_those_alone_who_may_see_events(self, webhook, account):
+        event = actions.publish(account, "order.paid", {"card": "hush-hush"})
+        blind = log_in("view_webhook", "change_webhook")
+        fields = forms(blind.get(page(webhook))).forms["subscriptions-form"]
+        where = url("webhook", webhook.pk, "subscriptions")
+        for more in ({"event": event.pk}, {"history": "on"}):
+            assert blind.post(where, {**fields, "try": "1", **more}).status_code == 403
+        own = {"try": "1", "type": "order.paid", "payload": "{}"}
+        assert blind.post(where, fields | own).status_code == 200
+
     @pytest.mark.parametrize(
         "more", [{"type": "a..b"}, {"payload": "{"}, {"event_channels": "a/b"}, {"event": "x"}]
     )
