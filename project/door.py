@@ -106,6 +106,7 @@ class Asked:
     webhook: Webhook
     drafts: list[actions.Draft]
     answer: actions.Answer
+    held: str  # why deliveries of its webhook are held
 
     def __init__(self, route: Route, request: ASGIRequest, ident: str, sent: bytes) -> None:
         self.route, self.ident, self.sent = route, ident, sent
@@ -224,7 +225,10 @@ class Door:
     def _serve(self, waiting: "FairQueue[Waiting]") -> None:
         try:
             while group := waiting.take(GROUP_MOST, GROUP_SIZE):
-                self._serve_group(group)
+                try:
+                    self._serve_group(group)
+                except Exception:  # all are answered; those to come need this thread
+                    logger.exception("after a group of requests something failed")
         finally:
             connections[self._alias].close()
 
@@ -254,7 +258,8 @@ class Door:
             for each, answer in zip(
                 good, actions.accept([each.drafts for each in good]), strict=True
             ):
-                each.answer = answer
+                # All that an answer tells is known before the commit: after it nothing may fail.
+                each.answer, each.held = answer, actions.hold_reason(each.webhook)
         database_file.check(self._alias)
         self._rested = time.monotonic()
         return tokens
@@ -328,8 +333,7 @@ def _answer(asked: Asked) -> Answer:
         if problem is None:
             raise
         return _told(asked, problem)
-    held = actions.hold_reason(asked.webhook)
-    rows = [shown(delivery, held) for delivery in deliveries]
+    rows = [shown(delivery, asked.held) for delivery in deliveries]
     headers = intake.headers(deliveries)
     return _rendered(asked, 202, headers, rows if asked.route.many else rows[0])
 
