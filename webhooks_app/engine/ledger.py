@@ -217,6 +217,7 @@ class LedgerProcess:
         if threading.active_count() > 1 or not hasattr(os, "fork"):
             return None
         ours, theirs = Pipe()
+        store.open(alias).share_ownership()
         pid = os.fork()
         if not pid:
             try:

@@ -107,6 +107,11 @@ class Store(ABC):
         """What makes webhooks this worker's own, by this connection."""
 
     @abstractmethod
+    def share_ownership(self) -> None:
+        """Before a fork of what will write outcomes: where it can be had, what this process will own
+        is another's only when that child has ended, too."""
+
+    @abstractmethod
     def clock(self) -> datetime | None:
         """This moment by the database's clock; None where that is this host's."""
 

@@ -47,6 +47,9 @@ class Postgres(Common):
     def ownership(self) -> Ownership:
         return AdvisoryLocks(self.connection, self.knobs)
 
+    def share_ownership(self) -> None:
+        """Locks are a session's. Who takes over rests a moment, for what is still written."""
+
     def clock(self) -> datetime | None:
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp()")

@@ -11,10 +11,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import states
 from ..knobs import DEFAULT, Knobs
-from . import bulk
+from . import bulk, file_lock
 from .base import Ownership
 from .common import CLAIMED, DELIVERIES, WEBHOOKS, Common, claimed
-from .file_lock import FileLock
 from .values import Claimed, Column, Want, Watermark
 
 CHECKPOINT_PAGES = 8000  # of its log: 32 MB
@@ -33,7 +32,10 @@ class Sqlite(Common):
         """Its worker sees every commit by itself."""
 
     def ownership(self) -> Ownership:
-        return FileLock(str(self.connection.settings_dict["NAME"]), self.knobs)
+        return file_lock.FileLock(str(self.connection.settings_dict["NAME"]), self.knobs)
+
+    def share_ownership(self) -> None:
+        file_lock.share(str(self.connection.settings_dict["NAME"]))
 
     def clock(self) -> datetime | None:
         return None
