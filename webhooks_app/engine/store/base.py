@@ -108,8 +108,8 @@ class Store(ABC):
 
     @abstractmethod
     def share_ownership(self) -> None:
-        """Before a fork of what will write outcomes: where it can be had, what this process will own
-        is another's only when that child has ended, too."""
+        """Before a fork of what will write outcomes: where it can be had, what this process will
+        own is another's only when that child has ended, too."""
 
     @abstractmethod
     def clock(self) -> datetime | None:
