@@ -11,7 +11,7 @@ from ..models import AuditEntry, EventType, Subscription, Webhook
 from ..models.primary import present
 from ..models.subscription import grouped
 from ..rules import filters
-from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
+from ..rules.nearest import unknown_keys
 from ..rules.subscriptions import (
     BELOW,
     CHANNELS_LIMIT,
@@ -117,10 +117,7 @@ def _one(value: Any) -> tuple[Any, dict[str, Any]]:
     """What is wrong with a subscription, and what it is."""
     if not isinstance(value, Mapping):
         return ["Must be an object."], {}
-    strange = [str(name) for name in value if name not in FIELDS][:UNKNOWN_MOST]
-    details: dict[str, Any] = {
-        shortened(name): [unknown(name, FIELDS, "field")] for name in strange
-    }
+    details: dict[str, Any] = dict(unknown_keys(map(str, value), FIELDS, "field"))
     types: Any = value.get("types")
     channels: Any = value.get("channels", ())
     if problems := _list_problems(types, pattern, TYPES_LIMIT, least=1):

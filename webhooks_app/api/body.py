@@ -8,7 +8,7 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from ..rules import strictjson
-from .errors import Problem, too_large
+from .errors import Problem, invalid, too_large
 
 LIMIT = 1024 * 1024  # bytes, where a view has none of its own
 NO_JSON = "The body is not valid JSON: {}."
@@ -59,7 +59,23 @@ def loads(body: bytes) -> Any:
 
 
 def loads_object(body: bytes) -> dict[str, Any]:
-    value = loads(body)
+    return _object(loads(body))
+
+
+def loads_slicing(
+    body: bytes, name: str, *, rows: str = "", most: int = 0, too_many: str = ""
+) -> dict[str, Any]:
+    """`strictjson.loads_slicing` of an object. Raises Problem 400; for an array of more than `most`
+    with the sentence `too_many` at its name."""
+    try:
+        return _object(strictjson.loads_slicing(body, name, rows=rows, most=most))
+    except strictjson.TooMany:
+        raise invalid({rows: [too_many]}) from None
+    except ValueError as error:
+        raise Problem(400, NO_JSON.format(error)) from None
+
+
+def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Problem(400, NO_OBJECT)
     return value

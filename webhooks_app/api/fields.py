@@ -13,7 +13,7 @@ from rest_framework.fields import SkipField, empty
 
 from ..fields import WrongKey
 from ..rules.ids import timestamp
-from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
+from ..rules.nearest import unknown_keys
 from ..rules.validators import HEADERS_LIMIT, MASK, TOO_MANY_HEADERS
 from . import schema
 
@@ -117,8 +117,7 @@ class Shape(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
             raise serializers.ValidationError(["Must be an object."])
-        strange = [key for key in data if key not in self.fields][:UNKNOWN_MOST]
-        problems = {shortened(key): [unknown(key, self.fields, self.noun)] for key in strange}
+        problems = unknown_keys(data, self.fields, self.noun)
         try:
             values = super().to_internal_value(data)
         except serializers.ValidationError as error:

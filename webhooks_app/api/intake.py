@@ -1,6 +1,6 @@
 """What a request asks to be stored, and the answer to it: for the views, and for any other door."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,8 +8,7 @@ from django.utils import timezone
 
 from .. import actions
 from ..models import Delivery, Webhook
-from ..rules import strictjson
-from ..rules.nearest import UNKNOWN_MOST, shortened, unknown
+from ..rules.nearest import unknown_keys
 from . import body, query
 from .errors import Problem, invalid
 
@@ -67,15 +66,11 @@ def _draft(webhook: Webhook, item: dict[str, Any], by: str) -> actions.Draft:
 
 
 def _items(sent: bytes) -> list[Any]:
-    try:
-        value = strictjson.loads_slicing(sent, "payload", rows="deliveries", most=BULK_MOST)
-    except strictjson.TooMany:
-        raise invalid({"deliveries": [f"Must be at most {BULK_MOST:,}."]}) from None
-    except ValueError as error:
-        raise Problem(400, body.NO_JSON.format(error)) from None
-    if not isinstance(value, dict):
-        raise Problem(400, body.NO_OBJECT)
-    problems = _unknown(value, ("deliveries",))
+    too_many = f"Must be at most {BULK_MOST:,}."
+    value = body.loads_slicing(
+        sent, "payload", rows="deliveries", most=BULK_MOST, too_many=too_many
+    )
+    problems = unknown_keys(value, ("deliveries",), "field")
     items = value.get("deliveries")
     if "deliveries" not in value:
         problems["deliveries"] = ["This field is required."]
@@ -90,7 +85,7 @@ def _strange(item: Any) -> Any:
     """What is wrong with the shape of an item."""
     if not isinstance(item, dict):
         return ["Must be an object."]
-    problems = _unknown(item, _KNOWN)
+    problems = unknown_keys(item, _KNOWN, "field")
     if "payload" not in item:
         problems["payload"] = ["This field is required."]
     elif len(item["payload"]) > actions.PAYLOAD_LIMIT:
@@ -103,11 +98,6 @@ def _strange(item: Any) -> Any:
     except Problem as problem:
         problems.update(problem.details or {})
     return problems
-
-
-def _unknown(value: Mapping[str, Any], known: Sequence[str]) -> dict[str, list[str]]:
-    strange = [key for key in value if key not in known][:UNKNOWN_MOST]
-    return {shortened(key): [unknown(key, known, "field")] for key in strange}
 
 
 def _due_of(item: dict[str, Any]) -> datetime | None:

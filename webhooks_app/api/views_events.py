@@ -12,7 +12,6 @@ from rest_framework.serializers import Serializer
 from .. import actions, limits
 from ..models import Event
 from ..roles import VERBS
-from ..rules import strictjson
 from ..rules.ids import is_id
 from ..rules.subscriptions import channel
 from . import body, query
@@ -22,6 +21,7 @@ from .describing import Header, describe
 from .describing import Query as parameter
 from .errors import NOT_FOUND, Problem, invalid
 from .fields import MOMENT
+from .intake import REPLAYED
 from .serializers import EnvelopeSerializer
 from .serializers_events import (
     EventDetailSerializer,
@@ -108,7 +108,7 @@ class EventsViewSet(ApiViewSet):
                 "The same as `eventId`.",
                 shape={"type": "string", "minLength": 1, "maxLength": 256},
             ),
-            Header("Idempotent-Replayed", "`true` when the eventId was seen before.", answer=202),
+            Header(REPLAYED, "`true` when the eventId was seen before.", answer=202),
         ),
     )
     def create(self, request: Request) -> Response:
@@ -119,7 +119,7 @@ class EventsViewSet(ApiViewSet):
         event = actions.publish(self.caller.account(), **_named(sent), by=self.caller.by)
         response = Response(self.show(EventDetailSerializer, event), status=202)
         if event.replayed:
-            response["Idempotent-Replayed"] = "true"
+            response[REPLAYED] = "true"
         return response
 
 
@@ -199,16 +199,11 @@ _MOMENTS = {"time": "time", "deliverAt": "deliver_at"}
 def read_slicing(view: ApiViewSet, shape: type[Serializer], rows: str = "") -> dict[str, Any]:
     """What was sent, in this shape, each payload as the bytes that stand there. Raises as
     `ApiViewSet.read`."""
-    try:
-        value = strictjson.loads_slicing(
-            view.read_bytes(), "payload", rows=rows, most=actions.EVENTS_MOST
-        )
-    except strictjson.TooMany:
-        raise invalid({rows: [f"Must be 1 to {actions.EVENTS_MOST:,} events."]}) from None
-    except ValueError as error:
-        raise Problem(400, body.NO_JSON.format(error)) from None
-    if not isinstance(value, dict):
-        raise Problem(400, body.NO_OBJECT)
+    most = actions.EVENTS_MOST
+    too_many = f"Must be 1 to {most:,} events."
+    value = body.loads_slicing(
+        view.read_bytes(), "payload", rows=rows, most=most, too_many=too_many
+    )
     serializer = shape(data=value)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)

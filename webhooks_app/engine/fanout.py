@@ -27,8 +27,7 @@ from ..models.primary import clock
 from ..rules import filters, forms, strictjson
 from ..rules.subscriptions import lookups
 from . import store
-from .store import Store, microseconds
-from .store.values import Column
+from .store import Store, bulk, microseconds
 
 log = logging.getLogger("webhooks")
 
@@ -301,15 +300,8 @@ _BODY_COLUMNS = (
 )
 
 
-def _unless_taken(table: str, columns: tuple[Column, ...]) -> str:
-    names = ", ".join(name for name, _ in columns)
-    # WHERE true: else SQLite takes the ON for that of a join.
-    into = f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}} WHERE true"
-    return f"{into} ON CONFLICT DO NOTHING"
-
-
-_PUT_EVENTS = _unless_taken(_E, _EVENT_COLUMNS)
-_PUT_BODIES = _unless_taken(_B, _BODY_COLUMNS)
+_PUT_EVENTS = bulk.unless_taken(_E, _EVENT_COLUMNS)
+_PUT_BODIES = bulk.unless_taken(_B, _BODY_COLUMNS)
 
 
 def _put(queue: Store, events: Sequence[Event]) -> None:

@@ -233,8 +233,7 @@ class Fetcher:
 
     async def let_go(self) -> None:
         """Of the session with the database, and of the slots that go with it."""
-        if self._desk is not None:
-            await self._thread.run(self._desk.reset)
+        await self.reset()
         self._lanes.own(frozenset())
         self._ownership_due = self._heartbeat_due = 0.0
 

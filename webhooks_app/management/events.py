@@ -30,10 +30,15 @@ def add_verbs(verbs: Any) -> None:
     parser.set_defaults(run=publish)
 
 
-def publish(console: Console, options: dict[str, Any]) -> int:
+def account_of(options: dict[str, Any]) -> Account:
     account = Account.objects.filter(name=options["account"]).first()
     if account is None:
         raise wrong_usage(f"There is no account {options['account']}.")
+    return account
+
+
+def publish(console: Console, options: dict[str, Any]) -> int:
+    account = account_of(options)
     event = actions.publish(
         account,
         options["type"],

@@ -7,6 +7,7 @@ from typing import Any
 from webhooks_app import actions
 from webhooks_app.models import Account
 
+from .events import account_of
 from .sending import body
 from .terminal import Console, count, wrong_usage
 
@@ -29,9 +30,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def match(console: Console, options: dict[str, Any]) -> int:
-    account = Account.objects.filter(name=options["account"]).first()
-    if account is None:
-        raise wrong_usage(f"There is no account {options['account']}.")
+    account = account_of(options)
     try:
         payload = actions.encode(body(options["data"]))
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The known word that an unknown one was probably meant to be."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 NEAR = 0.65  # of 1; pass and password are 0.67
@@ -19,6 +19,12 @@ def unknown(word: str, known: Iterable[str], noun: str) -> str:
     """A sentence for a word that is none of `known`: a field, a parameter, a setting."""
     meant = nearest(word, known)
     return f"There is no such {noun}{f'; did you mean {meant}?' if meant else '.'}"
+
+
+def unknown_keys(sent: Iterable[str], known: Collection[str], noun: str) -> dict[str, list[str]]:
+    """By its name, what to say of each of the first keys that were sent and are none of `known`."""
+    strange = [key for key in sent if key not in known][:UNKNOWN_MOST]
+    return {shortened(key): [unknown(key, known, noun)] for key in strange}
 
 
 def shortened(word: str) -> str:

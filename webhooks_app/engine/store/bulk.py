@@ -15,6 +15,15 @@ from .values import Column
 
 Rows = Sequence[Sequence[Any]]
 
+
+def unless_taken(table: str, columns: tuple[Column, ...], target: str = "") -> str:
+    """Insert the rows whose keys are free: those of `target`, else any."""
+    names = ", ".join(name for name, _ in columns)
+    # SQLite takes ON CONFLICT behind a FROM for a part of the join, unless there is a WHERE.
+    into = f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}} WHERE true"
+    return f"{into} ON CONFLICT {target} DO NOTHING"
+
+
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
 _MILLENNIUM = 946_684_800 * microseconds.SECOND  # it counts moments from 2000 on

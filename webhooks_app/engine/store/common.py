@@ -11,7 +11,7 @@ from django.db import IntegrityError, connections, transaction
 from ...models import Attempt, Delivery, Webhook, database_file, states
 from ...models.delivery import OPEN
 from ..knobs import DEFAULT, Knobs
-from . import microseconds, record
+from . import bulk, microseconds, record
 from .base import Store
 from .values import ALL_WEBHOOKS, CARRIED_MOST, AttemptRow, Claimed, Column, Finished
 
@@ -43,11 +43,8 @@ _STORE_ONE = (
     f"INSERT INTO {DELIVERIES} ({', '.join(name for name, _ in STORED)}) "
     f"VALUES ({', '.join(['%s'] * len(STORED))})"
 )
-_NAMES = ", ".join(name for name, _ in STORED)
-# SQLite takes ON CONFLICT behind a FROM for a part of the join, unless there is a WHERE.
-_STORE_ONCE = (
-    f"INSERT INTO {DELIVERIES} ({_NAMES}) SELECT {_NAMES} FROM {{rows}} WHERE true "
-    "ON CONFLICT (webhook_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+_STORE_ONCE = bulk.unless_taken(
+    DELIVERIES, STORED, "(webhook_id, idempotency_key) WHERE idempotency_key IS NOT NULL"
 )
 _FINISH_COLUMNS = (
     ("id", "text"),
