@@ -56,7 +56,8 @@ class View:
     @staticmethod
     def request(method, body, secret, ident, at, query, meta):
         if secret:
-            made = signing.signature([signing.signer(signing.key_of(secret))], ident, at, body)
+            signer = signing.signer(signing.key_of(secret))
+            made = signing.signature([signer], ident.encode(), at, body).decode()
             meta = {
                 "HTTP_WEBHOOK_ID": ident,
                 "HTTP_WEBHOOK_TIMESTAMP": str(at),

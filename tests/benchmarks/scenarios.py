@@ -20,6 +20,7 @@ from .candidates import paced, web
 from .disk import bytes_each
 from .load import WEBHOOKS
 from .sink import PythonSink, sink
+from .turns import signs
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SIZE = float(os.environ.get("SIZE", "1"))
@@ -137,19 +138,41 @@ def counts(server, receiver):
 
 
 def signed(server, receiver):
-    """Calls that are signed, against a worker that signs none; on PostgreSQL and on SQLite."""
+    """Calls that are signed, against calls that are not, by turns in the same worker; on PostgreSQL
+    and on SQLite."""
     found, verdicts = {}, {}
     with stage.folder() as folder:
         for place in (server, stage.Sqlite(folder)):
-            rates = {"without": 0.0, "with": 0.0}
-            # Turn about, so that neither is always the one that finds the machine warm.
-            for name in sorted(rates, reverse=time.time_ns() % 2 == 0):
-                command = ("-c", WITHOUT_SIGNATURES) if name == "without" else ()
-                rates[name] = _durable(place, receiver, sized(40_000), *command)
+            rates = _by_turns(place, receiver, sized(60_000))
             kept = rates["with"] / rates["without"]
             found[place.name] = rates
             verdicts[f"rate kept, {place.name}"] = (kept, ">= 0.95")
     return found, verdicts
+
+
+def _by_turns(server, receiver, count):
+    """Deliveries a second of a worker that signs and does not sign in turns, from rows that are
+    stored before it starts. A run is so short that neither finds another machine."""
+    counted = {True: [], False: []}
+    code = f"from tests.benchmarks import ours; ours.signing_by_turns({TURN})"
+    with server.database() as url:
+        stage.part("fill", receiver.url(), count * 5 // 4, database=url)
+        first = receiver.count()
+        with stage.workers(1, url, "-c", code):
+            while receiver.count() - first < count // 20:
+                time.sleep(stage.POLL)
+            before = None
+            while before is None or before[1] - first < count:
+                time.sleep(TURN - time.monotonic() % TURN)
+                now = time.monotonic(), receiver.count()
+                if before is not None:
+                    middle = (before[0] + now[0]) / 2
+                    counted[signs(middle, TURN)].append((now[1] - before[1], now[0] - before[0]))
+                before = now
+    return {
+        name: sum(number for number, _ in turns) / sum(seconds for _, seconds in turns)
+        for name, turns in (("without", counted[False]), ("with", counted[True]))
+    }
 
 
 def intake(server, receiver):
@@ -230,7 +253,7 @@ def _durable(server, receiver, count, *command):
 
 
 UNLIMITED = dict.fromkeys(("WEBHOOKS_RATE_PER_TOKEN", "WEBHOOKS_RATE_PER_ADDRESS"), "1000000000")
-WITHOUT_SIGNATURES = "from tests.benchmarks import ours; ours.without_signatures()"
+TURN = 0.1  # seconds in which calls are signed, or are not
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
 SCENARIOS = {
     each.__name__: each

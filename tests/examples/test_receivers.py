@@ -67,8 +67,8 @@ class Example:
             headers["webhook-timestamp"] = str(now)
             keys = [signing.key_of(self.secret)]
             headers["webhook-signature"] = signing.signature(
-                map(signing.signer, keys), ident, now, body
-            )
+                map(signing.signer, keys), ident.encode(), now, body
+            ).decode()
         address = f"{self.url}?token={quote(TOKEN)}"
         with urlopen(Request(address, body, headers), timeout=30) as answer:
             return answer.read()

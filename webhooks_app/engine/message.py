@@ -1,6 +1,7 @@
 """A webhook and a payload -> the bytes of one HTTP request: token, basic auth, headers."""
 
 import base64
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +46,7 @@ class Head:
     post: bytes = field(repr=False)  # all of a POST before the lines that differ from call to call
     untyped: bytes = field(repr=False)  # the same without Content-Type
     secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
-    # What signs, and until when (seconds since the epoch); that of the present key first.
-    signers: tuple[tuple[signing.Signer, float], ...] = field(repr=False)
+    signers: tuple[signing.Signer, ...] = field(repr=False)  # that of the present key first
     prefixes: tuple[str, ...]  # of the signature headers
     varying: bytes  # the lines that differ from call to call, to be filled in
     rotated_until: float  # seconds since the epoch until which a refusal may come of a rotation
@@ -147,10 +147,10 @@ def head(
     )
 
 
-def _signer(key: SigningKey) -> tuple[signing.Signer, float]:
-    until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
+def _signer(key: SigningKey) -> signing.Signer:
+    until = math.inf if key.expires_at is None else key.expires_at.timestamp()
     try:
-        return signing.signer(signing.key_of(key.secret)), until
+        return signing.signer(signing.key_of(key.secret), until)
     except ValueError as problem:
         raise Unsendable(Failure("bad_url", f"signature not usable: {problem}")) from None
 
@@ -209,20 +209,22 @@ def _start(method: str, target: str, endpoint: validators.Endpoint) -> bytes:
 
 
 def _varying(prefixes: Sequence[str], *, signed: bool) -> bytes:
-    lines = "X-Request-Id: %(id)b\r\n"
+    """The lines of `_identity`, to be filled in."""
+    lines = "X-Request-Id: %b\r\n"
     for prefix in prefixes:
-        lines += f"{prefix}id: %(id)b\r\n{prefix}timestamp: %(time)d\r\n"
+        lines += f"{prefix}id: %b\r\n{prefix}timestamp: %d\r\n"
         if signed:
-            lines += f"{prefix}signature: %(signature)b\r\n"
+            lines += f"{prefix}signature: %b\r\n"
     return lines.encode("ascii")
 
 
 def _identity(head: Head, request_id: str, now: float, body: bytes) -> bytes:
     """The lines that differ from call to call. `now` is of the attempt: a repeat is signed anew."""
-    time = int(now)
-    signers = [signer for signer, until in head.signers if now < until]
-    signature = signing.signature(signers, request_id, time, body).encode("ascii")
-    return head.varying % {b"id": request_id.encode(), b"time": time, b"signature": signature}
+    ident, time = request_id.encode(), int(now)
+    values: tuple[bytes | int, ...] = (ident, time)
+    if head.signers:
+        values = (ident, time, signing.signature(head.signers, ident, time, body))
+    return head.varying % (ident, *values * len(head.prefixes))
 
 
 def _request(method: str, head: Head, lines: bytes, body: bytes, now: float) -> Request:

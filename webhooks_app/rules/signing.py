@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
 import re
 import secrets
 from collections.abc import Collection, Iterable
@@ -20,13 +21,15 @@ TOLERANCE = 300  # seconds by which the clocks of sender and receiver may differ
 SIGNATURES_READ = 32  # of one header
 NAMES = ("id", "timestamp", "signature")  # of the headers, after their prefix
 PREFIX = "webhook-"
+_START = f"{VERSION},".encode()
 
 _SECRET_LIMIT = len(SECRET_PREFIX) + 4 * -(-KEY_BYTES[1] // 3)
 _HEADER_LIMIT = 64 * SIGNATURES_READ
 _ID = re.compile(r"[!-\-/-~]{1,256}\Z")  # visible ASCII; a dot would end it in what is signed
 _TIMESTAMP = re.compile(r"[0-9]{1,12}\Z")
 
-Signer = tuple["hashlib._Hash", "hashlib._Hash"]  # the inner and the outer hash of an HMAC
+# The inner and the outer hash of an HMAC, and until when it signs (seconds since the epoch).
+Signer = tuple["hashlib._Hash", "hashlib._Hash", float]
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
@@ -64,24 +67,24 @@ def key_of(secret: object) -> bytes:
     )
 
 
-def signer(key: bytes) -> Signer:
-    """What makes signatures with a key: an HMAC (RFC 2104) with both its hashes begun, once, which
-    is most of the work."""
+def signer(key: bytes, until: float = math.inf) -> Signer:
+    """What makes signatures with a key, of calls before `until`: an HMAC (RFC 2104) with both its
+    hashes begun, once, which is most of the work."""
     block = key.ljust(KEY_BYTES[1], b"\0")  # SHA-256 works in blocks of 64 bytes
-    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER)), until
 
 
-def signature(signers: Iterable[Signer], ident: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`, one for each signer, in their order."""
-    signed = b"%b.%d.%b" % (ident.encode("ascii"), timestamp, body)
+def signature(signers: Iterable[Signer], ident: bytes, timestamp: int, body: bytes) -> bytes:
+    """The value of `webhook-signature`: one for each signer whose time is not over, in order."""
+    signed = b"%b.%d.%b" % (ident, timestamp, body)
     made = []
-    for begun_inner, begun_outer in signers:  # of every call: no function of ours is called here
-        inner, outer = begun_inner.copy(), begun_outer.copy()
-        inner.update(signed)
-        outer.update(inner.digest())
-        text = binascii.b2a_base64(outer.digest(), newline=False).decode("ascii")
-        made.append(f"{VERSION},{text}")
-    return " ".join(made)
+    for begun_inner, begun_outer, until in signers:  # of every call: no function of ours is called
+        if timestamp < until:
+            inner, outer = begun_inner.copy(), begun_outer.copy()
+            inner.update(signed)
+            outer.update(inner.digest())
+            made.append(_START + binascii.b2a_base64(outer.digest(), newline=False))
+    return b" ".join(made)
 
 
 def check(
@@ -108,15 +111,12 @@ def check(
     if abs(apart) > tolerance:
         late = "ahead of" if apart > 0 else "behind"
         raise Refused(f"webhook-timestamp is {abs(apart):.0f} s {late} the clock of this server")
-    given = [
-        part.removeprefix(f"{VERSION},").encode("utf-8", "replace")
-        for part in signatures.split(" ")[:SIGNATURES_READ]
-        if part.startswith(f"{VERSION},")
-    ]
+    parts = signatures.encode("utf-8", "replace").split(b" ")[:SIGNATURES_READ]
+    given = [part for part in parts if part.startswith(_START)]
     if not given:
         raise Refused(f"webhook-signature holds no signature of version {VERSION}")
-    made = signature(map(signer, keys), ident, int(timestamp), body).split(" ")
-    expected = [part.removeprefix(f"{VERSION},").encode("ascii") for part in made]
+    made = signature(map(signer, keys), ident.encode("ascii"), int(timestamp), body)
+    expected = made.split(b" ")
     # All are compared, so that the time it takes tells nothing.
     if not sum(hmac.compare_digest(one, other) for one in given for other in expected):
         raise Refused("no signature matches: another secret, or the body was changed on the way")
