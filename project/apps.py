@@ -1,7 +1,9 @@
+import sys
 from typing import Any
 
 from django.apps import AppConfig, apps
 from django.contrib.admin import apps as admin
+from django.core.signals import got_request_exception
 from django.db.models.signals import post_migrate, post_save
 
 
@@ -18,12 +20,24 @@ class ProjectConfig(AppConfig):
         # After the app of the groups, which is migrated after ours: our permissions exist by then.
         post_migrate.connect(make_roles, sender=apps.get_app_config("auth"))
         post_save.connect(note_staff, sender=apps.get_model("admin", "LogEntry"))
+        got_request_exception.connect(note_fault)
 
 
 def make_roles(using: str, **kwargs: Any) -> None:
     from webhooks_app.roles import make_roles
 
     make_roles(using)
+
+
+def note_fault(**kwargs: Any) -> None:
+    """A page that the database kept from being shown counts among its errors; the API counts its
+    own."""
+    from webhooks_app.engine import faults
+    from webhooks_app.engine.store.errors import is_away, is_locked
+
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception) and (is_away(error) or is_locked(error)):
+        faults.note()
 
 
 def note_staff(instance: Any, raw: bool, **kwargs: Any) -> None:

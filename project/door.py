@@ -32,6 +32,7 @@ from webhooks_app.api import body, errors, intake, query, rendering, throttling
 from webhooks_app.api.authentication import Need, TokenCaller, bearer, webhooks_of
 from webhooks_app.api.errors import Problem
 from webhooks_app.api.views_deliveries import BulkViewSet, WebhookDeliveriesViewSet
+from webhooks_app.engine import faults
 from webhooks_app.limits import Headers, Scope
 from webhooks_app.models import AccessToken, Delivery, Webhook, database_file
 from webhooks_app.models.account import digest
@@ -243,6 +244,8 @@ class Door:
             answers = self._failed(error, asked)
         finally:
             _hand_out([future for _, future in group], answers)
+        if tokens:
+            faults.settle()
         for each in tokens.values():
             each.note_use(timezone.now())
         self._remember(tokens)

@@ -7,6 +7,7 @@ from tests.browser import chromium  # noqa: F401
 from tests.emptied import Emptied
 from tests.factories import AccountFactory
 from webhooks_app.actions import jobs
+from webhooks_app.engine import faults
 from webhooks_app.engine.desk import Desk
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.turn import Turn
@@ -43,10 +44,12 @@ def django_db_setup(django_db_setup, django_db_blocker):
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    """What one test left in the cache is none of the next one's business, nor how late it was."""
+    """What one test left in the cache is none of the next one's business, nor how late it was,
+    nor whether the database failed it."""
     cache.clear()
     keys.begin()
     site.forget()
+    faults.seen = faults.written = 0
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
@@ -163,6 +163,25 @@ def test_without_the_setting_there_is_no_such_page(settings):
     settings.WEBHOOKS_METRICS_TOKEN = ""
     assert scrape("Bearer ").status_code == 404
     assert scrape().status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/webhooks", 503), ("/readyz", 503), ("/metrics", 503), ("/admin/", 500)]
+)
+def test_errors_that_web_processes_meet_are_told_once_the_database_answers(
+    admin_client, secret, path, status
+):
+    def away(*_):
+        raise OperationalError("connection refused")
+
+    before = numbers()["webhooks_database_errors_total",]
+    admin_client.raise_request_exception = False
+    headers = {"HTTP_AUTHORIZATION": f"Bearer {TOKEN if path == '/metrics' else secret}"}
+    with connection.execute_wrapper(away):
+        for _ in range(2):
+            assert admin_client.get(path, **headers).status_code == status
+    assert admin_client.get("/readyz").status_code == 200
+    assert numbers()["webhooks_database_errors_total",] == before + 2
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])

@@ -16,7 +16,7 @@ from tests.api.conftest import problem
 from tests.api.doors import CountingSite, SiteApi, together
 from tests.api.test_body import NOT_STRICT
 from tests.factories import WebhookFactory
-from webhooks_app.models import AccessToken, Delivery, FailedAuthentication
+from webhooks_app.models import AccessToken, Counter, Delivery, FailedAuthentication
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -420,7 +420,7 @@ def test_the_use_of_a_token_is_noted(api_with, account, path, open_site):
     assert token.last_used_at is not None
 
 
-def test_a_database_that_does_not_answer_is_503(api, path, monkeypatch):
+def test_a_database_that_does_not_answer_is_503_and_counted(api, path, monkeypatch, open_sites):
     from django.db import OperationalError
 
     from webhooks_app.engine.store.common import Common
@@ -428,10 +428,16 @@ def test_a_database_that_does_not_answer_is_503(api, path, monkeypatch):
     def broken(*args):
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(Common, "put", broken)
-    response = api.post(path, {})
-    assert "locked" not in problem(response, 503)["message"]
-    assert int(response["Retry-After"]) >= 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Common, "put", broken)
+        response = api.post(path, {})
+        assert "locked" not in problem(response, 503)["message"]
+        assert int(response["Retry-After"]) >= 1
+    assert not Counter.objects.filter(name="database").exists()
+    assert api.post(path, {}).status_code == 202
+    for site in open_sites.values():
+        site.close()  # it is written down after the answer
+    assert Counter.objects.get(name="database").count == 1
 
 
 # --- alike ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
+from ..engine import faults
 from ..models import Delivery, Webhook, database_file
 from ..roles import VERBS
 from ..rules.ids import is_id, timestamp
@@ -212,6 +213,8 @@ class ApiViewSet(ViewSet):
             database_file.check(router.db_for_write(Webhook))
         except database_file.Replaced as error:
             response = self.handle_exception(error)  # nothing that was done will be there
+        if response.status_code < 300:
+            faults.settle()
         self.response = response
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"  # secrets in clear, and states of the moment

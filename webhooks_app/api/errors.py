@@ -23,6 +23,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from .. import actions
+from ..engine import faults
 from ..engine.store.errors import is_away, is_locked
 from ..fields import WrongKey
 from ..models import Webhook, database_file, sequences
@@ -145,6 +146,7 @@ def foreseen(exception: Exception) -> Problem | None:
             sequences.catch_up()
             return Problem(503, sequences.WORDS, retry_after=1)
         case DatabaseError() | InterfaceError() if _is_passing(exception):
+            faults.note()
             logger.warning("the database did not answer", exc_info=exception)
             return Problem(
                 503,

@@ -88,7 +88,7 @@ class Collector:
         )
         yield counter(
             "database_errors",
-            "Times that a worker found the database away or in its way.",
+            "Times that a worker or web process found the database away or in its way.",
             sum(count for name, _, count, _ in rows if name == DATABASE_ERRORS),
         )
 

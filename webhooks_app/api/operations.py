@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import conf
+from ..engine import faults
 from ..models import Worker, database_file
 from ..models.primary import clock
 from . import errors, throttling
@@ -59,9 +60,11 @@ def readyz(request: HttpRequest) -> JsonResponse:
         database_file.check(alias)
         problem = "" if _migrations_applied(alias) else "migrations are not applied"
         body: dict[str, Any] = {} if problem else _workers()
+        faults.settle()
     except database_file.Replaced:
         problem, body = "the database's file was replaced", {}
     except (DatabaseError, InterfaceError):
+        faults.note()
         problem, body = "the database does not answer", {}
     status = problem or "ok"
     return JsonResponse({"status": status, **body}, status=503 if problem else 200)
@@ -99,8 +102,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
     except ImportError:
         return _refusal(503, NO_CLIENT)
     try:
+        faults.settle()
         return HttpResponse(exposition(), content_type=CONTENT_TYPE)
     except (DatabaseError, InterfaceError):
+        faults.note()
         return _refusal(503, "The database does not answer.")
 
 
