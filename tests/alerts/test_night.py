@@ -1,12 +1,20 @@
 """A night of an operator: what happens really happens, Prometheus' clock alone is ours. Each alarm
 of docs/alerts.yml that should ring rings, and no other."""
 
+import json
+import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+import psycopg
 import pytest
+import requests
 import yaml
 from cryptography.fernet import Fernet
 
@@ -14,12 +22,14 @@ from tests.alerts.promql import Query, Rule, Samples
 from tests.commands.conftest import empty_site, site  # noqa: F401
 from tests.docs.tables import DOCS
 from tests.ports import free_port
+from tests.promises.crew import until
 from tests.receivers import Receiver
 
 pytestmark = pytest.mark.slow
 
 RULES = DOCS / "alerts.yml"
 EVERY = 15.0  # seconds between scrapes, and between looks at the rules
+TOKEN = "metrics-s3cret"
 SCRAPE = "from webhooks_app.api.metrics import exposition; print(exposition().decode())"
 
 
@@ -29,6 +39,22 @@ from webhooks_app import actions
 from webhooks_app.models import Webhook
 with override_settings(WEBHOOKS_RETRY_SCHEDULE=[]):
     actions.deliver_many([(Webhook.objects.get(pk="{ident}"), n) for n in range({count})])
+"""
+
+OTHER_VERSION = "import manage, webhooks_app; webhooks_app.__version__ = '9.9.9'; manage.main()"
+
+# The database takes no outcome of this webhook.
+REFUSE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    if connection.vendor == "sqlite":
+        cursor.execute("CREATE TRIGGER refuse BEFORE UPDATE ON webhooks_app_webhookhealth WHEN "
+                       "NEW.webhook_id = '{ident}' BEGIN SELECT RAISE(ABORT, 'no'); END")
+    else:
+        cursor.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                       "$$ BEGIN RAISE EXCEPTION 'no'; END $$")
+        cursor.execute("CREATE TRIGGER refuse BEFORE UPDATE ON webhooks_app_webhookhealth FOR EACH "
+                       "ROW WHEN (NEW.webhook_id = '{ident}') EXECUTE FUNCTION refuse()")
 """
 
 
@@ -64,19 +90,25 @@ class Watched:
                 raise
             return None
 
-    def until(self, start):
-        """A scrape in which a line begins so, and that saw all of it happen."""
+    def until(self, start, more_than=None):
+        """A scrape in which a line begins so (with a number beyond that), and that saw all of it
+        happen."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
             text = self.scrape()
-            if f"\n{start}" in text:
+            found = re.search(rf"^{re.escape(start)}(.*)", text, re.MULTILINE)
+            if found and (more_than is None or float(found[1]) > more_than):
                 return self.scrape()
             time.sleep(0.1)
         raise AssertionError(f"{start} did not come:\n{text}")
 
-    def worker(self):
-        process = self.site.start("webhooks", "deliver")
-        assert "ready" in process.stdout.readline()
+    def worker(self, **knobs):
+        if knobs:
+            odd = ("-m", "tests.promises.odd_worker", json.dumps(knobs), "deliver")
+            process = self.site.start_program(*odd, "--concurrency", "20")
+        else:
+            process = self.site.start("webhooks", "deliver")
+        assert any("ready" in line for line in iter(process.stdout.readline, ""))
         return process
 
     def webhook(self, url, *, verified=True):
@@ -95,6 +127,34 @@ class Watched:
         self.site.shell(DELIVER.format(ident=ident, count=count))
 
 
+@contextmanager
+def away(site):  # noqa: F811
+    """The database of the site: nobody can connect to it, or nobody can write."""
+    url = site.environment["DATABASE_URL"]
+    if "sqlite" in url:
+        file = url.removeprefix("sqlite:///").partition("?")[0]
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    name = re.search(r"site_\w+", url)[0]
+    with psycopg.connect(os.environ["TEST_DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+        yield
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def errors_of(port):
+    """How often the process with this port found the database away."""
+    answer = requests.get(
+        f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
+    )
+    return float(re.search(r"^webhooks_process_database_errors_total (.*)", answer.text, re.M)[1])
+
+
 @pytest.mark.timeout(180)
 def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
     watched = Watched(site)
@@ -107,6 +167,21 @@ def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
             'webhooks_attempts_total{kind="delivery",outcome="success"} 5.0',
         )
         assert rung(before, well, 60) == set()
+
+        # An operator holds the site, and forgets it.
+        site.shell("from webhooks_app import actions; actions.hold_all(note='mending')")
+        held = watched.until("webhooks_site_held 1.0")
+        assert rung(well, held, 25) == set()
+        assert rung(well, held, 35) == {"WebhooksSiteHeld"}
+        site.shell("from webhooks_app import actions; actions.release_all()")
+
+        # An upgrade is left half way.
+        other = site.start_program("-c", OTHER_VERSION, "webhooks", "deliver")
+        two = watched.until("webhooks_worker_versions 2.0")
+        assert rung(well, two, 55) == set()
+        assert rung(well, two, 65) == {"WebhooksVersionsDiffer"}
+        other.terminate()
+        other.wait(60)
 
         # One webhook is not verified, and a delivery waits for it.
         unverified = watched.webhook(f"{receiver.url}/new", verified=False)
@@ -162,6 +237,41 @@ def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
         "WebhooksMostCallsFail",
         "WebhooksGivenUp",
     }
+
+
+@pytest.mark.timeout(180)
+def test_an_outcome_that_cannot_be_written_rings(site):  # noqa: F811
+    watched = Watched(site)
+    with Receiver() as receiver:
+        ident = watched.webhook(receiver.url)
+        watched.worker(again_first=0.05, again_apart=0.05)
+        well = watched.until("webhooks_workers 1.0")
+        site.shell(REFUSE.format(ident=ident))
+        watched.deliver(ident)
+        unrecorded = watched.until("webhooks_deliveries_unrecorded 1.0")
+    assert rung(well, unrecorded, 3) == {"WebhooksUnrecorded"}
+
+
+@pytest.mark.timeout(180)
+def test_a_database_that_is_away_now_and_then_rings(site):  # noqa: F811
+    """Once it is there again: meanwhile nobody can be asked how often."""
+    own = free_port()
+    if "sqlite" in site.environment["DATABASE_URL"]:
+        site.environment["DATABASE_URL"] += "?timeout=1"
+    site.environment |= {"WEBHOOKS_METRICS_TOKEN": TOKEN, "WEBHOOKS_METRICS_PORT": str(own)}
+    watched = Watched(site)
+    watched.worker(heartbeat_every=0.1, upkeep_every=0.1)
+    well = watched.until("webhooks_workers 1.0")
+    with away(site):
+        until(lambda: errors_of(own) > 5, 60, "a worker that finds the database away")
+    back = watched.until("webhooks_database_errors_total", more_than=5)
+    assert rung(well, back, 5) == {"WebhooksDatabaseErrors"}
+
+
+@pytest.mark.once
+def test_each_rule_has_its_scene():
+    scenes = Path(__file__).read_text()
+    assert [rule["alert"] for rule in rules() if f'"{rule["alert"]}"' not in scenes] == []
 
 
 @pytest.mark.once
