@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tests.factories import AccountFactory, WebhookFactory, WorkerFactory
+from tests.factories import AccountFactory, CounterFactory, WebhookFactory, WorkerFactory
 from tests.statements import told
 from webhooks_app import __version__, actions
 from webhooks_app.models import Delivery, Event, EventBody, EventType, Subscription, Webhook
@@ -16,6 +16,12 @@ from webhooks_app.testing import FakeReceiver, assert_published, drain
 
 pytestmark = pytest.mark.django_db
 URL = "https://receiver.example.com/hook"
+
+
+@pytest.fixture(autouse=True)
+def a_worker_has_been_here(db):
+    """One that reads payloads of events where they are stored once."""
+    CounterFactory(name="accepted", slot=0)
 
 
 def subscribed(account, *types, channels=(), filter=None, **values):

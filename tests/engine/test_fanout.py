@@ -6,16 +6,30 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tests.factories import DeliveryFactory, WebhookFactory, WorkerFactory
+from tests.factories import CounterFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from tests.statements import told
 from webhooks_app import __version__, actions
 from webhooks_app.engine import bodies, catalogue, fanout, pruner, store
-from webhooks_app.models import Delivery, Event, EventBody, EventType, Subscription, Webhook
+from webhooks_app.models import (
+    Counter,
+    Delivery,
+    Event,
+    EventBody,
+    EventType,
+    Subscription,
+    Webhook,
+)
 from webhooks_app.rules.ids import new_id
 from webhooks_app.testing import FakeReceiver, drain
 
 pytestmark = pytest.mark.django_db
 URL = "https://receiver.example.com/hook"
+
+
+@pytest.fixture(autouse=True)
+def a_worker_has_been_here(db):
+    """One that reads payloads of events where they are stored once."""
+    CounterFactory(name="accepted", slot=0)
 
 
 def subscribed(account, number, *, filter="", form="payload"):
@@ -145,6 +159,16 @@ class TestOldWorkers:
         subscribed(account, 1)
         actions.publish(account, "a", 1)
         assert bytes(Delivery.objects.get().payload) == b""
+
+    def test_where_none_has_been_yet_an_old_one_may_be_coming_back(self, account):
+        Counter.objects.all().delete()
+        subscribed(account, 1)
+        actions.publish(account, "a", 1)
+        assert bytes(Delivery.objects.get().payload) == b"1"
+        with FakeReceiver():
+            drain()
+        event = actions.publish(account, "a", 2)
+        assert bytes(Delivery.objects.get(event=event).payload) == b""
 
 
 class TestCatalogue:

@@ -21,12 +21,22 @@ from django.db import router, transaction
 from django.db.models import F
 
 from .. import conf
-from ..models import Delivery, Event, EventBody, Subscription, Webhook, Worker
+from ..models import (
+    Attempt,
+    Counter,
+    Delivery,
+    Event,
+    EventBody,
+    Subscription,
+    Webhook,
+    Worker,
+)
 from ..models.delivery import schedule_text
 from ..models.primary import clock
 from ..rules import filters, forms, strictjson
 from ..rules.subscriptions import lookups
 from . import store
+from .accepted import ACCEPTED
 from .store import Store, bulk, microseconds
 
 log = logging.getLogger("webhooks")
@@ -388,9 +398,13 @@ def told(event: Event) -> forms.Told:
 
 def has_older_workers(alias: str) -> bool:
     """Whether a worker that reads no payloads of events may claim deliveries. One that was killed
-    counts, too, until its row is removed: it may as well be asleep."""
+    counts, too, until its row is removed: it may as well be asleep. Where there is none at all, it
+    is being restarted, until one that counts what it does has been here."""
     versions = Worker.objects.using(alias).order_by().values_list("version", flat=True).distinct()
-    return any(_release(version) < EVENTS_SINCE for version in versions)
+    if versions:
+        return any(_release(version) < EVENTS_SINCE for version in versions)
+    names = (ACCEPTED, Attempt.Exchange.DELIVERY.value)
+    return not Counter.objects.using(alias).filter(name__in=names).exists()
 
 
 def _release(version: str) -> tuple[int, ...]:
