@@ -59,6 +59,7 @@ class Machine:
             (self.prefix / name).mkdir(parents=True)
         self.server = Server(durable=False)
         self.port, self.first, self.second = free_port(), free_port(), free_port()
+        self.web = [f"webhooks-web@{port}" for port in (self.first, self.second)]
         self._sockets = re.search(r"host=([^&]+)", self.server.url)[1]
         self._make_certificate()
         self._make_programs()

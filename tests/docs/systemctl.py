@@ -26,7 +26,9 @@ class Unit:
         self._pid = prefix / "run" / f"{name}.pid"
         self._log = prefix / "run" / f"{name}.log"
 
-    def start(self) -> None:
+    def start(self, *, waits: bool) -> None:
+        """Like systemd, without waiting for more than the start of the process; `waits` where a
+        person who types the next command comes later anyhow."""
         # What a unit is given by systemd: nothing of whoever asked for it.
         kept = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         with self._log.open("ab") as log:
@@ -41,7 +43,7 @@ class Unit:
             )
         self._pid.write_text(str(process.pid))
         deadline = time.monotonic() + 180
-        while not self._is_up():  # a person types more slowly
+        while waits and not self._is_up():
             assert process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.05)
@@ -88,7 +90,7 @@ def main(prefix: Path, verb: str, *names: str) -> None:
         if verb in ("restart", "stop"):
             unit.stop()
         if verb in ("restart", "enable", "start"):
-            unit.start()
+            unit.start(waits=verb != "restart")
 
 
 if __name__ == "__main__":
