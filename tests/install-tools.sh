@@ -1,6 +1,6 @@
 #!/bin/sh
 # Chromium (system package), the Node packages of the Express receiver and the module of the Go one, for the tests that use them;
-# with the argument `examples` the Node packages of the generated client, too; with `bench` nginx and Redis, for the benchmark.
+# with the argument `examples` the Node packages of the generated client and PHP, too; with `bench` nginx and Redis, for the benchmark.
 # Installs what it may (root on a Debian-like system); elsewhere says what is missing and goes on:
 # the tests themselves skip, or fail where CI=true.
 set -u
@@ -35,6 +35,8 @@ node_packages() {
   (cd "$1" && npm ci --silent --no-audit --no-fund </dev/null && touch node_modules) \
     || echo "the packages of $1 could not be installed" >&2
 }
+
+[ "${1:-}" != examples ] || command -v php >/dev/null || install "the PHP receiver" php-cli
 
 if command -v npm >/dev/null; then
   node_packages docs/examples/express

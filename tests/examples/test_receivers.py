@@ -15,6 +15,7 @@ import pytest
 
 from tests.examples.conftest import needed, tool
 from tests.factories import WebhookFactory
+from tests.ports import free_port
 from webhooks_app import actions
 from webhooks_app.engine import worker
 from webhooks_app.models import SigningKey
@@ -84,13 +85,15 @@ class Example:
         # `make examples` installs what these need.
         pytest.param(("fastapi", SECRET), marks=pytest.mark.prove),
         pytest.param(("fastapi", ""), marks=pytest.mark.prove),
+        pytest.param(("php", SECRET), marks=pytest.mark.prove),
+        pytest.param(("php", ""), marks=pytest.mark.prove),
         # The kit has tests of its own; `make examples` starts this one, too.
         pytest.param(("django", SECRET), marks=pytest.mark.prove),
         pytest.param(("django", ""), marks=pytest.mark.prove),
     ],
     ids=[
         *("flask-token", "flask", "express-token", "express", "go", "fastapi", "fastapi-token"),
-        *("django", "django-token"),
+        *("php", "php-token", "django", "django-token"),
     ],
 )
 def receiver(request, tmp_path):
@@ -102,6 +105,10 @@ def receiver(request, tmp_path):
         needed(node, "Node.js is not installed")
         needed((EXAMPLES / "express/node_modules").is_dir(), "run npm ci in docs/examples/express")
         command = [node, "server.js"]
+    elif language == "php":
+        php = shutil.which("php")
+        needed(php, "PHP is not installed")
+        command = [php, "-S", f"127.0.0.1:{free_port()}", "index.php"]
     else:
         python = tool("python") if language == "fastapi" else sys.executable
         command = [python, "-u", "app.py"]
@@ -116,6 +123,7 @@ def receiver(request, tmp_path):
                 "WEBHOOK_TOKEN": TOKEN,
                 "WEBHOOK_SECRET": secret,
                 "PORT": "0",
+                "TMPDIR": str(tmp_path),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONPATH": str(EXAMPLES.parents[1]),
             },
