@@ -15,10 +15,12 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.fernet import Fernet
 from django.core.management import get_commands, load_command_class
 
@@ -78,8 +80,10 @@ def test_it_is_what_it_says(block):
             ast.parse(block.text)
         case "sh":
             subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
-            for line in block.text.replace("\\\n", " ").splitlines():
-                check_command(line)
+            for words in commands(block.text):
+                check_command(words)
+        case "yaml":
+            yaml.safe_load(block.text)
         case "ini":
             configparser.ConfigParser(interpolation=None).read_string(block.text)
         case "":
@@ -88,11 +92,23 @@ def test_it_is_what_it_says(block):
             pytest.fail(f"nobody reads blocks of {other}")
 
 
-def check_command(line: str) -> None:
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each line; a quotation may go on in the next one."""
+    begun = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        begun += f"{line}\n"
+        try:
+            words = shlex.split(begun, comments=True)
+        except ValueError:
+            continue
+        begun = ""
+        if words:
+            yield words
+    assert not begun, "a quotation is left open"
+
+
+def check_command(words: list[str]) -> None:
     """Commands of ours, as far as a reader types them."""
-    words = shlex.split(line, comments=True)
-    if not words:
-        return
     if words[0] == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
         assert {word for word in words[1:] if "=" not in word} <= set(targets)
@@ -174,10 +190,11 @@ class Pages(TestCase):
         names = {"order": order, "transaction": transaction}
         answer = {"responses": [{"type": "text", "message": "Hi"}], "attributes": {"foo": "bar"}}
         with FakeReceiver(answer) as receiver:
-            exec(FIRST, names)
-            drain()
-            exec(SECOND, names)
-        self.assertEqual(receiver.requests[1].json, {"order": 4711})
+            for block in BLOCKS:
+                exec(block, names)
+                drain()
+        sent = [call.json for call in receiver.requests if call.method == "POST"]
+        self.assertEqual(sent[:2], [{"order": 4711}, {"order": 4711, "total": 120}])
         self.assertEqual(names["answer"], answer)
 """
 RECEIVER = """
@@ -214,9 +231,8 @@ def test_a_new_django_project_does_what_the_page_says(tmp_path):
     project.add("shop/urls.py", "from django.urls import include", *marked("django.md", "urls"))
     project.add("shop/asgi.py", *marked("django.md", "asgi"))
     [test] = marked("django.md", "test")
-    first, second = marked("django.md", "python")
     project.add("orders/tests.py", test)
-    project.add("orders/test_page.py", PYTHON, f"FIRST = {first!r}\nSECOND = {second!r}")
+    project.add("orders/test_page.py", PYTHON, f"BLOCKS = {marked('django.md', 'python')!r}")
     project.add("orders/models.py", RECEIVER, *marked("receivers.md", "python"))
     project.add("orders/test_twice.py", TWICE)
 
