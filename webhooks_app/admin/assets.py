@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-STYLES = ["webhooks_app/console.css", "webhooks_app/health.css"]
+STYLES = [f"webhooks_app/{name}.css" for name in ("tokens", "console", "health")]
 SCRIPTS: list[Any] = [
     forms.Script(f"webhooks_app/{name}.js", defer=True)
     for name in ("live", "console", "times", "headers")

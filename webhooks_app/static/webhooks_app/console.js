@@ -51,6 +51,12 @@
     }
   });
 
+  /* The browser prints; it may not be able to. */
+  for (const button of document.querySelectorAll("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => window.print());
+  }
+
   /* Of two texts the one that is stored. */
   for (const button of document.querySelectorAll("[data-take]")) {
     button.hidden = false;
