@@ -266,6 +266,14 @@ ATTACKS = {
         {"a": ["x"] * 19_000},
     ),
     "integers of one hash": ({"a": {"$in": SAME_HASH}}, {"a": [2**61 - 1] * 19_000}),
+    "lists that are asked of no list": (
+        {"a": {"b": {"$or": [[]] * 240}}},
+        {"a": [{"b": 1}] * 19_000},
+    ),
+    "fields that are not there": (
+        {"a": {"b": {"$or": [{"$neq": 1}, {"$exist": True}] * 40}}},
+        {"a": [{}] * 19_000},
+    ),
     "equal to the last": (
         {"a": {"$eq": [[1] * 100, 2]}},
         {"a": [[[1] * 100, 3]] * 180},

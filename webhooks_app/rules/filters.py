@@ -15,7 +15,8 @@ The operators are those of Hookdeck and Outpost, with the meaning that their doc
 - `$in` with a list: one of its values; with one value: a part of a text, an element of a list.
 - Of a field that is not there nothing holds but `{"$exist": false}`, and what `$not` turns round.
 
-Whatever filter and payload, `matches` looks at no more than its budget of elements.
+Whatever filter and payload, `matches` looks at no more than its budget of elements; a condition
+that finds nothing to look at has looked at one.
 """
 
 import json
@@ -220,8 +221,9 @@ def _contains(wanted: Any) -> Test:
     def test(value: Any, budget: Budget) -> bool:
         if type(value) is list:
             return any(_key(element) == key for element in _elements(value, budget))
+        budget.spend(1)
         if type(value) is str and type(wanted) is str:
-            budget.spend(1 + len(value) // SIGNS_A_VISIT)
+            budget.spend(len(value) // SIGNS_A_VISIT)
             return wanted in value
         return False
 
@@ -244,7 +246,14 @@ def _in(wanted: Any) -> Test:
 
 def _unless(test: Test) -> Test:
     """It is there, and the test does not hold."""
-    return lambda value, budget: value is not _MISSING and not test(value, budget)
+
+    def unless(value: Any, budget: Budget) -> bool:
+        if value is _MISSING:
+            budget.spend(1)
+            return False
+        return not test(value, budget)
+
+    return unless
 
 
 def _not(test: Test) -> Test:
@@ -280,7 +289,11 @@ def _affixed(has: Callable[[str, tuple[str, ...]], bool]) -> Callable[[Any], Tes
 
 
 def _exists(wanted: bool) -> Test:
-    return lambda value, budget: (value is not _MISSING) is wanted
+    def test(value: Any, budget: Budget) -> bool:
+        budget.spend(1)
+        return (value is not _MISSING) is wanted
+
+    return test
 
 
 def _all(tests: list[Test]) -> Test:
@@ -312,6 +325,7 @@ def _each_found(keys: frozenset[Any], tests: list[Test]) -> Test:
     """Each of the plain values in some element, and some element for each of the tests."""
 
     def test(value: Any, budget: Budget) -> bool:
+        budget.spend(1)
         if type(value) is not list:
             return False
         if keys and not keys <= set(map(_key, _elements(value, budget))):
