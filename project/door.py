@@ -1,4 +1,5 @@
-"""A fast door for requests that store deliveries: those that come together are stored together.
+"""A fast door for requests that store deliveries or publish events: those that come together are
+stored together.
 
 A transaction for each request costs several times as much as what is stored in it. Here one thread
 takes what waits, reads the tokens and webhooks of all of it in the transaction that stores it, and
@@ -15,7 +16,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -28,17 +28,15 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from webhooks_app import actions, request_ids
-from webhooks_app.api import body, errors, intake, query, rendering, throttling
-from webhooks_app.api.authentication import Need, TokenCaller, bearer, webhooks_of
+from webhooks_app.api import errors, throttling
+from webhooks_app.api.authentication import TokenCaller, bearer, webhooks_of
 from webhooks_app.api.errors import Problem
-from webhooks_app.api.views_deliveries import BulkViewSet, WebhookDeliveriesViewSet
 from webhooks_app.engine import faults
 from webhooks_app.limits import Headers, Scope
-from webhooks_app.models import AccessToken, Delivery, Webhook, database_file
+from webhooks_app.models import AccessToken, Delivery, database_file
 from webhooks_app.models.account import digest
-from webhooks_app.presentation.delivery_object import shown
-from webhooks_app.rules.ids import is_id
 
+from .door_requests import Answer, Asked, Single, SingleEvent, answer_to, refused, served
 from .fair_queue import FairQueue
 
 SMALL = 64 * 1024  # bytes of a body; a larger one takes a transaction of its own, at Django's door
@@ -46,7 +44,8 @@ GROUP_MOST = 256  # requests
 GROUP_SIZE = 1024 * 1024  # bytes of their bodies
 QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
 EACH_SIZE = 1024  # bytes that a request counts beside its body
-BULK_WEIGHT = 16  # what a byte of a bulk counts: fourteen of them may be a whole delivery
+RECEIVERS_MOST = 100  # of an event; one with more takes a transaction of its own, too
+APART_FOR = 60.0  # seconds for which all events of its token do
 NAMES = "webhooks_app.request_ids.middleware"
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 LANES_KEPT = 10_000
@@ -54,95 +53,6 @@ LANES_KEPT = 10_000
 BUSY = "More requests are waiting than can be stored; try again."
 
 logger = logging.getLogger("webhooks_app.api")
-
-Answer = tuple[int, Headers, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A call of the API that this door serves."""
-
-    need: Need
-    parameters: frozenset[str]
-    allow: str
-    read: Callable[[query.Head, Webhook, bytes, str], list[actions.Draft]]
-    stored: Callable[[actions.Answer], list[Delivery]]
-    many: bool
-    weight: int = 1  # what each byte of the body counts
-
-
-SINGLE = Route(
-    WebhookDeliveriesViewSet.needs["create"],
-    WebhookDeliveriesViewSet.create.parameters,
-    "GET, POST, HEAD",
-    intake.single,
-    lambda answer: [intake.of_single(answer)],
-    many=False,
-)
-BULK = Route(
-    BulkViewSet.needs["create"],
-    BulkViewSet.create.parameters,
-    "POST",
-    intake.bulk,
-    intake.of_bulk,
-    many=True,
-    weight=BULK_WEIGHT,
-)
-
-
-def _route(path: str) -> tuple[Route | None, str]:
-    """What serves a path, and the id in it."""
-    match path.removesuffix("/").split("/"):
-        case ["", "webhooks", ident, "deliveries"]:
-            return SINGLE, ident
-        case ["", "webhooks", ident, "deliveries", "bulk"]:
-            return BULK, ident
-    return None, ""
-
-
-class Asked:
-    """A request that waits for its group."""
-
-    caller: TokenCaller
-    webhook: Webhook
-    drafts: list[actions.Draft]
-    answer: actions.Answer
-    held: str  # why deliveries of its webhook are held
-
-    def __init__(self, route: Route, request: ASGIRequest, ident: str, sent: bytes) -> None:
-        self.route, self.ident, self.sent = route, ident, sent
-        self._request = request
-        self.META = request.META
-        self.size = len(sent) * route.weight
-        self.name = request_ids.chosen(request.META.get("HTTP_X_REQUEST_ID", ""))
-        self.problem: Problem | None = None
-        self.digest = ""
-
-    @property
-    def query_params(self) -> Any:
-        return self._request.GET
-
-    @property
-    def address(self) -> str:
-        return throttling.client_address(self._request)
-
-    @property
-    def key(self) -> tuple[int, str]:
-        return self.caller.token.account_id, self.ident
-
-    def judge(self, webhooks: dict[tuple[int, str], Webhook]) -> None:
-        """As the views do, in their order. Raises Problem."""
-        if self.key not in webhooks:
-            raise Problem(404, errors.NOT_FOUND)
-        self.webhook = webhooks[self.key]
-        if refusal := self.caller.refusal(self.route.need):
-            raise Problem(403, refusal)
-        query.only(self, self.route.parameters)
-        body.require_json_type(self._request)
-        body.require_plain(self._request)
-        self.drafts = self.route.read(self, self.webhook, self.sent, self.caller.by)
-        for draft in self.drafts:
-            draft.request_id = self.name
 
 
 # A request, and where its answer goes: None, when Django is to give it.
@@ -155,6 +65,7 @@ class Door:
         self._queue: FairQueue[Waiting] = FairQueue(QUEUE_SIZE)
         # By the digest of its token, whose request it is: for the order alone in which they come.
         self._lanes: dict[str, Hashable] = {}
+        self._apart: dict[str, float] = {}  # by digest, until when its events go to Django
         self._added = Added()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -164,31 +75,30 @@ class Door:
         """The answer to a request, once it is stored; None for one that Django is to answer."""
         began = time.monotonic()
         asked = self._asked(scope, sent)
-        if asked is None or (added := self._added.to(asked._request)) is None:
+        if asked is None or (added := self._added.to(asked.request)) is None:
             return None
         self._start()
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         # Who was never seen waits with all others of whom that is so.
         lane = self._lanes.get(asked.digest)
         if not self._queue.put(lane, (asked, future), asked.size + EACH_SIZE):
-            answer: Answer | None = _told(asked, Problem(503, BUSY, retry_after=1))
+            given: Answer | None = refused(asked, Problem(503, BUSY, retry_after=1))
         else:
-            answer = await future
-        if answer is None:
+            given = await future
+        if given is None:
             return None
-        status, headers, content = answer
+        status, headers, content = given
         if request_ids.access.isEnabledFor(logging.INFO):
             request_ids.note("POST", scope["path"], status, began)
         return status, headers + added, content
 
-    @staticmethod
-    def _asked(scope: Scope, sent: bytes) -> Asked | None:
+    def _asked(self, scope: Scope, sent: bytes) -> Asked | None:
         if scope["method"] != "POST":
             return None
-        route, ident = _route(scope["path"])
-        if route is None or not is_id(ident) or get_script_prefix(scope):
+        kind, ident = served(scope["path"])
+        if kind is None or get_script_prefix(scope):
             return None
-        if len(sent) * route.weight > SMALL:
+        if len(sent) * kind.weight > SMALL:
             return None
         if not scope["query_string"].isascii():
             return None
@@ -199,9 +109,20 @@ class Door:
         secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
         if not secret:
             return None
-        asked = Asked(route, request, ident, sent)
+        asked = kind(request, ident, sent)
         asked.digest = digest(secret)
-        return asked
+        is_apart = isinstance(asked, SingleEvent) and self._is_apart(asked.digest)
+        return None if is_apart else asked
+
+    def _is_apart(self, digest: str) -> bool:
+        """Whether this token's last events had more receivers than a group takes."""
+        until = self._apart.get(digest)
+        if until is None:
+            return False
+        if until < time.monotonic():
+            self._apart.pop(digest, None)
+            return False
+        return True
 
     # --- the thread -----------------------------------------------------------------------------
 
@@ -239,7 +160,7 @@ class Door:
         tokens: dict[str, AccessToken] = {}
         try:
             tokens = self._store(asked)
-            answers = [_answer(each) if each.digest in tokens else None for each in asked]
+            answers = [answer_to(each) if each.digest in tokens else None for each in asked]
         except Exception as error:
             answers = self._failed(error, asked)
         finally:
@@ -248,7 +169,7 @@ class Door:
             faults.settle()
         for each in tokens.values():
             each.note_use(timezone.now())
-        self._remember(tokens)
+        self._remember(tokens, asked)
 
     def _store(self, group: list[Asked]) -> dict[str, AccessToken]:
         """Judge and store them; returns the tokens among theirs that are good, by their digests."""
@@ -258,11 +179,9 @@ class Door:
             tokens = AccessToken.objects.by_digests({each.digest for each in group})
             known = [each for each in group if each.digest in tokens]
             good = _judged(known, tokens)
-            for each, answer in zip(
-                good, actions.accept([each.drafts for each in good]), strict=True
-            ):
-                # All that an answer tells is known before the commit: after it nothing may fail.
-                each.answer, each.held = answer, actions.hold_reason(each.webhook)
+            _accept(good)
+            for each in good:
+                each.settle()
         database_file.check(self._alias)
         self._rested = time.monotonic()
         return tokens
@@ -276,13 +195,17 @@ class Door:
         if problem is None or problem.status_code != 503:
             logger.warning("a group of requests is stored one by one", exc_info=error)
             return [None] * len(group)
-        return [_told(each, problem) for each in group]
+        return [refused(each, problem) for each in group]
 
-    def _remember(self, tokens: dict[str, AccessToken]) -> None:
-        if len(self._lanes) > LANES_KEPT:
-            self._lanes = {}
+    def _remember(self, tokens: dict[str, AccessToken], group: list[Asked]) -> None:
+        for kept in (self._lanes, self._apart):
+            if len(kept) > LANES_KEPT:
+                kept.clear()
         for each, token in tokens.items():
             self._lanes[each] = token.account_id
+        for asked in group:
+            if asked.problem is None and asked.digest in tokens and asked.is_apart:
+                self._apart[asked.digest] = time.monotonic() + APART_FOR
 
 
 def _judged(group: list[Asked], tokens: dict[str, AccessToken]) -> list[Asked]:
@@ -292,8 +215,21 @@ def _judged(group: list[Asked], tokens: dict[str, AccessToken]) -> list[Asked]:
         each.caller = TokenCaller.of(tokens[each.digest])
     group = _passing(group, lambda each: each.caller.check_account(each.query_params))
     group = _within(group, lambda each: each.caller.key, throttling.caller_counts)
-    webhooks = webhooks_of({each.key for each in group})
+    webhooks = webhooks_of({each.key for each in group if isinstance(each, Single)})
     return _passing(group, lambda each: each.judge(webhooks))
+
+
+def _accept(group: list[Asked]) -> None:
+    """Store what they ask for, in the present transaction."""
+    deliveries = [each for each in group if isinstance(each, Single)]
+    drafts = [each.drafts for each in deliveries]
+    for each, answer in zip(deliveries, actions.accept(drafts), strict=True):
+        each.answer = answer
+    events = [each for each in group if isinstance(each, SingleEvent)]
+    asked = [each.publication for each in events]
+    published = actions.accept_events(asked, receivers_most=RECEIVERS_MOST)
+    for event, stored in zip(events, published, strict=True):
+        event.answer = stored
 
 
 def _passing(group: list[Asked], judge: Callable[[Asked], None]) -> list[Asked]:
@@ -324,39 +260,6 @@ def _within(
 
 
 # --- answers --------------------------------------------------------------------------------------
-
-
-def _answer(asked: Asked) -> Answer:
-    try:
-        if asked.problem is not None:
-            raise asked.problem
-        deliveries = asked.route.stored(asked.answer)
-    except Exception as error:
-        problem = errors.foreseen(error)
-        if problem is None:
-            raise
-        return _told(asked, problem)
-    rows = [shown(delivery, asked.held) for delivery in deliveries]
-    headers = intake.headers(deliveries)
-    return _rendered(asked, 202, headers, rows if asked.route.many else rows[0])
-
-
-def _told(asked: Asked, problem: Problem) -> Answer:
-    return _rendered(asked, *errors.answer(problem))
-
-
-def _rendered(asked: Asked, status: int, headers: dict[str, str], content: Any) -> Answer:
-    rendered = rendering.dump(content)
-    headers = {
-        "Content-Type": "application/json",
-        "Vary": "Accept",
-        "Allow": asked.route.allow,
-        **headers,
-        "Cache-Control": "no-store",
-        "X-Request-Id": asked.name,
-        "Content-Length": str(len(rendered)),
-    }
-    return status, [(name.encode(), text.encode()) for name, text in headers.items()], rendered
 
 
 def _hand_out(

@@ -1,4 +1,5 @@
-"""POST /events and what surrounds it: bytes, repeats, scopes, limits, lists."""
+"""Events as they are listed, shown and taken back; subscriptions and event types. How they are
+published: `doors/`."""
 
 import json
 from datetime import timedelta
@@ -9,9 +10,8 @@ from django.utils import timezone
 from tests.api.conftest import problem
 from tests.factories import AccountFactory, UserFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.models import Delivery, Event
+from webhooks_app.models import Delivery
 from webhooks_app.rules.ids import timestamp
-from webhooks_app.testing import FakeReceiver, drain
 
 pytestmark = pytest.mark.django_db
 ORDER = {"type": "order.created", "payload": {"order": 4711}}
@@ -22,124 +22,6 @@ def webhook(account):
     webhook = WebhookFactory(account=account)
     actions.set_subscriptions(webhook, [{"types": ["*"]}])
     return webhook
-
-
-class TestPublish:
-    def test_it_is_answered_202_with_the_event(self, api, webhook):
-        answer = api.post("/events", {**ORDER, "eventId": "o-1", "channels": ["eu"]})
-        assert answer.status_code == 202, answer.content
-        delivery = Delivery.objects.get()
-        event = Event.objects.get()
-        assert answer.json() == {
-            "id": event.pk,
-            "eventId": "o-1",
-            "type": "order.created",
-            "time": timestamp(event.time),
-            "createdAt": timestamp(event.created_at),
-            "createdBy": event.created_by,
-            "channels": ["eu"],
-            "orderingKey": "",
-            "subject": "",
-            "reference": "",
-            "deliverAt": None,
-            "matched": 1,
-            "filtered": 0,
-            "fanOut": "done",
-            "deliveries": [{"id": delivery.pk, "webhookId": webhook.pk}],
-        }
-
-    def test_the_payload_is_sent_byte_for_byte(self, api, webhook):
-        payload = b'{ "n" :1.0, "big":12345678901234567890,"t":"\\u00e9 \xc3\xa9"  }'
-        sent = (
-            b'{"type" : "a", "subject":"payload", "payload":\n '
-            + payload
-            + b' , "time":"2026-01-01"}'
-        )
-        assert api.post("/events", sent).status_code == 202
-        with FakeReceiver() as receiver:
-            drain()
-        assert receiver.requests[0].body == payload
-
-    @pytest.mark.parametrize("payload", [None, [], "", 0, False, {"payload": {"payload": 1}}])
-    def test_a_payload_is_any_json(self, api, webhook, payload):
-        assert api.post("/events", {"type": "a", "payload": payload}).status_code == 202
-        assert json.loads(bytes(Event.objects.get().payload)) == payload
-
-    def test_a_payload_of_1_mebibyte_will_do_and_a_byte_more_will_not(self, api, webhook):
-        text = "x" * (1024 * 1024 - 2)
-        assert api.post("/events", {"type": "a", "payload": text}).status_code == 202
-        told = problem(api.post("/events", {"type": "a", "payload": text + "x"}), 400)
-        assert "1 MiB" in told["details"]["payload"][0]
-        problem(api.post("/events", {"type": "a", "payload": "x" * (1024 * 1024 + 17_000)}), 413)
-
-    def test_the_same_id_again_is_answered_with_the_first(self, api, webhook):
-        first = api.post("/events", {**ORDER, "eventId": "o-1"})
-        by_header = api.post("/events", ORDER, HTTP_IDEMPOTENCY_KEY="o-1")
-        assert by_header.json() == first.json()
-        assert (by_header.status_code, by_header["Idempotent-Replayed"]) == (202, "true")
-        assert "Idempotent-Replayed" not in first
-        problem(api.post("/events", {**ORDER, "payload": 1, "eventId": "o-1"}), 409)
-        told = problem(
-            api.post("/events", {**ORDER, "eventId": "x"}, HTTP_IDEMPOTENCY_KEY="y"), 400
-        )
-        assert set(told["details"]) == {"eventId"}
-
-    @pytest.mark.parametrize(
-        ("body", "at"),
-        [
-            ({"payload": 1}, "type"),
-            ({"type": "a"}, "payload"),
-            ({"type": "a..b", "payload": 1}, "type"),
-            ({"type": "a", "payload": 1, "channels": "eu"}, "channels"),
-            ({"type": "a", "payload": 1, "channels": ["a", "b c"]}, "channels"),
-            ({"type": "a", "payload": 1, "chanels": ["a"]}, "chanels"),
-            ({"type": "a", "payload": 1, "time": "yesterday"}, "time"),
-            ({"type": "a", "payload": 1, "deliverAt": "2999-01-01"}, "deliverAt"),
-            ({"type": "a", "payload": 1, "eventId": "ä"}, "eventId"),
-            ({"type": "a", "payload": 1, "subject": "x" * 256}, "subject"),
-            ({"type": "a", "payload": 1, "eventId": None}, "eventId"),
-        ],
-    )
-    def test_bad_input_is_400_and_says_where(self, api, body, at):
-        assert set(problem(api.post("/events", body), 400)["details"]) == {at}
-
-    @pytest.mark.parametrize("body", [b"", b"[]", b'{"type": "a", "payload": NaN}', b"{", b'"x"'])
-    def test_what_is_no_object_of_strict_json_is_400(self, api, body):
-        problem(api.post("/events", body), 400)
-
-
-class TestBulk:
-    def test_all_are_stored_and_answered_in_their_order(self, api, webhook):
-        events = [{"type": f"a.{n}", "payload": n} for n in range(3)]
-        answer = api.post("/events/bulk", {"events": events})
-        assert answer.status_code == 202, answer.content
-        stored = Event.objects.in_bulk()
-        assert [stored[each["id"]].type for each in answer.json()] == ["a.0", "a.1", "a.2"]
-        assert [(each["matched"], each["replayed"]) for each in answer.json()] == [(1, False)] * 3
-
-    def test_each_payload_is_stored_byte_for_byte(self, api):
-        body = b'{"events": [ {"payload": [1.0 ], "type":"a"},{"type":"b","payload":"]}" }]}'
-        assert api.post("/events/bulk", body).status_code == 202
-        stored = dict(Event.objects.values_list("type", "payload"))
-        assert {type: bytes(payload) for type, payload in stored.items()} == {
-            "a": b"[1.0 ]",
-            "b": b'"]}"',
-        }
-
-    def test_one_that_is_wrong_is_named_and_none_is_stored(self, api):
-        events = [ORDER, {"type": "", "payload": 1}, {**ORDER, "time": "x"}]
-        told = problem(api.post("/events/bulk", {"events": events}), 400)
-        assert set(told["details"]["events"]) <= {"1", "2"}
-        assert not Event.objects.exists()
-
-    def test_up_to_5_mebibytes(self, api):
-        events = [{"type": "a", "payload": "x" * 900_000} for _ in range(6)]
-        problem(api.post("/events/bulk", {"events": events}), 413)
-        assert api.post("/events/bulk", {"events": events[:5]}).status_code == 202
-
-    @pytest.mark.parametrize("events", [[], {}, "x", [1], [ORDER] * 1001])
-    def test_1_to_1000_events(self, api, events):
-        problem(api.post("/events/bulk", {"events": events}), 400)
 
 
 class TestRead:

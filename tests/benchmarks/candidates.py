@@ -61,10 +61,10 @@ def durable(server, number=1):
 def latency(server, pace, sink, seconds):
     """From commit to receipt, in milliseconds, while deliveries are stored at an even pace."""
     with server.database() as url, stage.workers(1, url):
-        return paced(sink, url, sink.url("timed"), pace, seconds)
+        return produced(sink, url, sink.url("timed"), pace, seconds)
 
 
-def paced(sink, database, urls, pace, seconds, *number):
+def produced(sink, database, urls, pace, seconds, *number):
     before = sink.count()
     committed = stage.part("produce", urls, pace, seconds + 1, *number, database=database)
     stage.pace(sink, before, len(committed) - 1, len(committed))

@@ -7,16 +7,15 @@ ratios are taken within a turn. SIZE shrinks the loads (1 is whole).
 
 import json
 import os
-import re
 import statistics
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import stage
+from . import doors, stage
 from .__main__ import machine, markdown
-from .candidates import paced, web
+from .candidates import produced
 from .disk import bytes_each
 from .load import WEBHOOKS
 from .sink import PythonSink, sink
@@ -54,7 +53,7 @@ def hanging(server, receiver):
                     rate = stage.pace(receiver, before, 1, count)
             half = found["without"]["rate"] / 2 if found else rate / 2
             with server.database() as url, stage.workers(1, url):
-                waits = paced(receiver, url, " ".join(timed), half * more, seconds, number)
+                waits = produced(receiver, url, " ".join(timed), half * more, seconds, number)
             found[name] = {"rate": rate} | waits
     rate = found["with"]["rate"] / found["without"]["rate"]
     p99 = found["with"]["p99_ms"] / found["without"]["p99_ms"]
@@ -176,45 +175,16 @@ def _by_turns(server, receiver, count):
 
 
 def intake(server, receiver):
-    """Deliveries accepted by the API: stored together when they come at once, against each by
-    itself; on PostgreSQL and on SQLite."""
-    found, verdicts = {}, {}
+    """Requests accepted by the API: stored together when they come at once, against each by itself;
+    and what it takes with a worker beside."""
     with stage.folder() as folder:
-        for place in (server, stage.Sqlite(folder)):
-            with (
-                place.database() as url,
-                web(url, **UNLIMITED) as together,
-                web(url, **UNLIMITED, GROUP_COMMIT="false") as each,
-            ):
-                account = stage.part("account", receiver.url(), database=url)
-                doors = {"each": each, "together": together}
-                accepted = {clients: _accepted(doors, account, clients) for clients in (1, 10, 50)}
-            found[place.name] = accepted
-            for clients, wanted in ((1, ">= 1"), (10, ">= 4"), (50, ">= 6")):
-                rates = {name: figures["per_second"] for name, figures in accepted[clients].items()}
-                times = rates["together"] / rates["each"]
-                verdicts[f"times as many, {clients} clients, {place.name}"] = (times, wanted)
-            cpu = accepted[50]["together"]["cpu_ms"]
-            verdicts[f"CPU ms each, 50 clients, {place.name}"] = (cpu, "<= 0.35")
-    return found, verdicts
+        return doors.intake((server, stage.Sqlite(folder)), receiver, max(1, 5 * SIZE))
 
 
-def _accepted(doors, account, clients):
-    """By the door: answers of 202 a second, and the CPU of the web process for each in ms."""
-    seconds, found = max(1, 5 * SIZE), {}
-    path = f"/webhooks/{account['webhook']}/deliveries"
-    # Turn about, so that neither is always the one that finds the machine warm.
-    for name in sorted(doors, reverse=time.time_ns() % 2 == 0):
-        server, port = doors[name]
-        ask = ("-m", "tests.benchmarks.clients", port, "POST", path, clients)
-        for length in (0.5, seconds):  # the first only warms the server up
-            meter = stage.Meter([server])
-            before = meter.cpu()
-            said = stage.python(*ask, length, account["token"]).communicate(timeout=300)[0]
-            cpu = meter.cpu() - before
-        number = int(re.search(r"\{202: (\d+)\}", said)[1])  # nothing but 202
-        found[name] = {"per_second": number / seconds, "cpu_ms": cpu * 1000 / number}
-    return found
+def trickle(server, receiver):
+    """A few deliveries a second: from commit to receipt, and what each costs."""
+    with stage.folder() as folder:
+        return doors.trickle((server, stage.Sqlite(folder)), receiver, max(2, 8 * SIZE))
 
 
 def disk(server, receiver):
@@ -252,13 +222,12 @@ def _durable(server, receiver, count, *command):
             return stage.pace(receiver, before, count // 20, count)
 
 
-UNLIMITED = dict.fromkeys(("WEBHOOKS_RATE_PER_TOKEN", "WEBHOOKS_RATE_PER_ADDRESS"), "1000000000")
 TURN = 0.1  # seconds in which calls are signed, or are not
 WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
 SCENARIOS = {
     each.__name__: each
     for each in (
-        *(hanging, history, snapshot, memory, backlog, counts, signed, intake, disk),
+        *(hanging, history, snapshot, memory, backlog, counts, signed, intake, trickle, disk),
         events,
     )
 }

@@ -1,10 +1,13 @@
 """Very many receivers in steps; old workers; what the worker notes and purges; bodies read once."""
 
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from django.db import connection
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.factories import CounterFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from tests.statements import told
@@ -32,7 +35,7 @@ def a_worker_has_been_here(db):
     CounterFactory(name="accepted", slot=0)
 
 
-def subscribed(account, number, *, filter="", form="payload"):
+def subscribed(account, number, *, filter="", form="payload", pattern="*"):
     now = timezone.now()
     webhooks = Webhook.objects.bulk_create(
         Webhook(account=account, name="w", url=URL, form=form, verified_at=now)
@@ -40,7 +43,7 @@ def subscribed(account, number, *, filter="", form="payload"):
     )
     Subscription.objects.bulk_create(
         Subscription(
-            account=account, webhook=w, number=0, pattern="*", filter=filter, valid_from=now
+            account=account, webhook=w, number=0, pattern=pattern, filter=filter, valid_from=now
         )
         for w in webhooks
     )
@@ -122,7 +125,7 @@ class TestSteps:
         webhooks = subscribed(account, 2, filter='{"a":60}')
         new = actions.NewEvent(type="a", payload={"a": list(range(61))})
         events = actions.publish_many(account, [new] * 5)
-        assert [event.fan_out for event in events] == ["done", *["running"] * 4]
+        assert [event.fan_out for event in events] == ["done"] * 2 + ["running"] * 3
         fanout.turn()
         assert [receivers(event) for event in events] == [sorted(webhooks)] * 5
 
@@ -296,3 +299,65 @@ class TestBodies:
         assert row.body is None
         with pytest.raises(Event.DoesNotExist):
             kept.payload(row)
+
+
+def takes(one, payload):
+    """What the filters below mean, said otherwise."""
+    return {"": True, '{"n":1}': payload["n"] == 1, '{"n":{"$gte":1}}': payload["n"] >= 1}[one]
+
+
+ONE = st.tuples(
+    st.sampled_from(["a.b", "a.*", "*", "a", "c"]),
+    st.sampled_from([(), ("eu",), ("us", "eu")]),
+    st.sampled_from(["", '{"n":1}', '{"n":{"$gte":1}}']),
+)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    many=st.lists(st.lists(ONE, max_size=4), max_size=9),
+    n=st.integers(0, 2),
+    channels=st.sampled_from([(), ("eu",), ("de",)]),
+    most=st.sampled_from(
+        [("STEP", 2), ("FILTERS", 1), ("READ_MOST", 5), ("LOOKS", 3), ("STEP", 99)]
+    ),
+)
+def test_however_it_is_cut_each_gets_it_once_that_one_of_its_subscriptions_takes_it(
+    account, many, n, channels, most
+):
+    Webhook.objects.all().delete()
+    expected, filtered = set(), 0
+    for own in many:
+        [ident] = subscribed(account, 1, pattern="none")
+        hear = [
+            filter
+            for pattern, wanted, filter in own
+            if pattern in ("a.b", "a.*", "*") and (not wanted or set(wanted) & set(channels))
+        ]
+        if any(takes(filter, {"n": n}) for filter in hear):
+            expected.add(ident)
+        elif hear:
+            filtered += 1
+        Subscription.objects.bulk_create(
+            Subscription(
+                account=account,
+                webhook_id=ident,
+                number=number,
+                pattern=pattern,
+                channels=wanted,
+                filter=filter,
+                valid_from=timezone.now(),
+            )
+            for number, (pattern, wanted, filter) in enumerate(own, 1)
+        )
+    with patch.object(fanout, *most):
+        event = actions.publish(account, "a.b", {"n": n}, channels=channels)
+        while fanout.turn():
+            pass
+        while Event.objects.fanning_out().exists():
+            fanout.turn()
+    event.refresh_from_db()
+    assert receivers(event) == sorted(expected)
+    assert (event.matched, event.filtered) == (len(expected), filtered)

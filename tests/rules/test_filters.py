@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from webhooks_app.rules import filters
 from webhooks_app.rules.filters import (
     NAMES,
     Budget,
@@ -394,3 +395,16 @@ def test_refusals_name_the_outermost_conditions_that_do_not_hold():
     }
     refused = compile_filter(filter).refusals(ORDER, Budget())
     assert refused == ["/state", "/customer/$and", "/customer/mail/$exist", "/total/$or"]
+
+
+def test_of_large_filters_fewer_are_kept_than_of_small_ones(monkeypatch):
+    monkeypatch.setattr(filters, "WEIGHT_KEPT", 1000)
+    compiled = filters.Compiled()
+    first = compiled('{"n":0}')
+    for n in range(100):
+        compiled(f'{{"n":{n}}}')
+    assert compiled('{"n":0}') is first
+    for n in range(10):
+        compiled(json.dumps({"$or": [{f"{n}": m} for m in range(80)]}))
+    assert compiled('{"n":0}') is not first
+    assert compiled.weight <= 1000

@@ -10,7 +10,6 @@ Every error of a verb's own is an ActionError; a DatabaseError comes through as 
 
 from .calls import ainteract, interact, test, verify
 from .deliveries import (
-    alone,
     cancel,
     deliver,
     deliver_many,
@@ -26,10 +25,20 @@ from .errors import (
     Invalid,
     NotCallable,
     TooSoon,
+    alone,
     sentences,
 )
 from .event_types import EXAMPLE_LIMIT, declare_event_type, expunge_event_type, update_event_type
-from .events import EVENTS_MOST, NewEvent, cancel_event, publish, publish_many
+from .events import (
+    EVENTS_MOST,
+    NewEvent,
+    Publication,
+    Published,
+    accept_events,
+    cancel_event,
+    publish,
+    publish_many,
+)
 from .intake import (
     KEY_LIMIT,
     PAYLOAD_LIMIT,
@@ -82,9 +91,12 @@ __all__ = [
     "Line",
     "NewEvent",
     "NotCallable",
+    "Publication",
+    "Published",
     "TooSoon",
     "Trial",
     "accept",
+    "accept_events",
     "ainteract",
     "alone",
     "cancel",

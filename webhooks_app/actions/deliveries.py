@@ -8,7 +8,7 @@ from ..engine import transitions
 from ..models import AuditEntry, Delivery, Webhook
 from . import intake
 from .base import db_alias
-from .errors import ActionError, Conflict, Invalid, NotCallable
+from .errors import ActionError, Conflict, NotCallable, alone
 from .intake import Draft
 
 
@@ -68,16 +68,6 @@ def deliver_many(
 
 def _draft(webhook: Webhook, payload: Any, options: Options | None = None, *, by: str) -> Draft:
     return Draft(webhook, intake.encode(payload), **(options or {}), by=by)
-
-
-def alone(error: ActionError) -> ActionError:
-    """What `accept` says of a request for one delivery, without its number."""
-    match error:
-        case Invalid():
-            return Invalid(error.details["0"])
-        case Conflict():
-            return Conflict(error.message)
-    return error
 
 
 def retry(delivery: Delivery, *, by: str = "") -> Delivery:

@@ -79,3 +79,13 @@ class ExchangeFailed(ActionError):
         super().__init__(failure.message)
         self.failure = failure
         self.date = date
+
+
+def alone(error: ActionError) -> ActionError:
+    """What is said of a request for one thing, without its number."""
+    match error:
+        case Invalid():
+            return Invalid(error.details["0"])
+        case Conflict():
+            return Conflict(error.message)
+    return error

@@ -1,13 +1,13 @@
 """Events: published once, one delivery for every subscribed webhook."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, overload
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from .. import conf
@@ -18,12 +18,14 @@ from ..rules.ids import is_event_id
 from ..rules.nearest import nearest
 from ..rules.subscriptions import EVENT_CHANNELS_LIMIT, channel, event_type
 from .base import db_alias
-from .errors import Conflict, Invalid
+from .errors import ActionError, Conflict, Invalid, alone
 from .intake import IDEMPOTENCY_KEPT, encode, text_problem
 
 EVENTS_MOST = 1000  # of one `publish_many`
 AHEAD_MOST = timedelta(days=30)  # of `deliver_at`
 LIKENED_MOST = 3  # undeclared types that are compared with all that are declared
+_CHANCES = 4  # to store what has event ids, while others store the same ones
+_UNDER_WAY = "An event with this eventId is being published."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,28 +85,27 @@ def publish(
         time=time,
         deliver_at=deliver_at,
     )
-    problems, event = _judged(account, new, by)
-    problems |= _undeclared(account, [event]).get(0, {})
-    if problems:
-        raise Invalid(problems)
-    return _published([event])[0]
+    [answer] = accept_events([Publication(account, [new], by)])
+    if isinstance(answer, ActionError):
+        raise alone(answer)
+    return answer[0]
 
 
 def publish_many(account: Account, events: Iterable[NewEvent], *, by: str = "") -> list[Event]:
     """`publish` of 1 to 1,000 events in a few statements and one transaction: all or none.
 
-    Raises Invalid, its details by the place of the event: `{"events": {"3": {"type": […]}}}`;
-    Conflict and TypeError as `publish`.
+    Raises Invalid and Conflict, their details by the place of the event:
+    `{"events": {"3": {"type": […]}}}`; TypeError as `publish`.
     """
     new = list(events)
     if not 1 <= len(new) <= EVENTS_MOST:
         raise Invalid({"events": [f"Must be 1 to {EVENTS_MOST:,} events."]})
-    judged = [_judged(account, each, by) for each in new]
-    undeclared = _undeclared(account, [event for _, event in judged])
-    found = [own | undeclared.get(place, {}) for place, (own, _) in enumerate(judged)]
-    if details := {str(place): problems for place, problems in enumerate(found) if problems}:
-        raise Invalid({"events": details})
-    return _published([event for _, event in judged])
+    [answer] = accept_events([Publication(account, new, by)])
+    if isinstance(answer, Invalid):
+        raise Invalid({"events": answer.details})
+    if isinstance(answer, Conflict):
+        raise Conflict(answer.message, {"events": answer.details})
+    return answer
 
 
 def cancel_event(event: Event, *, by: str = "") -> int:
@@ -116,10 +117,82 @@ def cancel_event(event: Event, *, by: str = "") -> int:
     return cancelled
 
 
+# --- the rules of every door ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A request to publish 1 to EVENTS_MOST events: all of them are stored, or none.
+
+    `request_id`: the name of the request that asks, where it is not the one that is served here.
+    """
+
+    account: Account
+    events: Sequence[NewEvent]
+    by: str = ""
+    request_id: str | None = None
+
+
+Published = list[Event] | Invalid | Conflict
+
+
+@overload
+def accept_events(requests: Sequence[Publication]) -> list[Published]: ...
+
+
+@overload
+def accept_events(
+    requests: Sequence[Publication], *, receivers_most: int
+) -> list[Published | None]: ...
+
+
+def accept_events(
+    requests: Sequence[Publication], *, receivers_most: int | None = None
+) -> Sequence[Published | None]:
+    """Judge what some requests publish and store it, with all deliveries, in one transaction and a
+    few statements. A request is stored whole or not at all, whatever becomes of the others.
+
+    The answer to each: its events in order, or why there are none: Invalid or Conflict, with the
+    details by the number of the event, then by its field. An event that was there for its event id
+    has `replayed` true. None: one of its events has more than `receivers_most` receivers, it is not
+    stored and wants a transaction of its own. Raises TypeError for a payload that JSON has nothing
+    for.
+    """
+    answers = _judged(requests)
+    events = [event for answer in answers if isinstance(answer, list) for event in answer]
+    if not events:
+        return answers
+    for chance in range(_CHANCES):
+        try:
+            with transaction.atomic(using=db_alias()):
+                first = _known(events) if chance else {}  # most keys are new
+                return _published(answers, first, receivers_most)
+        except fanout.KeyTaken:
+            continue  # it was published before, or somebody does so at this moment
+    answers = [_without_keys(answer) for answer in answers]
+    with transaction.atomic(using=db_alias()):
+        return _published(answers, {}, receivers_most)
+
+
 # --- judging -------------------------------------------------------------------------------------
 
 
-def _judged(account: Account, new: NewEvent, by: str) -> tuple[dict[str, Any], Event]:
+def _judged(requests: Sequence[Publication]) -> list[Published]:
+    """The events that are to be stored, or what is wrong with them."""
+    found = [[_one(asked, new) for new in asked.events] for asked in requests]
+    undeclared = _undeclared([event for each in found for _, event in each])
+    answers: list[Published] = []
+    for each in found:
+        details = {
+            str(place): problems | undeclared.get(event.pk, {})
+            for place, (problems, event) in enumerate(each)
+            if problems or event.pk in undeclared
+        }
+        answers.append(Invalid(details) if details else [event for _, event in each])
+    return answers
+
+
+def _one(asked: Publication, new: NewEvent) -> tuple[dict[str, Any], Event]:
     """What is wrong with an event, by the names of the API; and its row, not stored."""
     details: dict[str, Any] = {}
 
@@ -146,9 +219,9 @@ def _judged(account: Account, new: NewEvent, by: str) -> tuple[dict[str, Any], E
     if deliver_at is not None and deliver_at > timezone.now() + AHEAD_MOST:
         note("deliverAt", f"Must be at most {AHEAD_MOST.days} days ahead.")
     if details:
-        return details, Event(account=account)
-    return {}, Event(
-        account=account,
+        return details, Event(account=asked.account)
+    event = Event(
+        account=asked.account,
         type=new.type,
         payload=payload,
         key=new.event_id,
@@ -158,8 +231,10 @@ def _judged(account: Account, new: NewEvent, by: str) -> tuple[dict[str, Any], E
         reference=new.reference,
         time=time or timezone.now(),
         deliver_at=deliver_at,
-        created_by=by[:150],
+        created_by=asked.by[:150],
     )
+    event.request_id = asked.request_id
+    return {}, event
 
 
 def _event_id_problem(value: object) -> str:
@@ -188,23 +263,33 @@ def _aware(moment: datetime | None) -> datetime | None:
     return moment
 
 
-def _undeclared(account: Account, events: Sequence[Event]) -> dict[int, dict[str, Any]]:
-    """By the place of an event, that its type is not declared, where it must be."""
+def _undeclared(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
+    """By the id of an event, that its type is not declared, where it must be."""
     if not conf.event_types_declared():
         return {}
-    types = {event.type for event in events if event.type}
+    by_account: dict[Account, list[Event]] = {}
+    for event in events:
+        if event.type:
+            by_account.setdefault(event.account, []).append(event)
+    found: dict[str, dict[str, Any]] = {}
+    for account, own in by_account.items():
+        missing = _missing(account, {event.type for event in own})
+        for event in own:
+            if event.type in missing:
+                found[event.pk] = {"type": [_undeclared_sentence(missing[event.type])]}
+    return found
+
+
+def _missing(account: Account, types: Collection[str]) -> dict[str, str]:
+    """Which of these types are not declared, and which declared one is the nearest."""
     there = EventType.objects.known_to(account).declared()
     known = set(there.filter(name__in=types).values_list("name", flat=True))
-    missing = {event.type: "" for event in events if event.type and event.type not in known}
+    missing = dict.fromkeys(sorted(set(types) - known), "")
     if missing:
         names = list(there.values_list("name", flat=True)[:1000])
         for type in list(missing)[:LIKENED_MOST]:
             missing[type] = nearest(type, names)
-    return {
-        place: {"type": [_undeclared_sentence(missing[event.type])]}
-        for place, event in enumerate(events)
-        if event.type in missing
-    }
+    return missing
 
 
 def _undeclared_sentence(meant: str) -> str:
@@ -213,51 +298,87 @@ def _undeclared_sentence(meant: str) -> str:
 
 # --- storing -------------------------------------------------------------------------------------
 
-
-def _published(events: list[Event]) -> list[Event]:
-    """Stored with their deliveries; or the first ones of the same event ids instead."""
-    for again in range(4):
-        try:
-            with transaction.atomic(using=db_alias()):
-                first = _known(events) if again else {}  # most keys are new
-                new = _first_of_each(event for event in events if event.key not in first)
-                if new:
-                    fanout.publish(db_alias(), new)
-                first |= {event.key: event for event in new if event.key is not None}
-                return [_answer(event, first.get(event.key)) for event in events]
-        except fanout.KeyTaken:
-            continue  # it was published before, or somebody does so at this moment
-    raise Conflict("An event with this eventId is being published.")
+_Key = tuple[int, str | None]  # account and event id
 
 
-def _known(events: Sequence[Event]) -> dict[str | None, Event]:
+def _key(event: Event) -> _Key:
+    return event.account_id, event.key
+
+
+def _published(
+    answers: Sequence[Published], first: dict[_Key, Event], receivers_most: int | None
+) -> list[Published | None]:
+    """Stored with their deliveries; or the first ones of the same event ids instead. Raises
+    KeyTaken."""
+    events = [event for answer in answers if isinstance(answer, list) for event in answer]
+    judged = dict(zip(events, fanout.judge(db_alias(), events), strict=True))
+    found: list[Published | None] = []
+    new: list[Event] = []
+    for answer in answers:
+        if not isinstance(answer, list):
+            found.append(answer)
+        elif receivers_most is not None and not all(
+            judged[event].is_within(receivers_most) for event in answer
+        ):
+            found.append(None)
+        else:
+            found.append(_beside(answer, first, new))
+    fanout.put(db_alias(), [(event, judged[event]) for event in new])
+    return found
+
+
+def _beside(events: Sequence[Event], first: dict[_Key, Event], new: list[Event]) -> Published:
+    """The same with the events that were there already. What is new joins `first` and `new`."""
+    found: list[Event] = []
+    own: dict[_Key, Event] = {}
+    conflicts: dict[str, Any] = {}
+    message = ""
+    for place, event in enumerate(events):
+        there = first.get(_key(event)) or own.get(_key(event)) if event.key is not None else None
+        if there is None:
+            own[event.account_id, event.key or event.pk] = event
+            found.append(event)
+        elif bytes(there.payload) == event.payload and there.type == event.type:
+            found.append(_replayed(there))
+        else:
+            said = f"The eventId {event.key} was used with another payload or type."
+            conflicts[str(place)] = {"eventId": [said]}
+            message = message or said
+    if conflicts:
+        return Conflict(message, conflicts)
+    new += own.values()
+    first |= {key: event for key, event in own.items() if event.key is not None}
+    return found
+
+
+def _replayed(first: Event) -> Event:
+    again = copy.copy(first)
+    again.replayed = True
+    return again
+
+
+def _known(events: Sequence[Event]) -> dict[_Key, Event]:
     """The events of the last day that have these keys. Keys of older ones are free again."""
-    keys = {event.key for event in events if event.key is not None}
-    if not keys:
-        return {}
-    rows = Event.objects.filter(account=events[0].account_id, key__in=keys, key_spent="")
-    found = {event.key: event for event in rows}
+    keys: dict[int, set[str]] = {}
+    for event in events:
+        if event.key is not None:
+            keys.setdefault(event.account_id, set()).add(event.key)
+    those = Q(pk__in=[])
+    for account, own in keys.items():
+        those |= Q(account=account, key__in=own)
+    rows = Event.objects.filter(those, key_spent="")
+    found = list(rows)
     before = clock(db_alias()) - IDEMPOTENCY_KEPT
-    old = [event.pk for event in found.values() if event.created_at <= before]
+    old = {event.pk for event in found if event.created_at <= before}
     if old:
         rows.filter(pk__in=old).update(key_spent=F("pk"))
-    return {key: event for key, event in found.items() if event.pk not in old}
+    return {_key(event): event for event in found if event.pk not in old}
 
 
-def _first_of_each(events: Iterable[Event]) -> list[Event]:
-    """Without those whose key stands before them in the list."""
-    first: dict[Any, Event] = {}
-    for event in events:
-        first.setdefault(event.key or event.pk, event)
-    return list(first.values())
-
-
-def _answer(event: Event, first: Event | None) -> Event:
-    """The event, or the first with its key. Raises Conflict when that is another."""
-    if first is None or first is event:
-        return event
-    if bytes(first.payload) != event.payload or first.type != event.type:
-        raise Conflict(f"The eventId {event.key} was used with another payload or type.")
-    first = copy.copy(first)
-    first.replayed = True
-    return first
+def _without_keys(answer: Published) -> Published:
+    if isinstance(answer, list):
+        keyed = [place for place, event in enumerate(answer) if event.key is not None]
+        if keyed:
+            details = {str(place): {"eventId": [_UNDER_WAY]} for place in keyed}
+            return Conflict(_UNDER_WAY, details)
+    return answer

@@ -8,16 +8,16 @@ there to be asked.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any, Literal
 
 from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.utils import timezone
 
+from ..engine.hearing import Hearing
 from ..models import Account, Delivery, Event, Subscription, Webhook, states
 from ..models.delivery import DeliveryQuerySet
 from ..models.subscription import SubscriptionQuerySet
-from ..rules import filters, strictjson, subscriptions
+from ..rules import filters, subscriptions
 from ..rules.ids import is_id, timestamp
 from .errors import Invalid
 from .intake import encode
@@ -162,14 +162,12 @@ def _why(
 # --- one event, asked of many subscriptions ------------------------------------------------------
 
 
-class Asked:
-    """An event and what subscriptions say of it. Equal filters are tried once."""
+class Asked(Hearing):
+    """An event and what subscriptions say of it, in sentences."""
 
     def __init__(self, type: str, channels: Sequence[str], of: Event | bytes) -> None:
-        self.type, self.channels = type, channels
-        self._of = of
-        self._said: dict[str, str] = {}
-        self._visits = 0
+        super().__init__(type, channels, of)
+        self._found: dict[str, list[str]] = {}  # by a filter, where it does not hold
 
     @classmethod
     def of(cls, type: str, channels: Iterable[str], payload: bytes) -> "Asked":
@@ -192,16 +190,7 @@ class Asked:
     @property
     def is_tired(self) -> bool:
         """Whether filters have looked at as many elements as one answer may cost."""
-        return self._visits >= VISITS_AT_ONCE
-
-    def hears(self, channels: Sequence[str]) -> bool:
-        """Whether a subscription with these channels, none for any, hears the event."""
-        return not channels or not set(channels).isdisjoint(self.channels)
-
-    @cached_property
-    def payload(self) -> Any:
-        of = self._of
-        return strictjson.loads(bytes(of.payload) if isinstance(of, Event) else of)
+        return self.visits >= VISITS_AT_ONCE
 
     def judged(self, webhook: Any, rows: Sequence[Subscription]) -> tuple[Verdict, str]:
         """What a webhook's subscriptions whose patterns cover the type make of it."""
@@ -222,23 +211,21 @@ class Asked:
 
     def refusal(self, text: str) -> str:
         """Why a filter does not take the payload, `""` where it does."""
-        if text not in self._said:
-            self._said[text] = self._refusal(text)
-        return self._said[text]
-
-    def _refusal(self, text: str) -> str:
-        budget, more = filters.Budget(), filters.Budget()
-        try:
-            filter = filters.compiled(text)
-            if filter.matches(self.payload, budget):
+        match self.says(text):
+            case "takes":
                 return ""
-            return f"Its filter does not hold at {_some(filter.refusals(self.payload, more))}"
-        except filters.TooCostly:
-            return f"{TOO_COSTLY}: its filter would look at {_MOST} elements of the payload"
-        except ValueError:
-            return "Its filter cannot be read by this version"
-        finally:
-            self._visits += budget.spent + more.spent
+            case "too-costly":
+                return f"{TOO_COSTLY}: its filter would look at {_MOST} elements of the payload"
+            case "unreadable":
+                return "Its filter cannot be read by this version"
+        return f"Its filter does not hold at {_some(self._refusals(text))}"
+
+    def _refusals(self, text: str) -> list[str]:
+        if text not in self._found:
+            budget = filters.Budget()
+            self._found[text] = filters.compiled(text).refusals(self.payload, budget)
+            self.visits += budget.spent
+        return self._found[text]
 
 
 def _some(words: Sequence[str]) -> str:

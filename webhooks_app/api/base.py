@@ -155,11 +155,11 @@ class ApiViewSet(ViewSet):
 
     def read(self, shape: type[Serializer]) -> dict[str, Any]:
         """The JSON object that was sent, in this shape. Raises 400, 408, 411, 413, 415."""
-        return self._shaped(shape, self.read_bytes())
+        return self.shaped(shape, body.loads_object(self.read_bytes()))
 
     @staticmethod
-    def _shaped(shape: type[Serializer], sent: bytes) -> dict[str, Any]:
-        serializer = shape(data=body.loads_object(sent))
+    def shaped(shape: type[Serializer], value: dict[str, Any]) -> dict[str, Any]:
+        serializer = shape(data=value)
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
@@ -169,7 +169,7 @@ class ApiViewSet(ViewSet):
         if not self.sent:
             return {}
         body.require_json_type(self.request._request)
-        return self._shaped(shape, self.sent)
+        return self.shaped(shape, body.loads_object(self.sent))
 
     def show(self, shape: type[Serializer], instance: Any) -> dict[str, Any]:
         return dict(_shown(shape, self.caller.masked).to_representation(instance))

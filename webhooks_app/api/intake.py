@@ -1,6 +1,6 @@
 """What a request asks to be stored, and the answer to it: for the views, and for any other door."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,7 +45,8 @@ def single(request: query.Head, webhook: Webhook, sent: bytes, by: str) -> list[
 def bulk(request: query.Head, webhook: Webhook, sent: bytes, by: str) -> list[actions.Draft]:
     """`POST /webhooks/:id/deliveries/bulk`: a list, each payload as it stands there. Raises Problem
     400."""
-    items = _items(sent)
+    refuse_key(request, "idempotencyKey")
+    items = rows_of(sent, "deliveries", BULK_MOST, f"Must be at most {BULK_MOST:,}.")
     problems: dict[str, Any] = {}
     drafts = []
     for place, item in enumerate(items):
@@ -65,34 +66,46 @@ def _draft(webhook: Webhook, item: dict[str, Any], by: str) -> actions.Draft:
     return actions.Draft(webhook, item["payload"], due_at=_due_of(item), by=by, **texts)
 
 
-def _items(sent: bytes) -> list[Any]:
-    too_many = f"Must be at most {BULK_MOST:,}."
-    value = body.loads_slicing(
-        sent, "payload", rows="deliveries", most=BULK_MOST, too_many=too_many
-    )
-    problems = unknown_keys(value, ("deliveries",), "field")
-    items = value.get("deliveries")
-    if "deliveries" not in value:
-        problems["deliveries"] = ["This field is required."]
+def rows_of(sent: bytes, name: str, most: int, too_many: str) -> list[Any]:
+    """The items of a body that is a list by this name, the `payload` of each as the bytes that
+    stand there. Raises Problem 400."""
+    value = body.loads_slicing(sent, "payload", rows=name, most=most, too_many=too_many)
+    problems = unknown_keys(value, (name,), "field")
+    items = value.get(name)
+    if name not in value:
+        problems[name] = ["This field is required."]
     elif not isinstance(items, list) or not items:
-        problems["deliveries"] = ["Must be a list that is not empty."]
+        problems[name] = ["Must be a list that is not empty."]
     if problems:
         raise invalid(problems)
     return items or []
 
 
-def _strange(item: Any) -> Any:
+def strange(item: Any, known: Collection[str], required: Collection[str]) -> Any:
     """What is wrong with the shape of an item."""
     if not isinstance(item, dict):
         return ["Must be an object."]
-    problems = unknown_keys(item, _KNOWN, "field")
-    if "payload" not in item:
-        problems["payload"] = ["This field is required."]
-    elif len(item["payload"]) > actions.PAYLOAD_LIMIT:
-        problems["payload"] = ["Must have at most 1 MiB."]
-    for name in _KNOWN[1:]:
-        if item.get(name, "") is None:
+    problems = unknown_keys(item, known, "field")
+    for name in known:
+        if name in required and name not in item:
+            problems[name] = ["This field is required."]
+        elif item.get(name, "") is None:
             problems[name] = ["This field may not be null."]
+    return problems
+
+
+def refuse_key(request: query.Head, field: str) -> None:
+    """Raises Problem 400 for a key of a whole bulk: it would protect nothing."""
+    if "HTTP_IDEMPOTENCY_KEY" in request.META:
+        raise invalid({"Idempotency-Key": [f"Give each item of a bulk its own {field} instead."]})
+
+
+def _strange(item: Any) -> Any:
+    problems = strange(item, _KNOWN, ("payload",))
+    if not isinstance(item, dict):
+        return problems
+    if len(item.get("payload", b"")) > actions.PAYLOAD_LIMIT:
+        problems["payload"] = ["Must have at most 1 MiB."]
     try:
         _due_of(item)
     except Problem as problem:
@@ -145,4 +158,8 @@ def _renamed(details: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 
 def headers(deliveries: list[Delivery]) -> dict[str, str]:
     """Of the answer that shows them."""
-    return {REPLAYED: "true"} if all(delivery.replayed for delivery in deliveries) else {}
+    return replayed(delivery.replayed for delivery in deliveries)
+
+
+def replayed(each: Iterable[bool]) -> dict[str, str]:
+    return {REPLAYED: "true"} if all(each) else {}

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
 from ..models.webhook import Form
-from ..presentation.delivery_object import shown
+from ..presentation.delivery_object import shown, shown_to_staff
 from ..rules import signing
 from . import schema
 from .fields import (
@@ -84,7 +84,7 @@ class StaffDeliverySerializer(DeliverySerializer):
     requestId = serializers.CharField(source="stored_in", allow_null=True)
 
     def to_representation(self, delivery: Delivery) -> dict[str, Any]:
-        return super().to_representation(delivery) | {"requestId": delivery.stored_in}
+        return shown_to_staff(delivery)
 
 
 class FailureSerializer(serializers.Serializer):

@@ -5,7 +5,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ..models import Delivery, Event, EventType
+from ..models import Event, EventType
+from ..models.event import FIRST_MOST
+from ..presentation.event_object import in_detail, in_short, shown
 from ..rules.subscriptions import (
     CHANNELS_LIMIT,
     EVENT_CHANNELS_LIMIT,
@@ -16,8 +18,6 @@ from ..rules.subscriptions import (
 )
 from . import schema
 from .fields import MOMENT, AsSent, Ignored, Moment, Shape, StrictFlag
-
-DELIVERIES_SHOWN = 100  # of an event, the first ones
 
 _TYPE = {
     "type": "string",
@@ -122,6 +122,9 @@ class PublishedSerializer(serializers.Serializer):
     matched = serializers.IntegerField()
     replayed = serializers.BooleanField()
 
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        return in_short(event)
+
 
 class EventSerializer(serializers.Serializer):
     """An event. `matched` webhooks got a delivery, of `filtered` ones a filter took it not; while
@@ -142,38 +145,47 @@ class EventSerializer(serializers.Serializer):
     filtered = serializers.IntegerField()
     fanOut = serializers.ChoiceField(source="fan_out", choices=["done", "running"])
 
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        return shown(event)
+
+
+@schema.field(
+    {
+        "type": "array",
+        "maxItems": FIRST_MOST,
+        "items": {
+            "type": "object",
+            "properties": {"id": {"type": "string"}, "webhookId": {"type": "string"}},
+            "required": ["id", "webhookId"],
+            "additionalProperties": False,
+        },
+    }
+)
+class FirstDeliveries(serializers.Field):
+    pass
+
+
+@schema.field({"description": "Any JSON."})
+class AnyJson(serializers.Field):
+    pass
+
 
 class EventDetailSerializer(EventSerializer):
     """With its first 100 deliveries."""
 
-    deliveries = serializers.SerializerMethodField()
+    deliveries = FirstDeliveries()
 
-    @schema.field(
-        {
-            "type": "array",
-            "maxItems": DELIVERIES_SHOWN,
-            "items": {
-                "type": "object",
-                "properties": {"id": {"type": "string"}, "webhookId": {"type": "string"}},
-                "required": ["id", "webhookId"],
-                "additionalProperties": False,
-            },
-        }
-    )
-    def get_deliveries(self, event: Event) -> list[dict[str, str]]:
-        rows = Delivery.objects.filter(event=event.pk).order_by("pk")
-        found = rows.values_list("pk", "webhook_id")[:DELIVERIES_SHOWN]
-        return [{"id": pk, "webhookId": webhook_id} for pk, webhook_id in found]
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        return in_detail(event)
 
 
 class WholeEventSerializer(EventDetailSerializer):
     """With its payload, for whoever may read payloads."""
 
-    payload = serializers.SerializerMethodField(required=False)
+    payload = AnyJson(required=False)
 
-    @schema.field({"description": "Any JSON."})
-    def get_payload(self, event: Event) -> Any:
-        return json.loads(bytes(event.payload))
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        return in_detail(event) | {"payload": json.loads(bytes(event.payload))}
 
 
 class EventTypeSerializer(serializers.Serializer):

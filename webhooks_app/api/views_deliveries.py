@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from .. import actions, limits
 from ..models import Attempt, Delivery, WebhookError
+from ..presentation.delivery_object import shown, shown_to_staff
 from ..roles import VERBS
 from ..rules.failures import KINDS
 from . import intake, query
@@ -23,7 +24,6 @@ from .serializers_added import (
     ErrorSerializer,
     ReplayedSerializer,
     ReplayWrite,
-    StaffDeliverySerializer,
 )
 from .views_webhooks import AFTER_ID, AFTER_KEY, PAGING
 
@@ -139,10 +139,9 @@ class BulkViewSet(ApiViewSet):
     def create(self, request: Request, id: str) -> Response:
         drafts = intake.bulk(request, self.webhook, self.read_bytes(), self.caller.by)
         deliveries = intake.of_bulk(actions.accept([drafts])[0])
-        for delivery in deliveries:
-            delivery.webhook = self.webhook
-        shown = [_delivery(self, delivery) for delivery in deliveries]
-        return Response(shown, status=202, headers=intake.headers(deliveries))
+        held = actions.hold_reason(self.webhook)
+        rows = [_delivery(self, delivery, held) for delivery in deliveries]
+        return Response(rows, status=202, headers=intake.headers(deliveries))
 
 
 class DeliveryViewSet(ApiViewSet):
@@ -235,9 +234,9 @@ class ErrorViewSet(ApiViewSet):
         return _attempts(self, rows.defer("answer"), ErrorSerializer)
 
 
-def _delivery(view: ApiViewSet, delivery: Delivery) -> dict[str, Any]:
-    shape = StaffDeliverySerializer if view.caller.is_staff else DeliverySerializer
-    return view.show(shape, delivery)
+def _delivery(view: ApiViewSet, delivery: Delivery, held: str | None = None) -> dict[str, Any]:
+    """`held`: why those of its webhook are, where that is known already."""
+    return (shown_to_staff if view.caller.is_staff else shown)(delivery, held)
 
 
 def _attempts(view: ApiViewSet, rows: Any, shape: Any) -> Response:

@@ -1,20 +1,19 @@
 """Events: publish one or many, look at what became of it, take it back."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from .. import actions, limits
 from ..models import Event
 from ..roles import VERBS
 from ..rules.ids import is_id
 from ..rules.subscriptions import channel
-from . import body, query
+from . import intake_events, query
 from .authentication import HISTORY, MANAGE, READ, SEND, Need
 from .base import ApiViewSet
 from .describing import Header, describe
@@ -112,15 +111,11 @@ class EventsViewSet(ApiViewSet):
         ),
     )
     def create(self, request: Request) -> Response:
-        sent = read_slicing(self, EventWrite)
-        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        if key is not None and sent.setdefault("eventId", key) != key:
-            raise invalid({"eventId": ["Idempotency-Key says another one."]})
-        event = actions.publish(self.caller.account(), **_named(sent), by=self.caller.by)
-        response = Response(self.show(EventDetailSerializer, event), status=202)
-        if event.replayed:
-            response[REPLAYED] = "true"
-        return response
+        new = intake_events.single(request, self.read_bytes())
+        answer = _accepted(self, new)
+        event = intake_events.of_single(answer)
+        shown = self.show(EventDetailSerializer, event)
+        return Response(shown, status=202, headers=intake_events.headers([event]))
 
 
 class EventsInBulkViewSet(ApiViewSet):
@@ -139,19 +134,17 @@ class EventsInBulkViewSet(ApiViewSet):
         answer=PublishedSerializer(many=True),
         status=202,
         errors=(409,),
-        parameters=(ACCOUNT,),
+        parameters=(
+            ACCOUNT,
+            Header(REPLAYED, "`true` when all of them were seen before.", answer=202),
+        ),
     )
     def create(self, request: Request) -> Response:
-        new, details = [], {}
-        for place, values in enumerate(read_slicing(self, EventsWrite, rows="events")["events"]):
-            try:
-                new.append(actions.NewEvent(**_named(values)))
-            except Problem as problem:
-                details[str(place)] = problem.details
-        if details:
-            raise invalid({"events": details})
-        events = actions.publish_many(self.caller.account(), new, by=self.caller.by)
-        return Response([self.show(PublishedSerializer, event) for event in events], status=202)
+        new = intake_events.bulk(request, self.read_bytes())
+        answer = _accepted(self, new)
+        events = intake_events.of_bulk(answer)
+        shown = [self.show(PublishedSerializer, event) for event in events]
+        return Response(shown, status=202, headers=intake_events.headers(events))
 
 
 class EventViewSet(ApiViewSet):
@@ -184,38 +177,9 @@ class EventViewSet(ApiViewSet):
         return self.done(self.event.pk)
 
 
-_NAMES = {
-    "type": "type",
-    "payload": "payload",
-    "eventId": "event_id",
-    "channels": "channels",
-    "orderingKey": "ordering_key",
-    "subject": "subject",
-    "reference": "reference",
-}
-_MOMENTS = {"time": "time", "deliverAt": "deliver_at"}
-
-
-def read_slicing(view: ApiViewSet, shape: type[Serializer], rows: str = "") -> dict[str, Any]:
-    """What was sent, in this shape, each payload as the bytes that stand there. Raises as
-    `ApiViewSet.read`."""
-    most = actions.EVENTS_MOST
-    too_many = f"Must be 1 to {most:,} events."
-    value = body.loads_slicing(
-        view.read_bytes(), "payload", rows=rows, most=most, too_many=too_many
-    )
-    serializer = shape(data=value)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
-
-
-def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """As the verb names it. Raises Problem 400 for moments that cannot be read."""
-    values = {name: sent[key] for key, name in _NAMES.items() if key in sent}
-    for key, name in _MOMENTS.items():
-        if key in sent:
-            values[name] = query.read_moment(key, sent[key])
-    return values
+def _accepted(view: ApiViewSet, new: Sequence[actions.NewEvent]) -> actions.Published:
+    asked = actions.Publication(view.caller.account(), new, view.caller.by)
+    return actions.accept_events([asked])[0]
 
 
 def _check_span(name: str, since: Any, until: Any) -> None:

@@ -8,14 +8,14 @@ from rest_framework.response import Response
 from .. import actions
 from ..models import Event
 from ..rules.ids import is_id
-from . import query
+from . import body, query
 from .authentication import HISTORY, READ, Need
 from .base import ApiViewSet
 from .describing import Query as parameter
 from .describing import describe
 from .errors import Problem, invalid
 from .serializers_why import TrialSerializer, TrialWrite, WhySerializer, trial_shown
-from .views_events import EventViewSet, read_slicing
+from .views_events import EventViewSet
 from .views_webhooks import AFTER_ID, PAGING
 
 _EVENT = {"eventId", "type", "channels", "payload"}
@@ -64,7 +64,7 @@ class TrialViewSet(ApiViewSet):
     )
     def create(self, request: Request, id: str) -> Response:
         most = query.whole(request, "history", actions.HISTORY_MOST)
-        sent = read_slicing(self, TrialWrite)
+        sent = self.shaped(TrialWrite, body.loads_slicing(self.read_bytes(), "payload"))
         if most or "eventId" in sent:
             self._check_events("subscriptions" in sent)
         new = sent.get("subscriptions")

@@ -10,11 +10,12 @@ each of them gets a copy: that worker reads no other.
 
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.db import router, transaction
@@ -32,18 +33,21 @@ from ..models import (
     Worker,
 )
 from ..models.delivery import schedule_text
+from ..models.event import FIRST_MOST
 from ..models.primary import clock
-from ..rules import filters, forms, strictjson
+from ..rules import forms
+from ..rules.ids import ID_LENGTH
 from ..rules.subscriptions import lookups
 from . import store
 from .accepted import ACCEPTED
+from .hearing import Hearing
 from .store import Store, bulk, microseconds
 
 log = logging.getLogger("webhooks")
 
 STEP = 10_000  # receivers of one transaction, of all its events together
 READ_MOST = 25_000  # subscriptions that it reads
-LOOKS = 250_000  # subscriptions that it compares with events
+LOOKS = 250_000  # subscriptions that it compares with events, and those of the last one
 VISITS = 2_000_000  # elements of payloads that its filters look at
 FILTERS = 10_000  # different filters that one event is asked in it
 EVENTS_AT_ONCE = 20  # that one turn of the worker goes on with
@@ -54,16 +58,17 @@ _E, _B = Event._meta.db_table, EventBody._meta.db_table
 _S, _W = Subscription._meta.db_table, Webhook._meta.db_table
 
 
-class Candidate(NamedTuple):
-    """A subscription whose pattern covers a type, and the form its webhook wants."""
+class Group(NamedTuple):
+    """Subscriptions that hear alike (one pattern, the same channels and filter), of webhooks that
+    want the same form."""
 
-    webhook_id: str
-    form: str
-    channels: str  # as it is stored
+    form: str  # "": not looked up yet
+    channels: Sequence[str]
     filter: str
+    webhooks: list[str]  # in order
 
 
-Candidates = dict[str, list[Candidate]]  # by pattern
+Candidates = dict[tuple[int, str], list[Group]]  # by account and pattern
 
 
 @dataclass(slots=True)
@@ -73,6 +78,10 @@ class Judged:
     receivers: list[tuple[str, str]] = field(default_factory=list)  # webhook and form
     filtered: int = 0
     place: str | None = None  # the webhook up to which it was judged; None: to the end
+
+    def is_within(self, receivers: int) -> bool:
+        """Whether these are all, and no more than so many."""
+        return self.place is None and len(self.receivers) <= receivers
 
 
 @dataclass(slots=True)
@@ -92,28 +101,34 @@ class KeyTaken(Exception):
     """Another event has just taken the key of one of these."""
 
 
-def publish(alias: str, events: Sequence[Event]) -> None:
-    """Store new events and their deliveries, inside a transaction. Sets what was found on them.
-
-    Raises KeyTaken; then the transaction must be undone.
-    """
+def judge(alias: str, events: Sequence[Event]) -> list[Judged]:
+    """Who gets new events, as far as one transaction has room, in which they are then put. Sets on
+    each what was found."""
+    if not events:
+        return []
     queue = store.open(alias)
-    account = events[0].account_id
-    patterns = {pattern for event in events for pattern in lookups(event.type)}
-    found, upto = candidates(queue, account, patterns)
+    judged = _judged(queue, events)
     at = queue.clock() or clock(alias)
-    room = Room()
-    judged = []
-    for event in events:
-        one = _judge(event, found, upto, room)
-        judged.append(one)
+    for event, one in zip(events, judged, strict=True):
         event.judged_at = event.created_at = at
         event.matched, event.filtered = len(one.receivers), one.filtered
         event.fanned_out_to = one.place
-    _put(queue, events)
-    _deliver(queue, list(zip(events, judged, strict=True)), at)
+        event.first_deliveries = []
+    return judged
+
+
+def put(alias: str, judged: Sequence[tuple[Event, Judged]]) -> None:
+    """Store events that were just judged, and their deliveries.
+
+    Raises KeyTaken; then the transaction must be undone.
+    """
+    if not judged:
+        return
+    queue = store.open(alias)
+    _put(queue, [event for event, _ in judged])
+    _deliver(queue, judged, judged[0][0].judged_at)
     queue.announce()
-    for event in events:
+    for event, _ in judged:
         event._state.adding, event._state.db = False, alias
 
 
@@ -141,10 +156,7 @@ def step(event_id: str, place: str) -> tuple[int, str | None]:
         event = mine.select_for_update(of=("self",), skip_locked=skips).first()
         if event is None:
             return 0, None
-        found, upto = candidates(
-            queue, event.account_id, lookups(event.type), after=place, at=event.judged_at
-        )
-        judged = _judge(event, found, upto, Room())
+        [judged] = _judged(queue, [event], after=place, at=event.judged_at)
         Event.objects.filter(pk=event_id).update(
             matched=F("matched") + len(judged.receivers),
             filtered=F("filtered") + judged.filtered,
@@ -159,125 +171,165 @@ def step(event_id: str, place: str) -> tuple[int, str | None]:
 
 
 _WANTED = (("account", "int8"), ("pattern", "text"), ("after", "text"), ("at", "moment"))
-# The form by itself: joined, all webhooks there are might be read.
+# By itself: joined, all webhooks there are might be read.
+_FORM = (
+    f"(SELECT h.form FROM {_W} h WHERE h.id = %s AND h.account_id = %s AND h.deleted_at IS NULL)"
+)
+# What hears alike comes in one row: ten thousand rows cost more than all that is done with them.
+# The form only where no filter decides yet: for each of ten thousand, it costs more than the rest.
+# `|| ''`: not by the index of another column, which holds the subscriptions of all accounts.
 _CANDIDATES = f"""
-    SELECT s.webhook_id,
-           (SELECT h.form FROM {_W} h
-            WHERE h.id = s.webhook_id AND h.account_id = s.account_id AND h.deleted_at IS NULL),
-           s.pattern, s.channels, s.filter
-    FROM {{rows}}
-    JOIN {_S} s ON s.account_id = r.account AND s.pattern = r.pattern AND s.webhook_id > r.after
-    WHERE {{condition}}
-    ORDER BY s.webhook_id LIMIT {{most}}"""
+    SELECT account, pattern, form, channels, filter, {{ids}} FROM (
+      SELECT s.account_id AS account, s.pattern, s.channels, s.filter,
+             s.webhook_id || '' AS webhook,
+             CASE WHEN s.filter = '' THEN {_FORM % ("s.webhook_id", "s.account_id")} END AS form
+      FROM {{rows}}
+      JOIN {_S} s ON s.account_id = r.account AND s.pattern = r.pattern
+      WHERE {{condition}} AND s.webhook_id || '' > r.after
+      {{order}} LIMIT {{most}}
+    ) c GROUP BY account, pattern, form, channels, filter"""
+_FORMS = f"SELECT r.id, {_FORM % ('r.id', 'r.account')} FROM {{rows}}"
+_IDS = (("id", "text"), ("account", "int8"))
 _PRESENT = "s.valid_until IS NULL"
 _OF_THEN = tuple(f"s.valid_from <= r.at AND {held}" for held in (_PRESENT, "s.valid_until > r.at"))
 
 
 def candidates(
     queue: Store,
-    account: int,
-    patterns: Iterable[str],
+    wanted: Iterable[tuple[int, str]],
     *,
     after: str = "",
     at: datetime | None = None,
 ) -> tuple[Candidates, str | None]:
-    """The present subscriptions of an account with these patterns (or those of a moment), in the
-    order of their webhooks; and the webhook up to which these are all, None where there are no
-    more."""
+    """The present subscriptions of accounts with these patterns (or those of a moment); and the
+    webhook up to which, in the order of their ids, these are all, None where there are no more."""
     moment = 0 if at is None else microseconds.of(at)
-    wanted = [(account, pattern, after, moment) for pattern in sorted(patterns)]
-    found: list[Any] = []
-    for condition in (_PRESENT,) if at is None else _OF_THEN:
-        sql = _CANDIDATES.replace("{condition}", condition).replace("{most}", str(READ_MOST + 1))
-        found += queue.select(sql, _WANTED, wanted)
-    found.sort(key=itemgetter(0))
-    upto = None
-    if len(found) > READ_MOST:
-        last = found[READ_MOST][0]  # of which there may be more
-        found = [row for row in found if row[0] < last]
-        upto = found[-1][0]
-    by_pattern: Candidates = {}
-    for webhook_id, form, pattern, channels, text in found:
-        if form is not None:  # else it is deleted
-            by_pattern.setdefault(pattern, []).append(Candidate(webhook_id, form, channels, text))
-    return by_pattern, upto
+    rows = [(account, pattern, after, moment) for account, pattern in sorted(wanted)]
+    conditions = (_PRESENT,) if at is None else _OF_THEN
+    found, upto = _read(queue, rows, conditions, ""), None
+    if _number(found) > READ_MOST:
+        # There are more than are read: then the first ones, and ordering costs.
+        found = _read(queue, rows, conditions, "ORDER BY webhook")
+        every = sorted(chain.from_iterable(group.webhooks for _, group in found))
+        last = every[READ_MOST]  # of which there may be more
+        upto = every[bisect_left(every, last) - 1]
+        for _, group in found:
+            del group.webhooks[bisect_left(group.webhooks, last) :]
+    by_key: Candidates = {}
+    for key, group in found:
+        if group.webhooks and (group.form or group.filter):  # else they are deleted
+            by_key.setdefault(key, []).append(group)
+    return by_key, upto
 
 
-def _judge(event: Event, found: Candidates, upto: str | None, room: Room) -> Judged:
-    """Who of these gets an event, as far as there is room. Equal filters are tried once."""
-    if room.is_gone and any(pattern in found for pattern in lookups(event.type)):
-        return Judged(place="")
-    verdicts = Verdicts(bytes(event.payload), room)
-    judged, place = Judged(), ""
-    chosen = refused = ""  # the webhook that was chosen last, and the one that was not
-    for row in _covering(event.type, found):
-        ident = row.webhook_id
-        if ident != place and (room.is_gone or verdicts.are_too_many):
-            judged.place = place
-            return judged
-        place = ident
-        room.looks -= 1
-        if ident == chosen or not meets(event.channels, row.channels):
-            continue
-        if not row.filter or verdicts.of(row.filter):
-            chosen = ident
-            judged.receivers.append((ident, row.form))
-            judged.filtered -= refused == ident
-            room.receivers -= 1
-        elif refused != ident:
-            refused = ident
-            judged.filtered += 1
-    judged.place = upto
+Found = list[tuple[tuple[int, str], Group]]  # by account and pattern
+
+
+def _read(queue: Store, rows: Sequence[Any], conditions: Sequence[str], order: str) -> Found:
+    sql = _CANDIDATES.replace("{ids}", queue.joined("webhook")).replace("{order}", order)
+    sql = sql.replace("{most}", str(READ_MOST + 1))
+    return [
+        ((account, pattern), Group(form or "", channels.split(), text, _cut_up(ids)))
+        for condition in conditions
+        for account, pattern, form, channels, text, ids in queue.select(
+            sql.replace("{condition}", condition), _WANTED, rows
+        )
+    ]
+
+
+def _cut_up(ids: str) -> list[str]:
+    return sorted([ids[n : n + ID_LENGTH] for n in range(0, len(ids), ID_LENGTH)])
+
+
+def _number(found: Found) -> int:
+    return sum(len(group.webhooks) for _, group in found)
+
+
+def _judged(
+    queue: Store, events: Sequence[Event], *, after: str = "", at: datetime | None = None
+) -> list[Judged]:
+    """Who gets some events, of the webhooks behind `after`, by the subscriptions of a moment."""
+    wanted = {(event.account_id, pattern) for event in events for pattern in lookups(event.type)}
+    found, upto = candidates(queue, wanted, after=after, at=at)
+    room = Room()
+    judged = [_judge(event, found, upto, room) for event in events]
+    unknown = {
+        (ident, event.account_id)
+        for event, one in zip(events, judged, strict=True)
+        for ident, form in one.receivers
+        if not form
+    }
+    if unknown:
+        forms: dict[str, str] = dict(queue.select(_FORMS, _IDS, sorted(unknown)))
+        for one in judged:
+            known = [(ident, form or forms[ident]) for ident, form in one.receivers]
+            one.receivers = [pair for pair in known if pair[1]]  # else it is deleted
     return judged
 
 
-def _covering(type: str, found: Candidates) -> list[Candidate]:
-    """Those that cover a type, in the order of their webhooks."""
-    lists = [found[pattern] for pattern in lookups(type) if pattern in found]
-    if len(lists) == 1:
-        return lists[0]
-    return sorted(chain.from_iterable(lists), key=attrgetter("webhook_id"))
+def _judge(event: Event, found: Candidates, upto: str | None, room: Room) -> Judged:
+    """Who of these gets an event, as far as there is room."""
+    hearing = Hearing(event.type, event.channels, bytes(event.payload))
+    groups = [
+        group
+        for pattern in lookups(event.type)
+        for group in found.get((event.account_id, pattern), ())
+        if hearing.hears(group.channels)
+    ]
+    if room.is_gone and groups:
+        return Judged(place="")
+    groups.sort(key=_first)
+    receivers: dict[str, str] = {}  # webhooks and their forms
+    refused: set[str] = set()
+    end = None  # the first webhook that is not judged
+    for number, group in enumerate(groups):
+        is_full = room.is_gone or hearing.tried >= FILTERS
+        if is_full and _first(group) > _first(groups[0]):
+            end = _first(group)
+            groups = groups[:number]
+            break
+        if _takes(hearing, group.filter, room):
+            receivers.update(dict.fromkeys(group.webhooks, group.form))
+        else:
+            refused.update(group.webhooks)
+        room.looks -= len(group.webhooks)
+    return _cut(groups, receivers, refused.difference(receivers), end, upto, room)
 
 
-def meets(channels: Sequence[str], wanted: str) -> bool:
-    """Whether a subscription's channels, as they are stored and none for any, have one of these."""
-    return not wanted or not set(wanted.split()).isdisjoint(channels)
+def _first(group: Group) -> str:
+    return group.webhooks[0]
 
 
-class Verdicts:
-    """What filters say of a payload, each asked once."""
+def _takes(hearing: Hearing, text: str, room: Room) -> bool:
+    if not text:
+        return True
+    before = hearing.visits
+    said = hearing.says(text)
+    room.visits -= hearing.visits - before
+    if said == "unreadable":
+        log.error("a stored filter cannot be read by this version, it takes nothing")
+    return said == "takes"
 
-    def __init__(self, payload: bytes, room: Room) -> None:
-        self._bytes = payload
-        self._room = room
-        self._payload: Any = None
-        self._known: dict[str, bool] = {}
 
-    @property
-    def are_too_many(self) -> bool:
-        return len(self._known) >= FILTERS
-
-    def of(self, text: str) -> bool:
-        """Whether the filter takes it. One that would be too costly, or that this version cannot
-        read, takes nothing."""
-        verdict = self._known.get(text)
-        if verdict is None:
-            if not self._known:
-                self._payload = strictjson.loads(self._bytes)
-            verdict = self._known[text] = self._ask(text)
-        return verdict
-
-    def _ask(self, text: str) -> bool:
-        budget = filters.Budget()
-        try:
-            return filters.compiled(text).matches(self._payload, budget)
-        except filters.TooCostly:
-            return False
-        except ValueError as error:
-            log.error("a stored filter cannot be read, it takes nothing: %s", error)
-            return False
-        finally:
-            self._room.visits -= budget.spent
+def _cut(
+    groups: Sequence[Group],
+    receivers: dict[str, str],
+    refused: set[str],
+    end: str | None,
+    upto: str | None,
+    room: Room,
+) -> Judged:
+    """What was found, up to the webhook `end`, and to as many receivers as there is room for."""
+    chosen, place = sorted(receivers), upto
+    if end is not None:
+        del chosen[bisect_left(chosen, end) :]
+        place = max(ident for group in groups for ident in group.webhooks if ident < end)
+    if len(chosen) > room.receivers:
+        del chosen[room.receivers :]
+        place = chosen[-1]
+    room.receivers -= len(chosen)
+    filtered = refused if place is None else [ident for ident in refused if ident <= place]
+    return Judged([(ident, receivers[ident]) for ident in chosen], len(filtered), place)
 
 
 # --- what is stored ------------------------------------------------------------------------------
@@ -316,7 +368,8 @@ _PUT_BODIES = bulk.unless_taken(_B, _BODY_COLUMNS)
 
 def _put(queue: Store, events: Sequence[Event]) -> None:
     # By their keys, so that two who publish the same ones never wait for each other.
-    batch = [_stored(event) for event in sorted(events, key=lambda event: event.key or "")]
+    ordered = sorted(events, key=lambda event: (event.key or "", event.account_id))
+    batch = [_stored(event) for event in ordered]
     if queue.execute(_PUT_EVENTS, _EVENT_COLUMNS, batch) < len(batch):
         raise KeyTaken
 
@@ -363,6 +416,7 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
             payloads[form] = payload if copies else b""
             if form != forms.PAYLOAD:
                 bodies.append((event.pk, form, content_type, payload))
+        made: list[Delivery] = []
         for webhook_id, form in found.receivers:
             delivery = Delivery.new(
                 webhook_id,
@@ -377,7 +431,11 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
             )
             if event.deliver_at is not None and event.deliver_at > at:
                 delivery.due_at = event.deliver_at
-            deliveries.append(delivery)
+            delivery.stored_in = event.request_id or delivery.stored_in
+            made.append(delivery)
+        deliveries += made
+        made.sort(key=attrgetter("id"))
+        event.first_deliveries += [(each.id, each.webhook_id) for each in made[:FIRST_MOST]]
     if bodies:
         queue.execute(_PUT_BODIES, _BODY_COLUMNS, bodies)
     queue.put_of_events(deliveries)

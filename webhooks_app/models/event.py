@@ -1,16 +1,19 @@
 """Event (what happened), EventBody (its bytes in other forms), EventType (the catalogue)."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from ..fields import IdField, WordsField
 from ..rules.ids import ID_LENGTH, first_id, new_id
 from .account import Account
 from .primary import PrimaryModel, PrimaryQuerySet
+
+FIRST_MOST = 100  # deliveries of an event that are shown with it
 
 
 class EventQuerySet(PrimaryQuerySet["Event"]):
@@ -82,6 +85,7 @@ class Event(PrimaryModel):
     created_by = models.CharField(max_length=150, blank=True, default="")
 
     replayed = False  # set where an event id found this event again
+    request_id: str | None = None  # of the request that publishes it, where that is told
 
     objects = EventQuerySet.as_manager()
 
@@ -114,6 +118,12 @@ class Event(PrimaryModel):
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
+
+    @cached_property
+    def first_deliveries(self) -> list[tuple[str, str]]:
+        """The ids of the first FIRST_MOST, and of their webhooks."""
+        rows: Any = self.deliveries.order_by("pk")
+        return list(rows.values_list("pk", "webhook_id")[:FIRST_MOST])
 
     @property
     def fan_out(self) -> str:

@@ -36,3 +36,7 @@ def _shown(delivery: Delivery, held: str) -> dict[str, Any]:
         "eventId": delivery.event_id,
         "form": delivery.form,
     }
+
+
+def shown_to_staff(delivery: Delivery, held: str | None = None) -> dict[str, Any]:
+    return shown(delivery, held) | {"requestId": delivery.stored_in}

@@ -21,8 +21,9 @@ that finds nothing to look at has looked at one.
 
 import json
 import operator
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .nearest import shortened, unknown
@@ -32,7 +33,7 @@ NODES_LIMIT = 256  # conditions and operators of a filter; the values of `$in` a
 DEPTH_LIMIT = 16  # objects and lists in each other
 VALUES_LIMIT = 1000  # of `$in`, `$nin`, `$startsWith`, `$endsWith`
 VISITS = 20_000  # elements of a payload that one filter looks at
-COMPILED_KEPT = 10_000  # filters
+WEIGHT_KEPT = 100_000  # of compiled filters: some 50 MB of large ones, 15,000 of usual ones
 
 SIGNS_A_VISIT = 256  # characters that are searched for the price of an element
 AFFIXES_A_VISIT = 16  # beginnings or ends that are compared for that price
@@ -87,10 +88,11 @@ _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "missing"})()
 class Filter:
     """A filter that was found good. `text` is its compact JSON, to store and to compare by."""
 
-    __slots__ = ("_test", "source", "text")
+    __slots__ = ("_test", "source", "text", "weight")
 
-    def __init__(self, text: str, source: dict[str, Any], test: Test) -> None:
+    def __init__(self, text: str, source: dict[str, Any], test: Test, nodes: int) -> None:
         self.text, self.source, self._test = text, source, test
+        self.weight = nodes + len(text) // 32  # in memory, a node some 500 bytes
 
     def matches(self, payload: Any, budget: Budget) -> bool:
         """Whether a payload, as `strictjson.loads` reads it, is taken. Raises TooCostly."""
@@ -132,13 +134,38 @@ def compile_filter(value: Any) -> Filter:
     test = compiler.condition(source, "", 1)
     if compiler.problems:
         raise InvalidFilter(compiler.problems)
-    return Filter(text, source, test)
+    return Filter(text, source, test, compiler.nodes)
 
 
-@lru_cache(maxsize=COMPILED_KEPT)
-def compiled(text: str) -> Filter:
-    """The filter of a text that was stored."""
-    return compile_filter(json.loads(text))
+class Compiled:
+    """The filters that were asked for last, WEIGHT_KEPT of them: one may take as much memory as a
+    hundred others. Of any thread."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Filter] = OrderedDict()
+        self._lock = threading.Lock()
+        self.weight = 0
+
+    def __call__(self, text: str) -> Filter:
+        """The filter of a text that was stored. Raises ValueError for what this version cannot
+        read."""
+        with self._lock:
+            found = self._kept.get(text)
+            if found is not None:
+                self._kept.move_to_end(text)
+                return found
+        made = compile_filter(json.loads(text))
+        with self._lock:
+            if text not in self._kept:
+                self._kept[text] = made
+                self.weight += made.weight
+            while self.weight > WEIGHT_KEPT:
+                _, oldest = self._kept.popitem(last=False)
+                self.weight -= oldest.weight
+        return made
+
+
+compiled = Compiled()
 
 
 # --- plain values --------------------------------------------------------------------------------
@@ -393,15 +420,15 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.problems: dict[str, list[str]] = {}
-        self._nodes = 0
+        self.nodes = 0
 
     def _wrong(self, pointer: str, sentence: str) -> Test:
         self.problems.setdefault(pointer, []).append(sentence)
         return _exists(True)
 
     def _enter(self, depth: int) -> None:
-        self._nodes += 1
-        if self._nodes > NODES_LIMIT:
+        self.nodes += 1
+        if self.nodes > NODES_LIMIT:
             raise InvalidFilter({"": [f"Must be at most {NODES_LIMIT} conditions and operators."]})
         if depth > DEPTH_LIMIT:
             raise InvalidFilter({"": [f"Must be nested at most {DEPTH_LIMIT} levels."]})

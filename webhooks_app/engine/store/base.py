@@ -206,8 +206,11 @@ class Store(ABC):
     def select(
         self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
     ) -> list[Any]:
-        """What `sql` finds for some rows, as many as a statement takes; `{rows}` as in
-        `execute`."""
+        """What `sql` finds for some rows, of many in portions; `{rows}` as in `execute`."""
+
+    @abstractmethod
+    def joined(self, texts: str) -> str:
+        """SQL: the texts of a group of rows in one, in any order."""
 
     @abstractmethod
     def insert(

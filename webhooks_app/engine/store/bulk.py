@@ -83,6 +83,7 @@ def binary(columns: tuple[Column, ...], rows: Rows) -> Iterator[list[Any]]:
 
 # Few sizes of statements, so that each is prepared once and found again.
 _SIZES = (500, 100, 25, 5, 1)
+_VALUES_MOST = 32_000  # of a statement
 
 
 def portions(rows: Rows) -> Iterator[Rows]:
@@ -92,6 +93,13 @@ def portions(rows: Rows) -> Iterator[Rows]:
         while len(rows) - start >= size:
             yield rows[start : start + size]
             start += size
+
+
+def parts(columns: tuple[Column, ...], rows: Rows) -> Iterator[Rows]:
+    """As few as there can be."""
+    most = _VALUES_MOST // len(columns)
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
 
 
 # How many rows `select` is asked for is up to whoever publishes.

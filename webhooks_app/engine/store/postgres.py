@@ -176,6 +176,9 @@ class Postgres(Common):
     ) -> list[Any]:
         return self._read(bulk.from_arrays(sql, columns), bulk.arrays(columns, rows))
 
+    def joined(self, texts: str) -> str:
+        return f"string_agg({texts}, '')"
+
     def insert(
         self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
     ) -> None:

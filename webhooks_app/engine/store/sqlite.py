@@ -124,10 +124,15 @@ class Sqlite(Common):
     def select(
         self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
     ) -> list[Any]:
-        statement = bulk.from_values(sql, columns, len(rows))
+        found: list[Any] = []
         with self._execute() as run:
-            found: list[Any] = run(statement, bulk.flat(columns, rows)).fetchall()
+            for some in bulk.parts(columns, rows):
+                statement = bulk.from_values(sql, columns, len(some))
+                found += run(statement, bulk.flat(columns, some)).fetchall()
         return found
+
+    def joined(self, texts: str) -> str:
+        return f"group_concat({texts}, '')"
 
     def insert(
         self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]

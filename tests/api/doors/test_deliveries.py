@@ -2,18 +2,15 @@
 the same rules and answered in the same words."""
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
-from django.test import override_settings
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.conftest import problem
-from tests.api.doors import CountingSite, SiteApi, together
+from tests.api.doors import SiteApi, together, told
 from tests.api.test_body import NOT_STRICT
 from tests.factories import WebhookFactory
 from webhooks_app.models import AccessToken, Counter, Delivery, FailedAuthentication
@@ -24,41 +21,6 @@ FIELDS = [
     *("id", "webhookId", "type", "reference", "state", "reason", "tries", "maxTries"),
     *("createdAt", "dueAt", "finishedAt", "lastStatus", "lastError", "eventId", "form"),
 ]
-
-
-@pytest.fixture(scope="module")
-def sites():
-    """The site with Django's door alone, and with the fast one."""
-    made = {}
-    for door, groups in (("django", False), ("fast", True)):
-        with override_settings(GROUP_COMMIT=groups):
-            made[door] = CountingSite()
-    yield made
-    for site in made.values():
-        site._threads.shutdown()
-
-
-@pytest.fixture
-def open_sites(sites, transactional_db):
-    yield sites
-    for site in sites.values():
-        site.close()
-
-
-@pytest.fixture
-def open_site(open_sites):
-    return open_sites["fast"]
-
-
-@pytest.fixture(params=["django", "fast"])
-def api_with(request, open_sites):
-    """Makes a client of either door, for a token."""
-    return partial(SiteApi, open_sites[request.param])
-
-
-@pytest.fixture
-def api(api_with, secret):
-    return api_with(secret)
 
 
 @pytest.fixture
@@ -441,15 +403,6 @@ def test_a_database_that_does_not_answer_is_503_and_counted(api, path, monkeypat
 
 
 # --- alike ----------------------------------------------------------------------------------------
-
-
-def told(response):
-    """What an answer says, whenever it was given and whatever ids it made."""
-    text = re.sub(
-        r'"(id|timestamp|createdAt|dueAt)": ?"[^"]*"', r'"\1":""', response.content.decode()
-    )
-    headers = {name.lower(): value for name, value in response.items()}
-    return response.status_code, text, headers
 
 
 ODD = {

@@ -1,0 +1,244 @@
+"""What the fast door serves: requests that store deliveries or publish events, and their answers.
+
+The rules are those of the API's views, and so are the words.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.core.handlers.asgi import ASGIRequest
+
+from webhooks_app import actions, request_ids
+from webhooks_app.api import body, errors, intake, intake_events, query, rendering, throttling
+from webhooks_app.api.authentication import Need, TokenCaller
+from webhooks_app.api.errors import Problem
+from webhooks_app.api.views_deliveries import BulkViewSet, WebhookDeliveriesViewSet
+from webhooks_app.api.views_events import EventsInBulkViewSet, EventsViewSet
+from webhooks_app.limits import Headers
+from webhooks_app.models import Webhook
+from webhooks_app.presentation import delivery_object, event_object
+from webhooks_app.rules.ids import is_id
+
+BULK_WEIGHT = 16  # what a byte of a bulk counts: fourteen of them may be a whole delivery
+
+Answer = tuple[int, Headers, bytes]
+Webhooks = Mapping[tuple[int, str], Webhook]  # by account and id
+
+
+class Asked:
+    """A request that waits for its group."""
+
+    need: ClassVar[Need]
+    parameters: ClassVar[frozenset[str]]
+    allow: ClassVar[str]
+    weight: ClassVar[int] = 1  # what each byte of the body counts
+
+    caller: TokenCaller
+
+    def __init__(self, request: ASGIRequest, ident: str, sent: bytes) -> None:
+        self.request, self.ident, self.sent = request, ident, sent
+        self.META = request.META
+        self.size = len(sent) * self.weight
+        self.name = request_ids.chosen(request.META.get("HTTP_X_REQUEST_ID", ""))
+        self.problem: Problem | None = None
+        self.digest = ""
+
+    @property
+    def query_params(self) -> Any:
+        return self.request.GET
+
+    @property
+    def address(self) -> str:
+        return throttling.client_address(self.request)
+
+    def judge(self, webhooks: Webhooks) -> None:
+        """As the views do, in their order. Raises Problem."""
+        self.find(webhooks)
+        if refusal := self.caller.refusal(self.need):
+            raise Problem(403, refusal)
+        query.only(self, self.parameters)
+        body.require_json_type(self.request)
+        body.require_plain(self.request)
+        self.read()
+
+    def find(self, webhooks: Webhooks) -> None:
+        """Raises Problem 404."""
+
+    def read(self) -> None:
+        """What is asked. Raises Problem."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Look up all that the answer tells, before the commit: after it nothing may fail."""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it was not stored, because it wants a transaction of its own."""
+        return False
+
+    def told(self) -> tuple[dict[str, str], Any]:
+        """Headers and content of the answer. Raises what `errors.foreseen` knows."""
+        raise NotImplementedError
+
+
+# --- deliveries -----------------------------------------------------------------------------------
+
+
+class Single(Asked):
+    """`POST /webhooks/:id/deliveries`."""
+
+    need = WebhookDeliveriesViewSet.needs["create"]
+    parameters = WebhookDeliveriesViewSet.create.parameters
+    allow = "GET, POST, HEAD"
+
+    webhook: Webhook
+    drafts: list[actions.Draft]
+    answer: actions.Answer
+    held: str  # why deliveries of its webhook are held
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.caller.token.account_id, self.ident
+
+    def find(self, webhooks: Webhooks) -> None:
+        if self.key not in webhooks:
+            raise Problem(404, errors.NOT_FOUND)
+        self.webhook = webhooks[self.key]
+
+    def read(self) -> None:
+        self.drafts = self.drafted()
+        for draft in self.drafts:
+            draft.request_id = self.name
+
+    def drafted(self) -> list[actions.Draft]:
+        return intake.single(self, self.webhook, self.sent, self.caller.by)
+
+    def settle(self) -> None:
+        self.held = actions.hold_reason(self.webhook)
+
+    def told(self) -> tuple[dict[str, str], Any]:
+        delivery = intake.of_single(self.answer)
+        return intake.headers([delivery]), delivery_object.shown(delivery, self.held)
+
+
+class Bulk(Single):
+    """`POST /webhooks/:id/deliveries/bulk`."""
+
+    need = BulkViewSet.needs["create"]
+    parameters = BulkViewSet.create.parameters
+    allow = "POST"
+    weight = BULK_WEIGHT
+
+    def drafted(self) -> list[actions.Draft]:
+        return intake.bulk(self, self.webhook, self.sent, self.caller.by)
+
+    def told(self) -> tuple[dict[str, str], Any]:
+        deliveries = intake.of_bulk(self.answer)
+        shown = [delivery_object.shown(each, self.held) for each in deliveries]
+        return intake.headers(deliveries), shown
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+class SingleEvent(Asked):
+    """`POST /events`."""
+
+    need = EventsViewSet.needs["create"]
+    parameters = EventsViewSet.create.parameters
+    allow = "GET, POST, HEAD"
+
+    publication: actions.Publication
+    answer: actions.Published | None
+
+    def read(self) -> None:
+        new, account = self.new(), self.caller.account()
+        self.publication = actions.Publication(account, new, self.caller.by, self.name)
+
+    def new(self) -> list[actions.NewEvent]:
+        return intake_events.single(self, self.sent)
+
+    def settle(self) -> None:
+        if isinstance(self.answer, list):
+            for event in self.answer:
+                event.first_deliveries  # noqa: B018 - of one that was there before
+
+    @property
+    def is_apart(self) -> bool:
+        return self.answer is None
+
+    def told(self) -> tuple[dict[str, str], Any]:
+        assert self.answer is not None
+        event = intake_events.of_single(self.answer)
+        return intake_events.headers([event]), event_object.in_detail(event)
+
+
+class BulkOfEvents(SingleEvent):
+    """`POST /events/bulk`."""
+
+    need = EventsInBulkViewSet.needs["create"]
+    parameters = EventsInBulkViewSet.create.parameters
+    allow = "POST"
+    weight = BULK_WEIGHT
+
+    def new(self) -> list[actions.NewEvent]:
+        return intake_events.bulk(self, self.sent)
+
+    def settle(self) -> None:
+        """Their deliveries are not told."""
+
+    def told(self) -> tuple[dict[str, str], Any]:
+        assert self.answer is not None
+        events = intake_events.of_bulk(self.answer)
+        return intake_events.headers(events), [event_object.in_short(event) for event in events]
+
+
+def served(path: str) -> tuple[type[Asked] | None, str]:
+    """What a POST to this path asks, and the id in it."""
+    match path.removesuffix("/").split("/"):
+        case ["", "webhooks", ident, "deliveries"] if is_id(ident):
+            return Single, ident
+        case ["", "webhooks", ident, "deliveries", "bulk"] if is_id(ident):
+            return Bulk, ident
+        case ["", "events"]:
+            return SingleEvent, ""
+        case ["", "events", "bulk"]:
+            return BulkOfEvents, ""
+    return None, ""
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def answer_to(asked: Asked) -> Answer | None:
+    """None for one that Django is to answer."""
+    try:
+        if asked.problem is not None:
+            raise asked.problem
+        if asked.is_apart:
+            return None
+        headers, content = asked.told()
+    except Exception as error:
+        problem = errors.foreseen(error)
+        if problem is None:
+            raise
+        return refused(asked, problem)
+    return _rendered(asked, 202, headers, content)
+
+
+def refused(asked: Asked, problem: Problem) -> Answer:
+    return _rendered(asked, *errors.answer(problem))
+
+
+def _rendered(asked: Asked, status: int, headers: dict[str, str], content: Any) -> Answer:
+    rendered = rendering.dump(content)
+    headers = {
+        "Content-Type": "application/json",
+        "Vary": "Accept",
+        "Allow": asked.allow,
+        **headers,
+        "Cache-Control": "no-store",
+        "X-Request-Id": asked.name,
+        "Content-Length": str(len(rendered)),
+    }
+    return status, [(name.encode(), text.encode()) for name, text in headers.items()], rendered

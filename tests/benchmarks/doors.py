@@ -1,0 +1,166 @@
+"""What the API accepts and at what price, alone and with a worker behind it; and what a delivery
+costs a worker that is asked for a few."""
+
+import json
+import re
+import statistics
+import time
+
+from . import stage
+from .candidates import NOTHING_PENDING, produced, web
+
+UNLIMITED = dict.fromkeys(("WEBHOOKS_RATE_PER_TOKEN", "WEBHOOKS_RATE_PER_ADDRESS"), "1000000000")
+CLIENTS = {1: ">= 1", 10: ">= 4", 50: ">= 6"}  # and how many times as many are wanted
+PACES = (100, 1000)  # messages a second
+
+
+def intake(places, receiver, seconds):
+    """Requests accepted by the two doors, deliveries and events; then with a worker beside."""
+    found, verdicts = {}, {}
+    for place in places:
+        with (
+            place.database() as url,
+            web(url, **UNLIMITED) as together,
+            web(url, **UNLIMITED, GROUP_COMMIT="false") as each,
+        ):
+            account = stage.part("account", receiver.url(), database=url)
+            doors = {"each": each, "together": together}
+            for kind, path in paths(account).items():
+                accepted = {
+                    clients: _accepted(place, doors, path, clients, account["token"], seconds)
+                    for clients in CLIENTS
+                }
+                found[place.name, kind] = accepted
+                verdicts |= _against(accepted, f"{kind}, {place.name}")
+        figures = _with_worker(place, receiver, seconds)
+        found[place.name, "with a worker"] = figures
+        for name, value in figures.items():
+            verdicts[f"with a worker, {place.name}: {name}"] = (value, WANTED.get(name, ""))
+    return {", ".join(key): value for key, value in found.items()}, verdicts
+
+
+WANTED = {
+    "end to end a second, 50 clients": ">= 2500",
+    "CPU ms of all at 1000/s": "<= 0.6",
+    "answer to receipt p50 ms at 100/s": "<= 2",
+    "answer to receipt p99 ms at 100/s": "<= 20",
+    "answer to receipt p50 ms at 1000/s": "<= 2",
+    "answer to receipt p99 ms at 1000/s": "<= 20",
+}
+
+
+def paths(account):
+    return {"deliveries": f"/webhooks/{account['webhook']}/deliveries", "events": "/events"}
+
+
+def _against(accepted, what):
+    verdicts = {}
+    for clients, wanted in CLIENTS.items():
+        figures = accepted[clients]
+        times = figures["together"]["per_second"] / figures["each"]["per_second"]
+        verdicts[f"times as many, {clients} clients, {what}"] = (times, wanted)
+    figures = accepted[50]["together"]
+    verdicts[f"accepted a second, 50 clients, {what}"] = (figures["per_second"], "")
+    verdicts[f"CPU ms of web, 50 clients, {what}"] = (figures["cpu_ms"], "<= 0.35")
+    verdicts[f"CPU ms of database, 50 clients, {what}"] = (figures["database_cpu_ms"], "")
+    return verdicts
+
+
+def _accepted(place, doors, path, clients, token, seconds):
+    """By the door: answers of 202 a second, and the CPU of web process and database for each."""
+    found = {}
+    # Turn about, so that neither is always the one that finds the machine warm.
+    for name in sorted(doors, reverse=time.time_ns() % 2 == 0):
+        server, port = doors[name]
+        for length in (0.5, seconds):  # the first only warms the server up
+            meters = [stage.Meter([server]), stage.Meter(place.processes())]
+            before = [meter.cpu() for meter in meters]
+            number = asked(port, path, clients, length, token)
+            cpu = [m.cpu() - earlier for m, earlier in zip(meters, before, strict=True)]
+        found[name] = {
+            "per_second": number / seconds,
+            "cpu_ms": cpu[0] * 1000 / number,
+            "database_cpu_ms": cpu[1] * 1000 / number,
+        }
+    return found
+
+
+def asked(port, path, clients, seconds, token):
+    """How many requests were accepted."""
+    ask = ("-m", "tests.benchmarks.clients", port, "POST", path, clients, seconds, token)
+    said = stage.python(*ask).communicate(timeout=300)[0]
+    return int(re.search(r"\{202: (\d+)\}", said)[1])  # nothing but 202
+
+
+def _with_worker(place, receiver, seconds):
+    """From the request to the receipt."""
+    figures = {}
+    with (
+        place.database() as url,
+        web(url, **UNLIMITED) as (server, port),
+        stage.workers(1, url) as workers,
+        place.ask(url) as ask,
+    ):
+        account = stage.part("account", receiver.url("timed"), database=url)
+        token, path = account["token"], paths(account)["deliveries"]
+        asked(port, path, 10, 0.5, token)
+        meters = {"web": [server], "worker": workers, "database": place.processes()}
+        meters = {name: stage.Meter(processes) for name, processes in meters.items()}
+        _drained(ask)
+        before, began, received = _cpu(meters), time.perf_counter(), receiver.count()
+        number = asked(port, path, 50, seconds, token)
+        stage.pace(receiver, received, number - 1, number)
+        figures["end to end a second, 50 clients"] = number / (time.perf_counter() - began)
+        _drained(ask)
+        figures |= _each(meters, before, number, "50 clients")
+        for pace in PACES:
+            before = _cpu(meters)
+            answered = _answered(port, path, pace, seconds, token)
+            _drained(ask)
+            figures |= _each(meters, before, len(answered), f"{pace}/s")
+            arrivals = receiver.arrivals()
+            waits = [(arrivals[ident] - at) * 1000 for ident, at in answered.items()]
+            percentiles = statistics.quantiles(waits, n=100)
+            for share in (50, 99):
+                name = f"answer to receipt p{share} ms at {pace}/s"
+                figures[name] = percentiles[share - 1]
+    return figures
+
+
+def _answered(port, path, pace, seconds, token):
+    """When each was answered, by its id, of requests at an even pace."""
+    ask = ("-m", "tests.benchmarks.clients", port, "POST", path, 50, seconds, token, pace)
+    return json.loads(stage.python(*ask).communicate(timeout=300)[0])
+
+
+def _cpu(meters):
+    return {name: meter.cpu() for name, meter in meters.items()}
+
+
+def _each(meters, before, number, when):
+    used = {name: (meter.cpu() - before[name]) * 1000 / number for name, meter in meters.items()}
+    used["all"] = sum(used.values())
+    return {f"CPU ms of {name} at {when}": value for name, value in used.items()}
+
+
+def _drained(ask):
+    while not ask(NOTHING_PENDING)[0]:
+        time.sleep(0.02)
+
+
+def trickle(places, receiver, seconds):
+    """Deliveries that come at an even pace, stored one by one: from commit to receipt, and CPU."""
+    found, verdicts = {}, {}
+    for place in places:
+        for pace in (100, 300, 1000):
+            with place.database() as url, stage.workers(1, url) as workers, place.ask(url) as ask:
+                meters = {"worker": workers, "database": place.processes()}
+                meters = {name: stage.Meter(processes) for name, processes in meters.items()}
+                before = _cpu(meters)
+                figures = produced(receiver, url, receiver.url("timed"), pace, seconds)
+                _drained(ask)
+                figures |= _each(meters, before, pace * (seconds + 1), f"{pace}/s")
+            found[f"{place.name}, {pace}/s"] = figures
+            for name, value in figures.items():
+                verdicts[f"{place.name}, {pace}/s: {name}"] = (value, "")
+    return found, verdicts
