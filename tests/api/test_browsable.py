@@ -84,6 +84,24 @@ def test_each_resource_leads_to_those_beside_it(browser, webhook):
     assert links(browser.get("/webhooks/x")) == {}
 
 
+def test_every_page_leads_to_the_lists_at_the_top(browser, webhook):
+    for path in ("/webhooks", f"/webhooks/{webhook.id}/settings", "/events", "/webhooks/x"):
+        page = browser.get(path).content.decode()
+        header = page[: page.index("</header>")]
+        for address in ("/webhooks", "/events", "/event-types"):
+            assert f'href="{address}"' in header, path
+            assert browser.get(address).status_code == 200
+
+
+def test_what_is_only_sent_to_is_no_error_to_look_at(browser, webhook):
+    response = browser.get(f"/webhooks/{webhook.id}/test")
+    assert response.status_code == 405
+    page = response.content.decode()
+    assert "send it by the form" in page
+    assert "does not know the method" not in page
+    assert form_content(page) == [{}]
+
+
 def test_every_page_renders(browser, webhook):
     delivery = DeliveryFactory(webhook=webhook, reference="<script>alert(1)</script>")
     pages = {

@@ -68,6 +68,11 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
         self, data: Any, accepted_media_type: str | None, renderer_context: Any
     ) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
+        context["roots"] = list(_roots())
+        # A resource that is only sent to has nothing to show.
+        context["only_sent_to"] = (
+            context["response"].status_code == 405 and context["request"].method == "GET"
+        )
         context["beside"] = list(_beside(renderer_context["view"]))
         context["rows"] = list(_rows(data)) if isinstance(data, list) else []
         return context
@@ -121,7 +126,8 @@ class ApiBrowsableRenderer(BrowsableAPIRenderer):
 OF_WEBHOOK = {
     **{"webhook": "Webhook", "settings": "Settings", "webhook-deliveries": "Deliveries"},
     **{"errors": "Errors", "interactions": "Call it", "test": "Test", "verify": "Verify"},
-    **{"replay": "Replay", "close-breaker": "Breaker", "secret": "Signing secret"},
+    **{"subscriptions-test": "Try subscriptions", "replay": "Replay", "close-breaker": "Breaker"},
+    **{"bulk": "Many deliveries", "secret": "Signing secret"},
 }
 OF_DELIVERY = {
     **{"delivery": "Delivery", "attempts": "Attempts", "retry": "Retry", "cancel": "Cancel"},
@@ -130,6 +136,14 @@ OF_DELIVERY = {
 
 # Lists of events by their titles, and the names of their routes.
 ROOTS = {"Events": "webhooks_events:events", "Event types": "webhooks_events:event-types"}
+
+
+def _roots() -> Iterator[tuple[str, str]]:
+    """All lists that stand at the top, as far as the site includes them."""
+    yield "Webhooks", reverse("webhooks_app:webhooks")
+    for title, name in ROOTS.items():
+        with suppress(NoReverseMatch):
+            yield title, reverse(name)
 
 
 def _root(here: str) -> tuple[str, str]:
@@ -151,6 +165,7 @@ def _beside(view: Any) -> Iterator[tuple[str, str]]:
                 yield title, reverse(f"webhooks_app:{name}", args=[row.pk])
     if (event := getattr(view, "event", None)) is not None:
         yield "Event", reverse("webhooks_events:event", args=[event.pk])
+        yield "Why", reverse("webhooks_events:event-webhooks", args=[event.pk])
     if delivery is not None:
         yield "Its webhook", reverse("webhooks_app:webhook", args=[delivery.webhook_id])
 
