@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -26,11 +28,7 @@ def test_many_simultaneous_interactions_with_a_slow_receiver(crew, callers, slow
         # A webhook may have a third of the places.
         web = crew.web(port, WEBHOOKS_CONCURRENCY="600")
         until(lambda: listens(port), 60, "the web server")
-        call = (
-            f"POST /webhooks/{hook}/interactions HTTP/1.1\r\nHost: localhost\r\n"
-            f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
-            "Content-Length: 2\r\nConnection: close\r\n\r\n{}"
-        ).encode()
+        call = request(f"/webhooks/{hook}/interactions", token)
 
         sink.delay = 0.0
         asyncio.run(all_at_once(port, call, 1, crew))  # imports what is imported late
@@ -80,6 +78,38 @@ async def all_at_once(port, call, callers, crew):
     return [status for status, _ in done], [seconds for _, seconds in done], most
 
 
+def request(path, token):
+    """A POST of an empty object, on a line of its own."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + b"{}"
+
+
 def listens(port):
     with socket.socket() as line:
         return line.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_who_waits_is_answered_by_a_web_process_that_is_told_to_end(crew):
+    with Sink(delay=1.0) as sink:
+        [hook] = crew.webhooks(1, sink, timeout=30)
+        token = crew.site.manage("webhooks", "create-token", "acme").strip()
+        port = free_port()
+        web = crew.web(port)
+        until(lambda: listens(port), 60, "the web server")
+        ask = partial(answered, port, request(f"/webhooks/{hook}/interactions", token))
+        with ThreadPoolExecutor(3) as people:
+            answers = [people.submit(ask) for _ in range(3)]
+            until(lambda: len(sink.calls) == 3, 60, "calls of the receiver")
+            web.stop()
+            assert [answer.result()[:12] for answer in answers] == [b"HTTP/1.1 200"] * 3
+        assert web.poll() == 0, web.output
+        assert not listens(port)
+
+
+def answered(port, asked):
+    with socket.create_connection(("127.0.0.1", port), timeout=90) as line:
+        line.sendall(asked)
+        return line.makefile("rb").read()
