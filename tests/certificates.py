@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from webhooks_app.engine.sender import tls_context
+from webhooks_app.engine.tls import tls_context
 
 NAMES = ("127.0.0.1", "localhost", "*.example.com")
 
@@ -21,6 +21,24 @@ NAMES = ("127.0.0.1", "localhost", "*.example.com")
 @functools.cache
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+@functools.cache
+def clients() -> trustme.CA:
+    """Signs the certificates that receivers want to be shown."""
+    return trustme.CA(organization_name="Clients of the tests")
+
+
+def identity(name: str = "shop@example.com", *, ca: trustme.CA | None = None, **more: Any) -> str:
+    """The PEM of a client certificate with its key and chain."""
+    cert = (ca or clients()).issue_cert(name, **more)
+    return (
+        cert.private_key_pem.bytes() + b"".join(c.bytes() for c in cert.cert_chain_pems)
+    ).decode()
+
+
+def authority_pem() -> str:
+    return authority().cert_pem.bytes().decode()
 
 
 @functools.cache
@@ -36,6 +54,13 @@ def server_context(variant: str) -> ssl.SSLContext:
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if variant.startswith("demanding"):
+        authority().issue_cert(*NAMES).configure_cert(context)
+        clients().configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        if variant.endswith("1.2"):
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return context
     if variant in _OWN:
         _of_our_own(context, variant, now, day)
         return context

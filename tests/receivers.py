@@ -14,8 +14,9 @@
 and may be changed while the receiver runs: `receiver.answer = 500`.
 
 `challenge=True` passes verification: a GET with ?challenge= echoes it (401 when `token` is given
-and another came). `tls="good"` (expired, future, wrong-host, self-signed, incomplete) speaks TLS
-with a certificate of tests/certificates.py, whose `client_context()` trusts the good one.
+and another came). `tls="good"` (expired, future, wrong-host, self-signed, incomplete, demanding)
+speaks TLS with a certificate of tests/certificates.py, whose `client_context()` trusts the good
+one.
 `receiver.requests` is what arrived, `receiver.connections` how many connections were opened.
 """
 

@@ -108,6 +108,14 @@ class Sealed:
         return decrypt(self.stored)
 
 
+def is_stored(row: models.Model, name: str) -> bool:
+    """Whether a row holds a secret in that column, which is not opened for it."""
+    if name not in row.__dict__:
+        row.refresh_from_db(fields=[name])
+    value = row.__dict__[name]
+    return bool(value.stored if isinstance(value, Sealed) else value)
+
+
 class _Opened(DeferredAttribute):
     def __get__(self, instance: Any, cls: Any = None) -> Any:
         value = super().__get__(instance, cls)

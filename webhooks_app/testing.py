@@ -50,6 +50,8 @@ class Received:
         return json.loads(self.body)
 
 
+ACCESS_TOKEN = "access-token-of-the-test"  # noqa: S105  what OAuth brings a fake receiver
+
 Answer = int | bytes | dict[str, Any] | Failure | Callable[[Received], Any]
 
 
@@ -68,6 +70,8 @@ class FakeReceiver(Sender):
         self.requests: list[Received] = []
 
     async def send(self, request: Request, *, timeout: float) -> Outcome:
+        if request.access is not None:
+            request = request.bearing(ACCESS_TOKEN)
         received = _received(request)
         self.requests.append(received)
         query = parse_qs(urlsplit(received.url).query)

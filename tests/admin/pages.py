@@ -10,6 +10,7 @@ class _Forms(HTMLParser):
         self.actions: list[str] = []
         self._form: dict[str, str] | None = None
         self._select = ""
+        self._text = ""
 
     def handle_starttag(self, tag, attrs):
         a = dict(attrs)
@@ -21,12 +22,22 @@ class _Forms(HTMLParser):
             box = a.get("type") in ("checkbox", "radio")
             if a.get("type") != "submit" and (not box or "checked" in a):
                 self._form[a["name"]] = a.get("value") or ""
+        elif tag == "textarea" and self._form is not None and "name" in a:
+            self._text = a["name"]
+            self._form[self._text] = ""
         elif tag == "select":
             self._select = a.get("name", "")
         elif tag == "option" and self._select and "selected" in a and self._form is not None:
             self._form[self._select] = a.get("value") or ""
 
+    def handle_data(self, data):
+        if self._text and self._form is not None:
+            self._form[self._text] += data
+
     def handle_endtag(self, tag):
+        if tag == "textarea" and self._form is not None and self._text:
+            self._form[self._text] = self._form[self._text].removeprefix("\n")
+            self._text = ""
         if tag == "form":
             self._form = None
         elif tag == "select":

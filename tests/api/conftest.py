@@ -1,8 +1,10 @@
 import json
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 
+from tests.factories import UserFactory
 from webhooks_app.models import AccessToken
 
 
@@ -52,6 +54,17 @@ def api_for():
         return Api(AccessToken.issue(account, scope=scope, **more)[1])
 
     return make
+
+
+@pytest.fixture
+def browser(account):
+    """The session of a member with every permission of the app."""
+    user = UserFactory()
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="webhooks_app"))
+    account.members.add(user)
+    api = Api()
+    api.client.force_login(user)
+    return api
 
 
 @pytest.fixture

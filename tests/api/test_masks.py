@@ -1,10 +1,9 @@
 """Secrets: in clear to a token that manages, masked to everyone else; a mask sent back keeps."""
 
 import pytest
-from django.contrib.auth.models import Permission
 
-from tests.api.conftest import FULL, Api, problem
-from tests.factories import UserFactory, WebhookFactory
+from tests.api.conftest import FULL, problem
+from tests.factories import WebhookFactory
 from webhooks_app.models import Webhook
 from webhooks_app.rules.validators import MASK
 
@@ -22,17 +21,6 @@ def webhook(account):
         auth_password=FULL["auth"]["password"],
         headers=[(header["name"], header["value"]) for header in FULL["headers"]],
     )
-
-
-@pytest.fixture
-def browser(account):
-    """The session of a member with every permission of the app."""
-    user = UserFactory()
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="webhooks_app"))
-    account.members.add(user)
-    api = Api()
-    api.client.force_login(user)
-    return api
 
 
 def stored(webhook):

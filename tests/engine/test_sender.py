@@ -16,6 +16,7 @@ from tests.certificates import server_context
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
 from webhooks_app.engine import sender as senders
+from webhooks_app.engine import tls
 from webhooks_app.engine.connection import ANSWER_LIMIT, Line, open_socket
 from webhooks_app.engine.pool import Pool
 from webhooks_app.engine.sender import Sender, retry_after
@@ -463,7 +464,7 @@ def test_a_name_with_an_underscore_opens_no_door_to_bad_certificates(post, varia
 def test_a_certificate_is_judged_alike_on_every_version_of_python(post):
     """Python 3.13 is stricter by itself than curl, browsers, Go and Node are."""
     for check_hostname in (True, False):
-        flags = senders.tls_context(check_hostname=check_hostname).verify_flags
+        flags = tls.tls_context(check_hostname=check_hostname).verify_flags
         assert not flags & ssl.VERIFY_X509_STRICT
         assert flags & ssl.VERIFY_X509_PARTIAL_CHAIN
     with Receiver(tls="not strict") as receiver:

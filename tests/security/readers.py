@@ -38,11 +38,13 @@ from webhooks_app.presentation import formatting, sent_request
 from webhooks_app.rules import (
     alike,
     answers,
+    certificates,
     clients,
     filters,
     guard,
     ids,
     nearest,
+    oauth,
     signing,
     strictjson,
     subscriptions,
@@ -91,6 +93,17 @@ def webhook(text: str) -> dict:
     return validators.webhook_errors(
         name=text, url=text, token=text, headers=headers, username=text, password=text, **RULES
     )
+
+
+PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+PEM_KEY = "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n"
+
+
+def oauth_errors(text: str) -> object:
+    params = {f"{text}{number}": text for number in range(oauth.PARAMS_LIMIT)}
+    given = dict.fromkeys(("tokenUrl", "clientId", "clientSecret", "authMethod"), text)
+    scopes = [text] * oauth.SCOPES_LIMIT
+    return oauth.errors({**given, "scopes": scopes, "extraParams": params, text: 1}, **RULES)
 
 
 def alike_found(text: str) -> object:
@@ -233,6 +246,13 @@ CLIENTS = [
     Reader("a text in a filter", lambda t: filters.compile_filter({"a": {"$in": t}})),
     Reader("a payload's text, filtered", filtered),
     Reader("a payload, filtered", lambda t: filtered([t] * 900), base=0.02),
+    Reader("the settings of OAuth", oauth_errors, ("{}", "https://e.com/{}", "a b{}")),
+    Reader(
+        "a client certificate",
+        lambda t: certificates.identity_error(t, NOW),
+        ("{}", f"{PEM_KEY}{PEM}", "-----BEGIN {}-----\n-----END -----"),
+    ),
+    Reader("authorities", certificates.authorities_error, ("{}", PEM, PEM * 3)),
     Reader("a header", lambda t: validators.header_error(t, t)),
     Reader("an address", guard.is_public, ("{}", "1.{}", "::{}")),
     Reader("an interaction", lambda t: calls.interaction_errors({t: t, "node": t})),
@@ -307,6 +327,13 @@ RECEIVERS = [
         lambda t: answers.verification(200, raw(t), "c1"),
         ("{}", '"{}"'),
     ),
+    Reader(
+        "an answer with a token",
+        lambda t: oauth.read_token(raw(t)),
+        ("{}", '{"access_token":"{}"}', '{"access_token":"a","expires_in":"{}"}'),
+        ("webhooks_app.rules.oauth",),
+    ),
+    Reader("an answer without one", lambda t: oauth.error_word(raw(t)), ("{}", '{"error":"{}"}')),
     Reader(
         "Retry-After",
         lambda t: sender.retry_after(t, NOW),

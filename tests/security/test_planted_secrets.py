@@ -1,4 +1,4 @@
-"""Seven secrets are planted and go through a whole life in real processes; then everything that the
+"""Ten secrets are planted and go through a whole life in real processes; then everything that the
 site wrote, showed, logged and sent is searched for them."""
 
 import base64
@@ -12,6 +12,7 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 
+from tests.certificates import authority_pem, identity
 from tests.commands.conftest import empty_site, site  # noqa: F401
 from tests.ports import free_port
 from tests.receivers import Answer, Receiver
@@ -44,7 +45,7 @@ def echo(request, known=""):
 
 def spellings(secret):
     raw = secret.encode()
-    for text in (secret, f"mira:{secret}", f"user:{secret}"):
+    for text in (secret, f"mira:{secret}", f"user:{secret}", f"shop:{secret}"):
         yield base64.b64encode(text.encode()).decode().rstrip("=")
     yield from (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], raw.hex())
 
@@ -76,7 +77,7 @@ class Console:
         return response
 
 
-def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
+def test_ten_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
     odd = "!?=&é"
     planted = {
         "token": f"tok{odd}{secrets.token_hex(12)}",
@@ -85,6 +86,9 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         "signing secret": base64.b64encode(secrets.token_bytes(33)).decode(),
         "encryption key": Fernet.generate_key().decode(),
         "user password": f"user{odd}{secrets.token_hex(12)}",
+        "client secret": f"cs-{secrets.token_hex(12)}",
+        "issued token": f"at-{secrets.token_hex(12)}",
+        "private key": (pem := identity()).splitlines()[2],
     }
     site.environment |= {
         "WEBHOOKS_ENCRYPTION_KEYS": planted["encryption key"],
@@ -105,7 +109,12 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
     worker = site.start("webhooks", "deliver")
     said = []
     knows = f"SECRET=whsec_{planted['signing secret']}"
-    with Receiver(answer=lambda request: echo(request, knows), challenge=True) as receiver:
+    issued = {"access_token": planted["issued token"], "expires_in": 3600}
+    with (
+        Receiver(answer=lambda request: echo(request, knows), challenge=True) as receiver,
+        Receiver(answer=echo, challenge=True, tls="demanding") as locked,
+        Receiver(issued) as server,
+    ):
         api = requests.Session()
         api.headers["Authorization"] = f"Bearer {planted['access token']}"
         wait_for(lambda: requests.get(f"{origin}/healthz", timeout=5).ok)
@@ -119,6 +128,25 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         ident = api.post(f"{origin}/webhooks", json=webhook, timeout=30).json()["id"]
         address = f"{origin}/webhooks/{ident}"
         wait_for(lambda: api.get(f"{address}/settings", timeout=30).json()["verified"])
+        doors = {
+            "oauth": {
+                "tokenUrl": server.url,
+                "clientId": "shop",
+                "clientSecret": planted["client secret"],
+            },
+            "identity": pem,
+            "caCertificates": authority_pem(),
+        }
+        other = {"name": "Locked", "url": locked.url, "token": "", "headers": [], "auth": {}}
+        behind = api.post(f"{origin}/webhooks", json=other, timeout=30).json()["id"]
+        behind = f"{origin}/webhooks/{behind}"
+        shown = api.patch(f"{behind}/settings", json=doors, timeout=30).text
+        assert hits(planted, shown) == ["client secret"]  # its one place
+        wait_for(lambda: api.get(f"{behind}/settings", timeout=30).json()["verified"])
+        for path in ("interactions", "deliveries", "verify", "test"):
+            said.append(api.post(f"{behind}/{path}", json={"n": 1}, timeout=30).text)
+        wait_for(lambda: len(api.get(f"{behind}/errors", timeout=30).json()) > 2)
+        said.append(api.get(f"{behind}/errors", timeout=30).text)
         rotation = {"key": f"whsec_{planted['signing secret']}", "gracePeriodSeconds": 3600}
         api.post(f"{address}/secret/rotate", json=rotation, timeout=30)
         shown = api.get(f"{address}/secret", timeout=30).text
@@ -155,6 +183,7 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         api.headers["Authorization"] = f"Bearer {reader}"
         for path in ("", "/settings", "/secret", "/deliveries", "/errors"):
             said.append(api.get(address + path, timeout=30).text)
+            said.append(api.get(behind + path, timeout=30).text)
         said.append(api.put(address, json=webhook, timeout=30).text)
         said.append(api.post(f"{address}/secret/rotate", json=rotation, timeout=30).text)
         api.headers["Authorization"] = f"Bearer {METRICS}"
@@ -221,6 +250,16 @@ def test_seven_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F8
         assert hits(planted, str(headers) + request.body.decode()) == []
         assert hits(planted, request.target) == hits(planted, query) == ["token"]
         assert request.target.count(quote(planted["token"], safe="")) == 1
+    assert len(locked.requests) >= 4
+    for request in locked.requests:
+        headers = dict(request.headers)
+        assert headers.pop("Authorization") == f"Bearer {planted['issued token']}"
+        assert hits(planted, request.target + str(headers) + request.body.decode()) == []
+    for request in server.requests:
+        headers = dict(request.headers)
+        pair = base64.b64decode(headers.pop("Authorization").removeprefix("Basic "))
+        assert pair.decode() == f"shop:{planted['client secret']}"
+        assert hits(planted, request.target + str(headers) + request.body.decode()) == []
 
 
 def wait_for(condition, seconds=60):

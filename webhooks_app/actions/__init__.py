@@ -9,6 +9,7 @@ Every error of a verb's own is an ActionError; a DatabaseError comes through as 
 """
 
 from .calls import ainteract, interact, test, verify
+from .credentials import columns as judged_credentials
 from .deliveries import (
     cancel,
     deliver,
@@ -24,6 +25,7 @@ from .errors import (
     ExchangeFailed,
     Invalid,
     NotCallable,
+    OlderWorkers,
     TooSoon,
     alone,
     sentences,
@@ -91,6 +93,7 @@ __all__ = [
     "Line",
     "NewEvent",
     "NotCallable",
+    "OlderWorkers",
     "Publication",
     "Published",
     "TooSoon",
@@ -117,6 +120,7 @@ __all__ = [
     "hold_reason",
     "interact",
     "issue_token",
+    "judged_credentials",
     "judged_subscriptions",
     "match",
     "matching",

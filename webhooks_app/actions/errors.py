@@ -1,6 +1,6 @@
 """Why something that was asked is not done. All are ActionError, with a message for who asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -70,6 +70,17 @@ class Conflict(ActionError):
     def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.details = details
+
+
+class OlderWorkers(Conflict):
+    """Workers of a version that does not know it would not keep to it. `workers`: host and PID of
+    each, for the operator's eyes."""
+
+    words = "Not possible while a worker of an older version runs"
+
+    def __init__(self, workers: Iterable[str]) -> None:
+        super().__init__(f"{self.words}.")
+        self.workers = sorted(workers)
 
 
 class ExchangeFailed(ActionError):

@@ -17,6 +17,7 @@ from ..engine.hearing import Hearing
 from ..models import Account, Delivery, Event, Subscription, Webhook, states
 from ..models.delivery import DeliveryQuerySet
 from ..models.subscription import SubscriptionQuerySet
+from ..models.webhook import SECRETS
 from ..rules import filters, subscriptions
 from ..rules.ids import is_id, timestamp
 from .errors import Invalid
@@ -273,7 +274,7 @@ def _then(event: Event) -> SubscriptionQuerySet:
 def _webhooks(account: int, held: SubscriptionQuerySet) -> Any:
     """In the order of their ids, with their health, and whether they had any subscription."""
     rows = Webhook.objects.for_account(account).select_related("health")
-    rows = rows.defer("token", "auth_password").order_by("pk")
+    rows = rows.defer(*SECRETS).order_by("pk")
     return rows.annotate(subscribed=Exists(held.filter(webhook=OuterRef("pk"))))
 
 

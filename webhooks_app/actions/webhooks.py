@@ -1,6 +1,6 @@
 """Webhooks: made, changed, deleted, brought back, paused, resumed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -20,8 +20,9 @@ from ..models import (
     states,
 )
 from ..models.primary import clock, present
-from ..models.webhook import Form
-from ..rules import signing, validators
+from ..models.webhook import SECRETS, Form
+from ..rules import certificates, signing, validators
+from . import credentials
 from .base import db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
 from .subscriptions import end_subscriptions
@@ -40,14 +41,21 @@ def create_webhook(
     max_in_flight: int = 10,
     signature_prefix: str = "",
     form: str = Form.PAYLOAD,
+    oauth: Mapping[str, Any] | None = None,
+    identity: str = "",
+    ca_certificates: str = "",
     by: str = "",
 ) -> Webhook:
     """Store a webhook and ask for its verification, which the worker does.
 
     `timeout` is seconds for a whole exchange, 0.1 to 60, None for the site's; `max_in_flight` the
-    most deliveries under way at once, 1 to 1,000; `form` what is sent of events (`Form`). Raises
-    Invalid.
+    most deliveries under way at once, 1 to 1,000; `form` what is sent of events (`Form`). `oauth`
+    has the names of the API (`tokenUrl`, `clientId`, `clientSecret`, `scopes`, `authMethod`,
+    `extraParams`); `identity` is one PEM with a private key and its chain; `ca_certificates` the
+    PEM of the authorities that are trusted in place of the public ones. Raises Invalid;
+    OlderWorkers when one of these three is given.
     """
+    given = {"oauth": oauth, "identity": identity, "ca_certificates": ca_certificates}
     webhook = Webhook(
         account=account,
         name=name,
@@ -59,12 +67,14 @@ def create_webhook(
         max_in_flight=max_in_flight,
         signature_prefix=signature_prefix,
         form=form,
+        **credentials.columns(given),
     )
     headers = list(headers)
     _validate(webhook, headers)
     with transaction.atomic(using=db_alias()):
         webhook.save(force_insert=True)
-        WebhookHealth.objects.create(webhook=webhook)
+        ends_at = certificates.ends_at(webhook.identity)
+        WebhookHealth.objects.create(webhook=webhook, identity_ends_at=ends_at)
         SigningKey.objects.create(webhook=webhook, secret=signing.new_secret())
         Header.objects.replace(webhook, headers)
         AuditEntry.objects.note(by, "Created.", webhook)
@@ -78,10 +88,13 @@ WORDS = {  # of fields, where their own names are not good enough
     "auth_password": "password",
     "max_in_flight": "calls in flight",
     "signature_prefix": "names of the signature headers",
+    "oauth": "OAuth",
+    "identity": "client certificate",
+    "ca_certificates": "certificate authorities",
 }
 FIELDS = (
     *("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight"),
-    *("signature_prefix", "form"),
+    *("signature_prefix", "form", *credentials.FIELDS),
 )
 
 
@@ -93,11 +106,13 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
     to wait), so of two updates at once one wins whole. A new URL unverifies the webhook and begins
     a new run of failures; a new URL or token asks for a verification. Raises Invalid;
     Webhook.DoesNotExist when it was deleted meanwhile; NotCallable when a secret that stays cannot
-    be read (a new one in its place mends the webhook); TypeError for a name that is none of these.
+    be read (a new one in its place mends the webhook); OlderWorkers as `create_webhook`; TypeError
+    for a name that is none of these.
     """
     unknown = set(changes) - {*FIELDS, "headers"}
     if unknown:
         raise TypeError(f"update_webhook() has no {', '.join(sorted(unknown))}")
+    changes |= credentials.columns(changes)
     with transaction.atomic(using=db_alias()):
         row = Webhook.objects.live().select_for_update(no_key=True).get(pk=webhook.pk)
         old_headers = _pairs(row)
@@ -113,6 +128,10 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
                 _validate(row, headers)
             # Which sees to version and verification, also where the headers alone have changed.
             row.save(update_fields={"name", *fields})
+            if "identity" in fields:
+                WebhookHealth.objects.begin([row.pk])
+                health = WebhookHealth.objects.filter(pk=row.pk)
+                health.update(identity_ends_at=certificates.ends_at(row.identity))
             changed = [WORDS.get(field, field) for field in fields]
             if headers != old_headers:
                 Header.objects.replace(row, headers)
@@ -146,6 +165,8 @@ def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
         username=webhook.auth_username,
         password=webhook.auth_password,
         signature_prefix=webhook.signature_prefix,
+        has_oauth=bool(webhook.oauth),
+        has_identity=bool(webhook.identity),
         **conf.url_rules(),
     )
     timeout, cap = webhook.timeout, webhook.max_in_flight
@@ -179,14 +200,15 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
         rows = Webhook.objects.live().select_for_update(no_key=True).filter(pk=webhook.pk)
         if not rows.update(
             deleted_at=present(db_alias()),
-            token="",
+            **dict.fromkeys(SECRETS, ""),
             auth_username="",
-            auth_password="",
+            ca_certificates="",
             verified_at=None,
             verification_due_at=None,
             version=F("version") + 1,
         ):
             return
+        WebhookHealth.objects.filter(pk=webhook.pk).update(identity_ends_at=None)
         Header.objects.replace(webhook, ())
         SigningKey.objects.filter(webhook=webhook.pk).delete()
         end_subscriptions(webhook.pk)

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from ..models import Attempt, Delivery, Webhook, WebhookError
 from ..models.selection import OF_ATTEMPTS, unfit
+from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import icon, lasting, moment, visible
 from ..rules import failures
@@ -170,7 +171,7 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         rows = super().get_queryset(request).select_related("webhook__account", "delivery")
-        return rows.defer("webhook__token", "webhook__auth_password", "delivery__payload", "answer")
+        return rows.defer(*SECRETS_BESIDE, "delivery__payload", "answer")
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery
+from ..models.webhook import SECRETS_BESIDE
 from ..presentation.banner import delivery_banner
 from ..presentation.formatting import duration
 from ..presentation.sent_request import Sent, sent
@@ -51,8 +52,16 @@ class DeliveryAdmin(DeliveryList):
         if not is_id(object_id):
             return None
         rows = self.get_queryset(request).defer(None)
-        rows = rows.defer("webhook__token", "webhook__auth_password")
-        return rows.annotate(token_set=is_set("webhook__token")).filter(pk=object_id).first()
+        rows = rows.defer(*SECRETS_BESIDE)
+        return (
+            rows.annotate(
+                token_set=is_set("webhook__token"),
+                oauth_set=is_set("webhook__oauth"),
+                identity_set=is_set("webhook__identity"),
+            )
+            .filter(pk=object_id)
+            .first()
+        )
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         now = timezone.now()
@@ -104,6 +113,8 @@ class DeliveryAdmin(DeliveryList):
             size=size,
             content_type=content_type,
             token_set=delivery.token_set,
+            oauth_set=delivery.oauth_set,
+            identity_set=delivery.identity_set,
             header_names=list(names.values_list("name", flat=True)),
         )
 

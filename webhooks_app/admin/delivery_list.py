@@ -19,6 +19,7 @@ from ..models import Attempt, Delivery, Job
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import condition
 from ..models.states import hold_reason
+from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, lasting, moment, visible
 from ..presentation.looks import DELIVERY_STATES, delivery_state
@@ -272,7 +273,7 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         rows = super().get_queryset(request)
         rows = rows.select_related("webhook__account", "webhook__health")
-        return rows.defer("payload", "webhook__token", "webhook__auth_password")
+        return rows.defer("payload", *SECRETS_BESIDE)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
         return Rows

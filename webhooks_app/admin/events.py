@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from ..actions import why_not
 from ..models import Delivery, Event
 from ..models.selection import OF_EVENTS, unfit
+from ..models.webhook import SECRETS_BESIDE
 from ..presentation.formatting import moment
 from ..presentation.looks import delivery_state
 from ..presentation.why import VERDICTS
@@ -163,7 +164,7 @@ class EventAdmin(LiveUpdates, ReadOnlyAdmin):
     def _deliveries(event: Event) -> dict[str, Any]:
         """The first ones, of more than are shown a link to all."""
         rows = Delivery.objects.of_event(event.pk).select_related("webhook__health")
-        rows = rows.defer("webhook__token", "webhook__auth_password").order_by("pk")
+        rows = rows.defer(*SECRETS_BESIDE).order_by("pk")
         found, now = first_with_last_attempts(rows, DELIVERIES_SHOWN + 1), timezone.now()
         shown = found[:DELIVERIES_SHOWN]
         return {

@@ -115,6 +115,7 @@ class HeaderFormSet(BaseInlineFormSet):
             username=webhook.auth_username,
             password="",
             signature_prefix=webhook.signature_prefix,
+            has_oauth=getattr(webhook, "has_oauth", False),
             **conf.url_rules(),
         ).get("headers", {})
         if isinstance(details, list):

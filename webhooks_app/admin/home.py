@@ -39,9 +39,10 @@ from ..models.health import (
     totals_since,
 )
 from ..models.states import SILENT
+from ..models.webhook import SECRETS, SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from ..presentation.counts import BoundedCount, bounded, bounded_counts
-from ..presentation.formatting import duration, moment
+from ..presentation.formatting import certificate_words, duration, identity_words, moment
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
 from ..presentation.workers import Workers, workers
 from ..rules import failures
@@ -302,7 +303,7 @@ class Home:
             Webhook.objects.live()
             .filter(wanted)
             .select_related("account", "health")
-            .defer("token", "auth_password")
+            .defer(*SECRETS)
             .annotate(
                 waiting=BoundedCount.of(pending),
                 next_due=Subquery(pending.order_by("due_at").values("due_at")[:1]),
@@ -376,13 +377,18 @@ class Home:
         ]
 
     @cached_property
-    def certificates(self) -> list[WebhookHealth]:
-        """The health of those whose receiver's certificate ends first, if that is soon; one more
-        than is shown says that there are more."""
-        soon = WebhookHealth.objects.live().certificate_ends_soon(self.now)
-        rows = soon.select_related("webhook__account")
-        rows = rows.defer("webhook__token", "webhook__auth_password")
-        return list(rows.order_by("certificate_ends_at")[: CERTIFICATES_SHOWN + 1])
+    def certificates(self) -> list[tuple[WebhookHealth, datetime, str]]:
+        """The health of those whose certificate ends first, the receiver's or the one that we show,
+        if that is soon; one more than is shown says that there are more."""
+        live, found = WebhookHealth.objects.live(), []
+        for rows, column, words in (
+            (live.certificate_ends_soon(self.now), "certificate_ends_at", certificate_words),
+            (live.identity_ends_soon(self.now), "identity_ends_at", identity_words),
+        ):
+            rows = rows.select_related("webhook__account").defer(*SECRETS_BESIDE)
+            for health in rows.order_by(column)[: CERTIFICATES_SHOWN + 1]:
+                found.append((health, getattr(health, column), words(health)))
+        return sorted(found, key=lambda one: one[1])[: CERTIFICATES_SHOWN + 1]
 
     @property
     def certificates_link(self) -> str:

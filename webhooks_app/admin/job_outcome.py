@@ -14,6 +14,7 @@ from ..models import Delivery, Job, Webhook
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import select
 from ..models.states import webhooks_in
+from ..models.webhook import SECRETS
 from ..presentation.banner import lower
 from ..presentation.looks import State, webhook_state
 
@@ -122,7 +123,7 @@ def likely_to_fail(
         rows = rows.filter(pk__in=newest)
     else:
         return []
-    rows = rows.select_related("health").defer("token", "auth_password").order_by("pk")[:NAMED]
+    rows = rows.select_related("health").defer(*SECRETS).order_by("pk")[:NAMED]
     return [(row, lower(webhook_state(row, now).word), _error(row)) for row in rows]
 
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from ..models import Webhook
 from ..models.states import HOLDS, SENTENCES, hold_reason
+from ..models.webhook import SECRETS
 from ..presentation.workers import workers
 
 NO_WORKER = "as soon as a worker runs; none is alive."
@@ -18,7 +19,7 @@ def kept_back(request: HttpRequest, webhooks: Iterable[str]) -> str:
     then; `""` when it does."""
     now = timezone.now()
     rows = Webhook.objects.filter(pk__in=set(webhooks)).select_related("health")
-    rows = rows.defer("token", "auth_password")
+    rows = rows.defer(*SECRETS)
     reasons = [hold_reason(row, now) for row in rows]
     held = [reason for reason in reasons if reason]
     if not held:

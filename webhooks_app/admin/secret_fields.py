@@ -52,6 +52,16 @@ class SecretInput(forms.TextInput):
         }
 
 
+class SecretText(SecretInput):
+    """The same for a secret of many lines."""
+
+    template_name = "admin/webhooks_app/widgets/secret_text.html"
+
+    def __init__(self, secret: str = "", *, clearable: bool = False) -> None:
+        super().__init__(secret, clearable=clearable)
+        self.attrs |= {"class": "vLargeTextField wh-mono", "rows": 4}
+
+
 class AsTyped(forms.CharField):
     """Text kept as it was sent; its rules are in `rules.validators` alone."""
 
@@ -63,8 +73,10 @@ class AsTyped(forms.CharField):
 class SecretField(AsTyped):
     """None keeps what is stored, "" removes it, any other text replaces it."""
 
-    def __init__(self, secret: str = "", *, clearable: bool = False, **kwargs: Any) -> None:
-        widget = SecretInput(secret, clearable=clearable)
+    def __init__(
+        self, secret: str = "", *, clearable: bool = False, many_lines: bool = False, **kwargs: Any
+    ) -> None:
+        widget = (SecretText if many_lines else SecretInput)(secret, clearable=clearable)
         super().__init__(required=False, widget=widget, **kwargs)
 
     def clean(self, value: Any) -> str | None:

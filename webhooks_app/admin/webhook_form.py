@@ -10,13 +10,14 @@ from .. import conf
 from ..models import Webhook
 from ..rules.validators import webhook_errors
 from .account_field import WithAccount
+from .credential_fields import WithCredentials
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 from .stale import StaleForm
 
 SECRETS = {"token": "token", "password": "auth_password"}  # and the columns behind them
 
 
-class WebhookForm(WithAccount, StaleForm):
+class WebhookForm(WithAccount, WithCredentials, StaleForm):
     """`may_reveal` is set by the admin, on a subclass of the request's own."""
 
     may_reveal = False
@@ -64,6 +65,8 @@ class WebhookForm(WithAccount, StaleForm):
         data = self.cleaned_data
         if not data.get("auth_username") and not data.get("new_password"):
             data["new_password"] = ""
+        moves = moved(self.instance, data.get("url", ""))
+        self.judge_credentials(moved=moves)
         details = webhook_errors(
             name=data.get("name", ""),
             url=data.get("url", ""),
@@ -72,6 +75,8 @@ class WebhookForm(WithAccount, StaleForm):
             username=data.get("auth_username", ""),
             password=KEPT if self._keeps("password") else data.get("new_password") or "",
             signature_prefix=data.get("signature_prefix", ""),
+            has_oauth=bool(data.get("oauth_token_url")),
+            has_identity=self.keeps_identity(),
             **conf.url_rules(),
         )
         signature = details.get("signature", {})
@@ -82,7 +87,9 @@ class WebhookForm(WithAccount, StaleForm):
         self._report("auth_username", auth.get("username"))
         self._report("new_password", auth.get("password"))
         self._report("signature_prefix", signature.get("prefix"))
-        if not self.may_reveal and moved(self.instance, data.get("url", "")):
+        self._report("oauth_token_url", details.get("oauth"))
+        self._report("new_identity", details.get("identity"))
+        if not self.may_reveal and moves:
             for secret in SECRETS:
                 if self._keeps(secret):
                     self._report(f"new_{secret}", [ENTER_ANEW])
@@ -106,4 +113,4 @@ class WebhookForm(WithAccount, StaleForm):
             new = self.cleaned_data[f"new_{secret}"]
             if new or (new == "" and self.fields[f"new_{secret}"].widget.stored):
                 changes[column] = new
-        return changes
+        return changes | self.credentials

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet
+from django.db.models import OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -20,9 +20,17 @@ from ..models import Delivery, Webhook, WebhookHealth, states
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import unfit
 from ..models.states import hold_reason
+from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, Chart, charts_of
 from ..presentation.counts import BoundedCount, bounded, bounded_counts
-from ..presentation.formatting import ago, badge, certificate_words, moment, visible
+from ..presentation.formatting import (
+    ago,
+    badge,
+    certificate_words,
+    identity_words,
+    moment,
+    visible,
+)
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
 from ..presentation.workers import workers
 from ..roles import may
@@ -103,7 +111,7 @@ class HealthFilter(ChipsFilter):
 
 
 class Certificate(LinkFilter):
-    """Those whose receiver's certificate ends within 14 days, or has ended."""
+    """Those with a certificate, theirs or ours, that ends within 14 days or has ended."""
 
     title = parameter_name = "certificate"
 
@@ -120,8 +128,9 @@ class Certificate(LinkFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() != "soon":
             return queryset
-        soon = WebhookHealth.objects.certificate_ends_soon(timezone.now())
-        return queryset.filter(pk__in=soon.values("pk"))
+        healths, now = WebhookHealth.objects, timezone.now()
+        theirs, ours = healths.certificate_ends_soon(now), healths.identity_ends_soon(now)
+        return queryset.filter(Q(pk__in=theirs.values("pk")) | Q(pk__in=ours.values("pk")))
 
 
 class HadErrorFilter(LinkFilter):
@@ -210,7 +219,7 @@ class WebhookList(ConsoleAdmin):
         rows = rows.select_related("account", "health").order_by("-pk")
         pending = Delivery.objects.pending().filter(webhook=OuterRef("pk"))
         rows = rows.annotate(waiting=BoundedCount.of(pending))
-        return rows.defer("token", "auth_password")
+        return rows.defer(*SECRETS)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
         return Rows
@@ -272,7 +281,8 @@ class WebhookList(ConsoleAdmin):
         words = f"for {ago(since)}" if since else ""
         if state.key == "unverified" and webhook.verification == "waiting":
             words = "verification waits"
-        words = " · ".join(filter(None, [words, certificate_words(health)]))
+        ending = (certificate_words(health), identity_words(health))
+        words = " · ".join(filter(None, [words, *ending]))
         rest: SafeString | str = ""
         if hold_reason(webhook, now) == "breaker":
             rest = format_html(" rests until {}", moment(health.breaker_until))

@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from .. import actions, conf
 from ..engine.calls import sample_interaction
-from ..fields import WrongKey
+from ..fields import WrongKey, is_stored
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
 from ..models.states import SENTENCES, hold_reason
 from ..presentation.banner import busy_words, webhook_banner
@@ -35,6 +35,7 @@ from ..rules.validators import MASK
 from . import links
 from .account_field import may_create_account, only_account, stored_account
 from .base import named, url_of
+from .credential_fields import Credentials
 from .delivery_list import first_with_last_attempts, last_answer
 from .error_groups import errors_of
 from .filters import is_place
@@ -53,7 +54,7 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(Signing, Subscribing, WebhookList):
+class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
 
@@ -64,7 +65,9 @@ class WebhookAdmin(Signing, Subscribing, WebhookList):
             return None
         deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
         pending = deliveries.pending().order_by("due_at").values("due_at")
-        rows = self.get_queryset(request).annotate(
+        # OAuth and certificate are read: what is no secret of them is shown.
+        rows = self.get_queryset(request).defer(None).defer("token", "auth_password")
+        rows = rows.annotate(
             token_set=is_set("token"),
             password_set=is_set("auth_password"),
             gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
@@ -90,11 +93,15 @@ class WebhookAdmin(Signing, Subscribing, WebhookList):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         token, password = "new_token", "new_password"
         more = ["timeout", "max_in_flight", "signature_prefix"]
-        if obj is not None and not self.has_change_permission(request, obj):
+        may_change = obj is None or self.has_change_permission(request, obj)
+        if not may_change:
             token, password = "token_", "password_"
         fields = ["name", "url", token, "auth_username", password, *more]
         new = ["new_account"] if may_create_account(request) else []
-        return [("Settings", {"fields": fields if obj else ["account", *new, *fields]})]
+        return [
+            ("Settings", {"fields": fields if obj else ["account", *new, *fields]}),
+            self.credentials_fieldset(may_change=may_change),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["account"] if obj else []
@@ -173,6 +180,8 @@ class WebhookAdmin(Signing, Subscribing, WebhookList):
             at=now,
             size=len(body),
             token_set=webhook.token_set,
+            oauth_set=is_stored(webhook, "oauth"),
+            identity_set=is_stored(webhook, "identity"),
             header_names=list(names),
         )
         return made.problem or made.curl(body)
@@ -380,6 +389,8 @@ class WebhookAdmin(Signing, Subscribing, WebhookList):
             return "token", webhook.token
         if which == "password":
             return "password", webhook.auth_password
+        if which == "client-secret":
+            return "client secret", Credentials.client_secret(webhook)
         if which == "signing":
             return "signing secret", actions.reveal_secret(webhook)
         if kind == "header" and number.isdecimal() and len(number) < 19:

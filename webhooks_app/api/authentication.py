@@ -29,7 +29,7 @@ from ..models import (
 from ..models.delivery import DeliveryQuerySet
 from ..models.event import EventQuerySet, EventTypeQuerySet
 from ..models.prepared import Prepared, PreparedMany
-from ..models.webhook import WebhookQuerySet
+from ..models.webhook import SECRETS, WebhookQuerySet
 from ..rules.ids import is_account_name
 from . import throttling
 from .errors import Problem, invalid
@@ -41,8 +41,6 @@ MANAGE = frozenset({"manage"})
 READ = frozenset({"manage", "read"})
 SEND = frozenset({"manage", "send"})
 HISTORY = frozenset({"manage", "read", "send"})
-
-SECRETS = ("token", "auth_password")  # columns of a webhook
 
 
 def _owned(account_id: int, ident: str) -> WebhookQuerySet:

@@ -17,6 +17,7 @@ from rest_framework.viewsets import ViewSet
 
 from ..engine import faults
 from ..models import Delivery, Webhook, database_file
+from ..models.webhook import SECRETS_BESIDE
 from ..roles import VERBS
 from ..rules.ids import is_id, timestamp
 from . import body, errors, query, rendering, schema, throttling
@@ -127,7 +128,7 @@ class ApiViewSet(ViewSet):
         return (
             self.caller.deliveries()
             .select_related("webhook__health")
-            .defer("payload", "webhook__token", "webhook__auth_password")
+            .defer("payload", *SECRETS_BESIDE)
         )
 
     def locked(self) -> Webhook:

@@ -4,11 +4,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from ..fields import is_stored
 from ..models import Header, Webhook
+from ..presentation.credentials import client_of, identity_shown, oauth_shown
 from ..rules.validators import MASK, parse_url
 from .errors import invalid
 
 ANEW = "The secret goes to the origin it was saved with: to change it, enter the secrets anew."
+ANEW_IN_SETTINGS = (
+    "It goes to the origin it was saved with: remove it in the settings, change the URL, then "
+    "enter it anew."
+)
 
 
 def changes(sent: dict[str, Any], webhook: Webhook | None, *, masked: bool) -> dict[str, Any]:
@@ -35,7 +41,45 @@ def changes(sent: dict[str, Any], webhook: Webhook | None, *, masked: bool) -> d
         kept = _kept(sent, webhook)
         if kept:
             raise invalid({field: [ANEW] for field in kept})
+        own = [name for name in ("oauth", "identity") if is_stored(webhook, name)]
+        if own:
+            raise invalid({name: [ANEW_IN_SETTINGS] for name in own})
     return found
+
+
+def credentials(sent: dict[str, Any], webhook: Webhook, *, masked: bool) -> dict[str, Any]:
+    """The same for `oauth`, `identity` and `caCertificates` of the settings: arguments of
+    `actions.update_webhook`. What GET answers changes nothing."""
+    found: dict[str, Any] = {}
+    if "oauth" in sent and sent["oauth"] != oauth_shown(webhook, masked=masked):
+        found["oauth"] = _oauth(sent["oauth"], webhook, masked)
+    if "identity" in sent and sent["identity"] != identity_shown(webhook):
+        found["identity"] = sent["identity"]
+    if "caCertificates" in sent and sent["caCertificates"] != (webhook.ca_certificates or None):
+        found["ca_certificates"] = sent["caCertificates"]
+    return found
+
+
+def _oauth(given: Any, webhook: Webhook, masked: bool) -> Any:
+    kept = client_of(webhook)
+    if not isinstance(given, dict) or kept is None:
+        return given
+    given, masks = dict(given), []
+    if given.get("clientSecret") == MASK:
+        given["clientSecret"] = kept.client_secret
+        masks.append("clientSecret")
+    params = given.get("extraParams")
+    if isinstance(params, dict) and MASK in params.values():
+        stored = dict(kept.extra_params)
+        filled = {
+            name: stored.get(name, MASK) if value == MASK else value
+            for name, value in params.items()
+        }
+        given["extraParams"] = filled
+        masks.append("extraParams")
+    if masked and masks and _moves(kept.token_url, given.get("tokenUrl")):
+        raise invalid({"oauth": {name: [ANEW] for name in masks}})
+    return given
 
 
 def _headers(sent: list[dict[str, Any]], webhook: Webhook | None) -> Iterator[tuple[Any, Any]]:
@@ -54,10 +98,15 @@ def _headers(sent: list[dict[str, Any]], webhook: Webhook | None) -> Iterator[tu
 
 
 def _changes_origin(found: dict[str, Any], webhook: Webhook) -> bool:
-    if "url" not in found or found["url"] == webhook.url or not isinstance(found["url"], str):
+    return "url" in found and _moves(webhook.url, found["url"])
+
+
+def _moves(before: str, after: Any) -> bool:
+    """Whether a URL leads to another origin."""
+    if after == before or not isinstance(after, str):
         return False
     try:
-        return parse_url(found["url"]).origin != parse_url(webhook.url).origin
+        return parse_url(after).origin != parse_url(before).origin
     except ValueError:
         return True
 

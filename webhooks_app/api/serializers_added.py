@@ -7,6 +7,7 @@ from rest_framework import serializers
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
 from ..models.webhook import Form
+from ..presentation.credentials import identity_shown, oauth_shown
 from ..presentation.delivery_object import shown, shown_to_staff
 from ..rules import signing
 from . import schema
@@ -20,6 +21,14 @@ from .fields import (
     Moment,
     Shape,
     StrictFlag,
+)
+from .serializers_credentials import (
+    AUTHORITIES,
+    IDENTITY,
+    OAUTH,
+    AuthoritiesGiven,
+    IdentityGiven,
+    OAuthGiven,
 )
 from .serializers_events import SUBSCRIPTIONS, SubscriptionsWrite
 
@@ -308,6 +317,9 @@ class SettingsSerializer(serializers.Serializer):
     signature = SignatureSerializer(source="*")
     form = serializers.ChoiceField(choices=Form.choices, help_text="What is sent of an event.")
     subscriptions = serializers.SerializerMethodField()
+    oauth = serializers.SerializerMethodField()
+    identity = serializers.SerializerMethodField()
+    caCertificates = serializers.SerializerMethodField()
     health = HealthSerializer()
 
     def get_enabled(self, webhook: Webhook) -> bool:
@@ -316,6 +328,18 @@ class SettingsSerializer(serializers.Serializer):
     @schema.field(SUBSCRIPTIONS)
     def get_subscriptions(self, webhook: Webhook) -> list[dict[str, Any]]:
         return actions.subscriptions(webhook)
+
+    @schema.field(OAUTH)
+    def get_oauth(self, webhook: Webhook) -> dict[str, Any] | None:
+        return oauth_shown(webhook, masked=self.context.get("masked", True))
+
+    @schema.field(IDENTITY)
+    def get_identity(self, webhook: Webhook) -> dict[str, Any] | None:
+        return identity_shown(webhook)
+
+    @schema.field(AUTHORITIES)
+    def get_caCertificates(self, webhook: Webhook) -> str | None:
+        return webhook.ca_certificates or None
 
 
 @schema.field({"type": "number", "minimum": 0.1, "maximum": 60})
@@ -350,6 +374,9 @@ class SettingsWrite(Shape):
     signature = SignatureWrite(required=False)
     form = FormName(required=False)
     subscriptions = SubscriptionsWrite(required=False)
+    oauth = OAuthGiven(required=False, allow_null=True)
+    identity = IdentityGiven(required=False, allow_null=True)
+    caCertificates = AuthoritiesGiven(required=False, allow_null=True)
     stopped = Ignored()
     verified = Ignored()
     verification = Ignored()

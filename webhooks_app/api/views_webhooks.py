@@ -186,6 +186,9 @@ class SettingsViewSet(ApiViewSet):
             # A whole GET comes back from the browsable API: only what would change is judged.
             if any(value != getattr(webhook, name) for name, value in fields.items()):
                 self.require("update_webhook")
+            if given := masks.credentials(sent, webhook, masked=self.caller.masked):
+                self.require("update_webhook")
+                fields |= given
             if sent.get("enabled") is bool(webhook.stopped):
                 self.require("enable" if webhook.stopped else "pause")
             if fields:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,8 +21,9 @@ from ..rules import answers
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
 from . import breaker, history, loop, message, store, timings
+from .exchange import Asked, Outcome, Request
 from .loop import NoSlot
-from .sender import Outcome, Request, Sender
+from .sender import Sender
 from .store import record
 
 __all__ = ["Call", "Interaction", "NoSlot", "OurFault", "Test", "Verification", "make"]
@@ -188,7 +190,8 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
     def write() -> None:
         with transaction.atomic(using=alias):
             call.conclude(failure, outcome)
-            here.record([entry.row()])
+            asked = [] if outcome.asked is None else [_of_asked(outcome.asked, alias).row()]
+            here.record([*asked, entry.row()])
             # After the health of the webhook, which is locked before the webhook wherever both are.
             if isinstance(call, Interaction):
                 breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
@@ -199,6 +202,34 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
     if timings.kept:
         timings.exchanges[call.exchange].note(outcome.duration_ms / 1000)
     return entry, answer
+
+
+def note_asked(asked: Asked) -> None:
+    """Record a call for an access token that was made for a delivery. Raises DatabaseError."""
+    alias = router.db_for_write(Attempt)
+    row = _of_asked(asked, alias).row()
+
+    def write() -> None:
+        with transaction.atomic(using=alias):
+            store.open(alias).record([row])
+
+    record.with_free_keys(write)
+    if timings.kept:
+        timings.exchanges[row.exchange].note(row.duration_ms / 1000)
+
+
+def _of_asked(asked: Asked, alias: str) -> history.Entry:
+    outcome = asked.outcome
+    ended_at = clock(alias) - timedelta(seconds=time.monotonic() - asked.ended)
+    outcome.started_at = ended_at - timedelta(milliseconds=outcome.duration_ms)
+    return history.Entry(
+        webhook_id=asked.webhook_id,
+        exchange=Attempt.Exchange.TOKEN,
+        request_id=new_id(),
+        url=asked.url,
+        outcome=outcome,
+        failure=outcome.failure,
+    )
 
 
 def recorded(entry: history.Entry) -> Attempt:

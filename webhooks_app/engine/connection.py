@@ -23,9 +23,10 @@ HEADERS_LIMIT = 200  # trailers included
 INFORMATIONAL_LIMIT = 20  # answers 1xx before the real one
 WIRE_LIMIT = HEAD_LIMIT + 8 * ANSWER_LIMIT  # all bytes of one answer: chunks have their overhead
 
-# Account, scheme, host, port. Who shares a host with others may write on a line whatever he likes,
-# also where the next answer is expected: a line serves one account alone.
-Origin = tuple[int, str, str, int]
+# Account, scheme, host, port, and what TLS shows and trusts of a webhook's own ("" for nothing).
+# Who shares a host with others may write on a line whatever he likes, also where the next answer is
+# expected: a line serves one account alone.
+Origin = tuple[int, str, str, int, str]
 
 
 @dataclass(slots=True)
@@ -63,6 +64,8 @@ class Line(asyncio.Protocol):
         address: str,
         policy: object,
         on_lost: Callable[["Line"], None],
+        *,
+        identified: bool = False,
     ) -> None:
         self.origin = origin
         self.address = address
@@ -72,6 +75,7 @@ class Line(asyncio.Protocol):
         self.reusable = False
         self._loop = loop
         self._on_lost = on_lost
+        self._identified = identified  # a client certificate was shown
         self._transport: asyncio.Transport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Answer] | None = None
@@ -175,7 +179,7 @@ class Line(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(exc, ssl.SSLError):
-            self._lost_by = failures.of_tls(exc.reason or "")
+            self._lost_by = failures.of_tls(exc.reason or "", identified=self._identified)
         if self._answer is None:
             self._on_lost(self)
         else:

@@ -34,6 +34,7 @@ from ..models import (
 )
 from ..models.delivery import schedule_text
 from ..models.event import FIRST_MOST
+from ..models.health import release
 from ..models.primary import clock
 from ..rules import forms
 from ..rules.ids import ID_LENGTH
@@ -460,13 +461,6 @@ def has_older_workers(alias: str) -> bool:
     is being restarted, until one that counts what it does has been here."""
     versions = Worker.objects.using(alias).order_by().values_list("version", flat=True).distinct()
     if versions:
-        return any(_release(version) < EVENTS_SINCE for version in versions)
+        return any(release(version) < EVENTS_SINCE for version in versions)
     names = (ACCEPTED, Attempt.Exchange.DELIVERY.value)
     return not Counter.objects.using(alias).filter(name__in=names).exists()
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version; none for what is none."""
-    major, _, rest = version.partition(".")
-    minor = rest.partition(".")[0]
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else ()

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from ..fields import WrongKey
 from ..models import sequences
 from . import calls
 from .completer import Completer
 from .desk import Desk
+from .exchange import Asked, Outcome, Request
 from .knobs import Knobs
 from .lanes import Lane, Lanes
-from .sender import Outcome, Request
 from .store import Claimed, microseconds
 from .threads import OneThread, patiently
 from .turn import Answer, Heartbeat, Loads, Turn
@@ -199,6 +199,13 @@ class Fetcher:
     async def finish(self, call: calls.Verification, outcome: Outcome) -> None:
         """Raises OurFault, DatabaseError."""
         await self._thread.run(calls.finish, call, outcome)
+
+    async def note_asked(self, asked: Asked) -> None:
+        """Note a call for an access token: a line of the history, for which nothing waits."""
+        try:
+            await self._thread.run(calls.note_asked, asked)
+        except DatabaseError as error:
+            log.warning("a call for an access token is not recorded (%s)", type(error).__name__)
 
     # --- what is known of it ------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from ..fields import WrongKey
 from ..models import SigningKey, Webhook, WebhookHealth
+from ..models.webhook import SECRETS
+from ..rules import certificates
 from . import message
 from .knobs import Knobs
 from .turn import Loaded, Loads
@@ -52,6 +54,7 @@ class Loading:
             if row.health.unreadable_since is not None:
                 opened.append(row.pk)
             self._unreadable.pop(row.pk, None)
+            self._note_identity(row)
             health = row.health
             until, cleared = health.breaker_until, health.run_cleared_at
             success = health.last_success_at
@@ -69,6 +72,13 @@ class Loading:
             )
         self._can_read(opened)
         return loads
+
+    def _note_identity(self, webhook: Webhook) -> None:
+        """When the certificate ends that calls show; whoever wrote the row past us did not say."""
+        ends_at = certificates.ends_at(webhook.identity)
+        if ends_at != webhook.health.identity_ends_at:
+            WebhookHealth.objects.using(self._alias).begin([webhook.pk])
+            self._health([webhook.pk]).update(identity_ends_at=ends_at)
 
     def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
         """Note it, for this worker and for everybody: once, however often it is found."""
@@ -115,7 +125,7 @@ class Loading:
         for row in webhooks.prefetch_related("headers"):
             try:
                 for secret in (
-                    *(row.token, row.auth_password),
+                    *(getattr(row, name) for name in SECRETS),
                     *(header.value for header in row.headers.all()),
                     *(key.secret for key in keys.get(row.pk, ())),
                 ):

@@ -34,6 +34,8 @@ from django.utils import timezone
 from .. import conf
 from ..models import Notice, Webhook, WebhookHealth, states
 from ..models.delivery import advice_on
+from ..models.health import CERTIFICATE_SOON
+from ..models.webhook import SECRETS_BESIDE
 from ..rules import failures
 from ..rules.unseen import shown
 from ..rules.validators import parse_url
@@ -67,15 +69,16 @@ def turn(stopped: Callable[[], bool] = bool) -> None:
     for change in CHANGES:
         for row in _loaded(change.rows(now)):
             _note(change, row, now)
-    for row in _loaded(_certificates(now)):
-        _note_certificate(row, now)
+    for certificate in CERTIFICATES:
+        for row in _loaded(certificate.rows(now)):
+            _note_certificate(certificate, row, now)
     _send(now, stopped)
 
 
 def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
     """A few of them, without any secret."""
     rows = rows.select_related("webhook__account")
-    return list(rows.defer("webhook__token", "webhook__auth_password")[:AT_ONCE])
+    return list(rows.defer(*SECRETS_BESIDE)[:AT_ONCE])
 
 
 # --- what has changed ---------------------------------------------------------------------------
@@ -155,10 +158,41 @@ CHANGES = (
 )
 
 
-def _certificates(now: datetime) -> "QuerySet[WebhookHealth]":
-    ending = WebhookHealth.objects.live().certificate_ends_soon(now)
-    ending = ending.filter(certificate_ends_at__gt=now - OLD_NEWS)
-    return ending.exclude(certificate_told=F("certificate_ends_at"))
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Of the receiver, or ours. `ends` and `told` are columns of the health."""
+
+    name: str
+    what: str
+    ends: str
+    told: str
+    advice: str
+
+    def rows(self, now: datetime) -> "QuerySet[WebhookHealth]":
+        """Those that end soon or ended lately, of which nobody was told."""
+        health = WebhookHealth.objects.live()
+        soon = {f"{self.ends}__lt": now + CERTIFICATE_SOON, f"{self.ends}__gt": now - OLD_NEWS}
+        ending = health.filter(**{f"{self.ends}__isnull": False, **soon})
+        return ending.exclude(**{self.told: F(self.ends)})
+
+
+CERTIFICATES = (
+    Certificate(
+        "certificate",
+        "The certificate of its receiver",
+        "certificate_ends_at",
+        "certificate_told",
+        "Renew it before that; a webhook is never called past a certificate.",
+    ),
+    Certificate(
+        "client certificate",
+        "The client certificate that its calls show",
+        "identity_ends_at",
+        "identity_told",
+        "Enter a new one in the settings of the webhook before that; receivers refuse one that has "
+        "ended.",
+    ),
+)
 
 
 def _note(change: Change, row: WebhookHealth, now: datetime) -> None:
@@ -170,16 +204,15 @@ def _note(change: Change, row: WebhookHealth, now: datetime) -> None:
             _write(row, subject, sentences, now)
 
 
-def _note_certificate(row: WebhookHealth, now: datetime) -> None:
-    ends = row.certificate_ends_at
-    same = WebhookHealth.objects.filter(pk=row.pk, certificate_ends_at=ends)
-    same = same.exclude(certificate_told=ends)
+def _note_certificate(of: Certificate, row: WebhookHealth, now: datetime) -> None:
+    ends = getattr(row, of.ends)
+    same = WebhookHealth.objects.filter(pk=row.pk, **{of.ends: ends})
+    same = same.exclude(**{of.told: ends})
     with transaction.atomic(using=router.db_for_write(Notice)):
-        if ends and same.update(certificate_told=ends):
+        if ends and same.update(**{of.told: ends}):
             verb = "ends" if ends > now else "ended"
-            sentence = f"The certificate of its receiver {verb} at {_at(ends)}."
-            advice = "Renew it before that; a webhook is never called past a certificate."
-            _write(row, f"certificate {verb} on {_day(ends)}", [sentence, advice], now)
+            sentence = f"{of.what} {verb} at {_at(ends)}."
+            _write(row, f"{of.name} {verb} on {_day(ends)}", [sentence, of.advice], now)
 
 
 # --- letters ------------------------------------------------------------------------------------

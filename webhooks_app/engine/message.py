@@ -13,10 +13,11 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import __version__, conf
 from ..models import SigningKey, Webhook
-from ..rules import failures, signing, validators
+from ..rules import failures, oauth, signing, validators
 from ..rules.failures import Failure
-from .sender import Request
+from .exchange import Request, TokenCall
 from .store import EventLines
+from .tls import Tls
 
 USER_AGENT = f"Webhooks-Console/{__version__}"
 # For so long (the longest overlap and a week) after a rotation it may explain a refusal.
@@ -50,6 +51,8 @@ class Head:
     prefixes: tuple[str, ...]  # of the signature headers
     varying: bytes  # the lines that differ from call to call, to be filled in
     rotated_until: float  # seconds since the epoch until which a refusal may come of a rotation
+    access: TokenCall | None = None  # calls carry an access token, which this one brings
+    tls: Tls | None = None  # certificate and authorities of its own
 
 
 def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
@@ -98,7 +101,14 @@ def head(
     if problem := validators.signature_prefix_error(prefix):
         raise Unsendable(Failure("bad_url", f"signature not usable: {problem}"))
     endpoint = _endpoint(webhook.url)
+    tls = Tls.of(webhook.identity, webhook.ca_certificates)
+    if webhook.identity and endpoint.scheme != "https":
+        raise Unsendable(Failure("bad_url", "URL not usable: a client certificate needs https"))
+    client = _client(webhook)
     has_auth = bool(webhook.auth_username)
+    if has_auth and client is not None:
+        raise Unsendable(Failure("bad_url", "OAuth not usable: there is basic auth, too"))
+    authorized = has_auth or client is not None
     names = set()
     # A receiver knows the signing secrets too, and may show them with its settings.
     signed_with = [key.secret for key in keys]
@@ -106,7 +116,7 @@ def head(
     fields: list[bytes] = []
     typed: list[bytes] = []  # of these, the content types
     for name, value in headers:
-        if problems := validators.header_error(name, value, has_auth=has_auth, prefix=prefix):
+        if problems := validators.header_error(name, value, has_auth=authorized, prefix=prefix):
             sentence = " ".join(line for lines in problems.values() for line in lines)
             raise Unsendable(Failure("bad_url", f"header not usable: {sentence}"))
         names.add(name.lower())
@@ -119,6 +129,8 @@ def head(
         basic = base64.b64encode(pair).decode("ascii")
         fields.append(f"Authorization: Basic {basic}\r\n".encode())
         secrets += [webhook.auth_password, basic]
+    if client is not None:
+        secrets += client.secrets
     if "user-agent" not in names:
         fields.append(f"User-Agent: {USER_AGENT}\r\n".encode())
     if "accept" not in names:
@@ -144,6 +156,8 @@ def head(
             ((key.created_at + ROTATION_REMEMBERED).timestamp() for key in keys if key.rotated),
             default=0.0,
         ),
+        access=None if client is None else _access(webhook, client),
+        tls=tls,
     )
 
 
@@ -153,6 +167,37 @@ def _signer(key: SigningKey) -> signing.Signer:
         return signing.signer(signing.key_of(key.secret), until)
     except ValueError as problem:
         raise Unsendable(Failure("bad_url", f"signature not usable: {problem}")) from None
+
+
+def _client(webhook: Webhook) -> oauth.Client | None:
+    try:
+        return oauth.client(webhook.oauth)
+    except ValueError as problem:
+        raise Unsendable(Failure("bad_url", f"OAuth not usable: {problem}")) from None
+
+
+def _access(webhook: Webhook, client: oauth.Client) -> TokenCall:
+    """The call for an access token. It carries nothing that is the webhook's own."""
+    endpoint = _endpoint(client.token_url)
+    body = client.form()
+    lines = [
+        *(f"User-Agent: {USER_AGENT}", "Accept: application/json", "Accept-Encoding: identity"),
+        *("Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"),
+    ]
+    if authorization := client.authorization():
+        lines.append(f"Authorization: {authorization}")
+    head = _start("POST", endpoint.target, endpoint) + "\r\n".join([*lines, "", ""]).encode("ascii")
+    request = Request(
+        "POST",
+        endpoint.scheme,
+        endpoint.host,
+        endpoint.port,
+        webhook.account_id,
+        head,
+        body,
+        secrets=client.secrets,
+    )
+    return TokenCall(webhook.pk, webhook.version, without_token(client.token_url), request)
 
 
 def _endpoint(url: str) -> validators.Endpoint:
@@ -237,6 +282,8 @@ def _request(method: str, head: Head, lines: bytes, body: bytes, now: float) -> 
         account=head.account,
         head=lines,
         body=body,
+        tls=head.tls,
+        access=head.access,
         secrets=head.secrets,
         rotated=now < head.rotated_until,
     )

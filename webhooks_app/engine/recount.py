@@ -16,7 +16,7 @@ from ..models.delivery import KEYS_AHEAD
 from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
 from ..models.primary import clock
 from . import store
-from .store.record import COUNTING
+from .store.record import COUNTING, ENDS_NO_RUN
 
 _WEBHOOKS_AT_ONCE = 200
 
@@ -102,7 +102,7 @@ def follow_health(webhook_ids: list[str]) -> int:
         newest = healths.values_list(
             "pk",
             Subquery(own[:1]),
-            Subquery(own.filter(kind="").exclude(exchange=Attempt.Exchange.VERIFICATION)[:1]),
+            Subquery(own.filter(kind="").exclude(exchange__in=ENDS_NO_RUN)[:1]),
             Subquery(own.exclude(kind="")[:1]),
             Subquery(own.filter(kind="", exchange__in=COUNTING)[:1]),
         )

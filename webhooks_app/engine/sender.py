@@ -13,9 +13,8 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Any, Protocol
@@ -25,10 +24,13 @@ from ..rules import failures
 from ..rules.failures import Failure
 from ..rules.guard import is_public
 from ..rules.unseen import shown
-from .connection import ANSWER_LIMIT, Answer, Line, Origin, open_socket
+from .connection import ANSWER_LIMIT, Answer, Line, open_socket
+from .exchange import Outcome, Request
+from .oauth import Tokens
 from .pool import Pool
 from .proxy import ProxyFailure, open_tunnel
 from .resolver import NameFailure, Resolver
+from .tls import Contexts, tls_context
 
 __all__ = ["ANSWER_LIMIT", "Names", "Outcome", "Request", "Sender"]
 
@@ -42,62 +44,6 @@ class Names(Protocol):
     """What the sender needs of a resolver; the seam for tests."""
 
     async def resolve(self, host: str) -> list[str]: ...
-
-
-@dataclass(slots=True)
-class Request:
-    """What is sent, and where. `head` runs from the request line to the empty line."""
-
-    method: str
-    scheme: str
-    host: str
-    port: int
-    account: int  # whose call it is: lines are kept for each by itself
-    head: bytes
-    body: bytes = b""
-    # For the Outcome alone:
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    rotated: bool = False
-
-    @property
-    def origin(self) -> Origin:
-        return (self.account, self.scheme, self.host, self.port)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How an exchange went. `failure` is None for a complete 2xx answer alone.
-
-    Phases are milliseconds, None when they did not happen: on a kept line there is no dns, connect
-    or tls; for an address there is no dns. A phase that failed shows how long it took to.
-    """
-
-    started_at: datetime
-    duration_ms: int = 0
-    dns_ms: int | None = None
-    connect_ms: int | None = None
-    tls_ms: int | None = None
-    wait_ms: int | None = None  # from the request to the first byte of the answer
-    read_ms: int | None = None  # from there to its end
-    address: str = ""  # "ip:port" that was called; "" when none was
-    status: int | None = None
-    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""  # at most ANSWER_LIMIT, as it came
-    failure: Failure | None = None
-    retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
-    certificate_ends_at: datetime | None = None  # the receiver's, when there was a TLS handshake
-    secrets: tuple[str, ...] = field(default=(), repr=False)  # masked in what is kept of it
-    rotated: bool = False  # the signing secret is new: that may be why the receiver refuses
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """Of the answer; names in lower case, latin-1."""
-        return [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in self.raw_headers]
-
-    @property
-    def our_fault(self) -> bool:
-        """A fault of this process, no word about the receiver: never recorded as a failure."""
-        return self.failure is not None and self.failure.kind == "internal"
 
 
 class Failed(Exception):
@@ -135,12 +81,16 @@ class Sender:
         self._resolver: Names = resolver or self._own_resolver  # type: ignore[assignment]
         self._ssl_context = ssl_context or tls_context
         self._pool = Pool() if pool is None else pool
+        self._contexts = Contexts()
+        self._tokens = Tokens(lambda request, seconds: self.send(request, timeout=seconds))
         self._policy: tuple[tuple[conf.Network, ...], conf.Proxy | None] = ((), None)
         self._closed = False
 
     async def send(self, request: Request, *, timeout: float) -> Outcome:
-        """Send `request`; `timeout` seconds cover everything. Raises nothing but CancelledError and
-        MemoryError."""
+        """Send `request`; `timeout` seconds cover everything, but for the call for an access token
+        before it, which has as many. Raises nothing but CancelledError and MemoryError."""
+        if request.access is not None:
+            return await self._tokens.send(request, request.access, timeout)
         start = perf_counter()
         outcome = Outcome(datetime.now(UTC), secrets=request.secrets, rotated=request.rotated)
         deadline = _Deadline(start + timeout, round(timeout * 1000))
@@ -182,6 +132,7 @@ class Sender:
         """Close the kept lines and the resolver of our own. Exchanges under way go on."""
         self._closed = True
         self._pool.clear()
+        self._contexts.close()
         if self._own_resolver is not None:
             await self._own_resolver.close()
 
@@ -225,8 +176,9 @@ class Sender:
                 addresses = await self._resolve(request.host, outcome)
                 if not all(is_public(address, allowed) for address in addresses):
                     raise Failed(failures.blocked(request.host))
+                context = await self._context(request) if request.scheme == "https" else None
                 sock = await self._connect(addresses, request.port, proxy, outcome, deadline)
-                return await self._secure(sock, request, outcome, policy)
+                return await self._secure(sock, context, request, outcome, policy)
         except TimeoutError:
             failure = failures.timeout(
                 deadline.ms,
@@ -300,27 +252,42 @@ class Sender:
             raise ProxyFailure(failures.proxy_fault(error.failure.message)) from None
         return await open_tunnel(proxy, known, address, seconds=seconds)
 
+    async def _context(self, request: Request) -> ssl.SSLContext:
+        check_hostname = not _is_odd(request.host)
+        if request.tls is None:
+            return self._ssl_context(check_hostname=check_hostname)
+        try:
+            return await self._contexts.get(request.tls, check_hostname=check_hostname)
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise Failed(failures.unusable_certificate(reason)) from None
+
     async def _secure(
-        self, sock: socket.socket, request: Request, outcome: Outcome, policy: object
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext | None,
+        request: Request,
+        outcome: Outcome,
+        policy: object,
     ) -> Line:
         """The connected socket as a line, after the TLS handshake where the scheme wants one."""
         loop = asyncio.get_running_loop()
-        line = Line(loop, request.origin, outcome.address, policy, self._pool.forget)
-        secure = request.scheme == "https"
-        # OpenSSL lets no wildcard stand for a name with an underscore; all others do.
-        odd = secure and "_" in request.host
+        identified = request.tls is not None and bool(request.tls.identity)
+        forget = self._pool.forget
+        line = Line(loop, request.origin, outcome.address, policy, forget, identified=identified)
+        secure = context is not None
         start = perf_counter()
         try:
             transport, _ = await loop.create_connection(
                 lambda: line,
                 sock=sock,
-                ssl=self._ssl_context(check_hostname=not odd) if secure else None,
+                ssl=context,
                 server_hostname=request.host if secure else None,
             )
         except ssl.SSLCertVerificationError as error:
             raise Failed(failures.of_certificate(error.verify_code, error.verify_message)) from None
         except ssl.SSLError as error:
-            raise Failed(failures.of_tls(error.reason or "")) from None
+            raise Failed(failures.of_tls(error.reason or "", identified=identified)) from None
         except OSError:
             raise Failed(failures.of_tls("") if secure else failures.hang_up()) from None
         finally:
@@ -328,7 +295,7 @@ class Sender:
                 outcome.tls_ms = _ms(perf_counter() - start)
         if secure:
             certificate = transport.get_extra_info("peercert")
-            if odd and not _is_for(certificate, request.host):
+            if _is_odd(request.host) and not _is_for(certificate, request.host):
                 line.drop()
                 raise Failed(failures.of_certificate(failures.WRONG_HOST, ""))
             outcome.certificate_ends_at = _ends(certificate)
@@ -340,29 +307,17 @@ def _closed_meanwhile(answer: Answer) -> bool:
     return answer.failure is not None and not answer.first_at and answer.failure.kind != "timeout"
 
 
+def _is_odd(host: str) -> bool:
+    """OpenSSL lets no wildcard stand for a name with an underscore; all others do."""
+    return "_" in host
+
+
 def _literal(host: str) -> str:
     """The address that `host` is, in one spelling; `""` for a name."""
     try:
         return str(ip_address(host))
     except ValueError:
         return ""
-
-
-@cache
-def tls_context(*, check_hostname: bool = True) -> ssl.SSLContext:
-    """One for all: reading the authorities costs more than a whole exchange.
-
-    The verdict on a certificate is that of curl, browsers, Go and Node on every version of Python,
-    whose own defaults differ: an authority that is trusted ends the chain wherever it stands, and
-    no stricter reading of RFC 5280 is asked for (3.13 does). Without `check_hostname` the caller
-    must look at the names.
-    """
-    context = ssl.create_default_context()
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.set_alpn_protocols(["http/1.1"])
-    context.check_hostname = check_hostname
-    return context
 
 
 def _is_for(certificate: Mapping[str, Any], host: str) -> bool:

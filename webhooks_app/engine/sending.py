@@ -13,10 +13,11 @@ from ..models.delivery import schedule_delays
 from ..rules import failures
 from . import files, history, message, timings
 from .completer import Completer
+from .exchange import Outcome
 from .fetcher import Fetcher
 from .knobs import Knobs
 from .lanes import Lane, Lanes
-from .sender import Outcome, Sender
+from .sender import Sender
 from .store import Claimed, Finished, microseconds
 from .tasks import Tasks
 
@@ -164,11 +165,13 @@ class Sending:
         request = message.post(lane.head, request_id=row.id, now=now, body=body, event=row.of)
         outcome = await self._sender.send(request, timeout=lane.timeout)
         self.sent += 1
-        return started_at, outcome
+        return started_at + 1000 * outcome.waited_ms, outcome
 
     def _land(self, lane: Lane, row: Claimed, started_at: int, outcome: Outcome) -> None:
         now = time.monotonic()
         failure = outcome.failure
+        if outcome.asked is not None:
+            self._tasks.start(self._fetcher.note_asked(outcome.asked))
         if outcome.our_fault:
             self._lanes.our_fault(lane, row.id, now)
             return

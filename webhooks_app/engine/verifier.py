@@ -8,9 +8,10 @@ from django.db import DatabaseError
 
 from ..fields import WrongKey
 from . import calls
+from .exchange import Outcome
 from .fetcher import Fetcher
 from .knobs import Knobs
-from .sender import Outcome, Sender
+from .sender import Sender
 from .tasks import Tasks
 
 log = logging.getLogger("webhooks")

@@ -9,6 +9,7 @@ from django.db.models import Q
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, Worker, states
 from webhooks_app.models.primary import clock
+from webhooks_app.presentation.credentials import credentials_lines
 from webhooks_app.presentation.delivery_object import shown
 from webhooks_app.rules.ids import timestamp
 
@@ -240,6 +241,7 @@ def _of_webhook(webhook: Webhook) -> list[str]:
         lines.append("It may be called.")
     if webhook.stopped_note:
         lines.append(f"Note: {webhook.stopped_note}")
+    lines += credentials_lines(webhook)
     lines.append(f"Verification: {webhook.verification}.")
     health = webhook.health
     if health.last_error_at is not None:

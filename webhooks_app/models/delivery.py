@@ -305,6 +305,7 @@ class Attempt(PrimaryModel):
         INTERACTION = "interaction", "interaction"
         VERIFICATION = "verification", "verification"
         TEST = "test", "test"
+        TOKEN = "token", "token"
 
     id = KeyField(primary_key=True, default=new_key, editable=False)
     # No constraints in the database: to look both up for each row would be a quarter of what a
@@ -380,7 +381,9 @@ class Attempt(PrimaryModel):
         ]
         constraints = [
             models.CheckConstraint(
-                condition=Q(exchange__in=["delivery", "interaction", "verification", "test"]),
+                condition=Q(
+                    exchange__in=["delivery", "interaction", "verification", "test", "token"]
+                ),
                 name="attempt_exchange",
             )
         ]

@@ -68,9 +68,14 @@ class WebhookHealthQuerySet(PrimaryQuerySet["WebhookHealth"]):
         self.clear_run()
 
     def certificate_ends_soon(self, now: datetime) -> Self:
-        """Or has ended."""
+        """Or has ended: the receiver's."""
         soon = now + CERTIFICATE_SOON
         return self.filter(certificate_ends_at__isnull=False, certificate_ends_at__lt=soon)
+
+    def identity_ends_soon(self, now: datetime) -> Self:
+        """The same of the certificate that we show."""
+        soon = now + CERTIFICATE_SOON
+        return self.filter(identity_ends_at__isnull=False, identity_ends_at__lt=soon)
 
 
 class WebhookHealth(PrimaryModel):
@@ -98,6 +103,8 @@ class WebhookHealth(PrimaryModel):
     error_cleared_at = models.DateTimeField(null=True, blank=True)
     # When the receiver's certificate ends, as it was seen at the last TLS handshake.
     certificate_ends_at = models.DateTimeField(null=True, blank=True)
+    # When the certificate ends that we show to the receiver; noted by whoever sets or loads it.
+    identity_ends_at = models.DateTimeField(null=True, blank=True)
     # Since when a stored secret of it cannot be opened by the worker that owns the webhook. Told,
     # never asked: another worker may have the key.
     unreadable_since = models.DateTimeField(null=True, blank=True)
@@ -107,6 +114,7 @@ class WebhookHealth(PrimaryModel):
     # of which end of a certificate.
     told = models.CharField(max_length=8, blank=True, default="")
     certificate_told = models.DateTimeField(null=True, blank=True)
+    identity_told = models.DateTimeField(null=True, blank=True)
     # When somebody last asked for a call by hand: once a second each.
     verify_asked_at = models.DateTimeField(null=True, blank=True)
     test_asked_at = models.DateTimeField(null=True, blank=True)
@@ -136,6 +144,11 @@ class WebhookHealth(PrimaryModel):
                 fields=["certificate_ends_at"],
                 condition=models.Q(certificate_ends_at__isnull=False),
                 name="health_certificate",
+            ),
+            models.Index(
+                fields=["identity_ends_at"],
+                condition=models.Q(identity_ends_at__isnull=False),
+                name="health_identity",
             ),
             models.Index(
                 fields=["webhook"],
@@ -299,7 +312,19 @@ def hour_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
+def release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version; none for what is none."""
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0]
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else ()
+
+
 class WorkerQuerySet(PrimaryQuerySet["Worker"]):
+    def before(self, since: tuple[int, int]) -> Self:
+        """Of versions before that one."""
+        versions = self.order_by().values_list("version", flat=True).distinct()
+        return self.filter(version__in=[each for each in versions if release(each) < since])
+
     def alive(self, now: datetime | None = None) -> Self:
         return self.filter(seen_at__gt=(now or clock(self.db)) - WORKER_SILENT_AFTER)
 

@@ -32,6 +32,11 @@ class Form(models.TextChoices):
     CLOUDEVENTS = "cloudevents", "cloudevents: a structured CloudEvent 1.0"
 
 
+# Columns that are encrypted, for who looks at many webhooks and reads none of them.
+SECRETS = ("token", "auth_password", "oauth", "identity")
+SECRETS_BESIDE = tuple(
+    f"webhook__{name}" for name in SECRETS
+)  # the same, of rows that have a webhook
 # Columns that say how it stands with a webhook; all others go into its requests.
 STATE = frozenset(
     (
@@ -154,6 +159,14 @@ class Webhook(PrimaryModel):
         default=Form.PAYLOAD,
         db_default=Form.PAYLOAD,
         help_text="What is sent of an event; deliveries made directly are sent as they are.",
+    )
+
+    # JSON as `rules.oauth` reads it; a PEM with certificate and private key; PEM of the authorities
+    # trusted in place of the public ones.
+    oauth = EncryptedTextField("OAuth 2", blank=True, default="", db_default="")
+    identity = EncryptedTextField("client certificate", blank=True, default="", db_default="")
+    ca_certificates = models.TextField(
+        "certificate authorities", blank=True, default="", db_default=""
     )
 
     # Bumped by every write of the webhook or its headers: whoever keeps a built request compares.

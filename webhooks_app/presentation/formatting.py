@@ -112,12 +112,21 @@ def ago(value: datetime | None) -> str:
 
 def certificate_words(health: Any) -> str:
     """Of a receiver's certificate that ends within 14 days, or has ended; `""` of any other."""
-    ends, now = health.certificate_ends_at, timezone.now()
+    return _ending("certificate", health.certificate_ends_at)
+
+
+def identity_words(health: Any) -> str:
+    """The same of the certificate that we show."""
+    return _ending("client certificate", health.identity_ends_at)
+
+
+def _ending(what: str, ends: datetime | None) -> str:
+    now = timezone.now()
     if ends is None or ends - now > CERTIFICATE_SOON:
         return ""
     if ends <= now:
-        return "certificate has ended"
-    return f"certificate ends in {duration(ends - now)}"
+        return f"{what} has ended"
+    return f"{what} ends in {duration(ends - now)}"
 
 
 def thousands(value: int) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ..engine import message
 from ..models import Delivery, SigningKey, Webhook
-from ..rules import signing
+from ..rules import oauth, signing
 from ..rules.validators import MASK
 
 _STAND_IN = "masked-by-the-console"  # what the engine is given in place of each secret
@@ -20,6 +20,7 @@ class Sent:
     url: str
     headers: list[tuple[str, str]]
     problem: str = ""
+    identified: bool = False  # a client certificate is shown
 
     def curl(self, body: str) -> str:
         """The same call for a shell; whoever pastes it fills the dots in."""
@@ -30,8 +31,14 @@ class Sent:
             for name, value in self.headers
             if name.lower() not in ours
         ]
+        if self.identified:
+            lines.append("--cert client.pem")
         lines.append(f"--data-binary {shlex.quote(body)}")
         return " \\\n  ".join(lines)
+
+
+def _oauth(url: str) -> dict[str, str]:
+    return {"tokenUrl": url, "clientId": _STAND_IN, "clientSecret": _STAND_IN}
 
 
 def sent(
@@ -42,6 +49,8 @@ def sent(
     size: int,
     content_type: str = "",
     token_set: bool,
+    oauth_set: bool = False,
+    identity_set: bool = False,
     header_names: list[str],
 ) -> Sent:
     """The request of an attempt to `url` at a moment, with what the webhook adds to it now.
@@ -55,6 +64,7 @@ def sent(
         auth_username=_STAND_IN if webhook.auth_username else "",
         auth_password=_STAND_IN,
         signature_prefix=webhook.signature_prefix,
+        oauth=oauth.stored(_oauth(url)) if oauth_set else "",
     )
     try:
         head = message.head(masked, [(name, _STAND_IN) for name in header_names], [_KEY])
@@ -64,6 +74,8 @@ def sent(
     if delivery.event_id is not None:
         event = message.event_lines(delivery.event_id, delivery.type, content_type)
     request = message.post(head, request_id=delivery.pk, now=at.timestamp(), body=b"", event=event)
+    if request.access is not None:
+        request = request.bearing(_STAND_IN)
     start, *lines = request.head.decode("utf-8").rstrip("\r\n").split("\r\n")
     headers = []
     for line in lines:
@@ -76,4 +88,6 @@ def sent(
             value = f"{signing.VERSION},{MASK}"
         headers.append((name, value.replace(_STAND_IN, MASK)))
     target = start.split(" ")[1].replace(_STAND_IN, MASK)
-    return Sent(f"{request.scheme}://{head.endpoint.authority}{target}", headers)
+    return Sent(
+        f"{request.scheme}://{head.endpoint.authority}{target}", headers, identified=identity_set
+    )

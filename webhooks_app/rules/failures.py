@@ -72,7 +72,8 @@ KINDS: dict[str, Kind] = {
     "tls_untrusted": Kind(
         "Certificate not trusted",
         "No known authority signed the certificate, or the intermediate certificate is missing.",
-        "Ask the owner to install the full chain of a public authority.",
+        "Ask the owner to install the full chain of a public authority; for one of their own enter "
+        "its certificate in the settings of the webhook.",
     ),
     "tls_weak": Kind(
         "Certificate too weak",
@@ -97,7 +98,13 @@ KINDS: dict[str, Kind] = {
     "tls_client": Kind(
         "Client certificate wanted",
         "The receiver asks for a client certificate, and we have none.",
-        "Ask the owner to take calls without one; token, password and headers prove who calls.",
+        "Enter one with its key in the settings of the webhook, or ask the owner to do without.",
+    ),
+    "tls_identity": Kind(
+        "Client certificate refused",
+        "The receiver does not take the client certificate of the webhook: it has ended, was "
+        "revoked, or is of an authority that the receiver does not know.",
+        "Ask the owner which certificate is expected, then enter it with its key in the settings.",
     ),
     "tls_name": Kind(
         "Host name not served",
@@ -216,8 +223,16 @@ KINDS: dict[str, Kind] = {
     ),
     "bad_url": Kind(
         "URL not usable",
-        "The stored URL or a stored header cannot be sent.",
-        "Enter the URL and the headers of the webhook anew.",
+        "The stored URL, a header, the OAuth settings or the client certificate cannot be used: "
+        "the recorded line says which.",
+        "Enter it anew in the settings of the webhook.",
+    ),
+    "oauth": Kind(
+        "No access token",
+        "The authorization server gave no access token: the recorded line holds its word for it, "
+        "or what went wrong on the way. The receiver was not called.",
+        "For invalid_client enter id and secret of the client anew, for invalid_scope compare the "
+        "scopes; else look at the last exchange `token`, or ask who runs the token URL.",
     ),
     "internal": Kind(
         "Fault of ours",
@@ -440,15 +455,22 @@ _TLS_OLD = (
 )
 
 
-def of_tls(reason: str) -> Failure:
-    """What OpenSSL's `reason` (WRONG_VERSION_NUMBER …) means; `""`: closed in the handshake."""
+# What a server says of a certificate that it was shown.
+_TLS_IDENTITY = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
+
+
+def of_tls(reason: str, *, identified: bool = False) -> Failure:
+    """What OpenSSL's `reason` (WRONG_VERSION_NUMBER …) means; `""`: closed in the handshake.
+    `identified`: a client certificate was shown."""
     if not reason:
         return Failure(
             "tls_protocol",
             "Client network socket disconnected before secure TLS connection was established",
         )
     kind = "tls_protocol"
-    if "CERTIFICATE_REQUIRED" in reason:
+    if identified and "ALERT" in reason and any(word in reason for word in _TLS_IDENTITY):
+        kind = "tls_identity"
+    elif "CERTIFICATE_REQUIRED" in reason:
         kind = "tls_client"
     elif "UNRECOGNIZED_NAME" in reason:
         kind = "tls_name"
@@ -457,6 +479,17 @@ def of_tls(reason: str) -> Failure:
     elif "ALERT" in reason:  # from the other side, which does speak TLS
         kind = "tls_refused"
     return Failure(kind, reason.lower().replace("_", " "))
+
+
+def no_token(problem: str) -> Failure:
+    """A webhook with OAuth got no access token, and its receiver was not called."""
+    return Failure("oauth", f"no access token: {problem}")
+
+
+def unusable_certificate(reason: str) -> Failure:
+    """Ours for this webhook; `reason` is OpenSSL's (NO_START_LINE …)."""
+    words = reason.lower().replace("_", " ")
+    return Failure("bad_url", f"client certificate not usable: {words}")
 
 
 def internal() -> Failure:

@@ -192,7 +192,7 @@ def url_error(
     where `allowed` opens one. Addresses are judged by the guard; what a name leads to, by the
     sender at each connection.
     """
-    if error := _text_error(url, "The URL", 1, URL_LIMIT):
+    if error := text_error(url, "The URL", 1, URL_LIMIT):
         return error
     try:
         endpoint = parse_url(url)
@@ -261,8 +261,8 @@ def header_error(
 ) -> dict[str, list[str]]:
     """What is wrong with a header: `{}`, `{"name": [sentence]}`, `{"value": [sentence]}`, both.
 
-    `has_auth` says that basic auth is set, which owns `Authorization`; `prefix` are the second
-    names of the signature headers. A value is sent as UTF-8, so any text without controls is
+    `has_auth` says that basic auth or OAuth is set, which owns `Authorization`; `prefix` are the
+    second names of the signature headers. A value is sent as UTF-8, so any text without controls is
     possible; white space around it never reaches a receiver.
     """
     errors = {
@@ -273,7 +273,7 @@ def header_error(
 
 
 def _header_name_error(name: str, has_auth: bool, prefix: str) -> str:
-    if error := _text_error(name, "The name", 1, HEADER_NAME_LIMIT):
+    if error := text_error(name, "The name", 1, HEADER_NAME_LIMIT):
         return error
     # CGI turns - into _, and some servers fold letters: a spelling is judged by what it may become.
     folded = unicodedata.normalize("NFKC", name).casefold().strip().replace("_", "-")
@@ -285,7 +285,7 @@ def _header_name_error(name: str, has_auth: bool, prefix: str) -> str:
     ):
         reason = "belongs to the signature; it is set by us"
     elif folded == "authorization" and has_auth:
-        reason = "is set from the basic auth; clear one of the two"
+        reason = "is set from the basic auth or OAuth; clear one of the two"
     if reason:
         return f"{name} {reason}."
     if not _HEADER_NAME.match(name):
@@ -294,7 +294,7 @@ def _header_name_error(name: str, has_auth: bool, prefix: str) -> str:
 
 
 def _header_value_error(value: str) -> str:
-    if error := _text_error(value, "The value", 1, HEADER_VALUE_LIMIT):
+    if error := text_error(value, "The value", 1, HEADER_VALUE_LIMIT):
         return error
     if any(unicodedata.category(c) == "Cc" and c != "\t" for c in value):
         return "The value must not contain line breaks or control characters."
@@ -303,7 +303,7 @@ def _header_value_error(value: str) -> str:
     return ""
 
 
-def _text_error(value: object, what: str, low: int, high: int) -> str:
+def text_error(value: object, what: str, low: int, high: int) -> str:
     if not isinstance(value, str):
         return f"{what} must be text."
     if not low <= len(value) <= high:
@@ -316,10 +316,10 @@ def _text_error(value: object, what: str, low: int, high: int) -> str:
     return ""
 
 
-def _secret_error(value: object, what: str, high: int) -> str:
+def secret_error(value: object, what: str, high: int) -> str:
     if value == MASK:
         return f"{what} is the mask of a secret, but no secret is stored; enter it anew."
-    return _text_error(value, what, 0, high)
+    return text_error(value, what, 0, high)
 
 
 def webhook_errors(
@@ -334,28 +334,38 @@ def webhook_errors(
     require_https: bool,
     ports: Collection[int] = (),
     signature_prefix: str = "",
+    has_oauth: bool = False,
+    has_identity: bool = False,
 ) -> dict[str, Any]:
     """Everything wrong with a webhook, shaped as `details` of the error envelope; `{}` for none.
+    `has_oauth`, `has_identity`: calls carry an access token, show a client certificate.
 
     For example `{"name": [sentence], "headers": {"3": {"value": [sentence]}},
     "auth": {"username": [sentence]}}`; header keys are positions from 0.
     """
-    name_error = _text_error(name, "The name", 1, NAME_LIMIT)
+    name_error = text_error(name, "The name", 1, NAME_LIMIT)
     if not name_error and not name.strip():
         name_error = "The name must not be white space alone."
     fields = {
         "name": name_error,
         "url": url_error(url, allowed=allowed, require_https=require_https, ports=ports),
-        "token": _secret_error(token, "The token", TOKEN_LIMIT),
+        "token": secret_error(token, "The token", TOKEN_LIMIT),
     }
     details: dict[str, Any] = {field: [error] for field, error in fields.items() if error}
     if problem := signature_prefix_error(signature_prefix):
         details["signature"] = {"prefix": [problem]}
         signature_prefix = ""
-    if error := _headers_error(headers, has_auth=bool(username), prefix=signature_prefix):
+    has_auth = bool(username) or has_oauth
+    if error := _headers_error(headers, has_auth=has_auth, prefix=signature_prefix):
         details["headers"] = error
     if error := _auth_error(username, password):
         details["auth"] = error
+    if username and has_oauth:
+        details["oauth"] = [
+            "There is basic auth, too, and both set Authorization: clear one of them."
+        ]
+    if has_identity and isinstance(url, str) and url[:5].lower() == "http:":
+        details["identity"] = ["A client certificate can be shown to an https URL alone."]
     return details
 
 
@@ -366,7 +376,7 @@ def _headers_error(headers: Sequence[tuple[str, str]], has_auth: bool, prefix: s
     for position, (name, value) in enumerate(headers):
         error = header_error(name, value, has_auth=has_auth, prefix=prefix)
         if value == MASK:
-            error["value"] = [_secret_error(value, "The value", HEADER_VALUE_LIMIT)]
+            error["value"] = [secret_error(value, "The value", HEADER_VALUE_LIMIT)]
         if error:
             errors[str(position)] = error
     return errors
@@ -377,8 +387,8 @@ _CONTROLS = frozenset(map(chr, (*range(32), 127)))
 
 def _auth_error(username: str, password: str) -> dict[str, list[str]]:
     errors = {
-        "username": _text_error(username, "The username", 0, CREDENTIAL_LIMIT),
-        "password": _secret_error(password, "The password", CREDENTIAL_LIMIT),
+        "username": text_error(username, "The username", 0, CREDENTIAL_LIMIT),
+        "password": secret_error(password, "The password", CREDENTIAL_LIMIT),
     }
     if not errors["username"]:
         if ":" in username:

@@ -15,6 +15,7 @@ for _filter in (
     formatting.hour,
     formatting.ago,
     formatting.certificate_words,
+    formatting.identity_words,
     formatting.thousands,
     formatting.lasting,
     formatting.phase_words,

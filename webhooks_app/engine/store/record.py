@@ -68,8 +68,10 @@ _COUNTS_ROW = (
 _NO_COUNTS = (0,) * len(COUNT_COLUMNS)
 _HOUR, _DELIVERED, _FAILED, _FIRST_LATENCY = 1, 2, 3, 4  # places in such a row
 _LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
-# Verifications and tests are noted, but say nothing about how a webhook does.
+# All others are noted, but say nothing about how a webhook does.
 COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
+# A success of these does not even end a run of failures.
+ENDS_NO_RUN = frozenset((Attempt.Exchange.VERIFICATION.value, Attempt.Exchange.TOKEN.value))
 
 
 CLASHES_MOST = 5
@@ -148,7 +150,7 @@ def _health_row(webhook_id: str, attempts: Sequence[AttemptRow]) -> tuple[Any, .
             if row.exchange in COUNTING:
                 failures += 1
                 first_failure = first_failure or row
-        elif row.exchange != Attempt.Exchange.VERIFICATION:
+        elif row.exchange not in ENDS_NO_RUN:
             # A test that succeeds ends a run of failures; it is no success of a call.
             failures, first_failure, starts_anew = 0, None, 1
             if row.exchange in COUNTING:
