@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.datastructures import MultiValueDict
 
-from project import door, first_run, log_in
+from project import door_requests, first_run, log_in
 from project import errors as site_errors
 from project.serving import TokenHandler
 from tests.security.outside import Reader
@@ -209,10 +209,10 @@ CLIENTS = [
     ),
     Reader(
         "a list of deliveries",
-        lambda t: intake.bulk(None, WEBHOOK, raw(t), ""),
+        lambda t: intake.bulk(meta(), WEBHOOK, raw(t), ""),
         ('{"deliveries":[{}]}',),
     ),
-    Reader("a path at the fast door", door._route, ("{}", "/webhooks/{}/deliveries")),
+    Reader("a path at the fast door", door_requests.served, ("{}", "/webhooks/{}/deliveries")),
     Reader("a name nobody knows", lambda t: nearest.unknown(t, ("webhook", "state"), "field")),
     Reader("an id", ids.is_id, modules=("webhooks_app.rules.ids",)),
     Reader("the name of an account", ids.is_account_name, modules=("webhooks_app.rules.ids",)),
