@@ -102,6 +102,7 @@ def test_what_is_held_is_not_due(account):
         "breaker": WebhookFactory(
             account=account, health={"breaker_until": now + timedelta(hours=1)}
         ),
+        "rate": WebhookFactory(account=account, health={"rests_until": now + timedelta(hours=1)}),
     }
     for webhook in off.values():
         DeliveryFactory(webhook=webhook, due_at=old)

@@ -21,6 +21,7 @@ ALLOWS = {
     "add_eventtype": ["declare_event_type"],
     "change_eventtype": ["update_event_type"],
     "delete_eventtype": ["expunge_event_type"],
+    "delete_account": ["delete_account"],
     "add_accesstoken": ["issue_token"],
     "change_accesstoken": ["revoke_token"],
     "operate_webhook": [

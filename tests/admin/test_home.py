@@ -89,6 +89,17 @@ class TestVerdict:
         assert attention.index("Failing") < attention.index("Not verified")
         assert "Nothing accepts connections" in attention
 
+    def test_who_is_limited_works(self, viewer, account):
+        limited = {"last_success_at": now(), "rests_until": now() + timedelta(minutes=5)}
+        webhook = WebhookFactory(account=account, health=limited)
+        DeliveryFactory(webhook=webhook, due_at=now() - timedelta(minutes=12))
+        says = self.says(viewer)
+        assert "The only webhook with calls works" in says
+        assert "1 webhook is limited" in says
+        assert "late" not in says
+        listed = text_of(viewer.get(url("webhook"), {"state": "rate"}))
+        assert "limited until" in listed
+
     def test_a_queue_that_does_not_keep_up(self, viewer, account):
         webhook = WebhookFactory(account=account, health={"last_success_at": now()})
         DeliveryFactory(webhook=webhook, due_at=now() - timedelta(minutes=12))

@@ -2,7 +2,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from tests.admin.pages import url, webhook_form
-from tests.factories import AccountFactory, WebhookFactory
+from tests.factories import AccountFactory, WebhookFactory, WorkerFactory
 from webhooks_app.models import Webhook
 from webhooks_app.rules.validators import MASK
 
@@ -101,6 +101,36 @@ def test_a_row_is_deleted_and_one_added(boss, webhook):
     assert [name for name, _ in headers_of(webhook)] == ["X-Two", "X-Three", "X-New"]
 
 
+def test_limits_are_set_and_taken_back(boss, webhook):
+    typed = {"rate_limit": " 100/min ", "schedule": "5, 300.5", "breaker_after": "5"}
+    save(boss, webhook, **typed, breaker_off="on")
+    row = Webhook.objects.get()
+    assert (row.rate_limit, row.delays, row.breaker_after) == ("100/minute", [5, 300.5], 5)
+    assert row.breaker_off
+    shown = webhook_form(boss.get(page(webhook)))
+    assert (shown["rate_limit"], shown["schedule"]) == ("100/minute", "5, 300.5")
+    save(boss, webhook, rate_limit="", schedule="none")
+    row = Webhook.objects.get()
+    assert (row.rate_limit, row.delays) == (None, [])
+    save(boss, webhook, schedule="")
+    assert Webhook.objects.get().delays is None
+
+
+def test_who_may_only_look_sees_the_limits(viewer, webhook):
+    Webhook.objects.update(rate_count=100, rate_seconds=60, retry_schedule="5,300")
+    shown = viewer.get(page(webhook)).content.decode()
+    assert "100/minute" in shown
+    assert "5, 300" in shown
+
+
+def test_a_rate_that_an_older_worker_would_not_keep_is_refused_and_names_the_worker(boss, webhook):
+    WorkerFactory(version="0.1.0", host="old-host", pid=4711)
+    response = save(boss, webhook, rate_limit="5/second")
+    assert "older version" in response.content.decode()
+    assert "old-host:4711" in response.content.decode()
+    assert Webhook.objects.get().rate_limit is None
+
+
 def rows(count):
     data = {"headers-TOTAL_FORMS": str(count)}
     for number in range(count):
@@ -137,6 +167,12 @@ def test_ninety_nine_headers_are_saved_the_hundredth_is_an_error(boss, account):
         ("headers-3-name", "X-New", "The value must have"),
         ("headers-3-new_value", MASK, "mask"),
         ("timeout", "61", "less than or equal to 60"),
+        ("rate_limit", "many", "Must be like"),
+        ("rate_limit", "0/minute", "Must be like"),
+        ("schedule", "5; 300", "seconds with commas between"),
+        ("schedule", "604801", "0 to 604800"),
+        ("breaker_after", "2", "greater than or equal to 3"),
+        ("breaker_after", "101", "less than or equal to 100"),
     ],
 )
 def test_bad_input_is_told_at_its_field_and_nothing_is_saved(boss, webhook, field, value, sentence):

@@ -56,6 +56,35 @@ class TestBanner:
         assert "Resume" in says
         assert "1 delivery waits." in says
 
+    def test_the_limited_says_until_when_and_who_asked_for_it(self, operator, account):
+        until = NOW + timedelta(minutes=30)
+        own = self.health(account, last_success_at=NOW, rests_until=until)
+        type(own).objects.update(rate_count=100, rate_seconds=60)
+        says = banner(operator, own)
+        assert "more is due than its rate limit of 100/minute lets go" in says
+        assert "Call again now" not in says
+        asked = self.health(account, last_success_at=NOW, rests_until=until, rests=1)
+        delivery = DeliveryFactory(webhook=asked)
+        says = banner(operator, asked)
+        assert "Limited until" in says
+        assert "the receiver asked for a pause" in says
+        text = plain(text_of(operator.get(page(delivery, "delivery"))))
+        assert "Held until" in text
+        assert "the receiver asked for a pause" in text
+        listed = plain(text_of(operator.get(url("delivery"))))
+        assert "held: rate until" in listed
+        operator.post(url("webhook", asked.pk, "close-breaker"))
+        assert "Working" in banner(operator, asked)
+
+    def test_a_failing_one_that_is_limited_says_both(self, operator, account):
+        until = NOW + timedelta(minutes=30)
+        health = REFUSED | {"failures_in_row": 6, "failing_since": NOW, "rests": 2}
+        webhook = self.health(account, **health, rests_until=until)
+        says = banner(operator, webhook)
+        assert "Failing since" in says
+        assert "Limited until" in says
+        assert "Call again now" in says
+
     def test_a_failed_test_is_no_quiet_beginning(self, viewer, account):
         webhook = self.health(account, **REFUSED)
         says = banner(viewer, webhook)

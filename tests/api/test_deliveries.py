@@ -6,8 +6,9 @@ import pytest
 from django.utils import timezone
 
 from tests.api.conftest import problem
-from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
-from webhooks_app.models import Delivery
+from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, WorkerFactory
+from webhooks_app.models import AuditEntry, Delivery, Webhook, Worker
+from webhooks_app.rules.ids import timestamp
 
 FIELDS = [
     *("id", "webhookId", "type", "reference", "state", "reason", "tries", "maxTries"),
@@ -253,6 +254,12 @@ def test_settings_say_what_the_document_has_no_field_for(api, account):
         "verification": "waiting",
         "timeout": None,
         "maxInFlight": 10,
+        "rateLimit": None,
+        "retrySchedule": None,
+        "breaker": {"after": 10, "off": False},
+        "oauth": None,
+        "identity": None,
+        "caCertificates": None,
         "form": "payload",
         "subscriptions": [],
         "signature": {"algorithm": "hmac", "prefix": "webhook-"},
@@ -264,6 +271,7 @@ def test_settings_say_what_the_document_has_no_field_for(api, account):
             "lastAttemptAt": None,
             "lastSuccessAt": None,
             "breakerUntil": None,
+            "restsUntil": None,
         },
     }
     assert api.patch(f"/webhooks/{webhook.id}/settings", body).json() == body
@@ -282,12 +290,64 @@ def test_enabled_false_pauses_and_true_clears_any_stop(api, account, webhook):
 
 @pytest.mark.parametrize(
     ("field", "values"),
-    [("timeout", [0.1, 5, 60, None]), ("maxInFlight", [1, 1000])],
+    [
+        ("timeout", [0.1, 5, 60, None]),
+        ("maxInFlight", [1, 1000]),
+        ("rateLimit", ["1/second", "100000/hour", None]),
+        ("retrySchedule", [[5, 300], [0.5], [], [604_800] * 30, None]),
+        ("breaker", [{"after": 3, "off": True}, {"after": 100, "off": False}]),
+    ],
 )
 def test_limits_can_be_set(api, webhook, field, values):
     for value in values:
         response = api.patch(f"/webhooks/{webhook.id}/settings", {field: value})
         assert response.json()[field] == value
+
+
+def test_a_rate_is_answered_in_full_words_and_a_breaker_keeps_what_is_left_out(api, webhook):
+    path = f"/webhooks/{webhook.id}/settings"
+    assert api.patch(path, {"rateLimit": "100/m"}).json()["rateLimit"] == "100/minute"
+    version = Webhook.objects.get(pk=webhook.pk).version
+    body = api.patch(path, {"rateLimit": "100/min", "breaker": {}}).json()
+    assert Webhook.objects.get(pk=webhook.pk).version == version  # it is the same
+    assert api.patch(path, {"breaker": {"after": 5}}).json()["breaker"]["off"] is False
+    assert api.patch(path, {"breaker": {"off": True}}).json()["breaker"]["after"] == 5
+    said = AuditEntry.objects.filter(target=webhook.id).values_list("action", flat=True)
+    assert set(said) == {"Changed rate limit.", "Changed breaker."}
+    assert body["rateLimit"] == "100/minute"
+
+
+def test_no_rate_is_set_beside_a_worker_that_would_not_keep_it(api, webhook):
+    path = f"/webhooks/{webhook.id}/settings"
+    worker = WorkerFactory(version="0.1.0", host="old-host", pid=4711)
+    response = api.patch(path, {"rateLimit": "100/minute"})
+    message = problem(response, 409)["message"]
+    assert "worker of an older version" in message
+    assert "old-host" not in response.text
+    assert api.patch(path, {"retrySchedule": [5], "breaker": {"after": 5}}).status_code == 200
+    Worker.objects.filter(pk=worker.pk).update(seen_at=timezone.now() - timedelta(minutes=1))
+    assert api.patch(path, {"rateLimit": "100/minute"}).status_code == 200
+    Worker.objects.update(seen_at=timezone.now())
+    assert api.patch(path, {"rateLimit": None}).status_code == 200
+
+
+def test_a_breaker_that_is_turned_off_is_closed(api, account):
+    until = timezone.now() + timedelta(hours=1)
+    webhook = WebhookFactory(account=account, health={"breaker_until": until, "breaker_trips": 1})
+    body = api.patch(f"/webhooks/{webhook.id}/settings", {"breaker": {"off": True}}).json()
+    assert (body["health"]["held"], body["health"]["breakerUntil"]) == ("", None)
+
+
+def test_a_limited_webhook_says_until_when_and_so_do_its_deliveries(api, account):
+    until = timezone.now() + timedelta(hours=1)
+    webhook = WebhookFactory(account=account, health={"rests_until": until, "rests": 1})
+    health = api.get(f"/webhooks/{webhook.id}/settings").json()["health"]
+    assert (health["held"], health["restsUntil"]) == ("rate", timestamp(until))
+    made = api.post(f"/webhooks/{webhook.id}/deliveries", {"n": 1}).json()
+    assert (made["state"], made["reason"]) == ("pending", "rate")
+    assert api.get(f"/deliveries/{made['id']}").json()["reason"] == "rate"
+    assert api.post(f"/webhooks/{webhook.id}/close-breaker").status_code == 200
+    assert api.get(f"/deliveries/{made['id']}").json()["reason"] == ""
 
 
 @pytest.mark.parametrize(
@@ -297,6 +357,10 @@ def test_limits_can_be_set(api, webhook, field, values):
         *(("timeout", value) for value in (0.05, 61, "5", True, [])),
         *(("maxInFlight", value) for value in (0, 1001, 1.5, "5", True, None)),
         *(("note", value) for value in (None, 5, "n" * 256)),
+        *(("rateLimit", value) for value in ("", "5", "0/minute", "1/day", 5, True, [], {})),
+        *(("retrySchedule", value) for value in ("5", 5, {}, [-1], ["5"], [None], [1] * 31)),
+        *(("breaker", value) for value in (None, 5, [], {"after": 2}, {"after": 101})),
+        *(("breaker", value) for value in ({"after": 3.5}, {"after": True}, {"off": 1}, {"on": 1})),
     ],
 )
 def test_settings_that_cannot_be_are_400(api, webhook, field, value):

@@ -64,6 +64,7 @@ NAMES = [
     *("timeout", "maxInFlight", "since", "attributes", "userAttributes", "node", "result", "id"),
     *("deliveries", "payload", "idempotencyKey", "dueAt", "reference", "type"),
     *("key", "gracePeriodSeconds", "signature", "prefix", "algorithm"),
+    *("rateLimit", "retrySchedule", "breaker", "after", "off"),
     *("error", "sessionId", "messageId", "timestamp", "status", "__proto__", "", "\0", "webhook"),
 ]
 QUERY = [

@@ -23,6 +23,7 @@ from webhooks_app.models import (
     WebhookHealth,
     Worker,
 )
+from webhooks_app.rules.ids import timestamp
 from webhooks_app.testing import FakeReceiver
 
 
@@ -288,7 +289,7 @@ class TestStatus:
         assert "0 due, 0 later, 1 given up in the last 24 h; held: 2 paused" in out
         assert shown["workers"][0]["inFlight"] == 3
         held = {"paused": 2} | dict.fromkeys(
-            ("gone", "failing", "unreadable", "unverified", "breaker"), 0
+            ("gone", "failing", "unreadable", "unverified", "breaker", "rate"), 0
         )
         counts = {"due": 0, "held": held, "later": 0, "unrecorded": 0, "failedLast24h": 1}
         assert shown["deliveries"] == counts
@@ -325,6 +326,22 @@ class TestExplain:
         assert f"Delivery {delivery.id} is failed since" in out
         assert "after 8 tries of 8" in out
         assert "Send the owner the answer" in out
+
+    def test_a_limited_webhook_says_by_whom_and_until_when(self):
+        until = timezone.now() + timedelta(hours=1)
+        own = WebhookFactory(rate_count=5, rate_seconds=60, health={"rests_until": until})
+        asked = DeliveryFactory(webhook=WebhookFactory(health={"rests_until": until, "rests": 2}))
+        both = WebhookFactory(
+            health={"rests_until": until, "rests": 1, "breaker_until": until, "breaker_trips": 1}
+        )
+        moment = timestamp(until)
+        assert f"its rate limit of 5/minute lets go before {moment}" in run("explain", own.id)
+        said = run("explain", asked.id)
+        assert "Its receiver asked for a pause (429, or 503 with Retry-After)." in said
+        assert f"Calls go on at {moment}" in said
+        said = run("explain", both.id)
+        assert said.index("It is held: The webhook's breaker") < said.index("It is held, too: Its")
+        assert json.loads(run("explain", asked.id, "--json"))["held"] == "rate"
 
     def test_a_held_webhook_names_the_reason(self):
         webhook = WebhookFactory(stopped="paused", stopped_note="until Monday")

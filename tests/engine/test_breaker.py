@@ -8,12 +8,11 @@ from django.utils import timezone
 from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import calls
-from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.turn import Turn
 from webhooks_app.models import Webhook, WebhookHealth
-from webhooks_app.models.webhook import slot_of
+from webhooks_app.models.webhook import BREAKER_AFTER, slot_of
 from webhooks_app.rules import failures
 from webhooks_app.testing import FakeReceiver, drain
 
@@ -39,7 +38,7 @@ def interact(webhook):
     return ""
 
 
-def fail(webhook, times=DEFAULT.breaker_after):
+def fail(webhook, times=BREAKER_AFTER):
     with FakeReceiver(AWAY):
         assert [interact(webhook) for _ in range(times)] == ["reset"] * times
 

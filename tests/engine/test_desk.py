@@ -12,10 +12,10 @@ from django.utils import timezone
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions
-from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.engine.turn import Turn
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
+from webhooks_app.models.webhook import BREAKER_AFTER
 from webhooks_app.rules import failures
 from webhooks_app.testing import FakeReceiver
 
@@ -202,7 +202,7 @@ def change(webhook, **fields):
 def find_nobody(webhook):
     def interact():  # which gives the connections of its thread back meanwhile
         with FakeReceiver(failures.hang_up()):
-            for _ in range(DEFAULT.breaker_after):
+            for _ in range(BREAKER_AFTER):
                 with contextlib.suppress(actions.ExchangeFailed):
                     actions.interact(webhook, {})
         connections.close_all()

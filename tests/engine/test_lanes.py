@@ -228,7 +228,7 @@ class TestManyFail:
         lane, claimed = lanes.take(9.0)
         lanes.landed(lane, ok=False, away=False, now=9.0)
         lanes.recorded(WEBHOOK, claimed.id)
-        lanes.prune()
+        lanes.prune(9.0)
         assert lanes.get(WEBHOOK) is None
         lanes.mark([WEBHOOK], None)
         assert lanes.get(WEBHOOK).behind

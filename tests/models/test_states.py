@@ -27,6 +27,8 @@ def every_kind_of_webhook(db):
     values = product((None, PAST, AHEAD), (0, 4, 5), (None, NOW), (None, NOW))
     healths = [dict(zip(names, row, strict=True)) for row in values]
     healths += [{"unreadable_since": NOW, "failures_in_row": failed} for failed in (0, 5)]
+    limited = product((PAST, AHEAD), (None, AHEAD), (0, 5), (None, NOW))
+    healths += [dict(zip(("rests_until", *names[:3]), row, strict=True)) for row in limited]
     rows = product(("", *Webhook.Stopped.values), (None, NOW))
     rows = [{"stopped": stopped, "verified_at": verified} for stopped, verified in rows]
     deleted = [({**row, "deleted_at": NOW}, healths[-1]) for row in rows]
@@ -135,11 +137,16 @@ def test_every_face_says_the_same_of_a_delivery(
     assert what_would_be_sent(released=True) == before
     by_key: dict[str, set] = {key: set() for key in states.DELIVERIES}
     by_reason: dict[str, set] = {state.reason: set() for state in states.HOLDS}
+    waits = set()  # for its webhook
     for delivery in Delivery.objects.select_related("webhook__health"):
         by_key[states.of_delivery(delivery, NOW)].add(delivery.pk)
         if delivery.state == "pending":
-            reason = states.hold_reason(delivery.webhook, NOW)
+            reason = states.delivery_hold_reason(delivery, NOW)
             by_reason.setdefault(reason, set()).add(delivery.pk)
+            if states.hold_reason(delivery.webhook, NOW):
+                waits.add(delivery.pk)
+    unrecorded = by_reason.pop(states.UNRECORDED, set())
+    assert bool(unrecorded) is not held
     assert {key for key in by_key if not by_key[key]} == (
         {"waiting", "retrying"} if held else set()
     )
@@ -156,9 +163,7 @@ def test_every_face_says_the_same_of_a_delivery(
     found = states.held_deliveries(NOW)
     for reason, expected in by_reason.items():
         assert keys(found.get(reason, Delivery.objects.none())) == expected, reason
-    assert keys(Delivery.objects.pending().filter(states.held(NOW))) == set().union(
-        *by_reason.values()
-    )
+    assert keys(Delivery.objects.pending().filter(states.held(NOW))) == waits
     not_claimed = Delivery.objects.filter(states.unclaimed(NOW)).values_list("webhook", flat=True)
     assert set(not_claimed) == {row.webhook_id for row in pending} - claimed()
 
@@ -169,8 +174,9 @@ def test_every_state_has_its_words_and_looks():
     for state in states.WEBHOOKS:
         assert state.word
         assert bool(state.reason) == bool(state.sentence)
-    # Who delivers nothing is known before anything else is asked, and nobody else is.
+    # Who delivers nothing is known before anything else is asked, and nobody else is; who is
+    # limited delivers.
     silent = [state.key in states.SILENT for state in states.WEBHOOKS]
     assert silent == sorted(silent, reverse=True)
     assert all(state.reason in states.SENTENCES for state in states.HOLDS)
-    assert {state.key for state in states.HOLDS} < set(states.SILENT)
+    assert {state.key for state in states.HOLDS} - {"rate"} < set(states.SILENT)

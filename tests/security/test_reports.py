@@ -60,6 +60,7 @@ FORM = {
     "auth_username": "user",
     "new_password": "planted-password",
     "max_in_flight": "10",
+    "breaker_after": "10",
     "headers-TOTAL_FORMS": "1",
     "headers-INITIAL_FORMS": "0",
     "headers-0-name": "X-One",

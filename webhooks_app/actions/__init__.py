@@ -8,6 +8,7 @@ noted as an AuditEntry in the same transaction (`models.Actor` names the door as
 Every error of a verb's own is an ActionError; a DatabaseError comes through as Django raises it.
 """
 
+from .accounts import delete_account
 from .calls import ainteract, interact, test, verify
 from .credentials import columns as judged_credentials
 from .deliveries import (
@@ -52,6 +53,7 @@ from .intake import (
     encode,
 )
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
+from .limits import older_workers, would_change
 from .reasons import Asked, Line, match, why, why_not
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
 from .site import hold_all, release_all, site_hold
@@ -109,6 +111,7 @@ __all__ = [
     "create_job",
     "create_webhook",
     "declare_event_type",
+    "delete_account",
     "delete_webhook",
     "deliver",
     "deliver_many",
@@ -124,6 +127,7 @@ __all__ = [
     "judged_subscriptions",
     "match",
     "matching",
+    "older_workers",
     "pause",
     "pause_job",
     "publish",
@@ -153,4 +157,5 @@ __all__ = [
     "verify",
     "why",
     "why_not",
+    "would_change",
 ]

@@ -31,6 +31,17 @@ def readable() -> Iterator[None]:
         raise NotCallable("unreadable") from reason
 
 
+CALLS = "calls that go out must not be made"
+
+
+def outside_transactions(what: str) -> None:
+    """No transaction may stay open while a receiver, or much work, takes its time (a TestCase's own
+    may). Raises RuntimeError."""
+    blocks = connections[db_alias()].atomic_blocks
+    if any(not getattr(block, "_from_testcase", False) for block in blocks):
+        raise RuntimeError(f"{what} inside transaction.atomic")
+
+
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -9,7 +9,7 @@ from ..engine.history import Entry, storable
 from ..models import Attempt, AuditEntry, Webhook, states
 from ..models.primary import clock
 from ..rules.failures import Failure
-from .base import db_alias, fresh, is_number, readable
+from .base import CALLS, db_alias, fresh, is_number, outside_transactions, readable
 from .errors import Busy, ExchangeFailed, Invalid, NotCallable, TooSoon
 
 
@@ -22,7 +22,7 @@ def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> 
     the site is held; Busy; ExchangeFailed; Webhook.DoesNotExist; RuntimeError inside
     `transaction.atomic`.
     """
-    _outside_transactions()
+    outside_transactions(CALLS)
     interaction = _checked(interaction)
     row, probe = _callable(webhook)
     entry, answer = _call(calls.Interaction(row, interaction, probe=probe), by)
@@ -56,7 +56,7 @@ def verify(webhook: Webhook, *, by: str = "") -> Attempt:
     webhook); NotCallable (deleted, unreadable, the site is held); Busy; Webhook.DoesNotExist;
     RuntimeError inside `transaction.atomic`.
     """
-    _outside_transactions()
+    outside_transactions(CALLS)
     row = fresh(webhook)
     calls.limit_rate("verify", row.pk, TooSoon)
     entry, _ = _call(calls.Verification(row), by)
@@ -78,7 +78,7 @@ def test(
     a second for a webhook); NotCallable (deleted, unreadable, the site is held); Busy;
     Webhook.DoesNotExist; RuntimeError inside `transaction.atomic`.
     """
-    _outside_transactions()
+    outside_transactions(CALLS)
     if generation is not None and interaction is not None:
         raise Invalid({"generation": ["Send either a generation or an interaction of your own."]})
     if generation is not None and not (is_number(generation) and generation in (1, 2)):
@@ -97,13 +97,6 @@ def test(
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest's
-
-
-def _outside_transactions() -> None:
-    """No transaction may stay open while a receiver takes its time (a TestCase's own may)."""
-    blocks = connections[db_alias()].atomic_blocks
-    if any(not getattr(block, "_from_testcase", False) for block in blocks):
-        raise RuntimeError("calls that go out must not be made inside transaction.atomic")
 
 
 def _callable(webhook: Webhook) -> tuple[Webhook, bool]:

@@ -16,10 +16,9 @@ from django.db.models import Q
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from .. import conf
 from ..engine import store, transitions
 from ..models import Delivery, Webhook
-from ..models.delivery import schedule_text
+from ..models.delivery import schedule_of
 from ..models.primary import clock
 from ..rules import strictjson
 from .base import db_alias
@@ -149,7 +148,7 @@ def _new(draft: Draft) -> Delivery:
         draft.payload,
         type=draft.type,
         reference=draft.reference,
-        retry_schedule=schedule_text(conf.retry_schedule()),
+        retry_schedule=schedule_of(draft.webhook.retry_schedule),
         created_by=draft.by[:150],
     )
     delivery.idempotency_key = draft.idempotency_key

@@ -100,7 +100,10 @@ def match(
         verdict, because = asked.judged(webhook, covering.get(webhook.pk, []))
         held = states.hold_reason(webhook, now) if verdict == "matches" else ""
         if held:
-            verdict, because = "held", f"{because} It would wait: {states.SENTENCES[held]}"
+            verdict, because = (
+                "held",
+                f"{because} It would wait: {states.hold_sentence(webhook, held)}",
+            )
         lines.append(Line(webhook, None, verdict, because))
     return _with_place(lines, webhooks, more)
 
@@ -250,8 +253,8 @@ def _of_delivery(delivery: Delivery, now: datetime) -> tuple[Verdict, str]:
             at = timestamp(delivery.finished_at)
             return "delivered", f"Delivered at {at}, at try {max(delivery.tries, 1)}."
         case "held":
-            held = states.hold_reason(delivery.webhook, now) or delivery.reason
-            return "held", states.SENTENCES[held]
+            held = states.delivery_hold_reason(delivery, now)
+            return "held", states.hold_sentence(delivery.webhook, held)
         case "waiting":
             return "pending", f"It is due at {timestamp(delivery.due_at)}."
         case "retrying":

@@ -20,11 +20,12 @@ from ..models import (
     states,
 )
 from ..models.primary import clock, present
-from ..models.webhook import SECRETS, Form
+from ..models.webhook import BREAKER_AFTER, SECRETS, Form
 from ..rules import certificates, signing, validators
 from . import credentials
 from .base import db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
+from .limits import breaker_problems, columns, refuse_beside_older_workers
 from .subscriptions import end_subscriptions
 
 
@@ -44,6 +45,10 @@ def create_webhook(
     oauth: Mapping[str, Any] | None = None,
     identity: str = "",
     ca_certificates: str = "",
+    rate_limit: str | None = None,
+    retry_schedule: Sequence[float] | None = None,
+    breaker_after: int = BREAKER_AFTER,
+    breaker_off: bool = False,
     by: str = "",
 ) -> Webhook:
     """Store a webhook and ask for its verification, which the worker does.
@@ -52,10 +57,15 @@ def create_webhook(
     most deliveries under way at once, 1 to 1,000; `form` what is sent of events (`Form`). `oauth`
     has the names of the API (`tokenUrl`, `clientId`, `clientSecret`, `scopes`, `authMethod`,
     `extraParams`); `identity` is one PEM with a private key and its chain; `ca_certificates` the
-    PEM of the authorities that are trusted in place of the public ones. Raises Invalid;
-    OlderWorkers when one of these three is given.
+    PEM of the authorities that are trusted in place of the public ones. `rate_limit`: how many
+    deliveries may go out, retries too, as `100/minute` (1 to 100,000 a second, minute or hour),
+    None for any number. `retry_schedule`: seconds to wait after each failure, at most 30 of up to 7
+    days, none for one try, None for the site's. `breaker_after`: so many calls in a row that meet
+    nobody (3 to 100) let it rest, unless `breaker_off`. Raises Invalid; OlderWorkers for a rate
+    limit, OAuth and certificates.
     """
     given = {"oauth": oauth, "identity": identity, "ca_certificates": ca_certificates}
+    limits, problems = columns({"rate_limit": rate_limit, "retry_schedule": retry_schedule})
     webhook = Webhook(
         account=account,
         name=name,
@@ -68,9 +78,14 @@ def create_webhook(
         signature_prefix=signature_prefix,
         form=form,
         **credentials.columns(given),
+        breaker_after=breaker_after,
+        breaker_off=breaker_off,
+        **limits,
     )
     headers = list(headers)
-    _validate(webhook, headers)
+    _validate(webhook, headers, problems)
+    if rate_limit is not None:
+        refuse_beside_older_workers(["rate_count"])
     with transaction.atomic(using=db_alias()):
         webhook.save(force_insert=True)
         ends_at = certificates.ends_at(webhook.identity)
@@ -91,10 +106,16 @@ WORDS = {  # of fields, where their own names are not good enough
     "oauth": "OAuth",
     "identity": "client certificate",
     "ca_certificates": "certificate authorities",
+    "rate_count": "rate limit",
+    "rate_seconds": "rate limit",
+    "retry_schedule": "retry schedule",
+    "breaker_after": "breaker",
+    "breaker_off": "breaker",
 }
 FIELDS = (
     *("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight"),
-    *("signature_prefix", "form", *credentials.FIELDS),
+    *("signature_prefix", "form", "rate_limit", "retry_schedule", "breaker_after", "breaker_off"),
+    *credentials.FIELDS,
 )
 
 
@@ -104,10 +125,10 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
 
     Takes the row lock (not that of its key, for which every attempt that is recorded would have
     to wait), so of two updates at once one wins whole. A new URL unverifies the webhook and begins
-    a new run of failures; a new URL or token asks for a verification. Raises Invalid;
-    Webhook.DoesNotExist when it was deleted meanwhile; NotCallable when a secret that stays cannot
-    be read (a new one in its place mends the webhook); OlderWorkers as `create_webhook`; TypeError
-    for a name that is none of these.
+    a new run of failures; a new URL or token asks for a verification; a breaker that is turned off
+    is closed. Raises Invalid; Webhook.DoesNotExist when it was deleted meanwhile; NotCallable when
+    a secret that stays cannot be read (a new one in its place mends the webhook); OlderWorkers as
+    `create_webhook`; TypeError for a name that is none of these.
     """
     unknown = set(changes) - {*FIELDS, "headers"}
     if unknown:
@@ -120,22 +141,26 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
         if headers is None:
             raise NotCallable("unreadable")
         headers = [(name, value) for name, value in headers]
+        changes, problems = columns(changes)
         fields = [field for field, value in changes.items() if _differs(row, field, value)]
         for field in fields:
             setattr(row, field, changes[field])
-        if fields or headers != old_headers:
+        if fields or headers != old_headers or problems:
             with readable():
-                _validate(row, headers)
+                _validate(row, headers, problems)
+            if row.rate is not None:
+                refuse_beside_older_workers(fields)
             # Which sees to version and verification, also where the headers alone have changed.
             row.save(update_fields={"name", *fields})
             if "identity" in fields:
                 WebhookHealth.objects.begin([row.pk])
-                health = WebhookHealth.objects.filter(pk=row.pk)
-                health.update(identity_ends_at=certificates.ends_at(row.identity))
-            changed = [WORDS.get(field, field) for field in fields]
+                _health(row).update(identity_ends_at=certificates.ends_at(row.identity))
+            changed = list(dict.fromkeys(WORDS.get(field, field) for field in fields))
             if headers != old_headers:
                 Header.objects.replace(row, headers)
                 changed.append("headers")
+            if "breaker_off" in fields and row.breaker_off:
+                _health(row).update(breaker_until=None, breaker_trips=0)
             AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
             transitions.announce(db_alias())
     return row
@@ -156,7 +181,10 @@ def _differs(webhook: Webhook, field: str, value: Any) -> bool:
         return True
 
 
-def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
+def _validate(
+    webhook: Webhook, headers: Sequence[tuple[str, str]], problems: dict[str, Any]
+) -> None:
+    """`problems`: what is wrong with its limits."""
     details = validators.webhook_errors(
         name=webhook.name,
         url=webhook.url,
@@ -176,6 +204,9 @@ def _validate(webhook: Webhook, headers: Sequence[tuple[str, str]]) -> None:
         details["maxInFlight"] = ["Must be a whole number from 1 to 1000."]
     if problem := _form_problem(webhook.form, headers):
         details["form"] = [problem]
+    details |= problems
+    if breaker := breaker_problems(webhook):
+        details["breaker"] = breaker
     if details:
         raise Invalid(details)
 
@@ -260,11 +291,15 @@ def enable(webhook: Webhook, *, by: str = "") -> None:
 
 
 def close_breaker(webhook: Webhook, *, by: str = "") -> None:
-    """Call again at once instead of waiting for the breaker's own probe. Raises nothing of its
-    own."""
+    """Call again at once, instead of waiting for the breaker's own probe, or for the end of a pause
+    that the receiver asked for. Raises nothing of its own."""
     with transaction.atomic(using=db_alias()):
-        WebhookHealth.objects.filter(webhook=webhook.pk).update(breaker_until=None, breaker_trips=0)
+        _health(webhook).update(breaker_until=None, breaker_trips=0, rests_until=None)
         AuditEntry.objects.note(by, "Closed the breaker.", webhook)
+
+
+def _health(webhook: Webhook) -> Any:
+    return WebhookHealth.objects.filter(webhook=webhook.pk)
 
 
 def clear_error(webhook: Webhook, *, by: str = "") -> None:

@@ -18,7 +18,7 @@ from .. import actions
 from ..models import Attempt, Delivery, Job
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import condition
-from ..models.states import hold_reason
+from ..models.states import delivery_hold_reason, hold_ends_at
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, lasting, moment, visible
@@ -357,8 +357,13 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def next_(self, delivery: Delivery) -> Any:
         if delivery.state != Delivery.State.PENDING:
             return format_html('<span class="wh-dash">{}</span>', "–")
-        if reason := hold_reason(delivery.webhook, timezone.now()):
-            return f"held: {reason}"
+        if reason := delivery_hold_reason(delivery, timezone.now()):
+            until = hold_ends_at(delivery.webhook, reason)
+            return (
+                format_html("held: {} until {}", reason, moment(until))
+                if until
+                else f"held: {reason}"
+            )
         return moment(delivery.due_at)
 
     # --- verbs ----------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ class Home:
     def counts(self) -> dict[str, Any]:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
-        keys = (*SILENT, "unsteady", "working")
+        keys = (*SILENT, "rate", "unsteady", "working")
         due = Delivery.objects.filter(states.deliveries_in("due", self.now))
         return bounded_counts(
             any=Webhook.objects.live(),
@@ -179,10 +179,10 @@ class Home:
         alone = worst and silent == counts[worst]  # the headline has said it
         parts = [
             self._part(key)
-            for key in (*SILENT, "unsteady", "working")
+            for key in (*SILENT, "rate", "unsteady", "working")
             if counts[key] and not (alone and key == worst)
         ]
-        if not silent and not counts["unsteady"]:
+        if not (silent or counts["unsteady"] or counts["rate"]):
             parts = []  # all work
         sentences = [_joined(parts)] if parts else []
         if counts["failing"] and not alone:
@@ -222,7 +222,7 @@ class Home:
         return headline
 
     def _working(self, silent: int) -> str:
-        working, unsteady = self.counts["working"], self.counts["unsteady"]
+        working, unsteady = self.counts["working"] + self.counts["rate"], self.counts["unsteady"]
         if unsteady or (silent and working):
             return "No webhook is failing"
         if not working:
@@ -333,8 +333,8 @@ class Home:
         elif state.key == "stopped":
             since, next_try = webhook.stopped_at or since, "when it is resumed"
             why = states.SENTENCES.get(webhook.stopped, "")
-        elif health.is_resting(self.now):
-            next_try = moment(health.breaker_until)
+        elif until := states.hold_ends_at(webhook, states.hold_reason(webhook, self.now)):
+            next_try = moment(until)
         elif webhook.next_due:
             next_try = moment(max(webhook.next_due, self.now))
         return Trouble(
@@ -452,6 +452,7 @@ WORDS = {
     "site": ("is held with the whole site", "are held with the whole site"),
     "failing": ("is failing", "are failing"),
     "breaker": ("is resting after failures", "are resting after failures"),
+    "rate": ("is limited", "are limited"),
     "unreadable": ("has a secret that cannot be read", "have a secret that cannot be read"),
     "unverified": ("is not verified", "are not verified"),
     "stopped": ("is stopped", "are stopped"),

@@ -6,8 +6,10 @@ headers for theirs, so that every sentence stands where it belongs.
 
 from typing import Any
 
-from .. import conf
+from .. import actions, conf
 from ..models import Webhook
+from ..rules import schedules
+from ..rules.rates import Rate
 from ..rules.validators import webhook_errors
 from .account_field import WithAccount
 from .credential_fields import WithCredentials
@@ -36,12 +38,18 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
         help_text="Empty: no basic auth; a stored password goes too.",
     )
     new_password = SecretField("password", clearable=True, label="Basic auth: password")
+    rate_limit = AsTyped(
+        required=False,
+        help_text="Most deliveries that go out, retries too, like 100/minute: 1 to 100,000, and "
+        "second, minute or hour. More waits in line and loses no try. Empty: no limit.",
+    )
+    schedule = AsTyped(required=False, label="Retry schedule")
 
     class Meta:
         model = Webhook
         fields = [
             *("account", "name", "url", "auth_username", "timeout", "max_in_flight"),
-            "signature_prefix",
+            *("signature_prefix", "breaker_after", "breaker_off"),
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -50,10 +58,22 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
         if "timeout" in self.fields:
             words = f"For a whole exchange, 0.1 to 60; empty: the site's own, {conf.timeout():g}."
             self.fields["timeout"].help_text = words
+        if "rate_limit" in self.fields:
+            self.initial["rate_limit"] = self.instance.rate_limit or ""
+            self.initial["schedule"] = schedules.typed(self.instance.delays)
+            self.fields["schedule"].help_text = (
+                "Seconds to wait after each failure, with commas between, at most 30 of up to 7 "
+                f"days; none: one try alone. Empty: the site's own, {self.site_schedule()}. Holds "
+                "for deliveries that are made from now on."
+            )
         for secret in SECRETS:
             if field := self.fields.get(f"new_{secret}"):
                 field.widget.stored = getattr(self.instance, f"{secret}_set", False)
                 field.widget.may_reveal = self.may_reveal
+
+    @staticmethod
+    def site_schedule() -> str:
+        return schedules.typed(list(conf.retry_schedule()))
 
     def mark(self) -> str:
         return str(self.instance.version)
@@ -79,6 +99,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
             has_identity=self.keeps_identity(),
             **conf.url_rules(),
         )
+        self._read_limits(data)
         signature = details.get("signature", {})
         auth = details.get("auth", {})
         self._report("name", details.get("name"))
@@ -96,6 +117,24 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
         self.report_stale()
         return data
 
+    def _read_limits(self, data: dict[str, Any]) -> None:
+        """What was typed, as `actions` takes it."""
+        try:
+            data["schedule"] = schedules.read(data.get("schedule", ""))
+        except ValueError as error:
+            self._report("schedule", [str(error)])
+        data["rate_limit"] = data.get("rate_limit", "").strip() or None
+        if data["rate_limit"] is None:
+            return
+        try:
+            rate = Rate.read(data["rate_limit"])
+        except ValueError as error:
+            self._report("rate_limit", [str(error)])
+            return
+        if rate != self.instance.rate and (older := actions.older_workers()):
+            words = f"{actions.OlderWorkers.words} ({', '.join(older)})."
+            self._report("rate_limit", [words])
+
     def _keeps(self, secret: str) -> bool:
         """Whether there is a stored secret that stays after this form."""
         field = f"new_{secret}"
@@ -107,8 +146,13 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
 
     def changes(self) -> dict[str, Any]:
         """What `actions.create_webhook` and `update_webhook` are to write, headers aside."""
-        plain = ("name", "url", "auth_username", "timeout", "max_in_flight", "signature_prefix")
+        plain = (
+            *("name", "url", "auth_username", "timeout", "max_in_flight", "signature_prefix"),
+            *("rate_limit", "breaker_after", "breaker_off"),
+        )
         changes = {field: self.cleaned_data[field] for field in plain if field in self.changed_data}
+        if "schedule" in self.changed_data:
+            changes["retry_schedule"] = self.cleaned_data["schedule"]
         for secret, column in SECRETS.items():
             new = self.cleaned_data[f"new_{secret}"]
             if new or (new == "" and self.fields[f"new_{secret}"].widget.stored):

@@ -19,7 +19,7 @@ from .. import actions, conf
 from ..models import Delivery, Webhook, WebhookHealth, states
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import unfit
-from ..models.states import hold_reason
+from ..models.states import hold_ends_at, hold_reason
 from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, Chart, charts_of
 from ..presentation.counts import BoundedCount, bounded, bounded_counts
@@ -47,7 +47,7 @@ from .moments import unread
 from .outlook import NO_WORKER, kept_back
 
 DELETED = State("deleted", "Deleted", "off", "idle")
-RARE = ("failing", "breaker", "unverified", "unsteady", "paused", "stopped")
+RARE = ("failing", "breaker", "rate", "unverified", "unsteady", "paused", "stopped")
 COUNTED_IN = 0.15  # seconds
 TESTS_AT_ONCE = 5  # each may take its whole timeout
 
@@ -284,8 +284,10 @@ class WebhookList(ConsoleAdmin):
         ending = (certificate_words(health), identity_words(health))
         words = " · ".join(filter(None, [words, *ending]))
         rest: SafeString | str = ""
-        if hold_reason(webhook, now) == "breaker":
-            rest = format_html(" rests until {}", moment(health.breaker_until))
+        reason = hold_reason(webhook, now)
+        if ends := hold_ends_at(webhook, reason):
+            word = "limited" if reason == "rate" and not health.rests else "rests"
+            rest = format_html(" {} until {}", word, moment(ends))
         return format_html('{}<span class="wh-sub">{}{}</span>', badge(state), words, rest)
 
     @admin.display(description="Webhook")

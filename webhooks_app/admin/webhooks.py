@@ -22,7 +22,7 @@ from .. import actions, conf
 from ..engine.calls import sample_interaction
 from ..fields import WrongKey, is_stored
 from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
-from ..models.states import SENTENCES, hold_reason
+from ..models.states import SENTENCES, hold_ends_at, hold_reason
 from ..presentation.banner import busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
@@ -30,6 +30,7 @@ from ..presentation.looks import delivery_state, webhook_state
 from ..presentation.sent_request import sent
 from ..presentation.workers import workers
 from ..roles import may
+from ..rules import schedules
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from . import links
@@ -93,13 +94,16 @@ class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         token, password = "new_token", "new_password"
         more = ["timeout", "max_in_flight", "signature_prefix"]
+        schedule = "schedule"
         may_change = obj is None or self.has_change_permission(request, obj)
         if not may_change:
-            token, password = "token_", "password_"
+            token, password, schedule = "token_", "password_", "schedule_"
         fields = ["name", "url", token, "auth_username", password, *more]
         new = ["new_account"] if may_create_account(request) else []
+        limits = ["rate_limit", schedule, "breaker_after", "breaker_off"]
         return [
             ("Settings", {"fields": fields if obj else ["account", *new, *fields]}),
+            ("Limits", {"fields": limits}),
             self.credentials_fieldset(may_change=may_change),
         ]
 
@@ -116,6 +120,10 @@ class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
     @admin.display(description="Basic auth: password")
     def password_(self, webhook: Any) -> str:
         return f"set: {MASK}" if webhook.password_set else "not set"
+
+    @admin.display(description="Retry schedule")
+    def schedule_(self, webhook: Any) -> str:
+        return schedules.typed(webhook.delays) or "the site's own"
 
     def page_context(self, request: HttpRequest, webhook: Any) -> dict[str, Any]:
         now, span = timezone.now(), span_of(request)
@@ -149,10 +157,10 @@ class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
             board["waiting"] = bounded(webhook.waiting or 0)
             board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
             reason = hold_reason(webhook, now)
-            after = (reason == "breaker" and webhook.health.breaker_until) or now
+            after = hold_ends_at(webhook, reason) or now
             board["next_due"] = webhook.next_due and max(webhook.next_due, after)
             board["held_by"] = reason
-            board["goes_out"] = reason in ("", "breaker")
+            board["goes_out"] = reason in ("", "breaker", "rate")
             board["gave_up"] = bounded(webhook.gave_up or 0)
             if operate and webhook.gave_up:
                 words = {"webhook": webhook.pk, "state": Delivery.State.FAILED}

@@ -9,7 +9,7 @@ from ..models import Attempt, Delivery, Webhook
 from ..models.webhook import Form
 from ..presentation.credentials import identity_shown, oauth_shown
 from ..presentation.delivery_object import shown, shown_to_staff
-from ..rules import signing
+from ..rules import rates, schedules, signing
 from . import schema
 from .fields import (
     MOMENT,
@@ -222,6 +222,11 @@ class HealthSerializer(serializers.Serializer):
     lastAttemptAt = Moment(source="last_attempt_at", allow_null=True)
     lastSuccessAt = Moment(source="last_success_at", allow_null=True)
     breakerUntil = Moment(source="breaker_until", allow_null=True)
+    restsUntil = Moment(
+        source="rests_until",
+        allow_null=True,
+        help_text="Until then more is due than the rate limit, or the receiver, lets go out.",
+    )
 
     def get_held(self, health: Any) -> str:
         return actions.hold_reason(health.webhook)
@@ -270,6 +275,32 @@ class SignatureWrite(Shape):
     prefix = Prefix(required=False)
 
 
+class BreakerSerializer(serializers.Serializer):
+    """After how many calls in a row that meet nobody the webhook rests."""
+
+    after = serializers.IntegerField(source="breaker_after")
+    off = serializers.BooleanField(source="breaker_off")
+
+
+@schema.field({"type": "integer", "minimum": 3, "maximum": 100})
+class After(AsSent):
+    pass
+
+
+class BreakerWrite(Shape):
+    """`after`: so many calls in a row that meet nobody let the webhook rest; `off`: none do."""
+
+    after = After(required=False)
+    off = StrictFlag(required=False)
+
+
+SCHEDULE = {
+    "type": "array",
+    "maxItems": schedules.DELAYS_MOST,
+    "items": {"type": "number", "minimum": 0, "maximum": schedules.LONGEST},
+}
+
+
 class SigningSecretSerializer(serializers.Serializer):
     """The present secret, `whsec_` and base64; the mask for a session."""
 
@@ -315,6 +346,11 @@ class SettingsSerializer(serializers.Serializer):
     )
     maxInFlight = serializers.IntegerField(source="max_in_flight")
     signature = SignatureSerializer(source="*")
+    rateLimit = serializers.CharField(
+        source="rate_limit", allow_null=True, help_text="As 100/minute; null: no limit."
+    )
+    retrySchedule = serializers.SerializerMethodField()
+    breaker = BreakerSerializer(source="*")
     form = serializers.ChoiceField(choices=Form.choices, help_text="What is sent of an event.")
     subscriptions = serializers.SerializerMethodField()
     oauth = serializers.SerializerMethodField()
@@ -324,6 +360,11 @@ class SettingsSerializer(serializers.Serializer):
 
     def get_enabled(self, webhook: Webhook) -> bool:
         return not webhook.stopped
+
+    @schema.field(SCHEDULE | {"type": ["array", "null"]})
+    def get_retrySchedule(self, webhook: Webhook) -> list[float] | None:
+        """Seconds to wait after each failure; null: the site's."""
+        return webhook.delays
 
     @schema.field(SUBSCRIPTIONS)
     def get_subscriptions(self, webhook: Webhook) -> list[dict[str, Any]]:
@@ -352,6 +393,16 @@ class Cap(AsSent):
     pass
 
 
+@schema.field({"type": "string", "pattern": rates.PATTERN, "example": "100/minute"})
+class RateText(AsSent):
+    pass
+
+
+@schema.field(SCHEDULE)
+class Schedule(AsSent):
+    pass
+
+
 @schema.field({"type": "string", "enum": Form.values})
 class FormName(AsSent):
     pass
@@ -372,6 +423,9 @@ class SettingsWrite(Shape):
     timeout = Seconds(required=False, allow_null=True)
     maxInFlight = Cap(required=False)
     signature = SignatureWrite(required=False)
+    rateLimit = RateText(required=False, allow_null=True)
+    retrySchedule = Schedule(required=False, allow_null=True)
+    breaker = BreakerWrite(required=False)
     form = FormName(required=False)
     subscriptions = SubscriptionsWrite(required=False)
     oauth = OAuthGiven(required=False, allow_null=True)

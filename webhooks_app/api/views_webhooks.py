@@ -154,6 +154,15 @@ class WebhookViewSet(ApiViewSet):
         return self.show(WebhookSerializer, webhook)
 
 
+FIELDS = {  # of the settings, and what `update_webhook` calls them
+    "timeout": "timeout",
+    "maxInFlight": "max_in_flight",
+    "form": "form",
+    "rateLimit": "rate_limit",
+    "retrySchedule": "retry_schedule",
+}
+
+
 class SettingsViewSet(ApiViewSet):
     """What the documented object has no field for. `enabled: false` pauses, `true` resumes."""
 
@@ -177,14 +186,15 @@ class SettingsViewSet(ApiViewSet):
     def partial_update(self, request: Request, id: str) -> Response:
         sent = self.read(SettingsWrite)
         note = _note(sent)
-        names = {"timeout": "timeout", "maxInFlight": "max_in_flight", "form": "form"}
-        fields = {names[key]: value for key, value in sent.items() if key in names}
+        fields = {FIELDS[key]: value for key, value in sent.items() if key in FIELDS}
+        for name, value in sent.get("breaker", {}).items():
+            fields[f"breaker_{name}"] = value
         if "prefix" in sent.get("signature", {}):
             fields["signature_prefix"] = sent["signature"]["prefix"]
         with self.atomic():
             webhook = self.locked()
             # A whole GET comes back from the browsable API: only what would change is judged.
-            if any(value != getattr(webhook, name) for name, value in fields.items()):
+            if actions.would_change(webhook, **fields):
                 self.require("update_webhook")
             if given := masks.credentials(sent, webhook, masked=self.caller.masked):
                 self.require("update_webhook")

@@ -1,9 +1,9 @@
 """The breaker of a webhook, as calls that somebody waits for feed and ask it.
 
-Ten failures in a row that say that the receiver is not there open it, and calls rest; then one call
-is the probe: an answer closes it, a failure opens it for longer. Deliveries do the same in the
-memory of the worker that owns the webhook (see `lanes`), which writes what it finds into the
-webhook's health and reads there what was found here.
+Failures in a row that say that the receiver is not there open it (ten, where the webhook says no
+other number), and calls rest; then one call is the probe: an answer closes it, a failure opens it
+for longer. Deliveries do the same in the memory of the worker that owns the webhook (see `lanes`),
+which writes what it finds into the webhook's health and reads there what was found here.
 """
 
 from datetime import datetime, timedelta
@@ -30,8 +30,11 @@ def note(
         return
     if exchange not in COUNTING:
         return
-    run = health.filter(failures_in_row__gte=DEFAULT.breaker_after).first()
-    if run is None or not (run.breaker_trips or _are_all_away(alias, webhook_id)):
+    long = health.filter(failures_in_row__gte=F("webhook__breaker_after"))
+    run = long.filter(webhook__breaker_off=False).select_related("webhook").first()
+    if run is None:
+        return
+    if not (run.breaker_trips or _are_all_away(alias, webhook_id, run.webhook.breaker_after)):
         return
     now = clock(alias)
     if run.is_resting(now) and not probe:
@@ -40,10 +43,10 @@ def note(
     health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
 
 
-def _are_all_away(alias: str, webhook_id: str) -> bool:
-    """Of the failures in a row, which hold refusals, too, the last ones."""
+def _are_all_away(alias: str, webhook_id: str, number: int) -> bool:
+    """Of the failures in a row, which hold refusals, too, the last so many."""
     last = Attempt.objects.using(alias).filter(webhook=webhook_id, exchange__in=COUNTING)
-    kinds = last.order_by("-id").values_list("kind", flat=True)[: DEFAULT.breaker_after]
+    kinds = last.order_by("-id").values_list("kind", flat=True)[:number]
     return all(kind and kind not in failures.ANSWERED for kind in kinds)
 
 

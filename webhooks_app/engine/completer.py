@@ -12,15 +12,15 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db import connections
 
 from . import faults
 from .knobs import Knobs
 from .lanes import Lanes
-from .ledger import LATE, LOCKED, Breaker, Ledger, LedgerProcess, Written
+from .ledger import LATE, LOCKED, Ledger, LedgerProcess, Note, Written
 from .store import Finished
 from .store.errors import is_away
 from .threads import OneThread, is_no_memory, patiently
@@ -64,8 +64,8 @@ class Completer:
         self._due = asyncio.Event()
         self._aside: dict[str, Aside] = {}  # by webhook
         self._again_at = 0.0  # the next of them is tried again, monotonic seconds
-        self._breakers: dict[str, Breaker] = {}  # changed by sending, not yet written
-        self._breakers_written: set[str] = set()  # since the worker's last read began
+        self._notes: dict[str, Note] = {}  # by webhook, made by sending and not yet written
+        self._noted: set[str] = set()  # webhooks, since the worker's last read began
         self._gone: set[str] = set()  # webhooks that answered 410, which is not yet written
 
     # --- what is told -------------------------------------------------------------------------
@@ -83,8 +83,10 @@ class Completer:
         if len(self._results) >= self._knobs.batch_most:
             self._due.set()
 
-    def set_breaker(self, webhook_id: str, until: datetime | None, trips: int) -> None:
-        self._breakers[webhook_id] = (webhook_id, until, trips)
+    def note(self, webhook_id: str, **columns: Any) -> None:
+        """The health of a webhook is to say so, for people and for who owns it next."""
+        _, before = self._notes.get(webhook_id, (webhook_id, {}))
+        self._notes[webhook_id] = (webhook_id, before | columns)
 
     def flush(self) -> None:
         """Write now what there is."""
@@ -123,12 +125,13 @@ class Completer:
         aside = self._aside.get(webhook_id)
         return webhook_id in self._gone or (aside is not None and aside.locked)
 
-    def has_unwritten_breaker(self, webhook_id: str) -> bool:
-        return webhook_id in self._breakers
+    def is_untold(self, webhook_id: str) -> bool:
+        """There is a note of it that is not yet written."""
+        return webhook_id in self._notes
 
-    def knows_breaker(self, webhook_id: str) -> bool:
-        """Better than the database that was read since the last `begin_read`."""
-        return webhook_id in self._breakers or webhook_id in self._breakers_written
+    def knows_better(self, webhook_id: str) -> bool:
+        """Than the database that was read since the last `begin_read`."""
+        return webhook_id in self._notes or webhook_id in self._noted
 
     def begin_read(self) -> list[Finished]:
         """What was written since the last read began. Not before this one begins are their
@@ -137,7 +140,7 @@ class Completer:
         for item in written:
             if item.gone:
                 self._gone.discard(item.attempt.webhook_id)
-        self._breakers_written.clear()
+        self._noted.clear()
         return written
 
     # --- what is written ----------------------------------------------------------------------
@@ -150,7 +153,7 @@ class Completer:
                     await self._due.wait()
             self._due.clear()
             again = self._again(time.monotonic())
-            if self._results or self._breakers or again:
+            if self._results or self._notes or again:
                 await self._write(again)
 
     async def close(self) -> None:
@@ -163,15 +166,15 @@ class Completer:
         self._thread.close()
 
     async def _write(self, again: list[str]) -> None:
-        """A batch, or what was set aside of the webhooks `again`; and the breakers."""
+        """A batch, or what was set aside of the webhooks `again`; and the notes."""
         was_full = self.is_full
         batch = self._again_of(again) if again else self._next_batch()
         self._being_written += batch
         if self._results:
             self._due.set()
-        breakers = {key: one for key, one in self._breakers.items() if key not in self._aside}
+        notes = {key: one for key, one in self._notes.items() if key not in self._aside}
         try:
-            written = await self._written_by_ledger(batch, list(breakers.values()), again)
+            written = await self._written_by_ledger(batch, list(notes.values()), again)
         except Exception as error:
             if is_no_memory(error):
                 raise
@@ -183,12 +186,12 @@ class Completer:
         if written.aside or again:
             done = self._without_aside(done, dict(written.aside), again)
         self._written += done
-        for webhook_id, breaker in breakers.items():
+        for webhook_id, note in notes.items():
             if webhook_id in written.unset:
                 self._put_aside(webhook_id, [], LOCKED)
-            elif self._breakers[webhook_id] is breaker:
-                del self._breakers[webhook_id]
-            self._breakers_written.add(webhook_id)
+            elif self._notes[webhook_id] is note:
+                del self._notes[webhook_id]
+            self._noted.add(webhook_id)
         if was_full:
             self._wake.set()
 
@@ -205,7 +208,7 @@ class Completer:
         return batch
 
     async def _written_by_ledger(
-        self, batch: list[Finished], breakers: Sequence[Breaker], again: list[str]
+        self, batch: list[Finished], notes: Sequence[Note], again: list[str]
     ) -> Written:
         ledger = self._ledger
         if ledger is None or ledger.has_ended:
@@ -214,10 +217,10 @@ class Completer:
             ledger.write,
             in_doubt=self._in_doubt > 0,
             # Others wait already: the next call asks how this batch went.
-            ahead=bool(self._results) and not (breakers or self._in_doubt or again),
+            ahead=bool(self._results) and not (notes or self._in_doubt or again),
             again=self._last_tries(again) if again else None,
         )
-        asked = self._thread.run(writing, batch, breakers)
+        asked = self._thread.run(writing, batch, notes)
         written: Written = await patiently(asked, ledger.hang_up, self._knobs)
         return written
 

@@ -117,7 +117,9 @@ class Desk:
         if turn.held:
             answer.freed = self._freed(turn.held)
         if turn.open_breakers:
-            answer.closed = self._closed(turn.open_breakers)
+            answer.closed = self._ended(turn.open_breakers, "breaker_until")
+        if turn.resting:
+            answer.rested = self._ended(turn.resting, "rests_until")
         if turn.busy is not None:
             answer.opened = self._opened(now)
             stopped = self._just_stopped(now)
@@ -212,13 +214,10 @@ class Desk:
             for row in found
         ]
 
-    def _closed(self, webhook_ids: Sequence[str]) -> list[str]:
-        if not webhook_ids:
-            return []
-        closed = WebhookHealth.objects.using(self._alias).filter(
-            pk__in=list(webhook_ids), breaker_until__isnull=True
-        )
-        return list(closed.values_list("pk", flat=True))
+    def _ended(self, webhook_ids: Sequence[str], until: str) -> list[str]:
+        """Of which people have cleared the moment in that column."""
+        rows = WebhookHealth.objects.using(self._alias).filter(pk__in=list(webhook_ids))
+        return list(rows.filter(**{f"{until}__isnull": True}).values_list("pk", flat=True))
 
     def _opened(self, now: datetime) -> dict[str, tuple[float, int]]:
         """Some breakers in turn: interactions open them, too."""

@@ -32,7 +32,7 @@ from ..models import (
     Webhook,
     Worker,
 )
-from ..models.delivery import schedule_text
+from ..models.delivery import schedule_of
 from ..models.event import FIRST_MOST
 from ..models.health import release
 from ..models.primary import clock
@@ -61,9 +61,9 @@ _S, _W = Subscription._meta.db_table, Webhook._meta.db_table
 
 class Group(NamedTuple):
     """Subscriptions that hear alike (one pattern, the same channels and filter), of webhooks that
-    want the same form."""
+    want the same: a form, and a schedule to try again."""
 
-    form: str  # "": not looked up yet
+    wish: str  # as _WISH spells it; "": not looked up yet
     channels: Sequence[str]
     filter: str
     webhooks: list[str]  # in order
@@ -76,7 +76,7 @@ Candidates = dict[tuple[int, str], list[Group]]  # by account and pattern
 class Judged:
     """Who gets an event, of some candidates."""
 
-    receivers: list[tuple[str, str]] = field(default_factory=list)  # webhook and form
+    receivers: list[tuple[str, str]] = field(default_factory=list)  # webhook and wish
     filtered: int = 0
     place: str | None = None  # the webhook up to which it was judged; None: to the end
 
@@ -173,23 +173,25 @@ def step(event_id: str, place: str) -> tuple[int, str | None]:
 
 _WANTED = (("account", "int8"), ("pattern", "text"), ("after", "text"), ("at", "moment"))
 # By itself: joined, all webhooks there are might be read.
-_FORM = (
-    f"(SELECT h.form FROM {_W} h WHERE h.id = %s AND h.account_id = %s AND h.deleted_at IS NULL)"
+# In one text, for one look: `payload`, or with a schedule of the webhook's own `payload:5,300`.
+_WISH = (
+    f"(SELECT h.form || COALESCE(':' || h.retry_schedule, '') FROM {_W} h "
+    "WHERE h.id = %s AND h.account_id = %s AND h.deleted_at IS NULL)"
 )
 # What hears alike comes in one row: ten thousand rows cost more than all that is done with them.
-# The form only where no filter decides yet: for each of ten thousand, it costs more than the rest.
+# The wish only where no filter decides yet: for each of ten thousand, it costs more than the rest.
 # `|| ''`: not by the index of another column, which holds the subscriptions of all accounts.
 _CANDIDATES = f"""
-    SELECT account, pattern, form, channels, filter, {{ids}} FROM (
+    SELECT account, pattern, wish, channels, filter, {{ids}} FROM (
       SELECT s.account_id AS account, s.pattern, s.channels, s.filter,
              s.webhook_id || '' AS webhook,
-             CASE WHEN s.filter = '' THEN {_FORM % ("s.webhook_id", "s.account_id")} END AS form
+             CASE WHEN s.filter = '' THEN {_WISH % ("s.webhook_id", "s.account_id")} END AS wish
       FROM {{rows}}
       JOIN {_S} s ON s.account_id = r.account AND s.pattern = r.pattern
       WHERE {{condition}} AND s.webhook_id || '' > r.after
       {{order}} LIMIT {{most}}
-    ) c GROUP BY account, pattern, form, channels, filter"""
-_FORMS = f"SELECT r.id, {_FORM % ('r.id', 'r.account')} FROM {{rows}}"
+    ) c GROUP BY account, pattern, wish, channels, filter"""
+_WISHES = f"SELECT r.id, {_WISH % ('r.id', 'r.account')} FROM {{rows}}"
 _IDS = (("id", "text"), ("account", "int8"))
 _PRESENT = "s.valid_until IS NULL"
 _OF_THEN = tuple(f"s.valid_from <= r.at AND {held}" for held in (_PRESENT, "s.valid_until > r.at"))
@@ -218,7 +220,7 @@ def candidates(
             del group.webhooks[bisect_left(group.webhooks, last) :]
     by_key: Candidates = {}
     for key, group in found:
-        if group.webhooks and (group.form or group.filter):  # else they are deleted
+        if group.webhooks and (group.wish or group.filter):  # else they are deleted
             by_key.setdefault(key, []).append(group)
     return by_key, upto
 
@@ -230,9 +232,9 @@ def _read(queue: Store, rows: Sequence[Any], conditions: Sequence[str], order: s
     sql = _CANDIDATES.replace("{ids}", queue.joined("webhook")).replace("{order}", order)
     sql = sql.replace("{most}", str(READ_MOST + 1))
     return [
-        ((account, pattern), Group(form or "", channels.split(), text, _cut_up(ids)))
+        ((account, pattern), Group(wish or "", channels.split(), text, _cut_up(ids)))
         for condition in conditions
-        for account, pattern, form, channels, text, ids in queue.select(
+        for account, pattern, wish, channels, text, ids in queue.select(
             sql.replace("{condition}", condition), _WANTED, rows
         )
     ]
@@ -257,13 +259,13 @@ def _judged(
     unknown = {
         (ident, event.account_id)
         for event, one in zip(events, judged, strict=True)
-        for ident, form in one.receivers
-        if not form
+        for ident, wish in one.receivers
+        if not wish
     }
     if unknown:
-        forms: dict[str, str] = dict(queue.select(_FORMS, _IDS, sorted(unknown)))
+        wishes: dict[str, str] = dict(queue.select(_WISHES, _IDS, sorted(unknown)))
         for one in judged:
-            known = [(ident, form or forms[ident]) for ident, form in one.receivers]
+            known = [(ident, wish or wishes[ident]) for ident, wish in one.receivers]
             one.receivers = [pair for pair in known if pair[1]]  # else it is deleted
     return judged
 
@@ -280,7 +282,7 @@ def _judge(event: Event, found: Candidates, upto: str | None, room: Room) -> Jud
     if room.is_gone and groups:
         return Judged(place="")
     groups.sort(key=_first)
-    receivers: dict[str, str] = {}  # webhooks and their forms
+    receivers: dict[str, str] = {}  # webhooks and their wishes
     refused: set[str] = set()
     end = None  # the first webhook that is not judged
     for number, group in enumerate(groups):
@@ -290,7 +292,7 @@ def _judge(event: Event, found: Candidates, upto: str | None, room: Room) -> Jud
             groups = groups[:number]
             break
         if _takes(hearing, group.filter, room):
-            receivers.update(dict.fromkeys(group.webhooks, group.form))
+            receivers.update(dict.fromkeys(group.webhooks, group.wish))
         else:
             refused.update(group.webhooks)
         room.looks -= len(group.webhooks)
@@ -409,16 +411,17 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
     bodies: list[tuple[str, str, str, bytes]] = []
     deliveries: list[Delivery] = []
     copies = has_older_workers(queue.connection.alias)
-    schedule = schedule_text(conf.retry_schedule())
     for event, found in judged:
         payloads = {}
-        for form in {form for _, form in found.receivers}:
+        asked = {wish: _spelled(wish) for _, wish in found.receivers}
+        for form in {form for form, _ in asked.values()}:
             content_type, payload = forms.body(form, told(event))
             payloads[form] = payload if copies else b""
             if form != forms.PAYLOAD:
                 bodies.append((event.pk, form, content_type, payload))
         made: list[Delivery] = []
-        for webhook_id, form in found.receivers:
+        for webhook_id, wish in found.receivers:
+            form, schedule = asked[wish]
             delivery = Delivery.new(
                 webhook_id,
                 payloads[form],
@@ -440,6 +443,12 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
     if bodies:
         queue.execute(_PUT_BODIES, _BODY_COLUMNS, bodies)
     queue.put_of_events(deliveries)
+
+
+def _spelled(wish: str) -> tuple[str, str]:
+    """Form and schedule of a delivery that is made now."""
+    form, has_own, own = wish.partition(":")
+    return form, schedule_of(own if has_own else None)
 
 
 def told(event: Event) -> forms.Told:

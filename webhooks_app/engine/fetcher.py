@@ -74,11 +74,10 @@ class Fetcher:
             # What was claimed a while ago, and who may not be called, may have changed.
             turn.held = [i for i in self._lanes.some_held() if not self._completer.is_kept(i)]
             turn.waiting = self._lanes.some_waiting(time.monotonic() - self._knobs.ownership_every)
-            turn.open_breakers = [
-                ident
-                for ident in self._lanes.some_open()
-                if not self._completer.has_unwritten_breaker(ident)
-            ]
+            is_untold = self._completer.is_untold
+            turn.open_breakers = [i for i in self._lanes.some_open() if not is_untold(i)]
+            resting = self._lanes.rests.some_asked(time.monotonic())
+            turn.resting = [ident for ident in resting if not is_untold(ident)]
         asked = time.monotonic()
         answer = await self._ask(turn, beat)
         self._lanes.own(answer.owned)
@@ -100,7 +99,7 @@ class Fetcher:
         self._arrive(arrived, loads, answer.back_to)
         self._lanes.mark(answer.waiting, None)
         if answer.scanned:
-            self._lanes.prune()
+            self._lanes.prune(time.monotonic())
         return answer
 
     async def leave_slots(self, beat: Callable[[], Heartbeat]) -> None:
@@ -160,11 +159,14 @@ class Fetcher:
         for webhook_id, ids in answer.ended.items():
             lanes.forget(webhook_id, ids)
         for webhook_id, (left, trips) in answer.opened.items():
-            if not completer.knows_breaker(webhook_id):
+            if not completer.knows_better(webhook_id):
                 lanes.open_breaker(webhook_id, now + left, trips, now)
         for webhook_id in answer.closed:
-            if not completer.knows_breaker(webhook_id):
+            if not completer.knows_better(webhook_id):
                 lanes.close_breaker(webhook_id)
+        for webhook_id in answer.rested:
+            if not completer.knows_better(webhook_id):
+                lanes.rests.end(webhook_id)
 
     def _arrive(self, arrived: Mapping[str, list[Claimed]], loads: Loads, back_to: Any) -> None:
         now = time.monotonic()

@@ -60,10 +60,17 @@ class Knobs:
     jitter: float = 0.2  # ± of each delay of the retry schedule
 
     # --- breakers -----------------------------------------------------------------------------
-    breaker_after: int = 10  # failures in a row that say the receiver is not there
     breaker_first: float = 30.0  # until the first probe; doubles with each that fails
     breaker_longest: float = 600.0
     breaker_news: float = 0.5  # by which one must be open longer than is known, to be news
+
+    # --- rests that receivers ask for, and rates ----------------------------------------------
+    rest_first: float = 1.0  # where it is not said for how long; doubles with each in a row
+    rest_longest: float = 60.0
+    rest_most: float = 3600.0  # of those that are asked for
+    rest_told_apart: float = 1.0  # between two words of it; no shorter rest is told
+    # For so long people are told that more waits than a rate lets go; said anew before its end.
+    rest_told_ahead: float = 3.0
 
     # --- what is written ----------------------------------------------------------------------
     batch_most: int = 1000  # outcomes at once,
@@ -120,6 +127,10 @@ class Knobs:
     def breaker_pause(self, trips: int) -> float:
         """For which a breaker opens that did so as often before."""
         return min(self.breaker_first * 2 ** min(trips, 16), self.breaker_longest)
+
+    def rest_pause(self, asked: int) -> float:
+        """For which a lane rests that was asked to as often before, in a row."""
+        return min(self.rest_first * 2 ** min(asked, 16), self.rest_longest)
 
 
 DEFAULT = Knobs()

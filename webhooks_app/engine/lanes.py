@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from operator import attrgetter
 from typing import Any
 
-from ..models.webhook import slot_of
+from ..models.webhook import BREAKER_AFTER, slot_of
 from ..rules.failures import Failure
 from .knobs import DEFAULT, Knobs
 from .message import Head
+from .rests import Rest, Rests
 from .store import Claimed, Place, Want
 from .turn import Loaded
 
@@ -51,9 +53,11 @@ class Lane:
     url: str = ""
     filled_at: float = 0.0  # monotonic seconds
     large: asyncio.Semaphore | None = None  # of calls with a large body; made with the first
+    breaker_after: int = BREAKER_AFTER  # failures in a row; 0: never
     failures: int = 0
     trips: int = 0
     open_until: float = 0.0  # monotonic seconds
+    rest: Rest | None = None  # of one with a rate of its own, or whose receiver asked for it
 
 
 def _some(index: dict[str, Lane], most: int) -> list[str]:
@@ -80,6 +84,7 @@ class Lanes:
         self._behind: set[str] = set()  # webhooks; longer than their lanes are remembered
         self._held: dict[str, Lane] = {}
         self._open: dict[str, Lane] = {}  # with an open breaker
+        self.rests: Rests[Lane] = Rests(knobs)
         self._unasked: Iterator[Lane] | None = None  # of those that wait, while some were asked for
         self.owned: frozenset[int] = frozenset()
 
@@ -129,6 +134,8 @@ class Lanes:
 
     def _rests(self, lane: Lane, now: float) -> bool:
         """Nothing may go now, so nothing need wait in memory."""
+        if lane.rest is not None and lane.rest.until > now:
+            return True
         return lane.open_until > now or (lane.slow > 0 and self._crowded)
 
     def _has_room(self, lane: Lane, now: float) -> bool:
@@ -159,6 +166,7 @@ class Lanes:
     def _drop(self, lane: Lane) -> None:
         for index in (self._lanes, *self._more, self._held, self._open):
             index.pop(lane.webhook_id, None)
+        self.rests.forget(lane.webhook_id)
 
     def _ask_for(self, lane: Lane) -> None:
         """The database may hold more for this one; who was told so before comes first."""
@@ -186,10 +194,11 @@ class Lanes:
         else:
             self._behind.discard(lane.webhook_id)
 
-    def prune(self) -> None:
+    def prune(self, now: float) -> None:
         """Forget lanes with nothing to say: memory follows the work, not the webhooks."""
         for ident, lane in list(self._lanes.items()):
             talks = lane.known or lane.failures or self._has_more(lane) or ident in self._held
+            talks = talks or (lane.rest is not None and lane.rest.next_at() > now)
             if not talks and lane.cap == lane.top:
                 self._drop(lane)
 
@@ -254,11 +263,16 @@ class Lanes:
         lane = self._lanes.get(webhook_id)
         if lane is None:
             return
+        lane.breaker_after = loaded.breaker_after
+        if self.rests.load(lane, loaded.rate, now):
+            self._stand_again(lane)
         if lane.version == 0:
             self.set_behind(lane, lane.behind or loaded.is_failing)
             lane.cap = 1 if loaded.is_back else loaded.top
             if loaded.breaker_trips:
                 self.trip(lane, now + loaded.breaker_left, loaded.breaker_trips)
+            if loaded.rest_left and self.rests.resume(lane, loaded.rest_left, loaded.rests, now):
+                lane.cap = 1
         elif lane.cap == lane.top:
             lane.cap = loaded.top
         lane.top = loaded.top
@@ -419,7 +433,7 @@ class Lanes:
     def trip(self, lane: Lane, until: float, trips: int) -> None:
         """Open the breaker: one probe then, and the next failure opens it again."""
         lane.open_until, lane.trips, lane.cap = until, trips, 1
-        lane.failures = max(lane.failures, self._knobs.breaker_after)
+        lane.failures = max(lane.failures, lane.breaker_after)
         self._open[lane.webhook_id] = lane
 
     # --- sending --------------------------------------------------------------------------------
@@ -429,9 +443,17 @@ class Lanes:
             lane.ready = True
             self._orders[lane.behind].append(lane)
 
+    def _stand_again(self, lane: Lane) -> None:
+        """It stood aside until now."""
+        lane.ready = False
+        self._stand(lane)
+
     def take(self, now: float) -> tuple[Lane, Claimed] | None:
         """The next delivery to send; None when nothing may go now. By turns of a lane that is
         behind and of another, as long as there are both."""
+        if self.rests.waiting:
+            for lane in self.rests.over(now):
+                self._stand_again(lane)
         behind = self._turn_of_those_behind
         self._turn_of_those_behind = not behind
         return self._take(self._orders[behind], now) or self._take(self._orders[not behind], now)
@@ -444,12 +466,30 @@ class Lanes:
                 continue
             if self._crowded and (lane.slow or (lane.in_flight and not lane.answers)):
                 continue  # one call shows whether somebody answers
+            if lane.rest is not None:
+                if lane.rest.next_at() > now:
+                    self._stand_aside(lane, lane.rest, now)
+                    continue
+                lane.rest.went(now)
             row = lane.buffer.popleft()
             self._buffered[lane.behind] -= 1
             lane.in_flight += 1
             self._stand(lane)
             return lane, row
         return None
+
+    def _stand_aside(self, lane: Lane, rest: Rest, now: float) -> None:
+        """Until its pace lets the next call go."""
+        lane.ready = True
+        behind = inf if self._has_more(lane) else len(lane.buffer) - 1
+        self.rests.wait(lane, rest, behind, now)
+
+    def rest(self, lane: Lane, seconds: float | None, now: float) -> None:
+        """Its receiver asked for a pause, of so many seconds where it said so. Nothing waits here
+        meanwhile, and it begins again with one call."""
+        if self.rests.ask(lane, seconds, now):
+            lane.cap = 1
+            self._empty(lane)
 
     @property
     def _crowded(self) -> bool:
@@ -484,11 +524,11 @@ class Lanes:
                 event = "closed"
             self.close_breaker(lane.webhook_id)
             lane.failures = lane.trips = 0
-            if ok:
+            if ok and (lane.rest is None or lane.rest.is_over(now)):
                 lane.cap = min(lane.top, lane.cap * 2)
         else:
             lane.failures += 1
-            if lane.failures >= self._knobs.breaker_after and lane.open_until <= now:
+            if 0 < lane.breaker_after <= lane.failures and lane.open_until <= now:
                 event = "opened"
                 self.trip(lane, now + self._knobs.breaker_pause(lane.trips), lane.trips + 1)
                 self._empty(lane)

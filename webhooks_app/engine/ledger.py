@@ -7,6 +7,7 @@ Whatever fails with a database error has written nothing, or is recognised as wr
 tried again.
 """
 
+import contextlib
 import logging
 import marshal
 import os
@@ -15,9 +16,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from typing import Any, NamedTuple, NoReturn, Self
 
 from django.db import (
@@ -42,7 +43,7 @@ ENDS_WITHIN = 30.0  # seconds that the child has to write what it was given last
 _UNWRITABLE = (IntegrityError, DataError, ValueError, OverflowError)
 LOCKED, LATE = "locked", "late"  # late: not tried in that time
 
-Breaker = tuple[str, datetime | None, int]  # webhook, open until (None: closed), trips
+Note = tuple[str, dict[str, Any]]  # webhook, and what columns of its health are to say
 
 
 class Written(NamedTuple):
@@ -50,7 +51,7 @@ class Written(NamedTuple):
 
     `number`: outcomes that are dealt with now, in the order in which they were given. `aside`: of
     these the places of those that are not written, and why: LOCKED, LATE, or the fault. `unset`:
-    webhooks whose breaker is not written.
+    webhooks whose note is not written.
     """
 
     number: int
@@ -79,7 +80,7 @@ class Ledger:
     def write(
         self,
         batch: Sequence[Finished],
-        breakers: Sequence[Breaker],
+        notes: Sequence[Note],
         *,
         in_doubt: bool,
         ahead: bool = False,
@@ -92,7 +93,7 @@ class Ledger:
         Raises DatabaseError when the database is away; the next call connects anew.
         """
         aside: list[tuple[int, str]] = []
-        unset = []
+        unset: list[str] = []
         try:
             numbered = list(enumerate(batch))
             if in_doubt and batch:
@@ -100,23 +101,32 @@ class Ledger:
                 numbered = [(place, item) for place, item in numbered if id(item) in left]
             if numbered:
                 aside = self._finish(numbered) if again is None else self._part(numbered, again)
-            for webhook_id, until, trips in breakers:
-                if not self._set_breaker(webhook_id, until, trips):
-                    unset.append(webhook_id)
+            unset = self._note(notes)
         except Exception:
             self.close()
             raise
         return Written(len(batch), aside, unset)
 
-    def _set_breaker(self, webhook_id: str, until: datetime | None, trips: int) -> bool:
-        rows = WebhookHealth.objects.using(self._alias).filter(pk=webhook_id)
-        try:
-            rows.update(breaker_until=until, breaker_trips=trips)
-        except OperationalError as error:
-            if is_locked(error):
-                return False
-            raise
-        return True
+    def _note(self, notes: Sequence[Note]) -> list[str]:
+        """The webhooks whose row is locked. All in one transaction, or each in its own where
+        something is in the way."""
+        if len(notes) > 1:
+            with contextlib.suppress(OperationalError), transaction.atomic(using=self._alias):
+                for webhook_id, columns in sorted(notes, key=itemgetter(0)):
+                    self._set(webhook_id, columns)
+                return []
+        unset = []
+        for webhook_id, columns in notes:
+            try:
+                self._set(webhook_id, columns)
+            except OperationalError as error:
+                if not is_locked(error):
+                    raise
+                unset.append(webhook_id)
+        return unset
+
+    def _set(self, webhook_id: str, columns: dict[str, Any]) -> None:
+        WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(**columns)
 
     def _finish(self, batch: list[Numbered]) -> list[tuple[int, str]]:
         """The places of those that are not written, and why."""
@@ -232,7 +242,7 @@ class LedgerProcess:
     def write(
         self,
         batch: Sequence[Finished],
-        breakers: Sequence[Breaker],
+        notes: Sequence[Note],
         *,
         in_doubt: bool,
         ahead: bool = False,
@@ -249,7 +259,7 @@ class LedgerProcess:
             # Plain tuples of numbers and text, and without looking for what is in them twice.
             plain = [(tuple(item.attempt), *item[1:]) for item in batch]
             self._pipe.send_bytes(marshal.dumps(plain, 2))
-            self._pipe.send((breakers, in_doubt, again))
+            self._pipe.send((notes, in_doubt, again))
             self._unanswered.append(len(batch))
             while len(self._unanswered) > (ahead and fault is None):
                 said, places, left = self._pipe.recv()
@@ -284,7 +294,7 @@ def _serve(alias: str, knobs: Knobs, pipe: "Connection[Any, Any]") -> NoReturn:
     while True:
         try:
             plain = marshal.loads(pipe.recv_bytes())  # noqa: S302 - from our own parent
-            breakers, in_doubt, again = pipe.recv()
+            notes, in_doubt, again = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)
         aside: list[tuple[int, str]] = []
@@ -294,7 +304,7 @@ def _serve(alias: str, knobs: Knobs, pipe: "Connection[Any, Any]") -> NoReturn:
             batch = [Finished._make((AttemptRow._make(attempt), *rest)) for attempt, *rest in plain]
             fault = None
             try:
-                done = ledger.write(batch, breakers, in_doubt=in_doubt, again=again)
+                done = ledger.write(batch, notes, in_doubt=in_doubt, again=again)
                 aside, unset = done.aside, done.unset
             except MemoryError:
                 raise  # the worker writes by itself from then on

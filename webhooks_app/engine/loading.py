@@ -56,8 +56,7 @@ class Loading:
             self._unreadable.pop(row.pk, None)
             self._note_identity(row)
             health = row.health
-            until, cleared = health.breaker_until, health.run_cleared_at
-            success = health.last_success_at
+            cleared, success = health.run_cleared_at, health.last_success_at
             loads.loaded[row.pk] = Loaded(
                 version=row.version,
                 top=row.max_in_flight,
@@ -65,8 +64,12 @@ class Loading:
                 url=message.without_token(row.url),
                 head=head,
                 failure=failure,
-                breaker_left=max(0.0, (until - self._now()).total_seconds()) if until else 0.0,
+                breaker_left=self._left(health.breaker_until),
                 breaker_trips=health.breaker_trips,
+                breaker_after=0 if row.breaker_off else row.breaker_after,
+                rate=row.rate,
+                rest_left=self._left(health.rests_until),
+                rests=health.rests,
                 is_back=cleared is not None and (success is None or success < cleared),
                 is_failing=health.failures_in_row > 0,
             )
@@ -79,6 +82,10 @@ class Loading:
         if ends_at != webhook.health.identity_ends_at:
             WebhookHealth.objects.using(self._alias).begin([webhook.pk])
             self._health([webhook.pk]).update(identity_ends_at=ends_at)
+
+    def _left(self, until: datetime | None) -> float:
+        """Seconds to that moment, 0 where there is none or it is past."""
+        return max(0.0, (until - self._now()).total_seconds()) if until else 0.0
 
     def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
         """Note it, for this worker and for everybody: once, however often it is found."""

@@ -6,11 +6,11 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from .. import request_ids
 from ..models import Attempt, Delivery
-from ..models.delivery import schedule_delays
-from ..rules import failures
+from ..rules import failures, schedules
 from . import files, history, message, timings
 from .completer import Completer
 from .exchange import Outcome
@@ -37,7 +37,7 @@ def verdict(
     attempt = history.row(outcome, failure, lane_url, begin)
     if failure is None:
         return Finished(attempt, row.tries, _DELIVERED, None, now)
-    delays = schedule_delays(row.retry_schedule)
+    delays = schedules.delays(row.retry_schedule)
     gone = failure.kind == "gone"
     if gone or row.tries >= len(delays):
         return Finished(attempt, row.tries, Delivery.State.FAILED.value, None, now, gone)
@@ -84,6 +84,8 @@ class Sending:
         self._flying: dict[str, tuple[float, Lane]] = {}
         self._slow: set[str] = set()  # gave their place away
         self._large = asyncio.Semaphore(knobs.large_most)
+        self._alarm: asyncio.TimerHandle | None = None  # a lane that stands aside may go on
+        self._alarm_at = inf  # monotonic seconds
         self.stopping = False  # set by the worker: what is large and not begun stays due
         self.sent = 0
 
@@ -116,7 +118,33 @@ class Sending:
         now = time.monotonic()
         if not self._may_send(now) or self._completer.is_full:
             return None
-        return self._lanes.take(now)
+        taken = self._lanes.take(now)
+        if taken is None and self._lanes.rests.waiting:
+            self._wait(self._lanes.rests.waiting[0][0], now)
+        return taken
+
+    def _wait(self, at: float, now: float) -> None:
+        """Go on when the first of those that stand aside may."""
+        if at >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.get_running_loop().call_later(at - now, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm_at = inf
+        self.dispatch()
+
+    def tell_rests(self) -> None:
+        """What lanes rest, and until when, for people and for who owns their webhooks next."""
+        for webhook_id, left, asked in self._lanes.rests.news(time.monotonic()):
+            until = self._after(left) if left else None
+            self._completer.note(webhook_id, rests_until=until, rests=asked)
+
+    def _after(self, seconds: float) -> datetime:
+        """By the database's clock."""
+        return microseconds.at(self._fetcher.now()) + timedelta(seconds=seconds)
 
     async def _send_on(self, lane: Lane, row: Claimed) -> None:
         """Exchanges, one after the other, while there is something to send."""
@@ -180,10 +208,12 @@ class Sending:
         away = failures.is_away(failure)
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
-            until = microseconds.at(self._fetcher.now()) + timedelta(seconds=lane.open_until - now)
-            self._completer.set_breaker(lane.webhook_id, until, lane.trips)
+            until = self._after(lane.open_until - now)
+            self._completer.note(lane.webhook_id, breaker_until=until, breaker_trips=lane.trips)
         elif event == "closed":
-            self._completer.set_breaker(lane.webhook_id, None, 0)
+            self._completer.note(lane.webhook_id, breaker_until=None, breaker_trips=0)
+        if outcome.status == 429 or (outcome.status == 503 and outcome.retry_after is not None):
+            self._lanes.rest(lane, outcome.retry_after, now)
         spread = self._knobs.jitter
         jitter = random.uniform(1 - spread, 1 + spread) if failure else 1.0  # noqa: S311
         self._completer.add(verdict(row, lane.url, outcome, started_at, jitter))

@@ -196,7 +196,7 @@ def start(webhook_id: str) -> bool:
             health = WebhookHealth.objects.filter(pk=webhook_id)
             # What people let go on begins with one call (see `Desk`), whatever came before.
             at = present(health.db)
-            health.update(breaker_until=None, breaker_trips=0, run_cleared_at=at)
+            health.update(breaker_until=None, breaker_trips=0, rests_until=None, run_cleared_at=at)
             if health.filter(failing_since__lte=at - FAILING_STOPS_AFTER).exists():
                 health.clear_run()
     announce(router.db_for_write(Webhook))

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..models.webhook import BREAKER_AFTER
 from ..rules.failures import Failure
+from ..rules.rates import Rate
 from . import calls, message
 from .store import Claimed, Want
 
@@ -22,6 +24,10 @@ class Loaded:
     failure: Failure | None = None
     breaker_left: float = 0.0  # seconds
     breaker_trips: int = 0
+    breaker_after: int = BREAKER_AFTER  # failures in a row; 0: never
+    rate: Rate | None = None
+    rest_left: float = 0.0  # seconds,
+    rests: int = 0  # as its receiver has asked so many times in a row; 0: by its rate
     is_back: bool = False  # people let it go on, and no call has succeeded since
     is_failing: bool = False  # its last call failed
 
@@ -58,6 +64,9 @@ class Turn:
     # What waits in memory since a while: by webhook its version and the ids.
     waiting: Mapping[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
     open_breakers: Sequence[str] = ()  # breakers that people may have closed
+    resting: Sequence[
+        str
+    ] = ()  # webhooks whose receiver asked for a pause that they may have ended
     verifying: Mapping[str, int] = field(default_factory=dict)  # under way: webhook and account
     heartbeat: Heartbeat | None = None  # given when it is time for one
 
@@ -85,6 +94,7 @@ class Answer:
     changed: list[str] = field(default_factory=list)
     ended: dict[str, set[str]] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)  # breakers that people closed
+    rested: list[str] = field(default_factory=list)  # webhooks whose pause they ended
     # Breakers that are open, of some webhooks: for how many seconds, and how often they opened.
     opened: dict[str, tuple[float, int]] = field(default_factory=dict)
     verifications: list[calls.Verification] = field(default_factory=list)

@@ -217,6 +217,7 @@ class Worker:
             for verification in answer.verifications:
                 self._verifier.begin(verification)
         self._sending.dispatch()
+        self._sending.tell_rests()
 
     def _is_done(self, answer: Answer) -> bool:
         """Of a worker that is to end: whether there is nothing more to do. Raises OthersSend."""

@@ -236,7 +236,8 @@ def _of_webhook(webhook: Webhook) -> list[str]:
         return [*lines, f"It was deleted {timestamp(webhook.deleted_at)}."]
     reasons = states.hold_reasons(webhook, clock(router.db_for_write(Delivery)))
     for which, reason in enumerate(reasons):
-        lines.append(f"{'It is held, too' if which else 'It is held'}: {states.SENTENCES[reason]}")
+        sentence = states.hold_sentence(webhook, reason)
+        lines.append(f"{'It is held, too' if which else 'It is held'}: {sentence}")
     if not reasons:
         lines.append("It may be called.")
     if webhook.stopped_note:

@@ -93,7 +93,7 @@ def send(console: Console, options: dict[str, Any]) -> int:
         raise wrong_usage(f"The body cannot be sent: {error}.") from error
     reason = actions.hold_reason(webhook)
     if reason:
-        console.note(f"It waits: {states.SENTENCES[reason]}")
+        console.note(f"It waits: {states.hold_sentence(webhook, reason)}")
     elif not Worker.objects.alive().exists():
         console.note("It waits: no worker is alive; start `manage.py webhooks deliver`.")
     if options["wait"]:

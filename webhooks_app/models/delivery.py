@@ -1,7 +1,6 @@
 """Delivery (what is to be sent), Attempt (every exchange), WebhookError (those that failed)."""
 
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, Self
 
 from django.db import models, router
@@ -11,7 +10,7 @@ from django.utils import timezone
 
 from .. import conf, request_ids
 from ..fields import IdField, KeyField
-from ..rules import failures
+from ..rules import failures, schedules
 from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
 from .account import Account
 from .event import Event, EventBody
@@ -19,15 +18,9 @@ from .primary import PrimaryModel, PrimaryQuerySet, clock
 from .webhook import Form, Webhook
 
 
-def schedule_delays(text: str) -> tuple[float, ...]:
-    """The seconds in a retry schedule as a delivery keeps it."""
-    return tuple(float(part) for part in text.split(",") if part)
-
-
-@lru_cache(maxsize=16)
-def schedule_text(delays: tuple[float, ...]) -> str:
-    """A retry schedule as a delivery keeps it."""
-    return ",".join(f"{delay:g}" for delay in delays)
+def schedule_of(own: str | None) -> str:
+    """What a delivery that is made now keeps, by the schedule of its webhook; None: the site's."""
+    return schedules.text(conf.retry_schedule()) if own is None else own
 
 
 # Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
@@ -252,7 +245,7 @@ class Delivery(PrimaryModel):
     @property
     def delays(self) -> tuple[float, ...]:
         """Seconds to wait after each failure, as they stood when the delivery was made."""
-        return schedule_delays(self.retry_schedule)
+        return schedules.delays(self.retry_schedule)
 
     @property
     def max_tries(self) -> int:

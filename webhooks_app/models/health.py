@@ -52,7 +52,7 @@ class WebhookHealthQuerySet(PrimaryQuerySet["WebhookHealth"]):
         return len(rows)
 
     def clear_run(self) -> int:
-        """What failed so far counts no more, and the breaker is closed. An attempt under way may
+        """What failed so far counts no more, breaker and rests are ended. An attempt under way may
         still fail, as the first of a new run."""
         return self.update(
             failures_in_row=0,
@@ -60,6 +60,7 @@ class WebhookHealthQuerySet(PrimaryQuerySet["WebhookHealth"]):
             run_cleared_at=present(self.db),
             breaker_until=None,
             breaker_trips=0,
+            rests_until=None,
         )
 
     def watch_anew(self) -> None:
@@ -98,6 +99,10 @@ class WebhookHealth(PrimaryModel):
     failing_since = models.DateTimeField(null=True, blank=True)
     breaker_until = models.DateTimeField(null=True, blank=True)
     breaker_trips = models.PositiveIntegerField(default=0)
+    # Until when nothing goes out although more is due: its receiver asked for a pause, `rests`
+    # times in a row; or, 0, it is called as often as its own rate limit lets it.
+    rests_until = models.DateTimeField(null=True, blank=True)
+    rests = models.PositiveIntegerField(default=0, db_default=0)
     # What a person cleared, a new URL too; the attempts before it say nothing of it any more.
     run_cleared_at = models.DateTimeField(null=True, blank=True)
     error_cleared_at = models.DateTimeField(null=True, blank=True)
@@ -166,6 +171,11 @@ class WebhookHealth(PrimaryModel):
                 name="health_breaker_webhook",
             ),
             models.Index(
+                fields=["rests_until", "webhook"],
+                condition=models.Q(rests_until__isnull=False),
+                name="health_rests",
+            ),
+            models.Index(
                 fields=["webhook"], condition=models.Q(failures_in_row__gte=1), name="health_erred"
             ),
         ]
@@ -180,6 +190,10 @@ class WebhookHealth(PrimaryModel):
     def is_resting(self, now: datetime) -> bool:
         """Whether the breaker is open."""
         return self.breaker_until is not None and self.breaker_until > now
+
+    def is_limited(self, now: datetime) -> bool:
+        """Whether more is due than may go out now."""
+        return self.rests_until is not None and self.rests_until > now
 
 
 # The latency histogram: a column of HourlyCount and its upper bound in milliseconds.

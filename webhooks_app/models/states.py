@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from .. import conf
+from ..rules.ids import timestamp
 from . import site
 from .delivery import Delivery
 from .health import WebhookHealth
@@ -31,7 +32,7 @@ class State:
     by an index that holds few other rows. `reason` is what the API calls it where deliveries are
     held for it, `sentence` the same in words. `clear` is what the claim asks of the webhook's row,
     `h`, so that it is not in this state. `told`: noted by the worker that found it, and no reason
-    for another worker not to call. `asked`: whether any webhook can be in it, as the site is now.
+    for anybody else not to call. `asked`: whether any webhook can be in it, as the site is now.
     """
 
     key: str
@@ -160,6 +161,18 @@ WEBHOOKS = (
         reason="breaker",
         sentence="The webhook's breaker is open after many failures in a row.",
     ),
+    # It is called, as often as it may be. Interactions and tests go all the same.
+    State(
+        "rate",
+        "Limited",
+        WebhookHealth,
+        lambda webhook, now: webhook.health.is_limited(now),
+        lambda now: (Q(rests_until__isnull=False) & Q(rests_until__gt=now),),
+        reason="rate",
+        sentence="More is due than may go out now, by the webhook's own rate limit or because its "
+        "receiver asked for a pause (429, or 503 with Retry-After). It goes out by itself.",
+        told=True,
+    ),
     State(
         "unsteady",
         "Unsteady",
@@ -182,6 +195,8 @@ HOLDS = tuple(state for state in WEBHOOKS if state.reason)
 FAILING, BREAKER = (
     next(state for state in WEBHOOKS if state.key == key) for key in ("failing", "breaker")
 )
+RATE = "rate"
+RECEIVER_ASKS = "Its receiver asked for a pause (429, or 503 with Retry-After)."
 # Those in which nothing is delivered, the worst first. Each comes before all others in precedence.
 SILENT = ("site", "failing", "unreadable", "breaker", "unverified", "stopped", "paused")
 WORDS = {state.key: state.word for state in WEBHOOKS}
@@ -226,11 +241,40 @@ def _holding(webhook: Webhook, now: datetime) -> Iterator[State]:
     return (state for state in HOLDS if state.applies(webhook, now))
 
 
+def hold_ends_at(webhook: Webhook, reason: str) -> datetime | None:
+    """When what holds it ends by itself, of the reasons of which that is known."""
+    if reason == BREAKER.reason:
+        return webhook.health.breaker_until
+    return webhook.health.rests_until if reason == RATE else None
+
+
+def hold_sentence(webhook: Webhook, reason: str) -> str:
+    """One of SENTENCES as it is with this webhook, with its end where that is known."""
+    until = hold_ends_at(webhook, reason)
+    if until is None:
+        return SENTENCES[reason]
+    if reason != RATE:
+        return f"{SENTENCES[reason]} One call is tried at {timestamp(until)}."
+    if webhook.health.rests:
+        return f"{RECEIVER_ASKS} Calls go on at {timestamp(until)}, with one at first."
+    limit = f"its rate limit of {webhook.rate_limit} lets go"
+    return f"More is due than {limit} before {timestamp(until)}."
+
+
+def delivery_hold_reason(delivery: Delivery, now: datetime) -> str:
+    """Why a pending one is not sent, its own reason or its webhook's, whichever comes first; `""`
+    when it goes out."""
+    reason = hold_reason(delivery.webhook, now)
+    if delivery.reason == UNRECORDED and reason in ("", RATE):
+        return UNRECORDED
+    return reason
+
+
 def of_delivery(delivery: Delivery, now: datetime) -> str:
     """A key of DELIVERIES."""
     if delivery.state != Delivery.State.PENDING:
         return delivery.state
-    if delivery.reason == UNRECORDED or hold_reason(delivery.webhook, now):
+    if delivery_hold_reason(delivery, now):
         return "held"
     return "retrying" if delivery.tries else "waiting"
 
@@ -362,7 +406,10 @@ def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, Quer
     """The deliveries that wait for a webhook, by the reason why that is not called; `released` as
     in `held`."""
     pending = Delivery.objects.filter(_PENDING)
-    return _apart(pending, "webhook__in", _asked(HOLDS, released=released), now)
+    found = _apart(pending, "webhook__in", _asked(HOLDS, released=released), now)
+    if RATE in found:
+        found[RATE] = found[RATE].exclude(_UNRECORDED)
+    return found
 
 
 def unrecorded() -> "QuerySet[Delivery]":

@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from .. import conf
 from ..fields import EncryptedTextField, IdField, Sealed, WrongKey
+from ..rules import schedules
 from ..rules.ids import ID_LENGTH, new_id
+from ..rules.rates import COUNT_MOST, SECONDS, Rate
 from .account import Account
 from .primary import PrimaryModel, PrimaryQuerySet
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .signing import SigningKeyQuerySet
 
 FAILING_AFTER = 5  # failures in a row
+BREAKER_AFTER = 10  # failures in a row that say the receiver is not there
 
 
 class Form(models.TextChoices):
@@ -169,6 +172,26 @@ class Webhook(PrimaryModel):
         "certificate authorities", blank=True, default="", db_default=""
     )
 
+    # Its own limits; null: none, and the site's. The schedule as a delivery keeps it.
+    rate_count = models.PositiveIntegerField(null=True, blank=True, editable=False)
+    rate_seconds = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
+    retry_schedule = models.CharField(  # noqa: DJ001
+        max_length=255, null=True, blank=True, editable=False
+    )
+    breaker_after = models.PositiveSmallIntegerField(
+        "failures that open the breaker",
+        default=BREAKER_AFTER,
+        db_default=BREAKER_AFTER,
+        validators=[MinValueValidator(3), MaxValueValidator(100)],
+        help_text="So many calls in a row that meet nobody let the webhook rest, 3 to 100.",
+    )
+    breaker_off = models.BooleanField(
+        "no breaker",
+        default=False,
+        db_default=False,
+        help_text="It is called however often calls meet nobody.",
+    )
+
     # Bumped by every write of the webhook or its headers: whoever keeps a built request compares.
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -233,6 +256,19 @@ class Webhook(PrimaryModel):
             models.CheckConstraint(
                 condition=Q(timeout__isnull=True) | Q(timeout__gte=0.1, timeout__lte=60),
                 name="webhook_timeout",
+            ),
+            models.CheckConstraint(
+                condition=Q(rate_count__isnull=True, rate_seconds__isnull=True)
+                | Q(
+                    rate_count__gte=1,
+                    rate_count__lte=COUNT_MOST,
+                    rate_seconds__in=sorted(SECONDS.values()),
+                ),
+                name="webhook_rate",
+            ),
+            models.CheckConstraint(
+                condition=Q(breaker_after__gte=3, breaker_after__lte=100),
+                name="webhook_breaker_after",
             ),
         ]
 
@@ -305,6 +341,26 @@ class Webhook(PrimaryModel):
     def exchange_timeout(self) -> float:
         """Seconds for a whole exchange: its own, else the site's."""
         return conf.timeout() if self.timeout is None else self.timeout
+
+    @property
+    def rate_limit(self) -> str | None:
+        """Like `100/minute`; None: no limit of its own."""
+        return None if self.rate is None else str(self.rate)
+
+    @property
+    def delays(self) -> list[float] | None:
+        """Seconds to wait after each failure, by its own schedule; None: the site's."""
+        if self.retry_schedule is None:
+            return None
+        own = schedules.delays(self.retry_schedule)
+        return [int(one) if one.is_integer() else one for one in own]
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often it may be called at the most; None: as often as there is something."""
+        if self.rate_count is None or self.rate_seconds is None:
+            return None
+        return Rate(self.rate_count, self.rate_seconds)
 
 
 def _is_other(instance: dict[str, Any], name: str, stored: Any) -> bool:

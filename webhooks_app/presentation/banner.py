@@ -10,7 +10,14 @@ from django.utils.safestring import SafeString
 from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
-from ..models.states import SENTENCES, UNRECORDED, hold_reason
+from ..models.states import (
+    RECEIVER_ASKS,
+    SENTENCES,
+    UNRECORDED,
+    delivery_hold_reason,
+    hold_ends_at,
+    hold_reason,
+)
 from ..rules import failures
 from .charts import Chart
 from .formatting import duration, moment
@@ -50,6 +57,7 @@ TEST = Button("test", "Send test", busy="Calling {host}, {timeout} s at most…"
 PAUSE = Button("pause", "Pause…", note=True)
 RESUME = Button("enable", "Resume")
 CLOSE_BREAKER = Button("close-breaker", "Close breaker now")
+CALL_AGAIN = Button("close-breaker", "Call again now")
 CLEAR_ERROR = Button("clear-error", "Clear error")
 RETRY = Button("retry", "Retry")
 CANCEL = Button(
@@ -102,6 +110,14 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
             "Resting until {} ({}): many calls failed", moment(until), duration(until - now)
         )
         first = CLOSE_BREAKER
+    elif state.key == "rate":
+        message, headline = "", _limited(webhook)
+        why = "What waits goes out at that rate."
+        advice = "Nothing needs to be done. Its settings have the limit."
+        if health.rests:
+            first = CALL_AGAIN
+            why = f"{RECEIVER_ASKS} What waits loses no try; calls go on with one, then more."
+            advice = "Nothing needs to be done. Its owner can let more calls in."
     elif state.key == "failing":
         length = f" ({duration(now - health.failing_since)})" if health.failing_since else ""
         reason = lower(title) or "the last calls failed"
@@ -139,6 +155,10 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     if hold_reason(webhook, now) == "breaker":
         rest = _resting(health)
         others.insert(1, CLOSE_BREAKER)
+    elif hold_reason(webhook, now) == "rate" and state.key != "rate":
+        rest = _limited(webhook)
+        if health.rests:
+            others.insert(1, CALL_AGAIN)
     if health.last_error_at and not health.failures_in_row:  # while it fails, it is the reason
         others.append(CLEAR_ERROR)
     return Banner(
@@ -163,6 +183,14 @@ def _resting(health: WebhookHealth) -> SafeString:
     return format_html("{} until {}; then one is tried.", failed, moment(health.breaker_until))
 
 
+def _limited(webhook: Webhook) -> SafeString:
+    until = moment(webhook.health.rests_until)
+    if webhook.health.rests:
+        return format_html("Limited until {}: the receiver asked for a pause", until)
+    words = "Limited until {}: more is due than its rate limit of {} lets go"
+    return format_html(words, until, webhook.rate_limit or "before")
+
+
 def _is_nothing(advice: str) -> bool:
     """Whether what is to be done is nothing: then no button asks to be pressed."""
     return advice.startswith("Nothing")
@@ -184,15 +212,24 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
     why, advice = failures.why(kind), advice_on(kind)
     tried = f"{delivery.tries} of {delivery.max_tries} tries failed"
     buttons = [RETRY, CANCEL]
-    if delivery.reason == UNRECORDED and not hold_reason(delivery.webhook, now):
+    held = delivery_hold_reason(delivery, now)
+    if delivery.state == Delivery.State.PENDING and held == UNRECORDED:
         headline = format_html("Held: what came of try {} is not recorded", delivery.tries + 1)
         why = SENTENCES[UNRECORDED]
     elif state.key == "held":
         held_by = webhook_state(delivery.webhook, now)
         headline = format_html("Held: the webhook is “{}”", lower(held_by.word))
-        if hold_reason(delivery.webhook, now) == "breaker":
-            until = moment(delivery.webhook.health.breaker_until)
+        until = moment(hold_ends_at(delivery.webhook, held))
+        if held == "breaker":
             headline = format_html("Held until {}: calls rest after many failures", until)
+        elif held == "rate":
+            asked = delivery.webhook.health.rests
+            said = (
+                "the receiver asked for a pause"
+                if asked
+                else "more waits than its rate limit lets go"
+            )
+            headline = format_html("Held until {}: {}", until, said)
         why = "It is kept and goes out by itself when the webhook may be called again."
         advice = format_html('See <a href="{}">the page of the webhook</a>.', page)
         if held_by.key == "site":

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from .. import actions
-from ..models import Delivery
+from django.db import router
+
+from ..models import Delivery, states
+from ..models.primary import clock
 from ..rules.ids import timestamp
 
 
@@ -13,7 +15,8 @@ def shown(delivery: Delivery, held: str | None = None) -> dict[str, Any]:
     if delivery.state != Delivery.State.PENDING:
         held = ""
     elif held is None:
-        held = actions.hold_reason(delivery.webhook)
+        now = clock(router.db_for_write(Delivery))
+        held = states.delivery_hold_reason(delivery, now)
     return _shown(delivery, held)
 
 

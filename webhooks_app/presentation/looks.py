@@ -23,6 +23,7 @@ WEBHOOK_STATES = {
         ("site", "pause", "bad"),
         ("failing", "bad", "bad"),
         ("breaker", "pause", "warn"),
+        ("rate", "pause", "idle"),
         ("unreadable", "key", "bad"),
         ("unverified", "key", "warn"),
         ("unsteady", "warn", "warn"),

@@ -1,0 +1,64 @@
+"""A webhook's own rate holds, whoever sends for it, and whoever is killed meanwhile."""
+
+import pytest
+
+from tests.promises.crew import report, until
+from tests.promises.sink import Sink
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def play(crew, count, period, seconds):
+    """So long more is due than may go out; half way the worker that sends is killed. The moments
+    at which the calls began."""
+    rate = count / period
+    with Sink() as sink:
+        [hook] = crew.webhooks(1, sink, cap=100)
+        crew.change(
+            f"UPDATE webhooks_app_webhook SET rate_count = {count}, rate_seconds = {period}"
+        )
+        crew.deliver([hook], int(rate * seconds) + 20)
+        workers = crew.workers({}, {})
+        until(lambda: len(sink.calls) > rate * seconds / 2, seconds + 30, "half of the calls")
+        [victim] = [worker for worker in workers if sink.lines_of(worker.pid)]
+        victim.kill()
+        until(
+            lambda: sink.calls[-1].began - sink.calls[0].began > seconds, 2 * seconds + 30, "calls"
+        )
+        moments = [call.began for call in list(sink.calls)]
+    return [moment - moments[0] for moment in moments if moment - moments[0] <= seconds]
+
+
+def busiest(moments, window):
+    """The most calls in so many seconds."""
+    most = first = 0
+    for last, moment in enumerate(moments):
+        while moments[first] <= moment - window:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def test_a_killed_owner_and_the_next_one_together_keep_it(crew):
+    """No machine is too slow to call too seldom; none calls too often."""
+    moments = play(crew, 60, 1, seconds=2)
+    assert len(moments) <= 60 * 2 * 1.05 + 1
+    assert busiest(moments, 1.0) <= 60 * 1.5
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    ("count", "period"), [(100, 60), (4, 1), (50, 1), (1000, 1)], ids=lambda number: str(number)
+)
+def test_over_a_minute_with_a_take_over_it_is_kept_within_five_percent(crew, count, period):
+    moments = play(crew, count, period, seconds=60)
+    share = len(moments) / (60 * count / period)
+    report(
+        f"{count} in {period} s, a take-over in the middle",
+        database=crew.database,
+        calls=len(moments),
+        share=round(share, 4),
+        busiest_second=busiest(moments, 1.0),
+    )
+    assert 0.95 <= share <= 1.05
+    assert busiest(moments, 1.0) <= 1.3 * count / period + 2

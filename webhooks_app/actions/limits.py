@@ -1,0 +1,67 @@
+"""The limits of a webhook, as they are asked for and as its row keeps them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..models import Webhook, Worker
+from ..rules import schedules
+from ..rules.rates import WORDS, Rate
+from .base import db_alias, is_number
+from .errors import OlderWorkers
+
+RATES_SINCE = (0, 2)  # the version whose workers keep rates
+
+
+def columns(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns of a webhook that a rate limit and a retry schedule stand for, and what is wrong
+    with them: sentences by the names of the API. Whatever else is asked for stays as it is."""
+    changes, details = dict(asked), {}
+    if "rate_limit" in changes:
+        limit = changes.pop("rate_limit")
+        try:
+            rate = None if limit is None else Rate.read(limit if isinstance(limit, str) else "")
+            changes["rate_count"] = rate and rate.count
+            changes["rate_seconds"] = rate and rate.seconds
+        except ValueError:
+            details["rateLimit"] = [WORDS]
+    if "retry_schedule" in changes:
+        schedule = changes["retry_schedule"]
+        if schedule is not None:
+            if problems := schedules.problems(schedule):
+                details["retrySchedule"] = problems
+                del changes["retry_schedule"]
+            else:
+                changes["retry_schedule"] = schedules.text(tuple(schedule))
+    return changes, details
+
+
+def breaker_problems(webhook: Webhook) -> dict[str, Any]:
+    """What is wrong with its breaker, by the names of the API."""
+    details = {}
+    after, off = webhook.breaker_after, webhook.breaker_off
+    if not (isinstance(after, int) and is_number(after) and 3 <= after <= 100):
+        details["after"] = ["Must be a whole number from 3 to 100."]
+    if not isinstance(off, bool):
+        details["off"] = ["Must be true or false."]
+    return details
+
+
+def would_change(webhook: Webhook, **asked: Any) -> bool:
+    """Whether `update_webhook` would write anything: a rate may be written in several ways."""
+    changes, details = columns(asked)
+    return bool(details) or any(value != getattr(webhook, name) for name, value in changes.items())
+
+
+def refuse_beside_older_workers(fields: Sequence[str]) -> None:
+    """A worker of an older version, which knows no rate, would call as often as it can. Raises
+    OlderWorkers."""
+    if "rate_count" not in fields and "rate_seconds" not in fields:
+        return
+    if older := older_workers():
+        raise OlderWorkers(older)
+
+
+def older_workers() -> list[str]:
+    """Host and PID of the live workers that know no rate, for staff to see."""
+    older = Worker.objects.using(db_alias()).alive().before(RATES_SINCE)
+    return [f"{worker.host}:{worker.pid}" for worker in older]
