@@ -4,14 +4,18 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import Account, AuditEntry
+from ..models import Account, AuditEntry, Note
 from ..presentation.formatting import moment
-from .base import ConsoleAdmin, named
+from .base import named
+from .csv_columns import ACCOUNTS
 from .filters import BeforeFilter
+from .notes import Noting
+from .sorting import SortFilter
+from .sorts import OF_ACCOUNTS
 from .stale import StaleForm
 
 BELONGINGS = (
@@ -30,12 +34,14 @@ class AccountForm(StaleForm):
 
 
 @admin.register(Account)
-class AccountAdmin(ConsoleAdmin):
+class AccountAdmin(Noting):
     form = AccountForm
     list_title = "Accounts"
     empty_words = ("No accounts yet", "An account owns webhooks and access tokens.")
     list_display = ["name_", "contact_", "created_"]
-    list_filter = [BeforeFilter]
+    list_filter = [SortFilter, BeforeFilter]
+    sorts = OF_ACCOUNTS
+    csv_columns = ACCOUNTS
     search_fields = ["name"]
     search_help_text = "Search name"
     fields = ["name", "contact_email", "members"]
@@ -57,7 +63,16 @@ class AccountAdmin(ConsoleAdmin):
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         may = request.user.has_perm
         shown = [(words, name) for words, name in BELONGINGS if may(f"webhooks_app.view_{name}")]
-        return {"title": obj.name, "subtitle": None, "account": obj, "belongings": shown}
+        return {
+            "title": obj.name,
+            "subtitle": None,
+            "account": obj,
+            "belongings": shown,
+            **self.notes_context(request, obj),
+        }
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.note_urls(), *super().get_urls()]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -68,6 +83,7 @@ class AccountAdmin(ConsoleAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         AuditEntry.objects.note(named(request), "Deleted.", obj)
+        Note.objects.about(obj).delete()
         super().delete_model(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

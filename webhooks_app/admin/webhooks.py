@@ -26,6 +26,7 @@ from ..models.states import SENTENCES, hold_ends_at, hold_reason
 from ..presentation.banner import busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
+from ..presentation.latency import last_attempts, of_last_calls
 from ..presentation.looks import delivery_state, webhook_state
 from ..presentation.sent_request import sent
 from ..presentation.workers import workers
@@ -42,6 +43,7 @@ from .error_groups import errors_of
 from .filters import is_place
 from .header_formset import HeaderInline
 from .jobs import add_url
+from .notes import Noting, notes_in, notes_of
 from .outlook import NO_WORKER, kept_back
 from .signing import Signing
 from .subscriptions import Subscribing
@@ -55,7 +57,7 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
+class WebhookAdmin(Credentials, Signing, Subscribing, Noting, WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
 
@@ -73,6 +75,8 @@ class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
             password_set=is_set("auth_password"),
             gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
             next_due=Subquery(pending[:1]),
+            last_attempts=last_attempts(OuterRef("pk")),
+            noted=notes_of(OuterRef("pk")),
             **self.signing_columns(),
         )
         if request.method == "GET" and request.user.has_perm("webhooks_app.view_webhookerror"):
@@ -141,7 +145,9 @@ class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
             "may_reveal": self.has_reveal_permission(request),
             "signing": self.signing_context(request, webhook),
             **self.subscriptions_context(request, webhook),
+            **self.notes_context(request, webhook, notes_in(webhook.noted)),
             "health": webhook.health,
+            "latency": of_last_calls(webhook.last_attempts),
             "spans": SPANS.values(),
             **self._calls(webhook, calls),
         }
@@ -328,6 +334,7 @@ class WebhookAdmin(Credentials, Signing, Subscribing, WebhookList):
             self.post_view("reveal", "reveal", self.reveal),
             *self.signing_urls(),
             *self.subscriptions_urls(),
+            *self.note_urls(),
             path("<path:object_id>/restore/", restore, name="webhooks_app_webhook_restore"),
             *super().get_urls(),
         ]

@@ -8,6 +8,7 @@ from .delivery import Attempt, Delivery, WebhookError
 from .event import Event, EventBody, EventType
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
+from .note import Note
 from .notice import Notice
 from .signing import SigningKey
 from .site import SiteHold
@@ -30,6 +31,7 @@ __all__ = [
     "HourlyCount",
     "HourlyTotal",
     "Job",
+    "Note",
     "Notice",
     "SigningKey",
     "SiteHold",
