@@ -8,7 +8,7 @@ from django.template.response import TemplateResponse
 
 ORDER = (
     *("Webhook", "Event", "Delivery", "WebhookError", "Attempt", "Job"),
-    *("EventType", "Account", "AccessToken", "AuditEntry"),
+    *("EventType", "Account", "AccessToken", "Worker", "AuditEntry"),
 )
 
 

@@ -1,5 +1,6 @@
 """EncryptedTextField: text that is ciphertext in the database; IdField and KeyField: an id and a
-key of rules/ids; WordsField: a few words.
+key of rules/ids; WordsField: a few words; HostOf and NameStart: what is looked for of a column;
+Begins: how.
 
 Migrations name them for ever.
 """
@@ -11,6 +12,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.core.exceptions import FieldError
 from django.db import models
+from django.db.models import Func, Lookup
 from django.db.models.query_utils import DeferredAttribute
 from django.views.decorators.debug import sensitive_variables
 
@@ -94,6 +96,69 @@ class WordsField(models.CharField):
 
     def value_to_string(self, obj: Any) -> str:
         return str(self.get_prep_value(self.value_from_object(obj)))
+
+
+HOST_KEPT = 260  # characters; the longest host has 253, and a port
+
+
+class HostOf(Func):
+    """The host that a column of URLs names, as it is written there, with its port, in lower case;
+    `""` where there is none. `rules.hosts` says how else a URL may write the same one."""
+
+    arity = 1
+    output_field = models.CharField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler,
+            connection,
+            template="LEFT(LOWER(SPLIT_PART(TRANSLATE("
+            f"SPLIT_PART(%(expressions)s, '://', 2), '?#', '//'), '/', 1)), {HOST_KEPT})",
+        )
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        rest = "SUBSTR(%(expressions)s, INSTR(%(expressions)s, '://') + 3)"
+        end = f"INSTR(REPLACE(REPLACE({rest} || '/', '?', '/'), '#', '/'), '/') - 1"
+        return self.as_sql(
+            compiler,
+            connection,
+            template="CASE WHEN INSTR(%(expressions)s, '://') > 0 "
+            f"THEN LOWER(SUBSTR({rest}, 1, MIN({HOST_KEPT}, {end}))) ELSE '' END",
+        )
+
+
+class NameStart(Func):
+    """How a name begins, as it is looked for: in lower case (SQLite: of ASCII), in the order of
+    its bytes."""
+
+    arity = 1
+    output_field = models.CharField()
+    LENGTH = 64
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = f'LOWER(LEFT(%(expressions)s, {self.LENGTH})) COLLATE "C"'
+        return self.as_sql(compiler, connection, template=template)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = f"LOWER(SUBSTR(%(expressions)s, 1, {self.LENGTH}))"
+        return self.as_sql(compiler, connection, template=template)
+
+
+class Begins(Lookup):
+    """Whether what is in lower case begins with a text, whatever that is in; by an index in the
+    order of bytes, or one for LIKE."""
+
+    lookup_name = "begins"
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        column, values = self.process_lhs(compiler, connection)
+        text = str(self.process_rhs(compiler, connection)[1][0])
+        if connection.vendor == "postgresql":
+            plain = connection.ops.prep_for_like_query(text.lower())
+            return f"{column} LIKE %s", [*values, f"{plain}%"]
+        text = "".join(sign.lower() if sign.isascii() else sign for sign in text)
+        ends = f"{text}\U0010ffff"
+        return f"({column} >= %s AND {column} < %s)", [*values, text, *values, ends]
 
 
 @dataclass(frozen=True, slots=True)

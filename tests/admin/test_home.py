@@ -163,7 +163,7 @@ class TestNumbers:
         says = plain(text_of(boss.get(HOME)))
         assert "Latency within 100 ms" in says
         assert "95 % within 1,000 ms" in says
-        assert "1 alive last sign" in says
+        assert "1 alive : our side last sign" in says
         assert "3 calls in flight" in says
         assert "Paused: moving · mira" in says
 

@@ -103,11 +103,25 @@ def test_pages_follow_the_link(api, account):
     [
         *("limit=0", "limit=1001", "limit=x", "limit=-1", "limit=٣", "limit=1e2"),
         *("after=xyz", "after=" + "A" * 24, "failing=maybe", "search=%00", "search=" + "x" * 2049),
+        *("host=a/b", "host=%00", "host=" + "x" * 300),
     ],
 )
 def test_parameters_that_cannot_be_meant_are_400(api, query):
     name = query.partition("=")[0]
     assert name in problem(api.get(f"/webhooks?{query}"), 400)["details"]
+
+
+def test_the_list_is_filtered_by_the_host(api, account):
+    shop = WebhookFactory(account=account, url="https://Shop.example.com:443/in?token=s")
+    other = WebhookFactory(account=account, url="https://shop.example.com:8443/")
+    WebhookFactory(url="https://shop.example.com/of-somebody-else")
+
+    def found(host):
+        return [item["id"] for item in api.get(f"/webhooks?host={host}").json()]
+
+    assert found("shop.example.com") == found("SHOP.example.com") == [shop.id]
+    assert found("shop.example.com:8443") == [other.id]
+    assert found("example.com") == []
 
 
 def test_search_and_failing_filter_the_list(api, account):

@@ -37,6 +37,7 @@ from webhooks_app.rules.ids import KEYS_BEGIN, first_id
 
 DAYS = 30
 BUSY = 4
+MANY = "automation.example"  # a host that a quarter of the webhooks call
 TYPES = [f"event.{number}" for number in range(12)]
 PUBLISHED = {"type": "event.3", "reference": "published", "subject": "customer-4711"}
 STAFF, PASSWORD = "staff", "a password of the benchmark"
@@ -204,7 +205,8 @@ def _webhooks(numbers, sql, start, end):
             "id": ident,
             "account_id": f"{first} + CASE WHEN n % 3 = 0 THEN 0 ELSE n % {numbers.accounts} END",
             "name": "'Webhook ' || n",
-            "url": "'https://hooks' || (n % 5000) || '.example.com/in/' || n",
+            "url": f"CASE WHEN n % 4 = 3 THEN 'https://{MANY}/in/' || n ELSE "
+            "'https://hooks' || (n % 5000) || '.example.com/in/' || n END",
             "token": f"CASE WHEN n % 2 = 0 THEN '{secret}' ELSE '' END",
             "auth_username": "''",
             "auth_password": "''",

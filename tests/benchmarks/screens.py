@@ -26,7 +26,6 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from webhooks_app.admin import sorts
 from webhooks_app.models import (
     AccessToken,
     Account,
@@ -46,10 +45,9 @@ OURS = "webhooks_app_"
 # Reached by POST alone: they do one thing and lead to a screen.
 VERBS = re.compile(
     rf"{OURS}(webhook_(verify|test|pause|enable|close_breaker|clear_error|reveal|rotate_secret|"
-    rf"end_overlap|subscriptions|note)"
+    rf"end_overlap|subscriptions|host_try|host_close_breakers|host_pause_all|host_csv)"
     r"|eventtype_(archive|unarchive)"
-    r"|delivery_(retry|cancel|record)|job_(pause|resume|stop|pace)|accesstoken_revoke"
-    r"|account_note|\w+_export)$"
+    r"|delivery_(retry|cancel)|job_(pause|resume|stop|pace)|accesstoken_revoke)$"
 )
 # Nobody adds, deletes or looks up the history of these; the stock address answers 403 or 302.
 NEVER = re.compile(
@@ -146,6 +144,7 @@ def cases():
         {"exchange": "calls", "since": moment(days=20), "until": moment(days=20, hours=-1)},
         {"exchange": "calls", "kind": "http_500", "since": moment(days=30)},
         {"account": small, "kind": "http_500", "created": "any"},
+        *({"host": host, "created": "any"} for host in ("hooks41.example.com", crowd.MANY)),
         *({"exchange": exchange} for exchange in ("delivery", "test", "verification")),
         {"exchange": "test", "created": "any"},
         {"created": "any", "before": middle_attempt},
@@ -158,6 +157,7 @@ def cases():
         {"webhook": busy},
         {"account": big, "state": "failed"},
         {"account": small},
+        *({"host": host, "state": "failed"} for host in ("hooks41.example.com", crowd.MANY)),
         {"kind": "http_500", "since": "24h"},
         {"kind": "http_500"},
         {"status": "5xx"},
@@ -193,13 +193,22 @@ def cases():
             {"state": "working", "kind": "dns", "account": small},
             {"state": "paused", "q": "no such"},
             {"certificate": "soon"},
-            {"trouble": "new"},
-            *({"sort": sort.key} for sort in sorts.OF_WEBHOOKS),
-            {"sort": "name", "before": "n950"},
-            {"sort": "waiting", "account": big},
             *({"met": kind, "since": moment(days=1)} for kind in ("dns", "gone")),
+            *({"host": host} for host in ("hooks41.example.com", crowd.MANY, "nobody.example")),
             {"id": ",".join(Webhook.objects.order_by("-pk").values_list("pk", flat=True)[:50])},
         ),
+        f"{OURS}webhook_host": {
+            label: page(f"{OURS}webhook_host", host)[1]
+            for label, host in (("in trouble", "hooks41.example.com"), ("of many", crowd.MANY))
+        },
+        f"{OURS}webhook_search": dict(
+            page(f"{OURS}webhook_search", q=term)
+            for term in (
+                *(reference.reference, reference.reference.removeprefix("order-"), "no such"),
+                *("Webhook 4711", "hooks77", "hooks", "tenant-1", published.subject, keyed.key),
+            )
+        ),
+        f"{OURS}worker_changelist": listed("worker"),
         f"{OURS}webhook_change": {
             **rows("webhook", ("busy", busy), ("failing", failing), ("idle", idle), ("held", held)),
             **{
@@ -213,8 +222,6 @@ def cases():
         f"{OURS}webhook_history": one("webhook", "history", busy),
         f"{OURS}delivery_changelist": listed(
             "delivery",
-            *({"sort": sort.key, "created": "any"} for sort in sorts.OF_DELIVERIES),
-            {"sort": "next", "state": "pending", "created": "any"},
             *({"created": span} for span in spans),
             *({"state": state, "created": span} for state in states for span in ("24h", "any")),
             *({"state": state, "webhook": busy} for state in states),
@@ -237,6 +244,11 @@ def cases():
             *({"webhook": webhook} for webhook in (busy, failing, idle, "Webhook 0", "none such")),
             *({"account": account, "created": "any"} for account in (big, small, "nobody")),
             *({"account": account} for account in (big, small)),
+            *(
+                {"host": host, "created": "any", **more}
+                for host in ("hooks41.example.com", crowd.MANY, "nobody.example")
+                for more in ({}, {"state": "failed"}, {"state": "pending"})
+            ),
             {"account": small, "state": "failed", "created": "any"},
             {"account": small, "state": "delivered", "created": "any"},
             *(

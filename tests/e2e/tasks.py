@@ -227,6 +227,41 @@ TASKS: tuple[tuple[str, Any, Any, str], ...] = (
 )
 
 
+# --- of an outage, in the console alone ---------------------------------------------------------
+
+HOST = "helpdesk.example"
+
+
+def hit(person: Person) -> None:
+    person.clicks_on(person.link(HOST))
+    must(person.sees("Whom it hits") and person.sees("ops@northwind.example"), "the customers")
+
+
+def replay_for_all(person: Person) -> None:
+    person.clicks_on(person.link("Replay…"))
+    person.clicks_on(person.button("Replay 8 all the same"))
+    must(person.sees("Started: Replay"), "the job")
+
+
+def our_side(person: Person) -> None:
+    person.clicks_on(person.page.locator("#our-side"))
+    must(person.sees("Healthy: 2 workers alive"), "the verdict")
+
+
+def find_order(person: Person) -> None:
+    person.types(person.page.locator("#find-all"), "4711", enter=True)
+    person.clicks_on(person.link("order 4711"))
+    must(person.sees('"order": 4711'), "the payload")
+
+
+OF_AN_OUTAGE = (
+    ("see whom an outage of a host hits, and since when", hit),
+    ("replay what gave up, for all its customers", replay_for_all),
+    ("see whether our side is healthy", our_side),
+    ("find order 4711 by the search for everything", find_order),
+)
+
+
 def measured(page: Any, address: str, task: Any) -> Person:
     person = Person(page)
     person.opens(f"{address}/admin/")
@@ -263,10 +298,15 @@ def main() -> None:
         with override_settings(TEMPLATES=stock, ROOT_URLCONF="tests.e2e.stock"):
             for name, _, task, _ in TASKS:
                 theirs[name] = str(measured(page, address, task)) if task else "not possible"
+        world.outage()
+        outage = {name: str(measured(page, address, task)) for name, task in OF_AN_OUTAGE}
     print("| task | in the console | in a stock admin | what the stock admin lacks |")
     print("| --- | --- | --- | --- |")
     for name, _, _, lacks in TASKS:
         print(f"| {name} | {ours[name]} | {theirs[name]} | {lacks} |")
+    print("\n| task | in the console |\n| --- | --- |")
+    for name, spent in outage.items():
+        print(f"| {name} | {spent} |")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,14 @@ from webhooks_app.models import (
     AuditEntry,
     Delivery,
     HourlyCount,
+    HourlyLag,
     Job,
     Subscription,
     Webhook,
+    WebhookHealth,
 )
-from webhooks_app.models.audit import Actor
+from webhooks_app.models.audit import SENT, Actor
+from webhooks_app.models.health import hour_of
 
 PASSWORD = "secret-of-the-tests"
 REFUSED = ("refused", "connect ECONNREFUSED 93.184.216.34:443")
@@ -142,6 +145,35 @@ class World:
         self.returns = self.webhook(
             "Returns portal", "shop-prod", "returns.shop.example", verified_at=None, health=refused
         )
+
+    def outage(self) -> None:
+        """A host that takes no call of four customers any more, since a quarter of an hour."""
+        message = "Request failed with status code 503"
+        self.helpdesk = "helpdesk.example"
+        self.attempts, self.counts = [], []
+        for place, (name, account) in enumerate(self.accounts.items()):
+            if name == "playground":
+                continue
+            account.contact_email = f"ops@{name}.example" if place % 2 else ""
+            account.save()
+            trouble = self.trouble("http_502", message, 1 + place, 14, 18 + place / 60)
+            webhook = self.webhook(f"Tickets of {name}", name, self.helpdesk, health=trouble)
+            if place:
+                until = self.now + timedelta(minutes=4)
+                WebhookHealth.objects.filter(pk=webhook.pk).update(breaker_until=until)
+            error = ("http_502", message, 503)
+            for number in range(3 + place):
+                self.sent(webhook, 2 + 4 * number + place, *error, type="ticket.changed")
+            for number in range(4 * (place < 2)):
+                ended = {"state": "failed", "tries": 8, "finished_at": self.ago(3)}
+                self.sent(webhook, 60 * 28 + number, *error, type="ticket.changed", **ended)
+            self.calls(webhook, 8, lambda hour: 6 if hour < 1 else 0)
+        Attempt.objects.bulk_create(sorted(self.attempts, key=lambda made: made.ended_at))
+        HourlyCount.objects.bulk_create(self.counts)
+        for hours, seconds in ((1, 2.0), (5, 41.0)):
+            at = self.ago(60 * hours)
+            HourlyLag.objects.create(hour=hour_of(at), seconds=seconds, at=at)
+        AuditEntry.objects.note("the worker", f"{SENT}Webhook Tickets is failing", webhook)
 
     def unsteady(self) -> None:
         names = (
@@ -412,6 +444,7 @@ class World:
             **{"attempt": str(self.attempt.pk), "webhookerror": str(self.attempt.pk)},
             **{"account": str(self.accounts["shop-prod"].pk), "accesstoken": str(token)},
             **{"auditentry": str(AuditEntry.objects.first().pk)},
+            **{"host": "crm.northwind.example", "worker": "1"},
             **{"user": str(self.mira.pk), "group": str(Group.objects.first().pk)},
         }
 
@@ -449,6 +482,9 @@ class World:
             "error": f"{base}/webhookerror/{self.attempt.pk}/change/",
             "replay": f"{base}/job/add/?verb=retry&webhook={orders}&state=failed",
             "account": f"{base}/account/{self.accounts['shop-prod'].pk}/change/",
+            "host": f"{base}/webhook/host/helpdesk.example/",
+            "our-side": f"{base}/worker/",
+            "search": f"{base}/webhook/search/?q=4711",
             "token": f"{base}/accesstoken/{self.token.pk}/change/",
             "token-add": f"{base}/accesstoken/add/",
         }

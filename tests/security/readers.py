@@ -42,6 +42,7 @@ from webhooks_app.rules import (
     clients,
     filters,
     guard,
+    hosts,
     ids,
     nearest,
     oauth,
@@ -236,6 +237,7 @@ CLIENTS = [
         ("https://{}", "https://{}/", "https://e.com/{}", "https://e.com:{}", "https://[{}]/"),
         ("webhooks_app.rules.validators",),
     ),
+    Reader("a host", hosts.spellings, ("{}", "{}.e.com", "xn--{}.com", "e.com:{}", "[{}]")),
     Reader(
         "the type of an event",
         subscriptions.event_type,

@@ -95,7 +95,7 @@ def asked(client, queries):
 
 
 MODELS = ["", "webhook", "event", "eventtype", "delivery", "attempt", "webhookerror"]
-MODELS += ["account", "accesstoken", "auditentry", "job", "user", "group"]
+MODELS += ["account", "accesstoken", "auditentry", "job", "worker", "user", "group"]
 
 
 def of(model, rows):

@@ -1,6 +1,17 @@
 """The operators' console, one module a screen. Staff with the model permission see all accounts."""
 
-from . import accounts, attempts, audit, deliveries, event_types, events, jobs, tokens, webhooks
+from . import (
+    accounts,
+    attempts,
+    audit,
+    deliveries,
+    event_types,
+    events,
+    jobs,
+    tokens,
+    webhooks,
+    workers,
+)
 
 __all__ = [
     "accounts",
@@ -12,4 +23,5 @@ __all__ = [
     "jobs",
     "tokens",
     "webhooks",
+    "workers",
 ]

@@ -3,19 +3,17 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
-from django.urls import URLPattern, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import Account, AuditEntry, Note
+from ..models import Account, AuditEntry, Webhook
 from ..presentation.formatting import moment
-from .base import named
-from .csv_columns import ACCOUNTS
+from .account_board import AccountBoard
+from .base import ConsoleAdmin, named
 from .filters import BeforeFilter
-from .notes import Noting
-from .sorting import SortFilter
-from .sorts import OF_ACCOUNTS
 from .stale import StaleForm
 
 BELONGINGS = (
@@ -34,18 +32,20 @@ class AccountForm(StaleForm):
 
 
 @admin.register(Account)
-class AccountAdmin(Noting):
+class AccountAdmin(ConsoleAdmin):
     form = AccountForm
     list_title = "Accounts"
     empty_words = ("No accounts yet", "An account owns webhooks and access tokens.")
     list_display = ["name_", "contact_", "created_"]
-    list_filter = [SortFilter, BeforeFilter]
-    sorts = OF_ACCOUNTS
-    csv_columns = ACCOUNTS
+    list_filter = [BeforeFilter]
     search_fields = ["name"]
     search_help_text = "Search name"
     fields = ["name", "contact_email", "members"]
     raw_id_fields = ["members"]  # users may be many, and a host may not have them in its admin
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        ever = Webhook.objects.filter(account=OuterRef("pk"))
+        return super().get_queryset(request).annotate(has_webhooks=Exists(ever))
 
     @admin.display(description="Account")
     def name_(self, account: Account) -> SafeString:
@@ -63,16 +63,15 @@ class AccountAdmin(Noting):
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         may = request.user.has_perm
         shown = [(words, name) for words, name in BELONGINGS if may(f"webhooks_app.view_{name}")]
+        board = AccountBoard(request, obj)
         return {
             "title": obj.name,
             "subtitle": None,
             "account": obj,
             "belongings": shown,
-            **self.notes_context(request, obj),
+            "board": board,
+            "page_state": board.verdict.word if board.verdict else "",
         }
-
-    def get_urls(self) -> list[URLPattern]:
-        return [*self.note_urls(), *super().get_urls()]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -83,11 +82,10 @@ class AccountAdmin(Noting):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         AuditEntry.objects.note(named(request), "Deleted.", obj)
-        Note.objects.about(obj).delete()
         super().delete_model(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only an account that never had a webhook: deleting takes all that belongs to it along."""
         if not super().has_delete_permission(request, obj):
             return False
-        return obj is None or not obj.webhooks.exists()
+        return obj is None or not getattr(obj, "has_webhooks", False)

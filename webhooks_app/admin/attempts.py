@@ -24,7 +24,6 @@ from .assets import FOLLOW_LOOKS
 from .autocomplete import accounts_url, webhooks_url
 from .base import LiveUpdates, ReadOnlyAdmin
 from .changelist import ERRORS_SIEVED
-from .csv_columns import ATTEMPTS
 from .filters import (
     BeforeFilter,
     ChipsFilter,
@@ -35,8 +34,6 @@ from .filters import (
     word,
 )
 from .moments import for_field
-from .sorting import SortFilter
-from .sorts import OF_ATTEMPTS as ATTEMPT_SORTS
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -50,7 +47,7 @@ def webhook_cell(webhook: Webhook) -> SafeString:
 
 
 # Words of these lists that mean the same in the list of the deliveries.
-SHARED_WORDS = ("kind", "webhook", "account", "type", "created")
+SHARED_WORDS = ("kind", "webhook", "account", "host", "type", "created")
 TYPED = ("webhook", "account", "type", "status", "since", "until")
 CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates and charts count
 
@@ -145,13 +142,12 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "webhook_", "event_", "answer_"]
-    sorts = ATTEMPT_SORTS
-    csv_columns = ATTEMPTS
     moment_field = "ended_at"
     sieved = ERRORS_SIEVED
     list_filter = [
-        *(Exchange, Ended, SortFilter, KindFilter, WebhookFilter),
+        *(Exchange, Ended, KindFilter, WebhookFilter),
         word("account", words=OF_ATTEMPTS, sieves=True),
+        word("host", words=OF_ATTEMPTS, sieves=True),
         word("type", "event type", words=OF_ATTEMPTS, sieves=True),
         word("status", words=OF_ATTEMPTS, sieves=True),
         *(Message, word("since", words=OF_ATTEMPTS), word("until", words=OF_ATTEMPTS)),

@@ -35,9 +35,7 @@ from ..rules.unseen import shown
 from .assets import LOOKS
 from .changelist import SIEVED, Page
 from .door import seen, without_nul
-from .export import Exporting
 from .filters import CreatedFilter, is_place
-from .sorting import Sort
 
 HISTORY_SHOWN = 100
 WORDS_LIMIT = 20  # of a search
@@ -92,7 +90,7 @@ def _acknowledged(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
     return answer
 
 
-class ConsoleAdmin(Exporting, ModelAdmin):
+class ConsoleAdmin(ModelAdmin):
     """A screen of the console. Lists are newest first and go on by `?before=`, never by number."""
 
     @property
@@ -112,7 +110,6 @@ class ConsoleAdmin(Exporting, ModelAdmin):
     moment_field = "created_at"  # when a row was made
     adds_another = True  # whether a form for the next one may follow
     sieved = SIEVED
-    sorts: tuple[Sort, ...] = ()
     list_title = ""
     empty_words = ("Nothing here yet", "")
 
@@ -165,8 +162,6 @@ class ConsoleAdmin(Exporting, ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title, hint = self.empty_words
         context = {"title": self.list_title, "empty_title": title, "empty_hint": hint}
-        if self.csv_columns:
-            context["csv"] = f"export/?{request.GET.urlencode()}"
         by_time = any(issubclass(choice, CreatedFilter) for choice in self.list_filter)
         if by_time and request.GET.get("created") != "any":
             wider = request.GET.copy()

@@ -24,7 +24,6 @@ from ..roles import may
 from ..rules.ids import is_id
 from .delivery_list import DeliveryList
 from .outlook import kept_back
-from .record import Recording
 from .webhooks import is_set
 
 ATTEMPTS_SHOWN = 100
@@ -44,7 +43,7 @@ class Try:
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(Recording, DeliveryList):
+class DeliveryAdmin(DeliveryList):
     change_form_template = "admin/webhooks_app/delivery/change_form.html"
 
     def get_object(
@@ -123,7 +122,7 @@ class DeliveryAdmin(Recording, DeliveryList):
         verbs = [
             self.post_view(verb, verb, self.operate, verb=verb) for verb in ("retry", "cancel")
         ]
-        return [*verbs, *self.record_urls(), *super().get_urls()]
+        return [*verbs, *super().get_urls()]
 
     def operate(self, request: HttpRequest, delivery: Delivery, verb: str) -> HttpResponse:
         if not may(request.user, verb):

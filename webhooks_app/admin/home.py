@@ -8,17 +8,7 @@ from functools import cached_property
 from html import unescape
 from typing import Any
 
-from django.db.models import (
-    BooleanField,
-    Case,
-    ExpressionWrapper,
-    IntegerField,
-    OuterRef,
-    Q,
-    Subquery,
-    Value,
-    When,
-)
+from django.db.models import BooleanField, ExpressionWrapper, Q, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -28,28 +18,42 @@ from django.utils.safestring import SafeString
 from ..models import (
     AuditEntry,
     Delivery,
+    Job,
     Webhook,
     WebhookError,
     WebhookHealth,
     states,
 )
-from ..models.health import totals_since
+from ..models.health import (
+    LATENCY_COLUMNS,
+    percentile,
+    totals_since,
+)
 from ..models.states import SILENT
-from ..models.webhook import SECRETS, SECRETS_BESIDE
+from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from ..presentation.counts import BoundedCount, bounded, bounded_counts
+from ..presentation.counts import bounded, bounded_counts
 from ..presentation.formatting import certificate_words, duration, identity_words, moment
-from ..presentation.latency import Latency
-from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
+from ..presentation.looks import WEBHOOK_STATES, State
+from ..presentation.our_side import KEEPS_UP, LATE
+from ..presentation.outages import (
+    ATTENTION,
+    READ,
+    Outage,
+    in_trouble,
+    number,
+    outages,
+    stopped_today,
+)
 from ..presentation.workers import Workers, workers
+from ..roles import may
 from ..rules import failures
 from . import links
 from .assets import LOOKS
 from .attempts import CALLS
 from .first_steps import Step, steps
+from .jobs import add_url
 
-ATTENTION = ("failing", "unreadable", "breaker", "unverified", "stopped_today")  # in this order
-LATE = State("late", "Late", "bad", "bad")
 ADDS_WEBHOOKS = "webhooks_app.add_webhook"
 ATTENTION_SHOWN = 10
 CERTIFICATES_SHOWN = 5
@@ -57,20 +61,39 @@ KINDS_SHOWN = 10
 FAILURES_READ = 10_000
 LOG_SHOWN = 6
 LOGGED = ("webhook", "delivery", "account", "accesstoken")
-KEEPS_UP = timedelta(minutes=1)  # how long the oldest due delivery may wait
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """A webhook that needs attention."""
+class Row:
+    """An outage as the page shows it, with where its numbers lead."""
 
-    webhook: Webhook
-    state: State
-    why: str
-    recorded: str
-    since: datetime
+    outage: Outage
+    page: str  # of the webhook, or of the host of several
     waiting: str
-    next_try: SafeString | str
+    gave_up: str
+    waiting_link: str
+    gave_up_link: str
+    replay: str
+
+    @classmethod
+    def of(cls, outage: Outage) -> "Row":
+        """The numbers of one webhook lead to their deliveries, those of several to the page of the
+        host, which has them for each."""
+        waiting, gave_up = (number(outage.webhooks, name) for name in ("waiting", "gave_up"))
+        if outage.alone:
+            webhook = outage.first.pk
+            page, which = links.webhook(webhook), {"webhook": webhook}
+            lists = [
+                links.listing("delivery", webhook=webhook, state=state)
+                for state in ("pending", "failed")
+            ]
+        else:
+            page, which = links.host(outage.host), {"host": outage.host}
+            lists = [f"{page}#hit", f"{page}#hit"]
+        replay = add_url(Job.Verb.RETRY, {**which, "state": Delivery.State.FAILED})
+        return cls(
+            outage, page, waiting, gave_up, lists[0], lists[1], replay if gave_up != "0" else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +148,12 @@ class Home:
         return bounded_counts(
             any=Webhook.objects.live(),
             **{key: states.counted(key, self.now) for key in keys},
-            stopped_today=Webhook.objects.live().filter(self._stopped_today()),
+            stopped_today=Webhook.objects.live().filter(stopped_today(self.now)),
             due=due,
             due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
             retrying=Delivery.objects.filter(states.deliveries_in("retrying", self.now)),
             deliveries=Delivery.objects.all(),
         )
-
-    def _stopped_today(self) -> Q:
-        today = Q(stopped_at__gte=self.now - DAY.step * 24)
-        return states.webhooks_in("stopped", self.now) & today
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -214,7 +233,7 @@ class Home:
             some = f"{bounded(silent)} of {bounded(self.counts['any'])} webhooks deliver nothing"
             return format_html('<a href="{}">{}</a>', link, some)
         headline = _some(worst, silent)
-        if worst == "failing" and self.attention:
+        if worst == "failing" and self.outages:
             return format_html("{}, the first since {}", headline, self._first())
         return headline
 
@@ -229,7 +248,8 @@ class Home:
         return f"All {bounded(working)} webhooks with calls work"
 
     def _first(self) -> SafeString | str:
-        return moment(self.attention[0].since)
+        failing = [row.since for row in self.outages if row.state.key == "failing"]
+        return moment(min(failing, default=self.now))
 
     @cached_property
     def late(self) -> SafeString:
@@ -264,82 +284,55 @@ class Home:
         rows = [row for row in self._hours if row["hour"] < self.start]
         return rate(sum(row["delivered"] for row in rows), sum(row["failed"] for row in rows))
 
-    @property
-    def latency(self) -> Latency | None:
-        return self.chart.latency
+    @cached_property
+    def latency(self) -> dict[str, str]:
+        rows = [row for row in self._hours if row["hour"] >= self.start]
+        histogram = [sum(row[name] for row in rows) for name, _ in LATENCY_COLUMNS]
+        if not sum(histogram):
+            return {}
+        return {
+            "median": _within(percentile(histogram, 0.5)),
+            "most": _within(percentile(histogram, 0.95)),
+        }
 
     @property
     def workers(self) -> Workers:
         return workers(self.request)
 
     @cached_property
-    def attention(self) -> list[Trouble]:
-        """Failing first, then the breaker's, the unverified and what was stopped today; the longest
-        first."""
-        keys: list[str] = []
-        for key in ATTENTION:  # no more of them than fill the table
-            if self.counts[key] and sum(self.counts[key] for key in keys) < ATTENTION_SHOWN:
-                keys.append(key)
-        if not keys:
-            return []
-        wanted, rank = Q(), []
-        for place, key in enumerate(keys):
-            today = key == "stopped_today"
-            condition = self._stopped_today() if today else states.webhooks_in(key, self.now)
-            wanted |= condition
-            rank.append(When(condition, then=Value(place)))
-        pending = Delivery.objects.pending().filter(webhook=OuterRef("pk")).order_by()
-        rows: Any = (
-            Webhook.objects.live()
-            .filter(wanted)
-            .select_related("account", "health")
-            .defer(*SECRETS)
-            .annotate(
-                waiting=BoundedCount.of(pending),
-                next_due=Subquery(pending.order_by("due_at").values("due_at")[:1]),
-            )
-        )
-        if keys == ["failing"]:  # by the index of those, of which it reads no more
-            first = states.counted("failing", self.now).order_by("failing_since")
-            rows = rows.filter(pk__in=first[:ATTENTION_SHOWN]).order_by("health__failing_since")
-        else:
-            few = ["stopped" if key == "stopped_today" else key for key in keys]
-            ranked = rows.filter(states.among(few, self.now))
-            ranked = ranked.annotate(rank=Case(*rank, output_field=IntegerField()))
-            rows = ranked.order_by("rank", "health__failing_since", "pk")
-        return [self._trouble(row) for row in rows[:ATTENTION_SHOWN]]
+    def outages(self) -> list[Outage]:
+        """Who needs attention, by the host and what is the matter there."""
+        rows = in_trouble(self.counts, self.now)
+        return outages(rows, self.now, oldest_first=self.oldest_first)
 
-    def _trouble(self, webhook: Any) -> Trouble:
-        health, state = webhook.health, webhook_state(webhook, self.now)
-        since = health.failing_since or health.last_error_at or webhook.created_at
-        why = failures.why(health.last_error_kind)
-        next_try: SafeString | str = ""
-        if state.key == "unverified":
-            next_try = "after verification"
-            why = why or "It has not passed the verification yet."
-        elif state.key == "unreadable":
-            since, next_try = health.unreadable_since or since, "when its key is back"
-            why = states.SENTENCES["unreadable"]
-        elif state.key == "stopped":
-            since, next_try = webhook.stopped_at or since, "when it is resumed"
-            why = states.SENTENCES.get(webhook.stopped, "")
-        elif until := states.hold_ends_at(webhook, states.hold_reason(webhook, self.now)):
-            next_try = moment(until)
-        elif webhook.next_due:
-            next_try = moment(max(webhook.next_due, self.now))
-        return Trouble(
-            webhook,
-            state,
-            why,
-            health.last_error_message,
-            since,
-            bounded(webhook.waiting or 0),
-            next_try,
-        )
+    @property
+    def attention(self) -> list[Row]:
+        """The first of them."""
+        return [Row.of(outage) for outage in self.outages[:ATTENTION_SHOWN]]
 
     @property
     def more_attention(self) -> bool:
-        return sum(self.counts[key] for key in ATTENTION) > ATTENTION_SHOWN
+        return len(self.outages) > ATTENTION_SHOWN or self.attention_cut
+
+    @property
+    def attention_cut(self) -> bool:
+        return sum(self.counts[key] for key in ATTENTION) > READ
+
+    @property
+    def attention_read(self) -> int:
+        return READ
+
+    @property
+    def silent_link(self) -> str:
+        return links.listing("webhook", state="silent")
+
+    @property
+    def oldest_first(self) -> bool:
+        return self.request.GET.get("sort") == "since"
+
+    @property
+    def may_operate(self) -> bool:
+        return may(self.request.user, "test")
 
     @cached_property
     def kinds(self) -> list[Kind]:
@@ -370,14 +363,24 @@ class Home:
     def certificates(self) -> list[tuple[WebhookHealth, datetime, str]]:
         """The health of those whose certificate ends first, the receiver's or the one that we show,
         if that is soon; one more than is shown says that there are more."""
-        live, found = WebhookHealth.objects.live(), []
-        for rows, column, words in (
+        live = WebhookHealth.objects.live()
+        sorts = (
             (live.certificate_ends_soon(self.now), "certificate_ends_at", certificate_words),
             (live.identity_ends_soon(self.now), "identity_ends_at", identity_words),
-        ):
-            rows = rows.select_related("webhook__account").defer(*SECRETS_BESIDE)
-            for health in rows.order_by(column)[: CERTIFICATES_SHOWN + 1]:
-                found.append((health, getattr(health, column), words(health)))
+        )
+        first, second = (
+            WebhookHealth.objects.filter(
+                pk__in=rows.order_by(column).values("pk")[: CERTIFICATES_SHOWN + 1]
+            ).values("pk")
+            for rows, column, _ in sorts
+        )
+        rows = WebhookHealth.objects.filter(pk__in=first.union(second))
+        found = [
+            (health, getattr(health, column), words(health))
+            for health in rows.select_related("webhook__account").defer(*SECRETS_BESIDE)
+            for _, column, words in sorts
+            if words(health)
+        ]
         return sorted(found, key=lambda one: one[1])[: CERTIFICATES_SHOWN + 1]
 
     @property
@@ -472,3 +475,7 @@ def _sentences(sentences: list[SafeString]) -> SafeString:
     for sentence in sentences[1:]:
         whole = format_html("{} {}", whole, sentence)
     return whole
+
+
+def _within(bound: int | None) -> str:
+    return f"within {bound:,} ms" if bound is not None else "over 10 s"

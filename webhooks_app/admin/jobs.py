@@ -94,6 +94,8 @@ def sentence(
         parts.append(f"of {names.get(words['webhook'], 'a webhook')}")
     if "account" in words:
         parts.append(f"of the account {words['account']}")
+    if "host" in words:
+        parts.append(f"to {words['host']}")
     if words.get("state") == Delivery.State.FAILED:
         parts.append("that gave up")
     elif "state" in words:
@@ -331,7 +333,6 @@ class JobAdmin(ReadOnlyAdmin):
                     words,
                     delivered_too="delivered_too" in query,
                     pace=int(pace) if pace.isascii() and pace.isdecimal() else 0,
-                    note=query.get("note", "").strip(),
                     by=named(request),
                 )
                 return self._created(request, job)

@@ -16,6 +16,16 @@ def listing(model: str, **filters: Any) -> str:
     return f"{place}?{urlencode(query, safe=':')}" if query else place
 
 
+def webhook(ident: str) -> str:
+    """The page of a webhook."""
+    return reverse("admin:webhooks_app_webhook_change", args=[ident])
+
+
+def host(name: str) -> str:
+    """The page of a host that webhooks call."""
+    return reverse("admin:webhooks_app_webhook_host", args=[name])
+
+
 def calls(model: str = "attempt", **filters: Any) -> str:
     """Deliveries and interactions, which rates and charts count; `webhookerror`: the failed."""
     return listing(model, exchange="calls", **filters)

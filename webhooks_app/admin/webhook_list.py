@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -32,24 +32,27 @@ from ..presentation.formatting import (
     visible,
 )
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
-from ..presentation.recurrence import mark, newly_failing, note_recurrences
 from ..presentation.workers import workers
 from ..roles import may
 from ..rules import failures
+from ..rules.hosts import host_of
 from ..rules.ids import is_id, read_moment
-from ..rules.validators import parse_url
 from . import links
 from .attempts import KindFilter
-from .base import named
+from .base import ConsoleAdmin, named
 from .changelist import Page
-from .csv_columns import WEBHOOKS
-from .filters import AccountFilter, BeforeFilter, ChipsFilter, IdsFilter, LinkFilter, MomentFilter
+from .filters import (
+    AccountFilter,
+    BeforeFilter,
+    ChipsFilter,
+    IdsFilter,
+    LinkFilter,
+    MomentFilter,
+    TextFilter,
+)
 from .home import newest_failures
-from .mass_verbs import MassVerbs
 from .moments import unread
-from .outlook import NO_WORKER
-from .sorting import SortFilter
-from .sorts import OF_WEBHOOKS
+from .outlook import NO_WORKER, kept_back
 
 DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "rate", "unverified", "unsteady", "paused", "stopped")
@@ -103,7 +106,7 @@ class HealthFilter(ChipsFilter):
         """Of what the search and the other filters leave; none where that takes too long."""
         now = timezone.now()
         deleted = Webhook.objects.filter(deleted_at__isnull=False)
-        if not set(changelist.params) - {self.parameter_name, "before", "sort"}:
+        if not set(changelist.params) - {self.parameter_name, "before"}:
             counted = {key: states.counted(key, now) for key in RARE}
             return bounded_counts(**counted, **{DELETED.key: deleted})
         live = changelist.narrowed(self.request, Webhook.objects.live())
@@ -138,25 +141,17 @@ class Certificate(LinkFilter):
         return queryset.filter(Q(pk__in=theirs.values("pk")) | Q(pk__in=ours.values("pk")))
 
 
-class NewTrouble(LinkFilter):
-    """Those that began to fail within the last hour."""
+class HostFilter(TextFilter):
+    """Those whose URL names a host."""
 
-    title, parameter_name = "trouble", "trouble"
+    title = parameter_name = "host"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("new", "new in the last hour")]
-
-    def has_output(self) -> bool:
-        return self.value() == "new"
-
-    def choices(self, changelist: Any) -> Any:
-        if self.has_output():
-            yield from super().choices(changelist)
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() != "new":
-            return queryset
-        return queryset.filter(pk__in=newly_failing(timezone.now()).values("pk"))
+    def chosen(self, queryset: Any, value: str) -> Any:
+        try:
+            return queryset.at_host(value)
+        except ValueError:
+            self.problem = f"This cannot be read as host: “{value[:60]}”."
+            return queryset.none()
 
 
 class HadErrorFilter(LinkFilter):
@@ -214,37 +209,24 @@ def of_deleted(request: HttpRequest) -> bool:
     return lists and request.GET.get("state") == DELETED.key
 
 
-def host_of(url: str) -> str:
-    try:
-        return parse_url(url).authority
-    except ValueError:
-        return "(URL not usable)"
-
-
-class WebhookList(MassVerbs):
+class WebhookList(ConsoleAdmin):
     """The half of WebhookAdmin that is the list."""
 
     list_title = "Webhooks"
     empty_words = ("No webhooks yet", "Add the first one; it is verified at once.")
-    list_display = ["health_", "webhook_", "rate_", "latency_", "error_", "queue_"]
-    sorts = OF_WEBHOOKS
-    csv_columns = WEBHOOKS
+    list_display = ["health_", "webhook_", "rate_", "error_", "queue_"]
     list_caption = (
         "Success and small charts: the last 24 hours, delivered above the line, failed below, each "
-        "on its own scale. Latency: half of the answers came within the first time, 95 % within "
-        "the second. In flight: deliveries under way when the workers last said so, which "
+        "on its own scale. In flight: deliveries under way when the workers last said so, which "
         "they do every few seconds."
     )
     list_filter = [
-        *(HealthFilter, SortFilter, ErrorFilter, AccountFilter, NewTrouble, Certificate),
+        *(HealthFilter, ErrorFilter, AccountFilter, HostFilter, Certificate),
         *(HadErrorFilter, HadErrorSinceFilter, IdsFilter, BeforeFilter),
     ]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"
-    actions = [
-        *("verify_", "test_", "pause_", "enable_"),
-        *("replay_", "retry_", "cancel_"),
-    ]
+    actions = ["verify_", "test_", "enable_", "pause_"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
         rows = Webhook.objects.filter(deleted_at__isnull=not of_deleted(request))
@@ -261,10 +243,7 @@ class WebhookList(MassVerbs):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
-        changelist.result_list = self.prepared(request, list(changelist.result_list))
-        return changelist
-
-    def prepared(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        rows = list(changelist.result_list)
         charts = charts_of([row.pk for row in rows], DAY, timezone.now())
         in_flight = workers(request).in_flight_of
         may_restore = may(request.user, "restore_webhook")
@@ -272,8 +251,8 @@ class WebhookList(MassVerbs):
             row.may_restore = may_restore
             row.chart = charts[row.pk]
             row.in_flight = in_flight.get(row.pk, 0)
-        note_recurrences(rows)
-        return rows
+        changelist.result_list = rows
+        return changelist
 
     @transaction.non_atomic_requests
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -323,9 +302,7 @@ class WebhookList(MassVerbs):
         if ends := hold_ends_at(webhook, reason):
             word = "limited" if reason == "rate" and not health.rests else "rests"
             rest = format_html(" {} until {}", word, moment(ends))
-        return format_html(
-            '{} {}<span class="wh-sub">{}{}</span>', badge(state), mark(webhook), words, rest
-        )
+        return format_html('{}<span class="wh-sub">{}{}</span>', badge(state), words, rest)
 
     @admin.display(description="Webhook")
     def webhook_(self, webhook: Any) -> SafeString:
@@ -360,14 +337,6 @@ class WebhookList(MassVerbs):
             *(links.calls(webhook=webhook.pk, since=chart.start), chart.rate, chart.spark()),
             f"{chart.calls:,}",
         )
-
-    @admin.display(description="Latency")
-    def latency_(self, webhook: Any) -> SafeString:
-        latency = webhook.chart.latency
-        if latency is None:
-            return format_html('<span class="wh-quiet">{}</span>', "no answers")
-        words = '<span class="wh-nw">{}</span><span class="wh-sub wh-nw">95 % {}</span>'
-        return format_html(words, *latency.short)
 
     @admin.display(description="Last error")
     def error_(self, webhook: Webhook) -> SafeString:
@@ -430,3 +399,26 @@ class WebhookList(MassVerbs):
         if good:
             words = format_html("Answered well: {} of {}.", self.linked(good), f"{len(rows):,}")
             self.message_user(request, words, messages.SUCCESS)
+
+    @admin.action(description="Resume", permissions=["operate"])
+    def enable_(self, request: HttpRequest, queryset: Any) -> None:
+        rows = self.few(request, queryset)
+        for webhook in rows:
+            actions.enable(webhook, by=named(request))
+        if rows:
+            goes_on = kept_back(request, [row.pk for row in rows]) or "What waits goes out."
+            words = format_html("Resumed: {}. {}", self.linked(rows), goes_on)
+            self.message_user(request, words, messages.SUCCESS)
+
+    @admin.action(description="Pause…", permissions=["operate"])
+    def pause_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        rows = self.few(request, queryset)
+        ask = "Nothing is sent to them until somebody resumes them; deliveries are kept and wait."
+        if rows and (page := self.asked_first(request, rows, "Pause", "webhook", ask, note=True)):
+            return page
+        for webhook in rows:
+            actions.pause(webhook, note=request.POST.get("note", "").strip(), by=named(request))
+        if rows:
+            words = format_html("Paused: {}. Deliveries are kept and wait.", self.linked(rows))
+            self.message_user(request, words, messages.SUCCESS)
+        return None

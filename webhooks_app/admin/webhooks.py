@@ -26,12 +26,12 @@ from ..models.states import SENTENCES, hold_ends_at, hold_reason
 from ..presentation.banner import busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
-from ..presentation.latency import last_attempts, of_last_calls
 from ..presentation.looks import delivery_state, webhook_state
 from ..presentation.sent_request import sent
 from ..presentation.workers import workers
 from ..roles import may
 from ..rules import schedules
+from ..rules.hosts import NO_HOST, host_of
 from ..rules.ids import is_id
 from ..rules.validators import MASK
 from . import links
@@ -41,14 +41,15 @@ from .credential_fields import Credentials
 from .delivery_list import first_with_last_attempts, last_answer
 from .error_groups import errors_of
 from .filters import is_place
+from .finder import Searching
 from .header_formset import HeaderInline
+from .hosts import AtHost
 from .jobs import add_url
-from .notes import Noting, notes_in, notes_of
 from .outlook import NO_WORKER, kept_back
 from .signing import Signing
 from .subscriptions import Subscribing
 from .webhook_form import WebhookForm
-from .webhook_list import DONE, GOES_ON, WebhookList, host_of
+from .webhook_list import DONE, GOES_ON, WebhookList
 
 
 def is_set(column: str) -> ExpressionWrapper:
@@ -57,7 +58,7 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(Credentials, Signing, Subscribing, Noting, WebhookList):
+class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
 
@@ -75,8 +76,6 @@ class WebhookAdmin(Credentials, Signing, Subscribing, Noting, WebhookList):
             password_set=is_set("auth_password"),
             gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
             next_due=Subquery(pending[:1]),
-            last_attempts=last_attempts(OuterRef("pk")),
-            noted=notes_of(OuterRef("pk")),
             **self.signing_columns(),
         )
         if request.method == "GET" and request.user.has_perm("webhooks_app.view_webhookerror"):
@@ -140,14 +139,14 @@ class WebhookAdmin(Credentials, Signing, Subscribing, Noting, WebhookList):
             "subtitle": None,
             "page_state": state.word,
             "webhook": webhook,
+            "host": host,
+            "host_page": "" if host == NO_HOST else links.host(host),
             "banner": banner,
             "buttons": [(b, busy_words(b, webhook, host)) for b in banner.buttons if operate],
             "may_reveal": self.has_reveal_permission(request),
             "signing": self.signing_context(request, webhook),
             **self.subscriptions_context(request, webhook),
-            **self.notes_context(request, webhook, notes_in(webhook.noted)),
             "health": webhook.health,
-            "latency": of_last_calls(webhook.last_attempts),
             "spans": SPANS.values(),
             **self._calls(webhook, calls),
         }
@@ -334,7 +333,6 @@ class WebhookAdmin(Credentials, Signing, Subscribing, Noting, WebhookList):
             self.post_view("reveal", "reveal", self.reveal),
             *self.signing_urls(),
             *self.subscriptions_urls(),
-            *self.note_urls(),
             path("<path:object_id>/restore/", restore, name="webhooks_app_webhook_restore"),
             *super().get_urls(),
         ]

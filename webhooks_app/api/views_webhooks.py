@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from .. import actions
 from ..models import states
 from ..roles import VERBS
+from ..rules.hosts import LIMIT
 from . import masks, query
 from .authentication import MANAGE, READ, Need
 from .base import ApiViewSet
@@ -70,6 +71,11 @@ class WebhookViewSet(ApiViewSet):
             ACCOUNT,
             parameter("search", {"type": "string", "maxLength": 2048}, "Part of name or URL."),
             parameter(
+                "host",
+                {"type": "string", "maxLength": LIMIT},
+                "Whose URL names this host, like `example.com` or `example.com:8443`.",
+            ),
+            parameter(
                 "failing",
                 {"type": "string", "enum": ["true", "false"]},
                 "Only those whose last 5 or more calls failed (or only the others).",
@@ -81,6 +87,11 @@ class WebhookViewSet(ApiViewSet):
         search = query.text(request, "search", 2048)
         if search:
             rows = rows.filter(Q(name__icontains=search) | Q(url__icontains=search))
+        if host := query.text(request, "host", LIMIT):
+            try:
+                rows = rows.at_host(host)
+            except ValueError:
+                raise invalid({"host": ["Must be a host like example.com:8443."]}) from None
         failing = query.choice(request, "failing", ("true", "false"))
         if failing == "true":
             rows = rows.filter(states.FAILING.webhooks(timezone.now()))

@@ -32,13 +32,14 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from .. import conf
-from ..models import Notice, Webhook, WebhookHealth, states
+from ..models import AuditEntry, Notice, WebhookHealth, states
+from ..models.audit import SENT
 from ..models.delivery import advice_on
 from ..models.health import CERTIFICATE_SOON
 from ..models.webhook import SECRETS_BESIDE
 from ..rules import failures
+from ..rules.hosts import host_of
 from ..rules.unseen import shown
-from ..rules.validators import parse_url
 from .store.record import FAILING_STOPS_AFTER
 
 log = logging.getLogger("webhooks")
@@ -51,6 +52,7 @@ TRIED_FOR = timedelta(days=2)
 TRIES_MOST = 60  # of one letter; an hour apart in the end, so TRIED_FOR is over before
 TIMEOUT = 10  # seconds for the mail server
 STOPPED = [state.reason for state in states.HOLDS if state.key == "stopped"]
+WE = "the worker"  # who sent a letter, for the audit log
 TOLD_STOPPED = "disabled"  # as rows have it since 0.1; nobody reads it but us
 
 
@@ -222,7 +224,11 @@ def _write(row: WebhookHealth, subject: str, sentences: list[str], now: datetime
     """One letter to the staff, with a link to the console, one to the account's contact."""
     webhook = row.webhook
     name = shown(" ".join(str(webhook).split()))
-    facts = [f"Webhook: {name}", f"Account: {webhook.account.name}", f"Host: {_host(webhook)}"]
+    facts = [
+        f"Webhook: {name}",
+        f"Account: {webhook.account.name}",
+        f"Host: {host_of(webhook.url)}",
+    ]
     link = conf.console_url()
     page = [f"{link}webhooks_app/webhook/{webhook.pk}/change/"] if link else []
     contact = webhook.account.contact_email
@@ -239,14 +245,6 @@ def _write(row: WebhookHealth, subject: str, sentences: list[str], now: datetime
                 created_at=now,
                 due_at=now,
             )
-
-
-def _host(webhook: Webhook) -> str:
-    """Path and query may hold secrets."""
-    try:
-        return parse_url(webhook.url).authority
-    except ValueError:
-        return "(URL not usable)"
 
 
 def _reason(row: WebhookHealth) -> Iterator[str]:
@@ -266,7 +264,8 @@ def _day(moment: datetime) -> str:
 
 
 def _send(now: datetime, stopped: Callable[[], bool]) -> None:
-    due = Notice.objects.filter(due_at__lte=now).order_by("due_at")
+    due = Notice.objects.filter(due_at__lte=now).order_by("due_at").select_related("webhook")
+    due = due.defer(*SECRETS_BESIDE)
     for notice in list(due[:AT_ONCE]):
         if stopped():
             return
@@ -284,7 +283,9 @@ def _send(now: datetime, stopped: Callable[[], bool]) -> None:
             if _put_off(notice, error, now) and _is_of_the_server(error):
                 return  # the others would wait for the same server
             continue
-        notice.delete()
+        with transaction.atomic(using=router.db_for_write(Notice)):
+            notice.delete()
+            AuditEntry.objects.note(WE, f"{SENT}{notice.subject}", notice.webhook)
 
 
 def _put_off(notice: Notice, error: Exception, now: datetime) -> bool:

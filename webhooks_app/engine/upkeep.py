@@ -22,6 +22,7 @@ from . import (
     fanout,
     faults,
     jobs,
+    lag,
     mail,
     pruner,
     steadiness,
@@ -84,8 +85,8 @@ def turn(
     stopped: Callable[[], bool] = bool,
     put_off: set[str] | None = None,
 ) -> None:
-    """One round: a step of every job, the notices, who is unsteady and totals, what is accepted,
-    the purge.
+    """One round: a step of every job, the notices, who is unsteady and totals, what is accepted
+    and how late we are, the purge.
 
     What fails in one of these is logged, and keeps none of the others from its turn. `put_off`
     remembers between rounds what fails, so that the log says it once an outage.
@@ -106,6 +107,7 @@ def turn(
         steps.append(("totals", totals.add_up))
     if count:
         steps.append(("counting what is accepted", accepted.count))
+        steps.append(("noting how late we are", lag.note))
     if purge:
         kept = timedelta(days=conf.retention_days())
         steps.append(("purge", partial(pruner.purge, kept, stopped=stopped)))

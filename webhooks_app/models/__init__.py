@@ -8,7 +8,7 @@ from .delivery import Attempt, Delivery, WebhookError
 from .event import Event, EventBody, EventType
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
-from .note import Note
+from .lag import HourlyLag
 from .notice import Notice
 from .signing import SigningKey
 from .site import SiteHold
@@ -29,9 +29,9 @@ __all__ = [
     "FailedAuthentication",
     "Header",
     "HourlyCount",
+    "HourlyLag",
     "HourlyTotal",
     "Job",
-    "Note",
     "Notice",
     "SigningKey",
     "SiteHold",

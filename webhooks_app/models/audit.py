@@ -35,7 +35,16 @@ class Actor(str):
         return cls(text if text.strip() else f"user {user.pk}", door)
 
 
+SENT = "Sent a notice: "  # how the line of a letter that was sent begins
+SENT_AMONG = 200  # lines of an account that are looked through for them
+
+
 class AuditEntryQuerySet(PrimaryQuerySet["AuditEntry"]):
+    def notices_of(self, account: Account, most: int) -> "list[AuditEntry]":
+        """The last letters that were sent about webhooks of an account, among its last lines."""
+        lines = self.filter(account=account).order_by("-id")[:SENT_AMONG]
+        return [line for line in lines if line.action.startswith(SENT)][:most]
+
     def note(self, by: str, action: str, target: Any, account: Account | None = None) -> None:
         """One line: `by` did `action` (words, never a value) to `target`, a row of ours, a user or
         a group; None is the installation as a whole.

@@ -68,6 +68,10 @@ def _webhook(value: str, now: datetime) -> Q:
     return Q(webhook=value)
 
 
+def _at_host(value: str) -> Q:
+    return Q(webhook__in=Webhook.objects.at_host(value).order_by().values("pk"))
+
+
 def _event(value: str, now: datetime) -> Q:
     if not is_id(value):
         raise ValueError(value)
@@ -110,6 +114,7 @@ CONDITIONS: dict[str, Condition] = {
     "account": lambda value, now: Q(
         webhook__in=Webhook.objects.filter(account__name=value).order_by().values("pk")
     ),
+    "host": lambda value, now: _at_host(value),
     "event": _event,
     "state": _state,
     # SQLite takes a partial index only where its condition stands in the query word by word.
@@ -141,6 +146,7 @@ OF_EVENTS: dict[str, Condition] = {
 # The same words of attempts, in the lists that show them.
 OF_ATTEMPTS: dict[str, Condition] = {
     "account": lambda value, now: Q(webhook__account__name=value),
+    "host": lambda value, now: _at_host(value),
     "type": lambda value, now: Q(delivery__type=value),
     "status": _status("status"),
     "since": lambda value, now: ended_since(read_moment(value)),

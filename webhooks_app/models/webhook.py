@@ -11,8 +11,17 @@ from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 
 from .. import conf
-from ..fields import EncryptedTextField, IdField, Sealed, WrongKey
+from ..fields import (
+    HOST_KEPT,
+    EncryptedTextField,
+    HostOf,
+    IdField,
+    NameStart,
+    Sealed,
+    WrongKey,
+)
 from ..rules import schedules
+from ..rules.hosts import spellings
 from ..rules.ids import ID_LENGTH, new_id
 from ..rules.rates import COUNT_MOST, SECONDS, Rate
 from .account import Account
@@ -58,6 +67,10 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
     def for_account(self, account: Account | int) -> Self:
         """Those of an account, or of the account with this key."""
         return self.live().filter(account=account)
+
+    def at_host(self, host: str) -> Self:
+        """Those whose URL names a host, deleted ones too. Raises ValueError where that is none."""
+        return self.filter(host__in=sorted(spellings(host)))
 
     def update(self, **changes: Any) -> int:
         """As Django's (`bulk_update` comes through here too), and what follows from a change of
@@ -108,6 +121,11 @@ class Webhook(PrimaryModel):
     name = models.CharField(max_length=1024, help_text="1 to 1,024 characters.")
     url = models.CharField(
         "URL", max_length=2048, help_text="Public http or https address, at most 2,048 characters."
+    )
+    # The database keeps it, whoever writes the URL and of whatever version; an instance that was
+    # made or changed here may not know it yet.
+    host = models.GeneratedField(
+        expression=HostOf("url"), output_field=IdField(max_length=HOST_KEPT), db_persist=True
     )
     token = EncryptedTextField(
         blank=True, default="", help_text="Sent as ?token=… with each call and the verification."
@@ -227,6 +245,8 @@ class Webhook(PrimaryModel):
                 condition=Q(deleted_at__isnull=False),
                 name="webhook_deleted_id",
             ),
+            models.Index(fields=["host", "id"], name="webhook_host"),
+            models.Index(NameStart("name"), name="webhook_name"),
             # The few that are not called; no delivery writes them.
             models.Index(
                 fields=["stopped_at", "id"], condition=~Q(stopped=""), name="webhook_stopped"

@@ -5,7 +5,7 @@ from typing import Any
 from django import template
 
 from .. import __version__
-from ..presentation import formatting
+from ..presentation import counts, formatting
 
 register = template.Library()
 
@@ -25,6 +25,11 @@ for _tag in (formatting.icon, formatting.badge, formatting.phase_bar):
     register.simple_tag(_tag)
 
 
+@register.filter
+def bounded(count: int | None) -> str:
+    return counts.bounded(count or 0)
+
+
 @register.simple_tag
 def version() -> str:
     return __version__
@@ -33,15 +38,10 @@ def version() -> str:
 @register.simple_tag
 def older(cl: Any) -> str:
     """The query string of the next page of a list, "" on its last one."""
-    place = cl.next_place
-    return str(cl.get_query_string({"before": place})) if place is not None else ""
-
-
-@register.simple_tag
-def sort_of(cl: Any, column: int) -> tuple[str, str]:
-    """Where the head of a column leads, and its `aria-sort` (see `Page.sort_of`)."""
-    found: tuple[str, str] = cl.sort_of(column)
-    return found
+    rows = list(cl.result_list)
+    if not rows or cl.result_count <= len(rows):
+        return ""
+    return str(cl.get_query_string({"before": rows[-1].pk}))
 
 
 @register.simple_tag

@@ -7,6 +7,7 @@ from django import template
 from ..models import site
 
 register = template.Library()
+SOUGHT = ("delivery", "event", "webhook", "account", "attempt")
 
 
 @register.simple_tag(takes_context=True)
@@ -20,6 +21,24 @@ def health_board(context: Any) -> Any:
         may = request.user.has_perm("webhooks_app.view_webhook")
         request._webhooks_home = Home(request) if may else None
     return request._webhooks_home
+
+
+@register.inclusion_tag("admin/webhooks_app/search_box.html", takes_context=True)
+def search_box(context: Any) -> dict[str, Any]:
+    """One search for everything, for the head of a page; once a page, and nothing for whoever may
+    see none of it."""
+    from django.urls import NoReverseMatch, reverse
+
+    request = context.get("request")
+    if request is None or not context.get("has_permission") or hasattr(request, "_webhooks_box"):
+        return {"place": ""}
+    request._webhooks_box = True
+    if not any(request.user.has_perm(f"webhooks_app.view_{name}") for name in SOUGHT):
+        return {"place": ""}
+    try:
+        return {"place": reverse("admin:webhooks_app_webhook_search")}
+    except NoReverseMatch:
+        return {"place": ""}
 
 
 @register.inclusion_tag("admin/webhooks_app/alarm.html", takes_context=True)
