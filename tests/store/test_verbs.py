@@ -149,6 +149,7 @@ ASKS = {
     "fields.py": "the type of a column, as a migration asks for it",
     "migrations/0003_deliveries_by_error.py": "an index beside what runs",
     "migrations/0010_counts_by_index.py": "likewise",
+    "migrations/0011_oauth_and_identity.py": "a word more in a check of the largest table",
     "models/database_file.py": "a file that was replaced, noticed by whoever opens a connection",
     "models/in_time.py": "an end to whatever is asked, by every door",
     "models/primary.py": "whose clock decides, in the rows that every door writes",

@@ -6,14 +6,13 @@ from typing import Any
 
 from .. import conf
 from ..engine.tls import Tls, problem
-from ..models import Worker
 from ..models.primary import clock
 from ..rules import certificates, oauth
 from .base import db_alias
 from .errors import Invalid, OlderWorkers
+from .limits import older_workers
 
 FIELDS = ("oauth", "identity", "ca_certificates")
-SINCE = (0, 2)  # the version whose workers know them
 _UNFIT = "The certificate cannot be used for TLS"
 
 
@@ -40,10 +39,8 @@ def columns(given: Mapping[str, Any]) -> dict[str, str]:
                 details[field] = [wrong]
     if details:
         raise Invalid(details)
-    if any(found.values()):
-        older = Worker.objects.using(db_alias()).alive().before(SINCE)
-        if names := [f"{worker.host}:{worker.pid}" for worker in older]:
-            raise OlderWorkers(names)
+    if any(found.values()) and (older := older_workers()):
+        raise OlderWorkers(older)
     return found
 
 

@@ -9,7 +9,7 @@ from ..rules.rates import WORDS, Rate
 from .base import db_alias, is_number
 from .errors import OlderWorkers
 
-RATES_SINCE = (0, 2)  # the version whose workers keep rates
+SINCE = (0, 2)  # the version whose workers keep rates, and call with tokens and certificates
 
 
 def columns(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -62,6 +62,6 @@ def refuse_beside_older_workers(fields: Sequence[str]) -> None:
 
 
 def older_workers() -> list[str]:
-    """Host and PID of the live workers that know no rate, for staff to see."""
-    older = Worker.objects.using(db_alias()).alive().before(RATES_SINCE)
+    """Host and PID of the live workers of versions before SINCE, for staff to see."""
+    older = Worker.objects.using(db_alias()).alive().before(SINCE)
     return [f"{worker.host}:{worker.pid}" for worker in older]
