@@ -108,7 +108,8 @@ def worst_first(live: Any, now: datetime, most: int) -> list[Any]:
     some, newest = (live.order_by().filter(pk__in=end).values("pk") for end in ends)
     rows = Webhook.objects.filter(pk__in=some.union(newest))
     found = list(with_stuck(rows.select_related("account", "health").only(*TOLD)).order_by("-pk"))
-    found.sort(key=lambda row: states.of_webhook(row, now).key not in states.SILENT)
+    rank = {key: place for place, key in enumerate(states.SILENT)}
+    found.sort(key=lambda row: rank.get(states.of_webhook(row, now).key, len(rank)))
     return found[: most + 1]
 
 
