@@ -25,7 +25,7 @@ MODES = {  # colours, width, the most of a page's height that is shown
     "dark": ("dark", 1280, 1900),
     "phone": ("light", 390, 2200),
 }
-LIMIT = 100_000  # bytes a picture
+LIMIT = 110_000  # bytes a picture
 COLOURS = 200
 ROWS = 15  # of a list: a row is like the next
 
