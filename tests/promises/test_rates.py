@@ -4,6 +4,7 @@ import pytest
 
 from tests.promises.crew import report, until
 from tests.promises.sink import Sink
+from webhooks_app.rules.rates import TOLERANCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -40,10 +41,11 @@ def busiest(moments, window):
 
 
 def test_a_killed_owner_and_the_next_one_together_keep_it(crew):
-    """No machine is too slow to call too seldom; none calls too often."""
+    """No machine is too slow to call too seldom; none calls more often than the tolerance allows,
+    but for what a machine that stands still lets through at once."""
     moments = play(crew, 60, 1, seconds=2)
-    assert len(moments) <= 60 * 2 * 1.05 + 1
-    assert busiest(moments, 1.0) <= 60 * 1.5
+    assert len(moments) <= 60 * (2 + TOLERANCE) * 1.05 + 2
+    assert busiest(moments, 1.0) <= 60 * 2
 
 
 @pytest.mark.prove
