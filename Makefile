@@ -1,8 +1,9 @@
 # `make` alone prints the menu. Everything is set up in .venv; nothing else is installed by hand.
 PYTHON ?= python3
 PORT ?= 8000
-# One more than two cores: many tests wait for a timeout or for another process.
-PROCESSES ?= 3
+# Of each of the parts of `make test`, which run at once: many tests wait for a timeout or for another
+# process.
+PROCESSES ?= 2
 # Every test process and every process a test starts finds its modules compiled.
 export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
@@ -12,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --ignore=test
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint prove bench docs examples matrix release lock clean
+.PHONY: help run test test-sqlite test-postgres test-browser check lint prove bench docs examples matrix release lock clean
 
 help: ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +32,20 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLite (PORT=8000); installs first, a minute
 	@exec $(BIN)/python manage.py quickstart --port $(PORT)
 
-test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 10 minutes on two cores)
+test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 8 minutes on two cores)
 	@tests/install-tools.sh
+	@echo "Three parts at once; each prints what it has found when it is through."
+	@$(MAKE) --no-print-directory -j 3 --output-sync=target test-sqlite test-postgres test-browser
+
+test-sqlite: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m "not browser"
-	@# Playwright keeps an event loop running in its process; no other test can have one there.
-	$(BIN)/python -m pytest -n 2 --dist worksteal --db=sqlite -m browser
+
+test-postgres: $(VENV)/dev.stamp
 	$(PYTEST) --db=postgres -m "not browser and not node and not once"
+
+# Playwright keeps an event loop running in its process; no other test can have one there.
+test-browser: $(VENV)/dev.stamp
+	$(PYTEST) --db=sqlite -m browser $(shell grep -rl --include="test_*.py" mark.browser tests)
 
 check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, engine, API, admin on SQLite (3 minutes)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """A real Chromium, the system's own.
 
 Playwright's event loop runs in the thread of the tests until it is closed; meanwhile no test there
-can run another, nor start a second Playwright. So each module has its own.
+can run another, nor start a second Playwright.
 """
 
 import os
@@ -36,7 +36,12 @@ def chromium_of_the_system():
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture(scope="module")
+def as_long_as_possible(fixture_name, config):
+    """Where browsers alone are tested nobody else wants a loop: one serves a whole process."""
+    return "session" if config.getoption("markexpr") == "browser" else "module"
+
+
+@pytest.fixture(scope=as_long_as_possible)
 def chromium():
     """A Chromium that runs; skips without one, but never where CI=true."""
     with chromium_of_the_system() as browser:

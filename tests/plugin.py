@@ -6,9 +6,11 @@ wheel, once for all processes of the run. Loaded by `-p tests.plugin`, before Dj
 
 import atexit
 import base64
+import gc
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +39,10 @@ def test_environment(db: str, *, durable: bool = True) -> None:  # noqa: PT028 -
     )
     if "TEST_DATABASE_URL" not in os.environ:  # set already in a process of pytest-xdist
         postgres.end_what_killed_runs_left()
-        url = start_postgres(durable=durable) if db == "postgres" else sqlite_file()
+        folder = folder_of_the_run()
+        os.environ["TEST_FOLDER"] = str(folder)
+        file = f"sqlite:///{folder}/db.sqlite3"
+        url = start_postgres(durable=durable) if db == "postgres" else file
         os.environ["TEST_DATABASE_URL"] = url
     os.environ["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
 
@@ -45,10 +50,11 @@ def test_environment(db: str, *, durable: bool = True) -> None:  # noqa: PT028 -
 test_environment.__test__ = False  # type: ignore[attr-defined]
 
 
-def sqlite_file() -> str:
+def folder_of_the_run() -> Path:
+    """For what all processes of a run share; gone at its end."""
     folder = postgres.folder_of_this_process("test")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return f"sqlite:///{folder}/db.sqlite3"
+    return folder
 
 
 def start_postgres(*, durable: bool = True) -> str:
@@ -86,10 +92,25 @@ def pytest_configure(config):
     hypothesis.settings.load_profile("tests")
 
 
+# Fixtures of which one is the database of the run; what asks for none of them is the same on both.
+DATABASES = {"db", "transactional_db", "live_server", "site", "crew", "released", "admin_client"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not once"` chooses
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        asks = DATABASES & set(item.fixturenames) or item.get_closest_marker("django_db")
+        if not asks and not item.get_closest_marker("skipif"):
+            item.add_marker("once")
     if config.getoption("--run-prove"):
         return
     skip = pytest.mark.skip(reason="a long proof: make prove")
     for item in items:
         if "prove" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    # What is there now stays: no collection of garbage need look through it again.
+    gc.collect()
+    gc.freeze()

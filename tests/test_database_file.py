@@ -8,9 +8,10 @@ import pytest
 from django.db import connection
 
 from tests.api.test_granian import answers, call
-from tests.commands.conftest import MANAGE, empty_site, site  # noqa: F401
+from tests.commands.conftest import site  # noqa: F401
 from tests.factories import WebhookFactory
 from tests.ports import free_port
+from tests.processes import MANAGE
 from tests.promises.crew import Crew, acknowledged, until
 from tests.promises.sink import Sink
 from webhooks_app import actions

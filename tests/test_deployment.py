@@ -3,18 +3,17 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 from cryptography.fernet import Fernet
 
+from tests import processes
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
+from tests.processes import MANAGE, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PRODUCTION = {
     "DJANGO_ENV_FILE": os.devnull,
     "DATABASE_URL": "sqlite://:memory:",
@@ -31,14 +30,14 @@ def start(*command, **changed):
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment = {**kept, **PRODUCTION, **changed}
     environment = {name: value for name, value in environment.items() if value is not None}
-    return subprocess.run(
+    return processes.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True
     )
 
 
 @pytest.mark.once
 def test_the_documented_settings_of_production_pass_djangos_own_check():
-    checked = start("manage.py", "check", "--deploy", "--fail-level", "WARNING")
+    checked = start(MANAGE[1], "check", "--deploy", "--fail-level", "WARNING")
     assert checked.returncode == 0, checked.stderr
     assert "no issues" in checked.stdout
 
@@ -64,7 +63,7 @@ WRONG = {
 SERVERS = [
     ("-c", "import project.asgi"),
     ("-c", "import project.wsgi"),
-    ("manage.py", "webhooks", "deliver", "--once"),
+    (MANAGE[1], "webhooks", "deliver", "--once"),
 ]
 
 
@@ -74,7 +73,7 @@ def test_production_does_not_start_with(wrong):
     name, value = WRONG[wrong]
     started = start(*SERVERS[list(WRONG).index(wrong) % 3], **{name: value})
     assert started.returncode == 1
-    if started.args[1] == "manage.py":
+    if started.args[1] == MANAGE[1]:
         assert name in started.stderr
         assert "Traceback" not in started.stderr
     else:

@@ -2,18 +2,17 @@
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from project import first_run
+from tests import processes
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parents[1]
 KEY = "k3y$" * 15 + "ab"
 SHOW = """
 import json
@@ -35,7 +34,7 @@ def start(file=os.devnull, **environment):
         "WEBHOOKS_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
         **environment,
     }
-    return subprocess.run(
+    return processes.run(
         [sys.executable, "-c", SHOW], cwd=ROOT, env=given, capture_output=True, text=True
     )
 
@@ -75,7 +74,7 @@ def test_a_value_that_begins_with_a_dollar_is_no_name():
 )
 def test_no_secret_stands_in_a_traceback(name, value):
     source = SHOW.replace("import json\n", "import json, django; django.setup()\n", 1)
-    started = subprocess.run(
+    started = processes.run(
         [sys.executable, "-c", source + "\nfrom webhooks_app import conf; conf.validate()"],
         cwd=ROOT,
         env={

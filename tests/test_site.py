@@ -1,6 +1,5 @@
 """The standalone site around the app: its favicon, and what stands on standard error."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,6 +7,7 @@ from django.contrib.staticfiles import finders
 from django.test import RequestFactory
 
 from project.serving import TokenHandler
+from tests import processes
 from tests.factories import AccountFactory
 from webhooks_app.models import AccessToken
 
@@ -37,9 +37,7 @@ with patch("project.views.render", side_effect=RuntimeError("the page broke")):
 
 
 def test_an_error_of_a_page_stands_on_standard_error_without_what_was_sent():
-    told = subprocess.run(
-        [sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=60
-    )
+    told = processes.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=60)
     assert told.stdout.strip() == "500"
     assert "Traceback" in told.stderr
     assert "RuntimeError: the page broke" in told.stderr
@@ -54,7 +52,7 @@ print(Client().get("/admin/", headers={"host": "evil.example"}).status_code)
 
 
 def test_a_foreign_host_is_refused_without_a_traceback():
-    told = subprocess.run(
+    told = processes.run(
         [sys.executable, "-c", FOREIGN], capture_output=True, text=True, timeout=60
     )
     assert told.stdout.strip() == "400"

@@ -19,7 +19,7 @@ import yaml
 from cryptography.fernet import Fernet
 
 from tests.alerts.promql import Query, Rule, Samples
-from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.commands.conftest import site  # noqa: F401
 from tests.docs.tables import DOCS
 from tests.ports import free_port
 from tests.promises.crew import until

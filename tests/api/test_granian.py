@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,41 +12,30 @@ from pathlib import Path
 import pytest
 
 from project.server import GRANIAN
+from tests import databases, processes
 from tests.ports import free_port
+from tests.processes import MANAGE
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 LIMIT = 1024 * 1024
 WEBHOOK = {"name": "n", "url": "https://receiver.example.com/hook"}
-STORE = """
-from webhooks_app.models import AccessToken, Account
-print(AccessToken.issue(Account.objects.create(name="acme"))[1])
-"""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A running site with its own database; (port, secret of a token)."""
     folder = tmp_path_factory.mktemp("site")
-    environment = {
-        **os.environ,
-        "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
+    environment = os.environ | {
+        "DATABASE_URL": databases.new(folder / "db.sqlite3"),
         "PYTHONUNBUFFERED": "1",
     }
-    manage = [sys.executable, "manage.py"]
-
-    def run(*arguments):
-        done = subprocess.run(
-            [*manage, *arguments], env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("migrate", "--verbosity=0")
-    secret = run("shell", "--verbosity=0", "-c", STORE).split()[-1]
+    token = [*MANAGE, "webhooks", "create-token", "acme", "--create"]
+    made = processes.run(token, env=environment, capture_output=True, text=True, timeout=300)
+    secret = made.stdout.strip()
     port = free_port()
     with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(
+        server = processes.start(
             [
                 *(sys.executable, "-m", "granian", *GRANIAN),
                 *("--port", str(port), "--workers", "1", "project.asgi:application"),

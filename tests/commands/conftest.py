@@ -2,13 +2,8 @@
 
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import environ
 import pytest
@@ -16,8 +11,8 @@ from django.db import connections
 from django.db.utils import load_backend
 from django.test import override_settings
 
-ROOT = Path(__file__).resolve().parents[2]
-MANAGE = [sys.executable, str(ROOT / "manage.py")]
+from tests import databases, processes
+from tests.processes import MANAGE, ROOT
 
 
 class Site:
@@ -40,7 +35,7 @@ class Site:
         return ended.stdout
 
     def _run(self, *arguments):
-        return subprocess.run(
+        return processes.run(
             [*MANAGE, *arguments],
             env=self.environment,
             capture_output=True,
@@ -80,12 +75,12 @@ class Site:
 
     def start_program(self, *arguments):
         """Of Python, as in `python -m granian`."""
-        process = subprocess.Popen(
+        process = processes.start(
             [sys.executable, *arguments],
             cwd=ROOT,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=processes.PIPE,
+            stderr=processes.STDOUT,
             text=True,
         )
         self.started.append(process)
@@ -121,36 +116,8 @@ def own_connection(alias, config):
     return connection
 
 
-@pytest.fixture(scope="session")
-def empty_site(tmp_path_factory):
-    """The URL of a migrated database that is only ever copied."""
-    if os.environ["TEST_DATABASE_URL"].startswith("sqlite"):
-        url = f"sqlite:///{tmp_path_factory.mktemp('site')}/empty.sqlite3"
-    else:
-        url = new_postgres_database("template0")
-    Site(url).manage("migrate", "-v", "0")
-    return url
-
-
-def new_postgres_database(template):
-    """The URL of a new database on the server of the tests; it goes when the server goes."""
-    import psycopg
-
-    url = os.environ["TEST_DATABASE_URL"]
-    name = f"site_{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    address, _, query = url.partition("?")
-    return f"{address.rpartition('/')[0]}/{name}?{query}"
-
-
 @pytest.fixture
-def site(empty_site, tmp_path):
-    if empty_site.startswith("sqlite"):
-        shutil.copy(empty_site.removeprefix("sqlite:///"), tmp_path / "site.sqlite3")
-        url = f"sqlite:///{tmp_path}/site.sqlite3"
-    else:
-        url = new_postgres_database(re.search(r"site_\w+", empty_site)[0])
-    site = Site(url, tmp_path)
+def site(tmp_path):
+    site = Site(databases.new(tmp_path / "site.sqlite3"), tmp_path)
     yield site
     site.end()

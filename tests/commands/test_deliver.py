@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from django.core.management import call_command
 
-from tests.commands.conftest import MANAGE, new_postgres_database
 from tests.commands.test_supervisor import gone
+from tests.databases import new_postgres_database
+from tests.processes import MANAGE
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.management import work

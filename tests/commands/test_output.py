@@ -8,9 +8,10 @@ import sys
 import psutil
 import pytest
 
+from tests import processes
 from tests.api.test_granian import answers, call
-from tests.commands.conftest import MANAGE, ROOT
 from tests.ports import free_port
+from tests.processes import MANAGE, ROOT
 from tests.promises.crew import until
 from tests.receivers import Receiver
 
@@ -39,7 +40,7 @@ def start(site, full_pipe):
 
     def start(*command):
         started.append(
-            subprocess.Popen(
+            processes.start(
                 command, env=site.environment, cwd=ROOT, stdout=full_pipe, stderr=full_pipe
             )
         )

@@ -10,9 +10,11 @@ import sys
 import pytest
 from django.utils import timezone
 
-from tests.commands.conftest import MANAGE, ROOT, new_postgres_database
+from tests import processes
+from tests.databases import new_postgres_database
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from tests.ports import free_port
+from tests.processes import DEVNULL, MANAGE, PIPE, ROOT
 from webhooks_app.management.commands import webhooks
 
 SOME = "0" * 24
@@ -53,14 +55,14 @@ def lines():
 
 def ended(lines, **environment):
     """The exit code of each command line and what it said."""
-    process = subprocess.run(
+    process = processes.run(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
         env=os.environ | environment,
         input=json.dumps(lines),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
+        stdout=DEVNULL,
+        stderr=PIPE,
+        text=True,
         timeout=300,
     )
     assert process.returncode == 0, process.stderr
@@ -136,20 +138,18 @@ def database_url():
 class TestOfOnesOwnAccord:
     def test_ctrl_c_is_a_word_and_not_a_traceback(self, site):
         send = [*MANAGE, "webhooks", "send", site.webhook("http://127.0.0.1:9/"), "--wait"]
-        process = subprocess.Popen(
-            send, env=site.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        process = processes.start(send, env=site.environment, stderr=PIPE, stdout=PIPE, text=True)
         assert "no worker is alive" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60)[1] == "Interrupted.\n"
         assert process.returncode == 130
 
     def test_who_reads_no_more_gets_no_more(self, site):
-        process = subprocess.Popen(
+        process = processes.start(
             [*MANAGE, "webhooks", "purge"],
             env=site.environment,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stderr=PIPE,
+            stdout=PIPE,
             text=True,
         )
         process.stdout.close()

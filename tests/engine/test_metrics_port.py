@@ -9,7 +9,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.alerts.promql import Query, Samples
-from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.commands.conftest import site  # noqa: F401
 from tests.ports import free_port
 from tests.receivers import Receiver
 from webhooks_app.engine import metrics_port, timings

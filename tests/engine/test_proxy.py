@@ -3,11 +3,11 @@
 import base64
 import os
 import socket
-import subprocess
 import sys
 
 import pytest
 
+from tests import processes
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, ConnectProxy, Receiver, StubResolver, closed_port
 from webhooks_app import conf
@@ -160,7 +160,7 @@ def test_proxies_of_the_environment_are_never_asked(loopback):
         names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
         environment = os.environ | dict.fromkeys(names, proxy.url)
         environment["WEBHOOKS_ALLOWED_NETWORKS"] = "127.0.0.0/8"
-        told = subprocess.run(
+        told = processes.run(
             [sys.executable, "-c", code, receiver.url],
             env=environment,
             capture_output=True,

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.commands.conftest import site  # noqa: F401
 from tests.promises.crew import Crew
 
 

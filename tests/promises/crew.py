@@ -4,13 +4,13 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.commands.conftest import MANAGE, ROOT
+from tests import processes
+from tests.processes import MANAGE, ROOT, STDOUT, TimeoutExpired
 from tests.promises.sink import Sink
 
 MAKE_WEBHOOKS = """
@@ -38,8 +38,8 @@ class Process:
     def __init__(self, command, environment, file, cwd=ROOT):
         self._file = file
         with file.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, env=environment, cwd=cwd, stdout=output, stderr=subprocess.STDOUT
+            self._process = processes.start(
+                command, env=environment, cwd=cwd, stdout=output, stderr=STDOUT
             )
         self.pid = self._process.pid
         self.wait, self.poll = self._process.wait, self._process.poll
@@ -122,7 +122,7 @@ class Crew:
         for process in self._processes:
             try:
                 process.wait(20)
-            except subprocess.TimeoutExpired:
+            except TimeoutExpired:
                 process.kill()
 
     def tell(self):

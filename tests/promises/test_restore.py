@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import Site, new_postgres_database
+from tests.commands.conftest import Site
+from tests.databases import new_postgres_database
 from tests.docs.blocks import marked
 from tests.postgres import TOOLS
 from tests.promises.crew import Crew, acknowledged, until

@@ -13,7 +13,7 @@ import requests
 from cryptography.fernet import Fernet
 
 from tests.certificates import authority_pem, identity
-from tests.commands.conftest import empty_site, site  # noqa: F401
+from tests.commands.conftest import site  # noqa: F401
 from tests.ports import free_port
 from tests.receivers import Answer, Receiver
 

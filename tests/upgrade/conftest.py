@@ -5,7 +5,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.commands.conftest import Site, new_postgres_database
+from tests.commands.conftest import Site
+from tests.databases import new_postgres_database
 
 FOLDER = Path(__file__).parent
 RELEASED = ["0.1.0"]

@@ -4,7 +4,7 @@ import subprocess
 import tarfile
 from io import BytesIO
 
-from tests.commands.conftest import ROOT
+from tests.processes import ROOT
 
 COMMITS = {
     "0.1.0": "4b46e3d2b4e6090c13104d77a7d7876ddddc6afd",

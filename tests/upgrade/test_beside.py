@@ -8,8 +8,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.commands.conftest import MANAGE
 from tests.ports import free_port
+from tests.processes import MANAGE
 from tests.promises.crew import Crew, until
 from tests.promises.sink import Sink
 from tests.upgrade import releases

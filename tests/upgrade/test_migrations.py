@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.commands.conftest import ROOT, Site
+from tests.commands.conftest import Site
+from tests.processes import ROOT
 from tests.receivers import Receiver
 from tests.upgrade.make import TOKEN
 

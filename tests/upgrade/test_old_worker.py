@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from tests.promises.conftest import crew, empty_site, site  # noqa: F401
+from tests.promises.conftest import crew, site  # noqa: F401
 from tests.promises.crew import until
 from tests.receivers import Receiver
 from tests.upgrade import releases
