@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.promises.crew import until
 from tests.promises.sink import Sink
+from webhooks_app.engine.knobs import Knobs
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +40,20 @@ def test_a_killed_writer_costs_nothing_and_a_killed_sender_leaves_none_behind(cr
         [writer] = children_of(other.pid)
         other.kill()
         until(lambda: not Path(f"/proc/{writer}").exists(), 10, "the end of the writer")
+
+
+def test_nobody_takes_over_from_a_killed_worker_before_its_writer_has_ended(crew):
+    """It still writes what it was given; sent by another meanwhile, that would go out twice."""
+    with Sink() as sink:
+        webhooks = crew.webhooks(8, sink)
+        worker = crew.worker()
+        until(lambda: "ready" in worker.output, 60, "it owns all")
+        [writer] = children_of(worker.pid)
+        os.kill(writer, signal.SIGSTOP)
+        worker.kill()
+        crew.deliver(webhooks)
+        crew.worker()
+        time.sleep(4 * Knobs().rest)  # it takes what nobody has after one
+        assert not sink.calls
+        os.kill(writer, signal.SIGCONT)
+        crew.drained()

@@ -1,10 +1,5 @@
 """Who sends, on SQLite."""
 
-import os
-import subprocess
-import sys
-import time
-
 import pytest
 
 from webhooks_app.engine.knobs import Knobs
@@ -89,48 +84,3 @@ def test_one_worker_has_a_sqlite_file_whatever_link_leads_to_it(tmp_path):
         assert second.refresh(frozenset()) == ALL
     finally:
         second.release()
-
-
-def test_the_lock_of_a_worker_that_was_killed_lasts_until_its_child_has_ended(
-    join, tmp_path, knobs
-):
-    """The child writes what its parent gave it: nobody takes over before that is done."""
-    program = (
-        "import os, sys, time\n"
-        "from webhooks_app.engine.knobs import Knobs\n"
-        "from webhooks_app.engine.store import file_lock\n"
-        "file_lock.share(sys.argv[1])\n"
-        "if not os.fork():\n"
-        "    sys.stdin.read()\n"  # the child, until it is told
-        "    os._exit(0)\n"
-        "lock = file_lock.FileLock(sys.argv[1], Knobs(rest=0.0))\n"
-        "print(len(lock.refresh(frozenset())), flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    worker = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import django; django.setup()\n{program}",
-            tmp_path / "db.sqlite3",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "project.settings"},
-    )
-    other = join()
-    try:
-        assert int(worker.stdout.readline()) == len(ALL)
-        worker.kill()
-        worker.wait(60)
-        assert other.refresh(NONE) == NONE
-        worker.stdin.close()
-        deadline = time.monotonic() + 60
-        while other.refresh(NONE) == NONE and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert other.refresh(NONE) == ALL
-    finally:
-        worker.kill()
-        worker.stdin.close()
-        worker.stdout.close()
-        worker.wait(60)

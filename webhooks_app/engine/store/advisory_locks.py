@@ -1,10 +1,10 @@
 """Whose webhooks are whose on PostgreSQL.
 
-A slot is a session advisory lock, taken on the very connection that claims and finishes, so a
-killed worker's locks end with its session. A worker that lives but is cut off, or hangs, is silent:
-it stops sending after `Knobs.silence_most`, and the server ends its session after twice that,
-whatever stands between the two. Advisory locks are the whole database's, so their keys are those of
-the installation: the oids of its tables.
+A slot is a session advisory lock, taken on the very connection that claims, so a killed worker's
+locks end with its session: once its child has written what it was given (`outlasting`). A worker
+that lives but is cut off, or hangs, is silent: it stops sending after `Knobs.silence_most`, and the
+server ends its session after twice that, whatever stands between the two. Advisory locks are the
+whole database's, so their keys are those of the installation: the oids of its tables.
 """
 
 import random
@@ -21,6 +21,7 @@ from ...models import Delivery, Worker
 from ...models.webhook import SLOTS
 from ...rules.ids import new_id
 from ..knobs import Knobs
+from . import outlasting
 from .base import SharedSession
 from .values import ALL_SLOTS
 
@@ -164,6 +165,7 @@ class AdvisoryLocks:
         # A lock of its own for each worker, so that all can count who is there.
         cursor.execute("SELECT pg_advisory_lock(%s, pg_backend_pid())", [self._presence])
         self._session = self._connection.connection
+        outlasting.keep(self._session.fileno())
         if self._has_lost:
             self._rest_until = time.monotonic() + self._knobs.rest
 
@@ -229,6 +231,7 @@ class AdvisoryLocks:
             self._give(cursor, self._held - busy)
 
     def forget(self) -> None:
+        outlasting.drop()
         self._has_lost = self._has_lost or self._session is not None
         self._session = None
         self._held.clear()

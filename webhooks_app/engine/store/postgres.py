@@ -9,7 +9,7 @@ from typing import Any
 
 from ...models import Delivery, states
 from ...models.webhook import SLOTS
-from . import bulk, notifier
+from . import bulk, notifier, outlasting
 from .advisory_locks import NOTICES_A_CUT, AdvisoryLocks, limit_silence
 from .base import Ownership
 from .common import CLAIMED, DELIVERIES, STORED, WEBHOOKS, Common, claimed, is_stored, stored
@@ -48,7 +48,7 @@ class Postgres(Common):
         return AdvisoryLocks(self.connection, self.knobs)
 
     def share_ownership(self) -> None:
-        """Locks are a session's. Who takes over rests a moment, for what is still written."""
+        outlasting.share()
 
     def clock(self) -> datetime | None:
         with self.connection.cursor() as cursor:
