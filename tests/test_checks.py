@@ -29,6 +29,7 @@ def refused():
     return str(caught.value)
 
 
+@pytest.mark.django_db
 def test_the_settings_of_the_site_are_right():
     call_command("check")
 
