@@ -58,7 +58,8 @@ class Site:
         printed = []
         config = environ.Env.db_url_config(self.environment["DATABASE_URL"])
         # As the site has it: a transaction that came to write has the lock from its beginning.
-        config["OPTIONS"] = connections["default"].settings_dict["OPTIONS"] | config.get("OPTIONS", {})
+        options = connections["default"].settings_dict["OPTIONS"]
+        config["OPTIONS"] = options | config.get("OPTIONS", {})
         # Connections are a thread's own; nobody else sees this one under that name.
         connections["default"] = connection = own_connection("default", config)
         given = {

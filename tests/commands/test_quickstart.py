@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.ports import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-MANAGE = [sys.executable, str(ROOT / "manage.py")]
+from tests.processes import MANAGE
 
 # It brings its own SQLite.
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -89,7 +88,7 @@ def quickstart():
 
 def refused(folder, *arguments, **environment):
     """The sentence of a quickstart that ends at once, with exit code 1 or 2."""
-    ended = subprocess.run(
+    ended = processes.run(
         [*MANAGE, "quickstart", *arguments],
         env=clean_environment(folder) | environment,
         cwd=folder,
