@@ -95,12 +95,34 @@ def pytest_configure(config):
 # Fixtures of which one is the database of the run; what asks for none of them is the same on both.
 DATABASES = {"db", "transactional_db", "live_server", "site", "crew", "released", "admin_client"}
 
+# Their subject is a page, a form, a mask, a permission or what is judged before anything is stored.
+# That all screens and addresses work on PostgreSQL say `benchmarks/test_console.py`,
+# `security/test_sweep.py`, `security/test_tenancy.py` and the other tests of API and console.
+SAME_ON_BOTH = {
+    *(
+        f"tests/admin/test_{name}.py"
+        for name in ("calls", "certificates", "console", "signing", "tokens", "webhook_form")
+    ),
+    *(
+        f"tests/api/test_{name}.py"
+        for name in ("body", "browsable", "document", "masks", "schema", "unknown")
+    ),
+    *(f"tests/security/test_{name}.py" for name in ("requests", "roles", "unseen")),
+    *(f"tests/test_{name}.py" for name in ("deployment", "log_in", "operations", "request_ids")),
+}
+
+
+def may_ask_a_database(item):
+    of_one = item.get_closest_marker("skipif")  # perhaps
+    asks = DATABASES & set(item.fixturenames) or item.get_closest_marker("django_db")
+    return bool(asks or of_one)
+
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not once"` chooses
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        asks = DATABASES & set(item.fixturenames) or item.get_closest_marker("django_db")
-        if not asks and not item.get_closest_marker("skipif"):
+        file = item.path.relative_to(config.rootpath).as_posix()
+        if file in SAME_ON_BOTH or not may_ask_a_database(item):
             item.add_marker("once")
     if config.getoption("--run-prove"):
         return
