@@ -47,11 +47,11 @@ test-postgres: $(VENV)/dev.stamp
 test-browser: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m browser $(shell grep -rl --include="test_*.py" mark.browser tests)
 
-check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, engine, API, admin on SQLite (3 minutes)
+check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, store, engine on SQLite (a minute)
 	$(BIN)/ruff check .
 	$(LINT_ENV) $(BIN)/mypy
 	$(PYTEST) --db=sqlite -m "not browser and not node and not slow" \
-	  tests/rules tests/models tests/store tests/engine tests/api tests/admin
+	  tests/rules tests/models tests/store tests/engine
 
 lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses (1 minute)
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.tables import DOCS, ROOT
+from tests.plugin import SAME_ON_BOTH
 
 pytestmark = pytest.mark.once
 
@@ -40,6 +41,10 @@ def test_every_file_and_package_it_names_is_there():
     assert {
         path for path in named if not ((APP / path).exists() or (ROOT / path).exists())
     } == set()
+
+
+def test_the_files_that_are_the_same_on_both_databases_are_there():
+    assert [file for file in SAME_ON_BOTH if not (ROOT / file).exists()] == []
 
 
 def test_its_layers_are_those_that_are_checked():
