@@ -174,7 +174,7 @@ class World:
             at = self.ago(60 * hours)
             HourlyLag.objects.create(hour=hour_of(at), seconds=seconds, at=at)
         AuditEntry.objects.note("the worker", f"{SENT}Webhook Tickets is failing", webhook)
-        due = Delivery.objects.filter(state="pending", due_at__lte=self.now)
+        due = Delivery.objects.filter(state="pending", due_at__lte=timezone.now())
         due.update(due_at=self.now + timedelta(hours=1))  # nothing is late, however long one looks
 
     def unsteady(self) -> None:
