@@ -28,8 +28,9 @@ from .engine import calls, loop, message, store
 from .engine.bodies import Bodies
 from .engine.sender import Outcome, Request, Sender
 from .engine.sending import verdict
-from .engine.store import Want, microseconds
+from .engine.store import Asked, Claimed, Finished, Key, Want, microseconds
 from .models import Delivery, Event, Webhook, site
+from .models.webhook import OnDead, Order
 from .rules import failures
 from .rules.failures import Failure
 
@@ -129,28 +130,52 @@ def _verify(receiver: FakeReceiver) -> None:
 def _send(receiver: FakeReceiver) -> int:
     queue = store.open(router.db_for_write(Delivery))
     now = timezone.now()
-    wants = [Want(ident, 100, None) for ident in queue.scan(now)[0]]
-    claimed = queue.claim(wants, now) if wants else []
+    claimed = _due(queue, now)
     bodies = Bodies(queue)
     bodies.fill(claimed)
-    finished = []
+    finished: list[Finished] = []
+    failed: set[tuple[str, Key]] = set()  # in order, to be tried again before the next one
     for row in claimed:
         webhook = Webhook.objects.get(pk=row.webhook_id)
+        if webhook.order and (row.webhook_id, row.key) in failed:
+            continue
         try:
             head = message.head(webhook)
             body = bodies.payload(row) if row.body is None else row.body
             request = message.post(
-                head, request_id=row.id, now=now.timestamp(), body=body, event=row.of
+                head,
+                request_id=row.id,
+                now=now.timestamp(),
+                body=body,
+                event=row.of,
+                sequence=row.sequence,
             )
             outcome = _result(receiver.send(request, timeout=webhook.exchange_timeout))
         except message.Unsendable as error:
             outcome = Outcome(started_at=now, failure=error.failure)
-        finished.append(
-            verdict(row, message.without_token(webhook.url), outcome, microseconds.of(now), 1.0)
-        )
+        stops = bool(webhook.order) and webhook.on_dead == OnDead.STOP
+        url, at = message.without_token(webhook.url), microseconds.of(now)
+        finished.append(verdict(row, url, outcome, at, 1.0, stops=stops))
+        if finished[-1].finished_at is None or finished[-1].stops:
+            failed.add((row.webhook_id, row.key))
     if finished:
         queue.finish(finished)
     return len(finished)
+
+
+def _due(queue: store.Store, now: datetime) -> list[Claimed]:
+    ids = queue.scan(now)[0]
+    orders = dict(Webhook.objects.filter(pk__in=ids).exclude(order="").values_list("pk", "order"))
+    wants = [Want(ident, 100, None) for ident in ids if ident not in orders]
+    claimed = queue.claim(wants, now) if wants else []
+    for ident, order in orders.items():
+        queue.adopt(ident, 1000)
+        keys = queue.keys(ident, None, 1000)
+        # What another order held goes first.
+        first = [key for key in keys if (key is None) == (order == Order.KEY)]
+        asked = [Asked(ident, key, 100) for key in first or keys]
+        claimed += [row for head in queue.heads(asked, now) for row in head.rows]
+    return claimed
 
 
 def _result(coroutine: Coroutine[Any, Any, T]) -> T:

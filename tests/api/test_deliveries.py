@@ -13,6 +13,7 @@ from webhooks_app.rules.ids import timestamp
 FIELDS = [
     *("id", "webhookId", "type", "reference", "state", "reason", "tries", "maxTries"),
     *("createdAt", "dueAt", "finishedAt", "lastStatus", "lastError", "eventId", "form"),
+    *("orderingKey", "sequence"),
 ]
 
 
@@ -261,6 +262,8 @@ def test_settings_say_what_the_document_has_no_field_for(api, account):
         "identity": None,
         "caCertificates": None,
         "form": "payload",
+        "order": "",
+        "onDead": "continue",
         "subscriptions": [],
         "signature": {"algorithm": "hmac", "prefix": "webhook-"},
         "health": {
@@ -272,6 +275,7 @@ def test_settings_say_what_the_document_has_no_field_for(api, account):
             "lastSuccessAt": None,
             "breakerUntil": None,
             "restsUntil": None,
+            "heads": [],
         },
     }
     assert api.patch(f"/webhooks/{webhook.id}/settings", body).json() == body

@@ -367,6 +367,21 @@ class TestExplain:
         assert "\\u001b[2Jevil\\u202e\\u000aname" in out
         assert "\x1b" not in out
 
+    def test_who_holds_up_whom(self):
+        webhook = WebhookFactory(order="key")
+        ahead = timezone.now() + timedelta(hours=1)
+        failed = {"tries": 1, "due_at": ahead, "last_error": "Request failed"}
+        head = DeliveryFactory(webhook=webhook, ordering_key="4711", position=7, **failed)
+        behind = DeliveryFactory(webhook=webhook, ordering_key="4711", position=8)
+
+        out = run("explain", behind.id)
+
+        assert "the one before it waits for its next try" in out
+        assert "It is sent in order with the key '4711', as number 8." in out
+        assert f"Head of the line of '4711': delivery {head.id} since" in out
+        assert "1 behind it, next try" in out
+        assert "Request failed" in out
+
     def test_an_unknown_id_is_wrong_usage(self):
         both("explain", "0" * 24, code=2)
 

@@ -1,9 +1,9 @@
 """Outcomes that cannot be written: nothing is sent without end, and the others go on."""
 
-import asyncio
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
@@ -14,13 +14,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.admin.pages import page, text_of
 from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
+from tests.engine import running
+from tests.engine.running import until
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
 from webhooks_app.engine import history, ledger, store, transitions, worker
 from webhooks_app.engine.knobs import Knobs
-from webhooks_app.engine.sender import Outcome, Sender
+from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.store import microseconds, record
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states
 from webhooks_app.rules.ids import keys
@@ -64,39 +66,7 @@ def refused(table, change, webhook):
 SOON = Knobs(again_first=0.01, again_apart=0.01)
 
 
-class Running:
-    """A worker in a thread."""
-
-    def __init__(self):
-        self.worker, self.started = None, threading.Event()
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-        assert self.started.wait(60)
-
-    def _run(self):
-        async def main():
-            self.worker = worker.Worker(
-                alias="default", sender=Sender(), concurrency=50, knobs=SOON
-            )
-            self.loop = asyncio.get_running_loop()
-            await self.worker.run(self.started.set)
-
-        asyncio.run(main())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.worker.stop)
-        self.thread.join(120)
-        assert not self.thread.is_alive()
-
-
-def until(found, what):
-    end = time.monotonic() + 60
-    while not found():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
+Running = partial(running.Running, SOON)
 
 
 def state_of(delivery):

@@ -36,7 +36,7 @@ def after(tries, *, schedule="5,300", status=None, failure=None, retry_after=Non
     assert item.attempt.requested_by == "mira"
     assert (item.finished_at is None) == (item.state == "pending")
     wait = None if item.due_at is None else (item.due_at - ended) / microseconds.SECOND
-    return item.state, wait, item.gone
+    return item.state, wait, item.stops == "gone"
 
 
 @pytest.mark.parametrize("tries", [0, 1, 2, 7])

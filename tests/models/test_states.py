@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tests.factories import AccountFactory, DeliveryFactory
+from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, WebhookHealth, states
 from webhooks_app.presentation.looks import DELIVERY_STATES, WEBHOOK_STATES
@@ -89,7 +89,7 @@ def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, 
     silent = set().union(*(by_key[key] for key in states.SILENT))
     assert keys(Webhook.objects.filter(states.webhooks_in("silent", NOW))) == silent
     waits = states.held_webhooks(NOW)
-    for reason in states.SENTENCES.keys() - {states.UNRECORDED}:
+    for reason in states.SENTENCES.keys() - {states.UNRECORDED, states.ORDER}:
         rows = waits.get(reason, Webhook.objects.none())
         assert keys(rows) == by_reason[reason] & live, reason
     goes = by_reason.get("", set())
@@ -180,3 +180,42 @@ def test_every_state_has_its_words_and_looks():
     assert silent == sorted(silent, reverse=True)
     assert all(state.reason in states.SENTENCES for state in states.HOLDS)
     assert {state.key for state in states.HOLDS} - {"rate"} < set(states.SILENT)
+
+
+def test_every_face_says_the_same_of_what_waits_in_order(db):
+    ahead = {"due_at": AHEAD, "tries": 1}
+    ordered, line, plain = (WebhookFactory(order=order) for order in ("key", "webhook", ""))
+
+    def made(webhook, key, position, **more):
+        fields = {"due_at": PAST, "ordering_key": key, "position": position, **more}
+        return DeliveryFactory(webhook=webhook, **fields).pk
+
+    made(ordered, "a", 1, **ahead)
+    held = {
+        made(ordered, "a", 2),
+        made(ordered, "a", 3, tries=1),  # due again
+    }
+    made(ordered, "a", 4, due_at=AHEAD)  # planned
+    made(ordered, "b", 5)
+    made(ordered, "c", 6, due_at=AHEAD)  # planned, which keeps nobody back
+    made(ordered, "c", 7)
+    made(ordered, "d", 8, state="failed", finished_at=PAST, tries=1)
+    made(ordered, "d", 9)
+    made(line, None, 10, reason=states.UNRECORDED, due_at=states.FAR_AHEAD)
+    held |= {made(line, None, 11), made(line, "a", 12)}
+    made(plain, "a", 13, **ahead)  # its order was given up
+    made(plain, "a", 14)
+    rows = Delivery.objects.select_related("webhook__health")
+    assert keys(states.behind(NOW)) == held
+    assert keys(states.held_deliveries(NOW)[states.ORDER]) == held
+    for read in (rows, states.with_behind(rows, NOW)):
+        assert {row.pk for row in read if states.is_behind(row, NOW)} == held
+        for key in states.DELIVERIES:
+            expected = {row.pk for row in read if states.of_delivery(row, NOW) == key}
+            assert keys(Delivery.objects.filter(states.deliveries_in(key, NOW))) == expected, key
+    due = keys(Delivery.objects.filter(states.deliveries_in("due", NOW)))
+    assert not due & held
+    ordered.stopped = "paused"
+    ordered.save()
+    found = states.held_deliveries(NOW)
+    assert not keys(found["paused"]) & keys(found[states.ORDER])

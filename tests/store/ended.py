@@ -18,7 +18,7 @@ def delivery_in(state, **values):
     return DeliveryFactory(state=state, **values)
 
 
-def finished(delivery, *, state="delivered", failure=None, tries=None, gone=False, body=b""):
+def finished(delivery, *, state="delivered", failure=None, tries=None, stops="", body=b""):
     now = timezone.now()
     status = 200 if failure is None else 500
     outcome = Outcome(started_at=datetime.now(UTC), status=status, failure=failure, body=body)
@@ -35,7 +35,7 @@ def finished(delivery, *, state="delivered", failure=None, tries=None, gone=Fals
     tries = delivery.tries if tries is None else tries
     due_at = microseconds.of(now + timedelta(hours=1))
     ended = None if state == "pending" else microseconds.of(now)
-    return store.Finished(entry.row(), tries, state, due_at, ended, gone)
+    return store.Finished(entry.row(), tries, state, due_at, ended, stops)
 
 
 def finish(*items):

@@ -108,8 +108,12 @@ def test_410_stops_with_its_reason_and_a_pause_of_people_stays():
     webhook, paused = WebhookFactory(), WebhookFactory(stopped="paused", stopped_note="moving")
     gone = Failure("gone", "Request failed with status code 410")
     finish(
-        finished(delivery_in("pending", webhook=webhook), state="failed", failure=gone, gone=True),
-        finished(delivery_in("pending", webhook=paused), state="failed", failure=gone, gone=True),
+        finished(
+            delivery_in("pending", webhook=webhook), state="failed", failure=gone, stops="gone"
+        ),
+        finished(
+            delivery_in("pending", webhook=paused), state="failed", failure=gone, stops="gone"
+        ),
     )
     webhook.refresh_from_db()
     paused.refresh_from_db()

@@ -148,6 +148,7 @@ ASKS = {
     "engine/store/__init__.py": "who opens the store",
     "fields.py": "the type of a column, as a migration asks for it",
     "migrations/0003_deliveries_by_error.py": "an index beside what runs",
+    "migrations/0017_order.py": "a sequence, where a counter is a row on SQLite",
     "migrations/0010_counts_by_index.py": "likewise",
     "migrations/0011_oauth_and_identity.py": "a word more in a check of the largest table",
     "models/database_file.py": "a file that was replaced, noticed by whoever opens a connection",

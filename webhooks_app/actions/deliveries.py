@@ -20,6 +20,7 @@ def deliver(
     reference: str = "",
     idempotency_key: str | None = None,
     due_at: datetime | None = None,
+    ordering_key: str = "",
     by: str = "",
 ) -> Delivery:
     """Store a delivery, in the caller's transaction when there is one; the worker sends it.
@@ -28,13 +29,14 @@ def deliver(
     else is encoded as JSON. `type` at most 128 characters names the event, `reference` at most 255
     is the owner's own word for it. With an `idempotency_key` (at most 255) seen in the last 24 h
     the first delivery is returned, its attribute `replayed` true. `due_at`: not before that moment,
-    in the current time zone where it names none. Raises Invalid; NotCallable for a deleted webhook
-    (one that is held takes deliveries, which wait); Conflict for the same key with other bytes, or
-    while another caller stores it; for a payload what `encode` raises.
+    in the current time zone where it names none. `ordering_key`, at most 128: what it is sent in
+    order with, where the webhook (as it was read) has `order` "key". Raises Invalid; NotCallable
+    for a deleted webhook (one that is held takes deliveries, which wait); Conflict for the same key
+    with other bytes, or while another caller stores it; for a payload what `encode` raises.
     """
     body = intake.encode(payload)
     [answer] = intake.accept(
-        [[Draft(webhook, body, type, reference, idempotency_key, due_at, by=by)]]
+        [[Draft(webhook, body, type, reference, idempotency_key, due_at, ordering_key, by=by)]]
     )
     if isinstance(answer, ActionError):
         raise alone(answer)
@@ -48,6 +50,7 @@ class Options(TypedDict, total=False):
     reference: str
     idempotency_key: str | None
     due_at: datetime | None
+    ordering_key: str
 
 
 def deliver_many(
@@ -55,9 +58,10 @@ def deliver_many(
 ) -> list[Delivery]:
     """Store many deliveries in a few statements and one transaction: all or none.
 
-    Each is a webhook, a payload, and perhaps a dict of `type`, `reference`, `idempotency_key` and
-    `due_at`; all as in `deliver`, which also says what is raised. The details of Invalid and
-    Conflict go by the number of the item, from 0.
+    Each is a webhook, a payload, and perhaps a dict of `type`, `reference`, `idempotency_key`,
+    `due_at` and `ordering_key`; all as in `deliver`, which also says what is raised. What is sent
+    in order is sent in that of the items. The details of Invalid and Conflict go by the number of
+    the item, from 0.
     """
     drafts = [_draft(*item, by=by) for item in items]
     [answer] = intake.accept([drafts])
@@ -101,10 +105,15 @@ def replayable(webhook: Webhook, since: datetime) -> int:
 
 
 def cancel(delivery: Delivery, *, by: str = "") -> Delivery:
-    """Give a pending delivery up; an attempt under way is still recorded. Raises Conflict for one
-    that is not pending."""
-    if not transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
+    """Give a pending delivery up; an attempt under way is still recorded. Of what is sent in order
+    the next one goes then; so it does where the webhook is stopped because this one has failed for
+    good, `blocked`. Raises Conflict for one that is not pending and blocks nothing."""
+    if transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
+        AuditEntry.objects.note(by, "Cancelled.", delivery)
+    elif transitions.skip(delivery.pk):
+        AuditEntry.objects.note(by, "Skipped: those behind it go on.", delivery)
+    else:
         raise Conflict("Only a pending delivery can be cancelled.")
-    AuditEntry.objects.note(by, "Cancelled.", delivery)
+    transitions.announce(db_alias())
     delivery.refresh_from_db()
     return delivery

@@ -65,7 +65,8 @@ def publish(
     1 MiB. `event_id` (at most 256 of A-Z a-z 0-9 - _ .) is the publisher's own: with one that was
     seen in the last 24 h the first event is returned, its attribute `replayed` true. `channels`: at
     most 5, for subscriptions that name some. `subject` (255 characters) says whom it is about,
-    `reference` (255) is the publisher's own word for it, `ordering_key` (128) what it belongs to.
+    `reference` (255) is the publisher's own word for it, `ordering_key` (128) what it is
+    sent in order with, to webhooks that have `order` "key".
     `time`: when it happened, else now. `deliver_at`: not before that moment, up to 30 days ahead.
     Moments without a time zone are of the current one.
 

@@ -26,7 +26,7 @@ from .errors import ActionError, Conflict, Invalid, NotCallable
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 PAYLOAD_LIMIT = 1024 * 1024  # bytes
-TYPE_LIMIT, REFERENCE_LIMIT, KEY_LIMIT = 128, 255, 255  # characters
+TYPE_LIMIT, REFERENCE_LIMIT, KEY_LIMIT, ORDERING_KEY_LIMIT = 128, 255, 255, 128  # characters
 
 OTHER_BODY = "This Idempotency-Key was used with another body."
 UNDER_WAY = "A request with this Idempotency-Key is under way."
@@ -39,8 +39,9 @@ class Draft:
     """A delivery that somebody asks for.
 
     `payload`: its bytes, as `encode` returned them. `type` at most 128 characters, `reference` and
-    `idempotency_key` (not empty) at most 255. `due_at`: aware, not before that moment; None: now.
-    `request_id`: the name of the request that asks, where it is not the one that is served here.
+    `idempotency_key` (not empty) at most 255, `ordering_key` 128. `due_at`: aware, not before that
+    moment; None: now. `request_id`: the name of the request that asks, where it is not the one that
+    is served here.
     """
 
     webhook: Webhook
@@ -49,6 +50,7 @@ class Draft:
     reference: str = ""
     idempotency_key: str | None = None
     due_at: datetime | None = None
+    ordering_key: str = ""
     by: str = ""
     request_id: str | None = None
 
@@ -120,6 +122,7 @@ def _problems(draft: Draft) -> dict[str, list[str]]:
     found = {
         "type": text_problem(draft.type, TYPE_LIMIT),
         "reference": text_problem(draft.reference, REFERENCE_LIMIT),
+        "ordering_key": text_problem(draft.ordering_key, ORDERING_KEY_LIMIT),
     }
     if draft.idempotency_key is not None:
         key = draft.idempotency_key
@@ -150,6 +153,8 @@ def _new(draft: Draft) -> Delivery:
         reference=draft.reference,
         retry_schedule=schedule_of(draft.webhook.retry_schedule),
         created_by=draft.by[:150],
+        order=draft.webhook.order,
+        ordering_key=draft.ordering_key,
     )
     delivery.idempotency_key = draft.idempotency_key
     delivery.stored_in = draft.request_id or delivery.stored_in
@@ -190,6 +195,7 @@ def _store_once(judged: list[Answer]) -> list[Answer]:
 def _store_all(alias: str, answers: list[Answer]) -> bool:
     """False when a key is taken."""
     new = [delivery for delivery in _deliveries(answers) if not delivery.replayed]
+    store.open(alias).number(new)  # in the order in which they were asked for
     keyed = [delivery for delivery in new if delivery.idempotency_key is not None]
     # Everybody in the same order, so that two who store the same keys never deadlock.
     if store.open(alias).put_once(sorted(keyed, key=_key)) < len(keyed):

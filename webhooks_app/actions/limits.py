@@ -9,7 +9,8 @@ from ..rules.rates import WORDS, Rate
 from .base import db_alias, is_number
 from .errors import OlderWorkers
 
-SINCE = (0, 2)  # the version whose workers keep rates, and call with tokens and certificates
+# The version whose workers keep rates and orders, and call with tokens and certificates.
+SINCE = (0, 2)
 
 
 def columns(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -53,9 +54,9 @@ def would_change(webhook: Webhook, **asked: Any) -> bool:
 
 
 def refuse_beside_older_workers(fields: Sequence[str]) -> None:
-    """A worker of an older version, which knows no rate, would call as often as it can. Raises
-    OlderWorkers."""
-    if "rate_count" not in fields and "rate_seconds" not in fields:
+    """A worker of an older version, which knows no rate and no order, would call as often and
+    send as much at once as it can. Raises OlderWorkers."""
+    if not {"rate_count", "rate_seconds", "order"}.intersection(fields):
         return
     if older := older_workers():
         raise OlderWorkers(older)

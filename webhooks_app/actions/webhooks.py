@@ -17,10 +17,11 @@ from ..models import (
     SigningKey,
     Webhook,
     WebhookHealth,
+    lines,
     states,
 )
 from ..models.primary import clock, present
-from ..models.webhook import BREAKER_AFTER, SECRETS, Form
+from ..models.webhook import BREAKER_AFTER, SECRETS, Form, OnDead, Order
 from ..rules import certificates, signing, validators
 from . import credentials
 from .base import db_alias, is_number, readable
@@ -49,6 +50,8 @@ def create_webhook(
     retry_schedule: Sequence[float] | None = None,
     breaker_after: int = BREAKER_AFTER,
     breaker_off: bool = False,
+    order: str = Order.NONE,
+    on_dead: str = OnDead.CONTINUE,
     by: str = "",
 ) -> Webhook:
     """Store a webhook and ask for its verification, which the worker does.
@@ -61,8 +64,9 @@ def create_webhook(
     deliveries may go out, retries too, as `100/minute` (1 to 100,000 a second, minute or hour),
     None for any number. `retry_schedule`: seconds to wait after each failure, at most 30 of up to 7
     days, none for one try, None for the site's. `breaker_after`: so many calls in a row that meet
-    nobody (3 to 100) let it rest, unless `breaker_off`. Raises Invalid; OlderWorkers for a rate
-    limit, OAuth and certificates.
+    nobody (3 to 100) let it rest, unless `breaker_off`. `order`: what is sent one after the other
+    (`Order`), `on_dead` what becomes of that when all tries of one have failed (`OnDead`). Raises
+    Invalid; OlderWorkers for an order, a rate limit, OAuth and certificates.
     """
     given = {"oauth": oauth, "identity": identity, "ca_certificates": ca_certificates}
     limits, problems = columns({"rate_limit": rate_limit, "retry_schedule": retry_schedule})
@@ -77,6 +81,8 @@ def create_webhook(
         max_in_flight=max_in_flight,
         signature_prefix=signature_prefix,
         form=form,
+        order=order,
+        on_dead=on_dead,
         **credentials.columns(given),
         breaker_after=breaker_after,
         breaker_off=breaker_off,
@@ -84,7 +90,7 @@ def create_webhook(
     )
     headers = list(headers)
     _validate(webhook, headers, problems)
-    if rate_limit is not None:
+    if rate_limit is not None or order:
         refuse_beside_older_workers(["rate_count"])
     with transaction.atomic(using=db_alias()):
         webhook.save(force_insert=True)
@@ -103,6 +109,7 @@ WORDS = {  # of fields, where their own names are not good enough
     "auth_password": "password",
     "max_in_flight": "calls in flight",
     "signature_prefix": "names of the signature headers",
+    "on_dead": "what becomes of the order when a delivery gives up",
     "oauth": "OAuth",
     "identity": "client certificate",
     "ca_certificates": "certificate authorities",
@@ -115,6 +122,7 @@ WORDS = {  # of fields, where their own names are not good enough
 FIELDS = (
     *("name", "url", "token", "auth_username", "auth_password", "timeout", "max_in_flight"),
     *("signature_prefix", "form", "rate_limit", "retry_schedule", "breaker_after", "breaker_off"),
+    *("order", "on_dead"),
     *credentials.FIELDS,
 )
 
@@ -149,7 +157,9 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
             with readable():
                 _validate(row, headers, problems)
             if row.rate is not None:
-                refuse_beside_older_workers(fields)
+                refuse_beside_older_workers([name for name in fields if name != "order"])
+            if row.order:
+                refuse_beside_older_workers([name for name in fields if name == "order"])
             # Which sees to version and verification, also where the headers alone have changed.
             row.save(update_fields={"name", *fields})
             if "identity" in fields:
@@ -207,6 +217,12 @@ def _validate(
     details |= problems
     if breaker := breaker_problems(webhook):
         details["breaker"] = breaker
+    for name, value, words in (
+        ("order", webhook.order, Order.values),
+        ("onDead", webhook.on_dead, OnDead.values),
+    ):
+        if value not in words:
+            details[name] = [f"Must be one of: {', '.join(word or '(nothing)' for word in words)}."]
     if details:
         raise Invalid(details)
 
@@ -319,6 +335,17 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
     Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=present(db_alias()))
     AuditEntry.objects.note(by, "Asked for a verification.", webhook)
     transitions.announce(db_alias())
+
+
+def delivery_reason(delivery: Delivery) -> str:
+    """Why a pending delivery is held now: as `hold_reason` of its webhook, else its own."""
+    return states.delivery_hold_reason(delivery, clock(db_alias()))
+
+
+def heads(webhook: Webhook) -> list[lines.Head]:
+    """The deliveries behind which others wait, of a webhook that is sent to in order: at most 10,
+    those that are tried again last first. Empty where nothing is held up."""
+    return lines.heads(webhook, clock(db_alias()))
 
 
 def hold_reason(webhook: Webhook) -> str:

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions
-from ..models import Attempt, Delivery, Job
+from ..models import Attempt, Delivery, Job, states
 from ..models.in_time import TooSlow, in_time
 from ..models.selection import condition
 from ..models.states import delivery_hold_reason, hold_ends_at
@@ -274,6 +274,7 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         rows = super().get_queryset(request)
         rows = rows.select_related("webhook__account", "webhook__health")
+        rows = states.with_behind(rows, timezone.now())
         return rows.defer("payload", *SECRETS_BESIDE)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:

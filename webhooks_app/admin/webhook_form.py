@@ -49,7 +49,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
         model = Webhook
         fields = [
             *("account", "name", "url", "auth_username", "timeout", "max_in_flight"),
-            *("signature_prefix", "breaker_after", "breaker_off"),
+            *("signature_prefix", "order", "on_dead", "breaker_after", "breaker_off"),
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -146,10 +146,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
 
     def changes(self) -> dict[str, Any]:
         """What `actions.create_webhook` and `update_webhook` are to write, headers aside."""
-        plain = (
-            *("name", "url", "auth_username", "timeout", "max_in_flight", "signature_prefix"),
-            *("rate_limit", "breaker_after", "breaker_off"),
-        )
+        plain = [field for field in self.Meta.fields if field != "account"] + ["rate_limit"]
         changes = {field: self.cleaned_data[field] for field in plain if field in self.changed_data}
         if "schedule" in self.changed_data:
             changes["retry_schedule"] = self.cleaned_data["schedule"]

@@ -21,7 +21,17 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from .. import actions, conf
 from ..engine.calls import sample_interaction
 from ..fields import WrongKey, is_stored
-from ..models import Attempt, AuditEntry, Delivery, Header, Job, Webhook, WebhookError
+from ..models import (
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Header,
+    Job,
+    Webhook,
+    WebhookError,
+    lines,
+    states,
+)
 from ..models.states import SENTENCES, hold_ends_at, hold_reason
 from ..presentation.banner import busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
@@ -96,7 +106,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Webhook
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         token, password = "new_token", "new_password"
-        more = ["timeout", "max_in_flight", "signature_prefix"]
+        more = ["timeout", "max_in_flight", "signature_prefix", "order", "on_dead"]
         schedule = "schedule"
         may_change = obj is None or self.has_change_permission(request, obj)
         if not may_change:
@@ -153,9 +163,11 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Webhook
         if operate:
             board["curl"] = self._curl(webhook, now)
         if request.user.has_perm("webhooks_app.view_delivery"):
-            rows = first_with_last_attempts(webhook.deliveries.all(), 7)
+            rows = first_with_last_attempts(states.with_behind(webhook.deliveries.all(), now), 7)
             for delivery in rows:
                 delivery.webhook = webhook
+            board["heads"] = lines.heads(webhook, now)
+            board["operates"] = operate
             board["deliveries"] = [
                 (row, delivery_state(row, now), last_answer(row, short=True)) for row in rows
             ]

@@ -18,9 +18,14 @@ DUE_MOST = timedelta(days=30)  # ahead
 REPLAYED = "Idempotent-Replayed"
 
 # What the API calls the fields of a draft: of a single one, and in a list.
-_HEADER = {"idempotency_key": "Idempotency-Key"}
-_FIELD = {"idempotency_key": "idempotencyKey"}
-_TEXTS = {"type": "type", "reference": "reference", "idempotencyKey": "idempotency_key"}
+_HEADER = {"idempotency_key": "Idempotency-Key", "ordering_key": "orderingKey"}
+_FIELD = {"idempotency_key": "idempotencyKey", "ordering_key": "orderingKey"}
+_TEXTS = {
+    "type": "type",
+    "reference": "reference",
+    "idempotencyKey": "idempotency_key",
+    "orderingKey": "ordering_key",
+}
 _KNOWN = ("payload", *_TEXTS, "dueAt")
 
 
@@ -33,6 +38,7 @@ def single(request: query.Head, webhook: Webhook, sent: bytes, by: str) -> list[
         reference=query.text(request, "reference", actions.REFERENCE_LIMIT),
         idempotency_key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
         due_at=_due(query.moment(request, "dueAt")),
+        ordering_key=query.text(request, "orderingKey", actions.ORDERING_KEY_LIMIT),
         by=by,
     )
     try:

@@ -6,10 +6,12 @@ from rest_framework import serializers
 
 from .. import actions
 from ..models import Attempt, Delivery, Webhook
-from ..models.webhook import Form
+from ..models.lines import HEADS_MOST, Head
+from ..models.webhook import Form, OnDead, Order
 from ..presentation.credentials import identity_shown, oauth_shown
 from ..presentation.delivery_object import shown, shown_to_staff
 from ..rules import rates, schedules, signing
+from ..rules.ids import timestamp
 from . import schema
 from .fields import (
     MOMENT,
@@ -53,6 +55,12 @@ class DeliverySerializer(serializers.Serializer):
         source="event_id", allow_null=True, help_text="The event it is of; null for none."
     )
     form = serializers.CharField(allow_null=True, help_text="What is sent of that event.")
+    orderingKey = serializers.CharField(
+        source="ordering_key", allow_null=True, help_text="What it is sent in order with."
+    )
+    sequence = serializers.IntegerField(
+        allow_null=True, help_text="Its place in that order; null where there is none."
+    )
 
     def to_representation(self, delivery: Delivery) -> dict[str, Any]:
         return shown(delivery)
@@ -72,6 +80,7 @@ class DeliverySerializer(serializers.Serializer):
                 "type": {"type": "string", "maxLength": 128},
                 "reference": {"type": "string", "maxLength": 255},
                 "idempotencyKey": {"type": "string", "minLength": 1, "maxLength": 255},
+                "orderingKey": {"type": "string", "maxLength": 128},
                 "dueAt": MOMENT,
             },
         },
@@ -212,6 +221,32 @@ class ReplayedSerializer(serializers.Serializer):
     replayed = serializers.IntegerField(help_text="How many failed deliveries are due again.")
 
 
+HEAD = {
+    "type": "object",
+    "required": ["deliveryId", "orderingKey", "since", "error", "behind", "nextAt"],
+    "additionalProperties": False,
+    "properties": {
+        "deliveryId": {"type": "string"},
+        "orderingKey": {"type": ["string", "null"]},
+        "since": MOMENT,
+        "error": {"type": "string", "description": "Of its last try."},
+        "behind": {"type": "integer", "description": "How many wait, counted up to 10,000."},
+        "nextAt": {**MOMENT, "type": ["string", "null"], "description": "null: people decide."},
+    },
+}
+
+
+def _head(head: Head) -> dict[str, Any]:
+    return {
+        "deliveryId": head.delivery.pk,
+        "orderingKey": head.delivery.ordering_key,
+        "since": timestamp(head.since),
+        "error": head.delivery.last_error,
+        "behind": head.behind,
+        "nextAt": timestamp(head.next_at) if head.next_at else None,
+    }
+
+
 class HealthSerializer(serializers.Serializer):
     """How the webhook does; `held` says why deliveries wait, empty when they go out."""
 
@@ -227,6 +262,18 @@ class HealthSerializer(serializers.Serializer):
         allow_null=True,
         help_text="Until then more is due than the rate limit, or the receiver, lets go out.",
     )
+    heads = serializers.SerializerMethodField()
+
+    @schema.field(
+        {
+            "type": "array",
+            "maxItems": HEADS_MOST,
+            "items": HEAD,
+            "description": "Behind whom others wait, where deliveries are sent in order.",
+        }
+    )
+    def get_heads(self, health: Any) -> list[dict[str, Any]]:
+        return [_head(head) for head in actions.heads(health.webhook)]
 
     def get_held(self, health: Any) -> str:
         return actions.hold_reason(health.webhook)
@@ -352,6 +399,14 @@ class SettingsSerializer(serializers.Serializer):
     retrySchedule = serializers.SerializerMethodField()
     breaker = BreakerSerializer(source="*")
     form = serializers.ChoiceField(choices=Form.choices, help_text="What is sent of an event.")
+    order = serializers.ChoiceField(
+        choices=Order.choices, help_text="What is sent one after the other."
+    )
+    onDead = serializers.ChoiceField(
+        source="on_dead",
+        choices=OnDead.choices,
+        help_text="What becomes of that order when all tries of a delivery failed.",
+    )
     subscriptions = serializers.SerializerMethodField()
     oauth = serializers.SerializerMethodField()
     identity = serializers.SerializerMethodField()
@@ -408,6 +463,16 @@ class FormName(AsSent):
     pass
 
 
+@schema.field({"type": "string", "enum": Order.values})
+class OrderName(AsSent):
+    pass
+
+
+@schema.field({"type": "string", "enum": OnDead.values})
+class OnDeadName(AsSent):
+    pass
+
+
 @schema.field({"type": "string", "maxLength": 255})
 class Note(AsSent):
     pass
@@ -427,6 +492,8 @@ class SettingsWrite(Shape):
     retrySchedule = Schedule(required=False, allow_null=True)
     breaker = BreakerWrite(required=False)
     form = FormName(required=False)
+    order = OrderName(required=False)
+    onDead = OnDeadName(required=False)
     subscriptions = SubscriptionsWrite(required=False)
     oauth = OAuthGiven(required=False, allow_null=True)
     identity = IdentityGiven(required=False, allow_null=True)

@@ -31,6 +31,11 @@ _TYPE = parameter("type", {"type": "string", "maxLength": 128}, "The name of the
 _REFERENCE = parameter(
     "reference", {"type": "string", "maxLength": 255}, "Your own word for it; searched exactly."
 )
+_ORDERING_KEY = parameter(
+    "orderingKey",
+    {"type": "string", "maxLength": 128},
+    "What it is sent in order with, where the webhook's `order` is `key`.",
+)
 _DUE = parameter("dueAt", MOMENT, "Not before this moment, at most 30 days ahead.")
 _TIMES = (
     parameter("since", MOMENT, "From this moment on."),
@@ -100,6 +105,7 @@ class WebhookDeliveriesViewSet(ApiViewSet):
             _TYPE,
             _REFERENCE,
             _DUE,
+            _ORDERING_KEY,
             Header(
                 "Idempotency-Key",
                 "The same key and body within 24 h are one delivery.",

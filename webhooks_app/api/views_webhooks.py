@@ -169,6 +169,8 @@ FIELDS = {  # of the settings, and what `update_webhook` calls them
     "timeout": "timeout",
     "maxInFlight": "max_in_flight",
     "form": "form",
+    "order": "order",
+    "onDead": "on_dead",
     "rateLimit": "rate_limit",
     "retrySchedule": "retry_schedule",
 }

@@ -196,7 +196,7 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
             if isinstance(call, Interaction):
                 breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
             if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
-                record.stop_gone(here, [call.webhook.pk])
+                record.stop(here, [call.webhook.pk], Webhook.Stopped.GONE)
 
     record.with_free_keys(write)
     if timings.kept:

@@ -66,7 +66,7 @@ class Completer:
         self._again_at = 0.0  # the next of them is tried again, monotonic seconds
         self._notes: dict[str, Note] = {}  # by webhook, made by sending and not yet written
         self._noted: set[str] = set()  # webhooks, since the worker's last read began
-        self._gone: set[str] = set()  # webhooks that answered 410, which is not yet written
+        self._stopped: set[str] = set()  # webhooks, by outcomes that are not written yet
 
     # --- what is told -------------------------------------------------------------------------
 
@@ -76,9 +76,9 @@ class Completer:
             aside.items.append(item)
         else:
             self._results.append(item)
-        if item.gone:
-            # Nothing more goes to somebody who said so; that it is written down takes a moment.
-            self._gone.add(item.attempt.webhook_id)
+        if item.stops:
+            # Nothing more goes to it; that this is written down takes a moment.
+            self._stopped.add(item.attempt.webhook_id)
             self._lanes.hold(item.attempt.webhook_id)
         if len(self._results) >= self._knobs.batch_most:
             self._due.set()
@@ -123,7 +123,7 @@ class Completer:
     def is_kept(self, webhook_id: str) -> bool:
         """It is held for a reason that the database does not know yet."""
         aside = self._aside.get(webhook_id)
-        return webhook_id in self._gone or (aside is not None and aside.locked)
+        return webhook_id in self._stopped or (aside is not None and aside.locked)
 
     def is_untold(self, webhook_id: str) -> bool:
         """There is a note of it that is not yet written."""
@@ -138,8 +138,8 @@ class Completer:
         deliveries forgotten: one under way while they were written still saw them due."""
         written, self._written = self._written, []
         for item in written:
-            if item.gone:
-                self._gone.discard(item.attempt.webhook_id)
+            if item.stops:
+                self._stopped.discard(item.attempt.webhook_id)
         self._noted.clear()
         return written
 

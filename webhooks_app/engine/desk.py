@@ -25,7 +25,9 @@ from ..rules.ids import new_id
 from . import calls, store, transitions
 from .bodies import Bodies
 from .discovery import Discovery
+from .heads import Heads
 from .knobs import Knobs
+from .line import Question
 from .loading import Loading
 from .store import Claimed, Want, microseconds
 from .turn import Answer, Heartbeat, Loads, Turn
@@ -43,6 +45,7 @@ class Desk:
         self._horizon: datetime | None = None
         self._store = store.open(alias).own(knobs, by_index=True)
         self._bodies = Bodies(self._store)
+        self._heads = Heads(self._store, self._bodies, knobs)
         self._ownership = self._store.ownership()
         self._owned: frozenset[int] = frozenset()
         self._discovery = Discovery(self._store, knobs)
@@ -112,6 +115,8 @@ class Desk:
         self._bodies.fill(answer.arrived)
         answer.waiting, answer.marked = self._ours(answer.waiting), self._ours(answer.marked)
         self._claim(answer, turn.wants, now)
+        if turn.lines:
+            self._read_lines(answer, turn.lines, now)
         if turn.waiting:
             self._look_after(answer, turn.waiting)
         if turn.held:
@@ -151,6 +156,12 @@ class Desk:
             by_webhook[row.webhook_id].append(row)
         answer.claimed = [(want, by_webhook[want.webhook_id]) for want in wants]
         answer.held += self._held([want.webhook_id for want, rows in answer.claimed if not rows])
+
+    def _read_lines(self, answer: Answer, asked: Sequence[Question], now: datetime) -> None:
+        ours = [question for question in asked if slot_of(question.webhook_id) in self._owned]
+        answer.lines = self._heads.find(ours, now)
+        empty = [one.question for one in answer.lines if one.question.asked and not one.heads]
+        answer.held += self._held([question.webhook_id for question in empty])
 
     def _look_after(self, answer: Answer, waiting: Mapping[str, tuple[int, Sequence[str]]]) -> None:
         """What was claimed a while ago may have been cancelled since; its webhook may have been

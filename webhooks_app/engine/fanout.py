@@ -61,7 +61,7 @@ _S, _W = Subscription._meta.db_table, Webhook._meta.db_table
 
 class Group(NamedTuple):
     """Subscriptions that hear alike (one pattern, the same channels and filter), of webhooks that
-    want the same: a form, and a schedule to try again."""
+    want the same: a form, an order, and a schedule to try again."""
 
     wish: str  # as _WISH spells it; "": not looked up yet
     channels: Sequence[str]
@@ -173,9 +173,10 @@ def step(event_id: str, place: str) -> tuple[int, str | None]:
 
 _WANTED = (("account", "int8"), ("pattern", "text"), ("after", "text"), ("at", "moment"))
 # By itself: joined, all webhooks there are might be read.
-# In one text, for one look: `payload`, or with a schedule of the webhook's own `payload:5,300`.
+# In one text, for one look: form and order as `payload,key`; with a schedule of the webhook's own
+# `payload,key:5,300`.
 _WISH = (
-    f"(SELECT h.form || COALESCE(':' || h.retry_schedule, '') FROM {_W} h "
+    f"(SELECT h.form || ',' || h.\"order\" || COALESCE(':' || h.retry_schedule, '') FROM {_W} h "
     "WHERE h.id = %s AND h.account_id = %s AND h.deleted_at IS NULL)"
 )
 # What hears alike comes in one row: ten thousand rows cost more than all that is done with them.
@@ -414,14 +415,14 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
     for event, found in judged:
         payloads = {}
         asked = {wish: _spelled(wish) for _, wish in found.receivers}
-        for form in {form for form, _ in asked.values()}:
+        for form in {form for form, _, _ in asked.values()}:
             content_type, payload = forms.body(form, told(event))
             payloads[form] = payload if copies else b""
             if form != forms.PAYLOAD:
                 bodies.append((event.pk, form, content_type, payload))
         made: list[Delivery] = []
         for webhook_id, wish in found.receivers:
-            form, schedule = asked[wish]
+            form, order, schedule = asked[wish]
             delivery = Delivery.new(
                 webhook_id,
                 payloads[form],
@@ -432,6 +433,8 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
                 event_id=event.pk,
                 form=form,
                 at=at,
+                order=order,
+                ordering_key=event.ordering_key,
             )
             if event.deliver_at is not None and event.deliver_at > at:
                 delivery.due_at = event.deliver_at
@@ -445,10 +448,11 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
     queue.put_of_events(deliveries)
 
 
-def _spelled(wish: str) -> tuple[str, str]:
-    """Form and schedule of a delivery that is made now."""
-    form, has_own, own = wish.partition(":")
-    return form, schedule_of(own if has_own else None)
+def _spelled(wish: str) -> tuple[str, str, str]:
+    """Form, order and schedule of a delivery that is made now."""
+    sent, has_own, own = wish.partition(":")
+    form, _, order = sent.partition(",")
+    return form, order, schedule_of(own if has_own else None)
 
 
 def told(event: Event) -> forms.Told:

@@ -90,6 +90,8 @@ class Fetcher:
         now = time.monotonic()
         arrived, stale, later = self._lanes.expect(answer.arrived, answer.marked, now)
         stale += [*self._lanes.stale(answer.claimed), *answer.changed]
+        if answer.lines:
+            stale += self._lanes.stale_lines(answer.lines)
         self._lanes.meet(arrived)
         loads = await self._load(stale) if stale else Loads()
         self.heard_at = asked
@@ -105,7 +107,7 @@ class Fetcher:
     async def leave_slots(self, beat: Callable[[], Heartbeat]) -> None:
         """Give away what is not busy, and take nothing more."""
         turn = self._turn(False)
-        turn.wants, turn.room = (), False
+        turn.wants, turn.lines, turn.room = (), (), False
         turn.leaving, turn.busy = True, self._lanes.busy()
         await self._ask(turn, beat)
 
@@ -121,6 +123,8 @@ class Fetcher:
         if now >= self._ownership_due:
             self._ownership_due = now + self._knobs.ownership_every
             turn.busy = lanes.busy()
+            lanes.remind()
+        turn.lines = lanes.questions(now)
         return turn
 
     async def _ask(self, turn: Turn, beat: Callable[[], Heartbeat]) -> Answer:
@@ -151,6 +155,11 @@ class Fetcher:
                 lanes.hold(want.webhook_id)
             else:
                 lanes.fill(want, claimed, now)
+        for found in answer.lines:
+            if found.heads and self._is_unknown(lanes.get(found.question.webhook_id), loads):
+                lanes.hold(found.question.webhook_id)
+            else:
+                lanes.answer(found, now)
         for webhook_id in (*answer.held, *(i for i in answer.changed if i not in loads.loaded)):
             lanes.hold(webhook_id)
         for webhook_id in answer.freed:

@@ -48,6 +48,19 @@ class Knobs:
     rows_asked: int = 2000
     stopped_lately: timedelta = timedelta(seconds=2)  # a stop is looked for: it may commit late
 
+    # --- what is sent in order ----------------------------------------------------------------
+    key_ahead: int = 25  # rows of a key that are read at once
+    keys_at_once: int = (
+        1000  # of a webhook that a step of a scan finds, and that it may always keep
+    )
+    keys_most: int = (
+        100_000  # that have news or wait, of all webhooks; then they are found by scans
+    )
+    keys_reminded: int = 300  # that wait and are asked again, at once
+    news_most: int = 1000  # rows of a webhook that are looked at; then all its keys are
+    adopt_every: float = 60.0  # between looks at a webhook for what has no position
+    adopted_most: int = 2000  # at once
+
     # --- what flies ---------------------------------------------------------------------------
     slow_after: float = 0.1  # after which a call gives its place to others,
     slow_times: int = 10  # as long as no more than so many times the concurrency are slow

@@ -19,6 +19,7 @@ from typing import Any
 from ..models.webhook import BREAKER_AFTER, slot_of
 from ..rules.failures import Failure
 from .knobs import DEFAULT, Knobs
+from .line import Found, Kept, Line, Question
 from .message import Head
 from .rests import Rest, Rests
 from .store import Claimed, Place, Want
@@ -58,6 +59,13 @@ class Lane:
     trips: int = 0
     open_until: float = 0.0  # monotonic seconds
     rest: Rest | None = None  # of one with a rate of its own, or whose receiver asked for it
+    # Where something goes in order: the buffer holds the heads alone, one of each key.
+    line: Line | None = None
+
+
+def _waiting(lane: Lane) -> int:
+    """How many rows wait in memory."""
+    return len(lane.buffer) + (lane.line.ahead if lane.line is not None else 0)
 
 
 def _some(index: dict[str, Lane], most: int) -> list[str]:
@@ -85,13 +93,15 @@ class Lanes:
         self._held: dict[str, Lane] = {}
         self._open: dict[str, Lane] = {}  # with an open breaker
         self.rests: Rests[Lane] = Rests(knobs)
+        self._lines: dict[str, Lane] = {}  # with a line that has something to ask, perhaps
+        self._kept = Kept()
         self._unasked: Iterator[Lane] | None = None  # of those that wait, while some were asked for
         self.owned: frozenset[int] = frozenset()
 
     @property
     def buffered(self) -> int:
         """Rows that wait in memory."""
-        return sum(self._buffered)
+        return sum(self._buffered) + self._kept.rows
 
     @property
     def has_room(self) -> bool:
@@ -112,7 +122,7 @@ class Lanes:
     def busy(self) -> frozenset[int]:
         """Slots of which something is in flight or not recorded yet."""
         lanes = self._lanes.values()
-        return frozenset(lane.slot for lane in lanes if len(lane.known) > len(lane.buffer))
+        return frozenset(lane.slot for lane in lanes if len(lane.known) > _waiting(lane))
 
     def in_flight_of(self) -> dict[str, int]:
         """By webhook."""
@@ -158,25 +168,32 @@ class Lanes:
     def _empty(self, lane: Lane) -> None:
         """Forget the buffer; the rows are still in the database."""
         lane.known.difference_update(row.id for row in lane.buffer)
+        if lane.line is not None:
+            lane.known.difference_update(lane.line.empty(lane.buffer))
         self._buffered[lane.behind] -= len(lane.buffer)
         lane.buffer.clear()
         lane.place, lane.rereads = None, True
         self._ask_for(lane)
 
     def _drop(self, lane: Lane) -> None:
-        for index in (self._lanes, *self._more, self._held, self._open):
+        for index in (self._lanes, *self._more, self._held, self._open, self._lines):
             index.pop(lane.webhook_id, None)
         self.rests.forget(lane.webhook_id)
+        if lane.line is not None:
+            lane.line.close()
 
     def _ask_for(self, lane: Lane) -> None:
         """The database may hold more for this one; who was told so before comes first."""
-        self._more[lane.behind].setdefault(lane.webhook_id, lane)
+        index = self._more[lane.behind] if lane.line is None else self._lines
+        index.setdefault(lane.webhook_id, lane)
 
     def _has_more(self, lane: Lane) -> bool:
-        return lane.webhook_id in self._more[lane.behind]
+        index = self._more[lane.behind] if lane.line is None else self._lines
+        return lane.webhook_id in index
 
     def _has_all(self, lane: Lane) -> None:
-        self._more[lane.behind].pop(lane.webhook_id, None)
+        index = self._more[lane.behind] if lane.line is None else self._lines
+        index.pop(lane.webhook_id, None)
 
     def set_behind(self, lane: Lane, behind: bool) -> None:
         if behind == lane.behind:
@@ -199,6 +216,7 @@ class Lanes:
         for ident, lane in list(self._lanes.items()):
             talks = lane.known or lane.failures or self._has_more(lane) or ident in self._held
             talks = talks or (lane.rest is not None and lane.rest.next_at() > now)
+            talks = talks or (lane.line is not None and lane.line.waits)
             if not talks and lane.cap == lane.top:
                 self._drop(lane)
 
@@ -211,7 +229,9 @@ class Lanes:
             lane = self._met(webhook_id)
             if lane is None or lane.held:
                 continue
-            if back_to is None:
+            if lane.line is not None:
+                lane.line.news(back_to)
+            elif back_to is None:
                 lane.place, lane.rereads = None, True
             elif lane.place is not None and lane.place[0] > back_to:
                 lane.place, lane.rereads = (back_to, ""), True
@@ -258,6 +278,14 @@ class Lanes:
             want.webhook_id for want, rows in claims if rows and rows[-1].version != want.version
         ]
 
+    def stale_lines(self, lines: Iterable[Found]) -> list[str]:
+        """The same of what was found for lines."""
+        return [
+            found.question.webhook_id
+            for found in lines
+            if any(row.version != found.question.version for h in found.heads for row in h.rows)
+        ]
+
     def load(self, webhook_id: str, loaded: Loaded, now: float) -> None:
         """What its lane must know of a webhook."""
         lane = self._lanes.get(webhook_id)
@@ -279,6 +307,10 @@ class Lanes:
         lane.cap = min(lane.cap, lane.top)
         lane.version, lane.timeout, lane.url = loaded.version, loaded.timeout, loaded.url
         lane.loaded_at = now
+        if loaded.order != (lane.line.order if lane.line is not None else ""):
+            self._put_in_order(lane, loaded.order)
+        if lane.line is not None:
+            lane.line.stops = loaded.stops_at_dead
         lane.head, lane.failure = loaded.head, loaded.failure
 
     def wants(self, now: float, most: int) -> list[Want]:
@@ -313,13 +345,15 @@ class Lanes:
             for more, buffered in zip(self._more, self._buffered, strict=True)
             if buffered < self._knobs.buffer_low
             for lane in more.values()
-        )
+        ) or any(self._has_question(lane, now) for lane in self._lines.values())
 
     def _is_full(self, lane: Lane) -> bool:
         return self._buffered[lane.behind] >= self._knobs.buffer_low
 
     def starves(self, lane: Lane) -> bool:
         """Whether nothing is left to send of what the database may hold more of."""
+        if lane.line is not None:
+            return len(lane.buffer) <= lane.cap // 2 and self._has_more(lane)
         return not lane.buffer and self._has_more(lane)
 
     def fill(self, want: Want, claimed: Sequence[Claimed], now: float) -> None:
@@ -327,6 +361,8 @@ class Lanes:
         lane = self._lanes.get(want.webhook_id)
         if lane is None or lane.held or lane.slot not in self.owned:
             return
+        if lane.line is not None:
+            return  # it reads the heads
         if lane.place != want.after or self._rests(lane, now):
             # Emptied while the claim was under way: it must be read from there again. Or it rests,
             # and nothing may wait for that here, where it would look like work.
@@ -352,6 +388,9 @@ class Lanes:
         them: with them all of it is known, unless there was more before."""
         lane = self._lanes.get(webhook_id)
         if lane is None or lane.held:
+            return
+        if lane.line is not None:
+            self.mark([webhook_id], back_to)
             return
         new = [row for row in rows if row.id not in lane.known]
         unfit = self._is_full(lane) or len(new) > self._room(lane) or self._rests(lane, now)
@@ -381,8 +420,11 @@ class Lanes:
             self._unasked = iter(list(self._lanes.values()))
         for lane in self._unasked:
             if lane.buffer and lane.filled_at <= since:
-                found[lane.webhook_id] = lane.version, [row.id for row in lane.buffer]
-                rows += len(lane.buffer)
+                ids = [row.id for row in lane.buffer]
+                if lane.line is not None:
+                    ids += lane.line.ids_ahead()
+                found[lane.webhook_id] = lane.version, ids
+                rows += len(ids)
                 if len(found) == self._knobs.webhooks_asked or rows >= self._knobs.rows_asked:
                     return found
         self._unasked = None
@@ -392,6 +434,9 @@ class Lanes:
         """These are not to be sent any more, unless they are under way already."""
         if lane := self._lanes.get(webhook_id):
             gone = {row.id for row in lane.buffer if row.id in ids}
+            if lane.line is not None:
+                lane.known.difference_update(lane.line.forget(ids, lane.buffer))
+                self._ask_for(lane)
             lane.buffer = deque(row for row in lane.buffer if row.id not in gone)
             lane.known -= gone
             self._buffered[lane.behind] -= len(gone)
@@ -412,7 +457,7 @@ class Lanes:
 
     def halt(self) -> None:
         """Nobody may be called: nothing waits here, and nothing is asked for."""
-        if self.buffered or any(self._more):
+        if self.buffered or any(self._more) or self._lines:
             for lane in self._lanes.values():
                 self._empty(lane)
                 self._has_all(lane)
@@ -435,6 +480,84 @@ class Lanes:
         lane.open_until, lane.trips, lane.cap = until, trips, 1
         lane.failures = max(lane.failures, lane.breaker_after)
         self._open[lane.webhook_id] = lane
+
+    # --- in order -------------------------------------------------------------------------------
+
+    def _put_in_order(self, lane: Lane, order: str) -> None:
+        """What is under way comes first, and what is read is read anew."""
+        self._empty(lane)
+        self._has_all(lane)
+        if lane.line is not None:
+            lane.line.close()
+        lane.line = Line(order, self._kept, self._knobs, lane.known) if order else None
+        self._ask_for(lane)
+
+    def _has_question(self, lane: Lane, now: float) -> bool:
+        return (
+            lane.line is not None
+            and lane.slot in self.owned
+            and not self._rests(lane, now)
+            and lane.line.has_question(self._keys_room(lane), now)
+        )
+
+    def _keys_room(self, lane: Lane) -> int:
+        if self._buffered[lane.behind] >= self._knobs.buffer_low:
+            return 0
+        return self._room(lane) if self._room(lane) >= self._worth_asking(lane) else 0
+
+    def questions(self, now: float) -> list[Question]:
+        """What the lines ask, some in turn."""
+        found = []
+        for webhook_id in _some(self._lines, self._knobs.claimed_for):
+            lane = self._lines[webhook_id]
+            assert lane.line is not None
+            if lane.slot not in self.owned or self._rests(lane, now):
+                continue
+            version, room = self._version_at(lane, now), self._keys_room(lane)
+            question = lane.line.asks(webhook_id, version, room, now)
+            if question is not None:
+                found.append(question)
+            elif not lane.line.has_news:
+                self._has_all(lane)
+        return found
+
+    def answer(self, found: Found, now: float) -> None:
+        """What the desk found for a line."""
+        lane = self._lanes.get(found.question.webhook_id)
+        if lane is None or lane.line is None or lane.held or lane.slot not in self.owned:
+            return
+        new = lane.line.put(found, lane.known, now)
+        lane.known.update(lane.line.ids_ahead())
+        if self._rests(lane, now):
+            lane.buffer.extend(new)
+            self._buffered[lane.behind] += len(new)
+            self._empty(lane)
+        else:
+            self._put(lane, new, now)
+        if not lane.line.has_news:
+            self._has_all(lane)
+
+    def follow(self, lane: Lane, row: Claimed, *, again: bool) -> None:
+        """What goes after one that has ended, or is tried `again` later."""
+        assert lane.line is not None
+        following, forgotten = lane.line.follow(row, again=again)
+        lane.known.difference_update(forgotten)
+        if following is not None:
+            lane.buffer.append(following)
+            self._buffered[lane.behind] += 1
+            self._stand(lane)
+        if lane.line.has_news and not lane.held:
+            self._ask_for(lane)
+
+    def remind(self) -> None:
+        """Keys that wait are asked again: a person may have taken their heads away."""
+        left = self._knobs.keys_reminded
+        for lane in self._lanes.values() if self._kept.keys else ():
+            if lane.line is not None and lane.line.waits and not lane.held:
+                left -= lane.line.remind(left)
+                self._ask_for(lane)
+            if left <= 0:
+                break
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -544,6 +667,8 @@ class Lanes:
         """A fault of this process: the delivery stays due and the lane rests a little."""
         lane.in_flight -= 1
         lane.known.discard(delivery_id)
+        if lane.line is not None:
+            lane.known.difference_update(lane.line.lost(delivery_id))
         self._empty(lane)
         lane.open_until = max(lane.open_until, now + self._knobs.fault_pause)
 
@@ -551,5 +676,9 @@ class Lanes:
         """The database knows what became of it; it may be claimed again."""
         if lane := self._lanes.get(webhook_id):
             lane.known.discard(delivery_id)
+            if lane.line is not None:
+                lane.line.recorded(delivery_id)
+                if lane.line.has_news and not lane.held:
+                    self._ask_for(lane)
             if not lane.known and lane.slot not in self.owned:
                 self._drop(lane)

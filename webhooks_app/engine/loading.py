@@ -13,7 +13,7 @@ from typing import Any
 
 from ..fields import WrongKey
 from ..models import SigningKey, Webhook, WebhookHealth
-from ..models.webhook import SECRETS
+from ..models.webhook import SECRETS, OnDead
 from ..rules import certificates
 from . import message
 from .knobs import Knobs
@@ -72,6 +72,8 @@ class Loading:
                 rests=health.rests,
                 is_back=cleared is not None and (success is None or success < cleared),
                 is_failing=health.failures_in_row > 0,
+                order=row.order,
+                stops_at_dead=row.on_dead == OnDead.STOP,
             )
         self._can_read(opened)
         return loads

@@ -219,15 +219,30 @@ def event_lines(event_id: str, type: str, content_type: str) -> EventLines:
     return EventLines(head.encode(), content_type)
 
 
+def sequence_lines(position: int, previous: int | None) -> bytes:
+    """What a call says of its place in the order, and of the one before it, if there was one."""
+    lines = b"webhook-sequence: %d\r\n" % position
+    return lines if previous is None else lines + b"webhook-previous: %d\r\n" % previous
+
+
 def post(
-    head: Head, *, request_id: str, now: float, body: bytes, event: EventLines | None = None
+    head: Head,
+    *,
+    request_id: str,
+    now: float,
+    body: bytes,
+    event: EventLines | None = None,
+    sequence: tuple[int, int | None] | None = None,
 ) -> Request:
-    """A call with a JSON body, signed as Standard Webhooks says; `event`: whose body it is."""
+    """A call with a JSON body, signed as Standard Webhooks says; `event`: whose body it is;
+    `sequence` as `sequence_lines` takes it."""
     start = head.post
     if event is not None:
         if event.content_type:
             start = head.untyped + f"Content-Type: {event.content_type}\r\n".encode()
         start += event.head
+    if sequence is not None:
+        start += sequence_lines(*sequence)
     length = b"Content-Length: %d\r\n\r\n" % len(body)
     lines = start + _identity(head, request_id, now, body) + length
     return _request("POST", head, lines, body, now)

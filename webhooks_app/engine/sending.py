@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 
 from .. import request_ids
-from ..models import Attempt, Delivery
+from ..models import Attempt, Delivery, Webhook
 from ..rules import failures, schedules
 from . import files, history, message, timings
 from .completer import Completer
@@ -24,13 +24,20 @@ from .tasks import Tasks
 log = logging.getLogger("webhooks")
 
 _DELIVERY, _DELIVERED = Attempt.Exchange.DELIVERY.value, Delivery.State.DELIVERED.value
+_FAILED = Delivery.State.FAILED.value
 
 
 def verdict(
-    row: Claimed, lane_url: str, outcome: Outcome, started_at: int, jitter: float
+    row: Claimed,
+    lane_url: str,
+    outcome: Outcome,
+    started_at: int,
+    jitter: float,
+    *,
+    stops: bool = False,
 ) -> Finished:
     """What becomes of a delivery after an attempt that began then (microseconds). `jitter` is a
-    factor around 1."""
+    factor around 1. `stops`: with its last try its webhook is stopped."""
     failure = outcome.failure
     now = started_at + 1000 * outcome.duration_ms
     begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, now)
@@ -40,7 +47,8 @@ def verdict(
     delays = schedules.delays(row.retry_schedule)
     gone = failure.kind == "gone"
     if gone or row.tries >= len(delays):
-        return Finished(attempt, row.tries, Delivery.State.FAILED.value, None, now, gone)
+        reason = Webhook.Stopped.GONE if gone else Webhook.Stopped.BLOCKED if stops else ""
+        return Finished(attempt, row.tries, _FAILED, None, now, str(reason))
     wait = delays[row.tries] * jitter
     if outcome.status in (429, 503) and outcome.retry_after is not None:
         wait = max(wait, outcome.retry_after)
@@ -190,7 +198,9 @@ class Sending:
         if lane.head is None:
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)
         now = started_at // microseconds.SECOND
-        request = message.post(lane.head, request_id=row.id, now=now, body=body, event=row.of)
+        request = message.post(
+            lane.head, request_id=row.id, now=now, body=body, event=row.of, sequence=row.sequence
+        )
         outcome = await self._sender.send(request, timeout=lane.timeout)
         self.sent += 1
         return started_at + 1000 * outcome.waited_ms, outcome
@@ -216,6 +226,10 @@ class Sending:
             self._lanes.rest(lane, outcome.retry_after, now)
         spread = self._knobs.jitter
         jitter = random.uniform(1 - spread, 1 + spread) if failure else 1.0  # noqa: S311
-        self._completer.add(verdict(row, lane.url, outcome, started_at, jitter))
+        stops = lane.line is not None and lane.line.stops
+        finished = verdict(row, lane.url, outcome, started_at, jitter, stops=stops)
+        self._completer.add(finished)
+        if lane.line is not None:
+            self._lanes.follow(lane, row, again=finished.finished_at is None)
         if self._lanes.starves(lane):
             self._wake.set()

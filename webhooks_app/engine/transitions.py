@@ -9,10 +9,12 @@ State × verb (– changes nothing):
 | retry  | due now                      | pending        | pending        | pending        |
 | replay | –                            | –              | pending        | –              |
 | cancel | cancelled                    | –              | –              | –              |
+| skip   | –                            | –              | – (it blocks)  | –              |
 | delete | cancelled                    | –              | –              | –              |
 | purge  | – (held too long: cancelled) | removed        | removed        | removed        |
 
-(retry and replay of what has ended start again with tries 0; delete is the webhook's.)
+(retry and replay of what has ended start again with tries 0; delete is the webhook's. Where a
+webhook was stopped because one of these failed, `blocked`, retry, replay and skip start it.)
 
 Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row.
 """
@@ -34,7 +36,10 @@ from .store.record import FAILING_STOPS_AFTER
 def retry(delivery_id: str, *, by: str = "") -> bool:
     """Due now; unless pending, tries from 0. False when its webhook is deleted."""
     rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    return bool(_hurry(rows_, by) or _restart(rows_, by))
+    blocking = _blocked_by(rows_)
+    done = _hurry(rows_, by) or _restart(rows_, by)
+    _unblock(blocking)
+    return bool(done)
 
 
 def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
@@ -50,7 +55,10 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
     webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
     live = set(webhooks.values_list("pk", flat=True))
     rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
-    return _hurry(rows_, by) + _restart(rows_, by)
+    blocking = _blocked_by(rows_)
+    done = _hurry(rows_, by) + _restart(rows_, by)
+    _unblock(blocking)
+    return done
 
 
 def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
@@ -68,13 +76,16 @@ def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
     until = clock(router.db_for_write(Delivery))
     failed = failed_since(webhook_id, since).filter(finished_at__lte=until)
     replayed, place = 0, ""
+    blocking: list[str] = []
     rest = failed.order_by("pk").values_list("pk", flat=True)
     while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
         # By their keys alone: joined, PostgreSQL would go through all of them for each.
         again = Delivery.objects.filter(pk__in=ids, state=Delivery.State.FAILED)
+        blocking = blocking or _blocked_by(again)
         replayed += _restart(again, by)
         place = ids[-1]
         _here().let_others_in()
+    _unblock(blocking)
     return replayed
 
 
@@ -104,6 +115,25 @@ def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
         finished_at=None,
         requested_by=by[:150],
     )
+
+
+def _blocked_by(deliveries: "QuerySet[Delivery]") -> list[str]:
+    """The webhooks that are stopped because one of these gave up."""
+    dead = deliveries.filter(state=Delivery.State.FAILED, position__isnull=False)
+    stopped = dead.filter(webhook__stopped=Webhook.Stopped.BLOCKED)
+    return list(stopped.order_by().values_list("webhook", flat=True).distinct())
+
+
+def _unblock(webhook_ids: Sequence[str]) -> None:
+    for webhook_id in webhook_ids:
+        start(webhook_id)
+
+
+def skip(delivery_id: str) -> bool:
+    """Let those behind one that gave up go on without it. False when nothing waits for that."""
+    blocking = _blocked_by(Delivery.objects.filter(pk=delivery_id))
+    _unblock(blocking)
+    return bool(blocking)
 
 
 def cancel(delivery_id: str, reason: str) -> bool:

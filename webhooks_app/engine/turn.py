@@ -9,6 +9,7 @@ from ..models.webhook import BREAKER_AFTER
 from ..rules.failures import Failure
 from ..rules.rates import Rate
 from . import calls, message
+from .line import Found, Question
 from .store import Claimed, Want
 
 
@@ -30,6 +31,8 @@ class Loaded:
     rests: int = 0  # as its receiver has asked so many times in a row; 0: by its rate
     is_back: bool = False  # people let it go on, and no call has succeeded since
     is_failing: bool = False  # its last call failed
+    order: str = ""  # what is sent one after the other
+    stops_at_dead: bool = False  # when all tries of one of these have failed
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Turn:
     """What the loop asks."""
 
     wants: Sequence[Want] = ()
+    lines: Sequence[Question] = ()  # of webhooks that are sent to in order
     room: bool = False  # what is just found may be claimed, too
     look: bool = False  # something was announced
     busy: frozenset[int] | None = None  # given when it is time to look at the ownership
@@ -87,6 +91,7 @@ class Answer:
     back_to: Any = None  # the due time from which that look read
     arrived: list[Claimed] = field(default_factory=list)  # what no earlier look saw
     claimed: list[tuple[Want, list[Claimed]]] = field(default_factory=list)
+    lines: list[Found] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     freed: list[str] = field(default_factory=list)
     # Of what waits in memory: webhooks of another version; and ids, by webhook, of what is not
@@ -101,4 +106,5 @@ class Answer:
 
     @property
     def claimed_anything(self) -> bool:
-        return bool(self.arrived) or any(rows for _, rows in self.claimed)
+        heads = any(found.heads or found.keys for found in self.lines)
+        return bool(self.arrived) or heads or any(rows for _, rows in self.claimed)

@@ -23,6 +23,7 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--subject", default="", help="whom it is about, at most 255 characters")
     parser.add_argument("--reference", default="", help="your own word for it, at most 255")
+    parser.add_argument("--ordering-key", default="", help="what it is sent in order with")
     parser.add_argument(
         "--deliver-at", type=moment_ahead, metavar="2h|ISO", help="not before then, 30 days ahead"
     )
@@ -47,6 +48,7 @@ def publish(console: Console, options: dict[str, Any]) -> int:
         channels=options["channel"],
         subject=options["subject"],
         reference=options["reference"],
+        ordering_key=options["ordering_key"],
         deliver_at=options["deliver_at"],
         by=BY,
     )

@@ -222,6 +222,11 @@ def _of_delivery(delivery: Delivery) -> list[str]:
         lines.append(states.SENTENCES[states.UNRECORDED])
     elif delivery.reason:
         lines.append(f"Reason: {delivery.reason}.")
+    elif actions.delivery_reason(delivery) == states.ORDER:
+        lines.append(states.SENTENCES[states.ORDER])
+    if delivery.sequence is not None:
+        key = "" if delivery.ordering_key is None else f" with the key {delivery.ordering_key!r}"
+        lines.append(f"It is sent in order{key}, as number {delivery.sequence}.")
     if delivery.stored_in:
         lines.append(f"It was stored by the request {delivery.stored_in}.")
     last = delivery.attempts.order_by("-id").first()
@@ -243,6 +248,15 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     if webhook.stopped_note:
         lines.append(f"Note: {webhook.stopped_note}")
     lines += credentials_lines(webhook)
+    for head in actions.heads(webhook):
+        key = head.delivery.ordering_key
+        many = f"{head.behind:,}{' or more' if head.is_many else ''}"
+        when = f"next try {timestamp(head.next_at)}" if head.next_at else "a person decides"
+        lines.append(
+            f"Head of the line{'' if key is None else f' of {key!r}'}: delivery "
+            f"{head.delivery.pk} since {timestamp(head.since)}, {many} behind it, {when}: "
+            f"{head.delivery.last_error or 'no error'}"
+        )
     lines.append(f"Verification: {webhook.verification}.")
     health = webhook.health
     if health.last_error_at is not None:

@@ -27,6 +27,7 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--type", default="", help="names the event, at most 128 characters")
     parser.add_argument("--reference", default="", help="your own word for it, at most 255")
+    parser.add_argument("--ordering-key", default="", help="what it is sent in order with")
     parser.add_argument("--idempotency-key", help="the same key and body are queued once in 24 h")
     parser.add_argument(
         "--wait", action="store_true", help="wait for the outcome; exit code 1 unless delivered"
@@ -87,6 +88,7 @@ def send(console: Console, options: dict[str, Any]) -> int:
             type=options["type"],
             reference=options["reference"],
             idempotency_key=options["idempotency_key"],
+            ordering_key=options["ordering_key"],
             by=BY,
         )
     except ValueError as error:

@@ -3,7 +3,7 @@ it), delivery (what was sent), health."""
 
 from .account import AccessToken, Account, FailedAuthentication
 from .audit import Actor, AuditEntry
-from .counter import Counter
+from .counter import Counter, Position
 from .delivery import Attempt, Delivery, WebhookError
 from .event import Event, EventBody, EventType
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
@@ -33,6 +33,7 @@ __all__ = [
     "HourlyTotal",
     "Job",
     "Notice",
+    "Position",
     "SigningKey",
     "SiteHold",
     "Subscription",

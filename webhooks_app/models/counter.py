@@ -1,4 +1,5 @@
-"""Counter: totals of the whole installation that never fall. Written by the engine only."""
+"""Counter: totals of the whole installation that never fall; Position: the last one given. Written
+by the engine only."""
 
 from django.db import models
 
@@ -28,3 +29,20 @@ class Counter(PrimaryModel):
 
     def __str__(self) -> str:
         return f"{self.name} {self.kind}: {self.count}"
+
+
+class Position(PrimaryModel):
+    """SQLite: the last position that a delivery got, in the one row there is. PostgreSQL has a
+    sequence, POSITIONS, for it."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    last = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.last)
+
+
+POSITIONS = "webhooks_app_delivery_positions"

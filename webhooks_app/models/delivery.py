@@ -15,7 +15,7 @@ from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
 from .account import Account
 from .event import Event, EventBody
 from .primary import PrimaryModel, PrimaryQuerySet, clock
-from .webhook import Form, Webhook
+from .webhook import Form, Order, Webhook
 
 
 def schedule_of(own: str | None) -> str:
@@ -26,6 +26,21 @@ def schedule_of(own: str | None) -> str:
 # Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
 # is pending, when its statistics are from before it came.
 OPEN = Q(finished_at__isnull=True)
+
+
+# A position that is to be drawn when the delivery is stored, by the store alone. Real ones begin
+# at 1; those below 0 were given to deliveries that had none when their webhook got an order.
+NEXT = 0
+
+
+def placed(order: str, key: str) -> tuple[str | None, int | None]:
+    """Ordering key and position of a new delivery, by the order of its webhook and the key that it
+    was given. What is ordered by the webhook has no key: it is one line."""
+    if order == Order.WEBHOOK:
+        return None, NEXT
+    if order == Order.KEY:
+        return key, NEXT
+    return key or None, None
 
 
 class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
@@ -120,7 +135,12 @@ class Delivery(PrimaryModel):
     form = models.CharField(max_length=16, choices=Form, null=True, blank=True)  # noqa: DJ001
     # Of the request that stored it, as the logs name it; null where no request did.
     stored_in = models.CharField("request id", max_length=64, null=True, blank=True)  # noqa: DJ001
+    # Null but for what is sent in order (`placed` says when): what it waits behind is pending, of
+    # the same webhook and key, and has a smaller position.
+    ordering_key = models.CharField(max_length=128, null=True, blank=True)  # noqa: DJ001
+    position = models.BigIntegerField(null=True, blank=True, editable=False)
 
+    behind: bool | None = None  # whether the order holds it, where that was asked (see `states`)
     replayed = False  # set where an idempotency key found this delivery again
 
     objects = DeliveryQuerySet.as_manager()
@@ -183,6 +203,19 @@ class Delivery(PrimaryModel):
             models.Index(
                 fields=["event", "id"], condition=Q(event__isnull=False), name="delivery_event"
             ),
+            # The head of each key; and what came before a delivery.
+            models.Index(
+                fields=["webhook", "ordering_key", "position"],
+                condition=Q(state="pending", position__isnull=False),
+                name="delivery_line",
+            ),
+            # In words that are not said where the head is looked for: that would be read through
+            # all that has been delivered.
+            models.Index(
+                fields=["webhook", "ordering_key", "position"],
+                condition=Q(position__gt=0),
+                name="delivery_sequence",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -213,6 +246,8 @@ class Delivery(PrimaryModel):
         event_id: str | None = None,
         form: str | None = None,
         at: datetime | None = None,
+        order: str = "",
+        ordering_key: str = "",
     ) -> Self:
         """One that is due now, for whoever makes thousands: told every field by its place, Django
         looks for no default, which is half of what it costs to store a delivery. Its id begins
@@ -240,7 +275,25 @@ class Delivery(PrimaryModel):
             event_id,
             form,
             request_ids.current.get() or None,
+            *placed(order, ordering_key),
         )
+
+    @property
+    def sequence(self) -> int | None:
+        """Its place in the order, as its receiver is told; None where there is none."""
+        return self.position if self.position is not None and self.position > NEXT else None
+
+    @property
+    def previous(self) -> int | None:
+        """The place of the one before it in its order; None where there is none. Asks."""
+        if self.sequence is None:
+            return None
+        rows = Delivery.objects.filter(webhook=self.webhook_id, ordering_key=self.ordering_key)
+        if self.ordering_key is None:
+            rows = Delivery.objects.filter(webhook=self.webhook_id, ordering_key__isnull=True)
+        before = rows.filter(position__gt=0, position__lt=self.sequence)
+        found: int | None = before.aggregate(last=models.Max("position"))["last"]
+        return found
 
     @property
     def delays(self) -> tuple[float, ...]:

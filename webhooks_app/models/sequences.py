@@ -6,11 +6,14 @@ the sequences on; what was refused is asked for once more.
 """
 
 import logging
+from typing import Any
 
 from django.apps import apps
 from django.db import Error, IntegrityError, connections, models, router
 from django.db.models import AutoField
 
+from .counter import POSITIONS, Position
+from .delivery import Delivery
 from .webhook import Webhook
 
 log = logging.getLogger("webhooks")
@@ -39,12 +42,10 @@ def catch_up(alias: str | None = None) -> list[str]:
     """Move every sequence of ours on that is behind; returns the names of their tables. Where that
     cannot be done the log says what to do."""
     connection = connections[alias or router.db_for_write(Webhook)]
-    if connection.vendor != "postgresql":
-        return []
     moved = []
     try:
         with connection.cursor() as cursor:
-            for model in _with_one():
+            for model in _with_one() if connection.vendor == "postgresql" else ():
                 table, key = model._meta.db_table, model._meta.pk.column
                 # Names of our own tables and columns.
                 most = f'SELECT max("{key}") AS most FROM "{table}"'  # noqa: S608
@@ -56,11 +57,34 @@ def catch_up(alias: str | None = None) -> list[str]:
                 )
                 if cursor.fetchone():
                     moved.append(table)
+            if _catch_up_positions(cursor, connection.vendor):
+                moved.append("positions")
     except Error as error:
         log.error("sequences may be behind their tables (%s); run: %s", error, COMMAND)
     if moved:
         log.warning("the sequences of %s were behind and are moved on", ", ".join(moved))
     return moved
+
+
+def _catch_up_positions(cursor: Any, vendor: str) -> bool:
+    """The positions of what is sent in order: PostgreSQL's sequence, SQLite's row."""
+    deliveries, row = Delivery._meta.db_table, Position._meta.db_table
+    cursor.execute(f"SELECT max(position) FROM {deliveries} WHERE position > 0")  # noqa: S608
+    most = cursor.fetchone()[0]
+    if most is None:
+        return False
+    if vendor == "postgresql":
+        cursor.execute(
+            "SELECT setval(%s, %s) WHERE coalesce(pg_sequence_last_value(%s::regclass), 0) < %s",
+            [POSITIONS, most, POSITIONS, most],
+        )
+        return cursor.fetchone() is not None
+    cursor.execute(
+        f"INSERT INTO {row} (id, last) VALUES (1, %s) "  # noqa: S608
+        "ON CONFLICT (id) DO UPDATE SET last = excluded.last WHERE last < excluded.last",
+        [most],
+    )
+    return bool(cursor.rowcount > 0)
 
 
 def _with_one() -> list[type[models.Model]]:

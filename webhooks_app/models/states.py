@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .. import conf
 from ..rules.ids import timestamp
 from . import site
 from .delivery import Delivery
 from .health import WebhookHealth
-from .webhook import FAILING_AFTER, Webhook
+from .webhook import FAILING_AFTER, Order, Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ WEBHOOKS = (
     _stopped("paused", "Paused", Webhook.Stopped.PAUSED, "The webhook is paused."),
     *(
         _stopped("stopped", "Stopped", reason, f"The webhook is stopped: {reason.label}.")
-        for reason in (Webhook.Stopped.GONE, Webhook.Stopped.FAILING)
+        for reason in (Webhook.Stopped.GONE, Webhook.Stopped.FAILING, Webhook.Stopped.BLOCKED)
     ),
     State(
         "unreadable",
@@ -201,19 +201,27 @@ RECEIVER_ASKS = "Its receiver asked for a pause (429, or 503 with Retry-After)."
 SILENT = ("site", "failing", "unreadable", "breaker", "unverified", "stopped", "paused")
 WORDS = {state.key: state.word for state in WEBHOOKS}
 
-# The one reason that is a delivery's own and not its webhook's, and stands in its row; it is due
-# FAR_AHEAD.
+# The two reasons that are a delivery's own and not its webhook's. This one stands in its row, which
+# is due FAR_AHEAD.
 UNRECORDED = "unrecorded"
+# It is due, and one before it in the same order waits for its next try, or for a person.
+ORDER = "order"
 FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 SENTENCES = {state.reason: state.sentence for state in HOLDS} | {
     UNRECORDED: "What became of its last try could not be written down, so it is not sent again by "
-    "itself. Retry it when the cause is mended."
+    "itself. Retry it when the cause is mended.",
+    ORDER: "It is sent in order, and the one before it waits for its next try. Retry or cancel "
+    "that one to go on sooner.",
 }
 
 
 def _asked(states: Iterable[State] = WEBHOOKS, *, released: bool = False) -> list[State]:
     """Those that are asked about as the site is now; `released`: as it is when nobody holds it."""
     return [state for state in states if state.asked() and not (released and state is SITE)]
+
+
+_PENDING = Q(state=Delivery.State.PENDING, finished_at__isnull=True)
+_UNRECORDED = Q(reason=UNRECORDED)
 
 
 # --- of a row -----------------------------------------------------------------------------------
@@ -267,7 +275,7 @@ def delivery_hold_reason(delivery: Delivery, now: datetime) -> str:
     reason = hold_reason(delivery.webhook, now)
     if delivery.reason == UNRECORDED and reason in ("", RATE):
         return UNRECORDED
-    return reason
+    return ORDER if not reason and is_behind(delivery, now) else reason
 
 
 def of_delivery(delivery: Delivery, now: datetime) -> str:
@@ -277,6 +285,43 @@ def of_delivery(delivery: Delivery, now: datetime) -> str:
     if delivery_hold_reason(delivery, now):
         return "held"
     return "retrying" if delivery.tries else "waiting"
+
+
+def is_behind(delivery: Delivery, now: datetime) -> bool:
+    """Whether the order holds it. Asks, unless it was read by `with_behind` or is in no order."""
+    if delivery.position is None or delivery.state != Delivery.State.PENDING:
+        return False
+    if delivery.behind is None:
+        found = Delivery.objects.filter(_behind(now), pk=delivery.pk)
+        delivery.behind = found.exists()
+    return delivery.behind
+
+
+def with_behind(rows: "QuerySet[Delivery]", now: datetime) -> "QuerySet[Delivery]":
+    """The same rows, each with whether the order holds it: for whoever shows many."""
+    return rows.annotate(**{"behind": _behind(now)})
+
+
+def _behind(now: datetime) -> Q:
+    """What the order holds. One line of its webhook, beside its keys, comes before all of those."""
+    waits = Delivery.objects.filter(
+        Q(tries__gt=0) | _UNRECORDED,
+        state=Delivery.State.PENDING,
+        position__isnull=False,
+        webhook=OuterRef("webhook"),
+        position__lt=OuterRef("position"),
+        due_at__gt=now,
+    )
+    own = Exists(waits.filter(ordering_key=OuterRef("ordering_key")))
+    line = Exists(waits.filter(ordering_key__isnull=True))
+    ordered = Q(webhook__order__in=[Order.WEBHOOK, Order.KEY])
+    # Of very many without an order nothing more is asked.
+    return _PENDING & Q(position__isnull=False, due_at__lte=now) & ordered & (Q(own) | Q(line))
+
+
+def behind(now: datetime) -> "QuerySet[Delivery]":
+    """The deliveries that the order holds."""
+    return Delivery.objects.filter(_behind(now))
 
 
 # --- as filters of webhooks ---------------------------------------------------------------------
@@ -352,9 +397,6 @@ def _apart(
 
 # --- as filters of deliveries -------------------------------------------------------------------
 
-_PENDING = Q(state=Delivery.State.PENDING, finished_at__isnull=True)
-_UNRECORDED = Q(reason=UNRECORDED)
-
 # What a delivery can be, in words. `pending` is the stored state behind waiting, retrying and held.
 DELIVERIES = {
     "waiting": "Waiting",
@@ -380,7 +422,12 @@ def held(now: datetime, *, released: bool = False) -> Q:
 
 def _goes(now: datetime, released: bool) -> Q:
     holding = held(now, released=released)
-    return _PENDING & (Q(pk__in=[]) if holding is EVERY else ~holding)
+    return _PENDING & (Q(pk__in=[]) if holding is EVERY else ~holding & ~_in_order(now))
+
+
+def _in_order(now: datetime) -> Q:
+    """`behind` as a condition: chosen once, and not for each delivery."""
+    return Q(pk__in=behind(now).order_by().values("pk"))
 
 
 def deliveries_in(key: str, now: datetime, *, released: bool = False) -> Q:
@@ -389,7 +436,7 @@ def deliveries_in(key: str, now: datetime, *, released: bool = False) -> Q:
     """
     match key:
         case "held":
-            return _PENDING & (held(now, released=released) | _UNRECORDED)
+            return _PENDING & (held(now, released=released) | _UNRECORDED | _in_order(now))
         case "waiting":
             return _goes(now, released) & ~_UNRECORDED & Q(tries=0)
         case "retrying":
@@ -403,12 +450,14 @@ def deliveries_in(key: str, now: datetime, *, released: bool = False) -> Q:
 
 
 def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, QuerySet[Any]]":
-    """The deliveries that wait for a webhook, by the reason why that is not called; `released` as
-    in `held`."""
+    """The deliveries that wait for a webhook, by the reason why that is not called, or for the one
+    before them; `released` as in `held`."""
     pending = Delivery.objects.filter(_PENDING)
     found = _apart(pending, "webhook__in", _asked(HOLDS, released=released), now)
     if RATE in found:
         found[RATE] = found[RATE].exclude(_UNRECORDED)
+    holding = held(now, released=released)
+    found[ORDER] = pending.none() if holding is EVERY else behind(now).exclude(holding)
     return found
 
 

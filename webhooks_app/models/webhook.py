@@ -49,6 +49,23 @@ SECRETS = ("token", "auth_password", "oauth", "identity")
 SECRETS_BESIDE = tuple(
     f"webhook__{name}" for name in SECRETS
 )  # the same, of rows that have a webhook
+
+
+class Order(models.TextChoices):
+    """What of a webhook's is sent one after the other."""
+
+    NONE = "", "nothing: as many at once as may be"
+    WEBHOOK = "webhook", "all of the webhook"
+    KEY = "key", "all with the same ordering key"
+
+
+class OnDead(models.TextChoices):
+    """What becomes of an order when all tries of a delivery have failed."""
+
+    CONTINUE = "continue", "the next one goes"
+    STOP = "stop", "the webhook is stopped, until a person decides"
+
+
 # Columns that say how it stands with a webhook; all others go into its requests.
 STATE = frozenset(
     (
@@ -115,6 +132,7 @@ class Webhook(PrimaryModel):
         PAUSED = "paused", "paused by a person"
         GONE = "gone", "the receiver says it is gone (410)"
         FAILING = "failing", "nothing but failure for 5 days"
+        BLOCKED = "blocked", "a delivery gave up, and those behind it wait"
 
     id = IdField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="webhooks")
@@ -180,6 +198,21 @@ class Webhook(PrimaryModel):
         default=Form.PAYLOAD,
         db_default=Form.PAYLOAD,
         help_text="What is sent of an event; deliveries made directly are sent as they are.",
+    )
+    order = models.CharField(
+        max_length=7,
+        choices=Order,
+        blank=True,
+        default=Order.NONE,
+        db_default=Order.NONE,
+        help_text="What is sent one after the other, each when the one before has ended.",
+    )
+    on_dead = models.CharField(
+        "in order, when all tries failed",
+        max_length=8,
+        choices=OnDead,
+        default=OnDead.CONTINUE,
+        db_default=OnDead.CONTINUE,
     )
 
     # JSON as `rules.oauth` reads it; a PEM with certificate and private key; PEM of the authorities
@@ -267,7 +300,8 @@ class Webhook(PrimaryModel):
                 name="webhook_url_length",
             ),
             models.CheckConstraint(
-                condition=Q(stopped__in=["", "paused", "gone", "failing"]), name="webhook_stopped"
+                condition=Q(stopped__in=["", "paused", "gone", "failing", "blocked"]),
+                name="webhook_stopped",
             ),
             models.CheckConstraint(
                 condition=Q(max_in_flight__gte=1, max_in_flight__lte=1000),

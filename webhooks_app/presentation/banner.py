@@ -11,6 +11,7 @@ from .. import conf
 from ..models import Delivery, Webhook, WebhookHealth
 from ..models.delivery import advice_on, calls_from
 from ..models.states import (
+    ORDER,
     RECEIVER_ASKS,
     SENTENCES,
     UNRECORDED,
@@ -60,6 +61,11 @@ CLOSE_BREAKER = Button("close-breaker", "Close breaker now")
 CALL_AGAIN = Button("close-breaker", "Call again now")
 CLEAR_ERROR = Button("clear-error", "Clear error")
 RETRY = Button("retry", "Retry")
+SKIP = Button(
+    "cancel",
+    "Skip…",
+    confirm="Those behind it go on without it. It stays in the history, as failed.",
+)
 CANCEL = Button(
     "cancel", "Cancel…", confirm="It is given up and not sent, unless somebody retries it."
 )
@@ -88,6 +94,12 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         why = "Calls were stopped; deliveries are kept and wait."
         if webhook.stopped == Webhook.Stopped.GONE:
             advice = "Ask the owner for a new URL and resume it, or delete the webhook."
+        elif webhook.stopped == Webhook.Stopped.BLOCKED:
+            why = (
+                "All tries of a delivery failed, and this webhook is to stop then, so that nothing "
+                "overtakes it."
+            )
+            advice = "Retry the head of the line below, skip it, or resume the webhook without it."
         first = RESUME
     elif state.key == "unreadable":
         headline = format_html("Unreadable{}: a key is missing", _since(health.unreadable_since))
@@ -213,7 +225,12 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
     tried = f"{delivery.tries} of {delivery.max_tries} tries failed"
     buttons = [RETRY, CANCEL]
     held = delivery_hold_reason(delivery, now)
-    if delivery.state == Delivery.State.PENDING and held == UNRECORDED:
+    if delivery.state == Delivery.State.PENDING and held == ORDER:
+        headline = _plain("Held: the one before it, in its order, waits for its next try")
+        why = "It is kept and goes out by itself after that one."
+        advice = format_html('See <a href="{}#order">the head of the line</a>.', page)
+        buttons = [CANCEL]
+    elif delivery.state == Delivery.State.PENDING and held == UNRECORDED:
         headline = format_html("Held: what came of try {} is not recorded", delivery.tries + 1)
         why = SENTENCES[UNRECORDED]
     elif state.key == "held":
@@ -258,6 +275,9 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         buttons = [RETRY]
     if state.key == "failed":
         buttons = [RETRY]
+        if delivery.webhook.stopped == Webhook.Stopped.BLOCKED and delivery.position is not None:
+            buttons = [RETRY, SKIP]
+            advice = f"{advice} Its webhook is stopped for this: retry it, or skip it.".lstrip()
     if delivery.webhook.deleted_at:
         buttons, advice = [], ""
     quiet = state.key in ("delivered", "waiting", "held", "cancelled")

@@ -38,6 +38,8 @@ def _shown(delivery: Delivery, held: str) -> dict[str, Any]:
         "lastError": delivery.last_error,
         "eventId": delivery.event_id,
         "form": delivery.form,
+        "orderingKey": delivery.ordering_key,
+        "sequence": delivery.sequence,
     }
 
 

@@ -73,7 +73,15 @@ def sent(
     event = None
     if delivery.event_id is not None:
         event = message.event_lines(delivery.event_id, delivery.type, content_type)
-    request = message.post(head, request_id=delivery.pk, now=at.timestamp(), body=b"", event=event)
+    sequence = None if delivery.sequence is None else (delivery.sequence, delivery.previous)
+    request = message.post(
+        head,
+        request_id=delivery.pk,
+        now=at.timestamp(),
+        body=b"",
+        event=event,
+        sequence=sequence,
+    )
     if request.access is not None:
         request = request.bearing(_STAND_IN)
     start, *lines = request.head.decode("utf-8").rstrip("\r\n").split("\r\n")

@@ -9,7 +9,7 @@ the database is away; what else it raises, it says.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, Self
 
@@ -17,7 +17,18 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import Delivery
 from ..knobs import DEFAULT, Knobs
-from .values import ALL_WEBHOOKS, AttemptRow, Claimed, Column, Finished, Want, Watermark
+from .values import (
+    ALL_WEBHOOKS,
+    Asked,
+    AttemptRow,
+    Claimed,
+    Column,
+    Finished,
+    Head,
+    Key,
+    Want,
+    Watermark,
+)
 
 ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
 
@@ -74,6 +85,12 @@ class Store(ABC):
         self.knobs = knobs
 
     # --- what is put in: in the caller's transaction, by any thread ---------------------------
+
+    @abstractmethod
+    def number(self, deliveries: Sequence[Delivery]) -> None:
+        """Draw the positions of those that are to have one (NEXT), growing in this order, in the
+        caller's transaction. What is drawn once another's has been committed is greater than that.
+        The verbs that put draw what is missing."""
 
     @abstractmethod
     def put_one(self, delivery: Delivery) -> None:
@@ -161,6 +178,32 @@ class Store(ABC):
     def claim(self, wants: Sequence[Want], now: datetime) -> list[Claimed]:
         """Due deliveries of callable webhooks, by due time, from each webhook's own place on.
         Writes nothing; only the owner of these webhooks may call it."""
+
+    # --- what is sent in order ----------------------------------------------------------------
+
+    @abstractmethod
+    def heads(self, asked: Sequence[Asked], now: datetime) -> list[Head]:
+        """What is next of some keys of callable webhooks: of each the first that are in line, by
+        position. In line is what is due or was tried. Of a key with nothing in line, or of a
+        webhook that may not be called, there is none. Only the owner of these webhooks may ask."""
+
+    @abstractmethod
+    def news(
+        self, since: Mapping[str, Any], now: datetime, most: int
+    ) -> list[tuple[str, str, Key, bool]]:
+        """Of these webhooks what is pending and became due after a moment each, `most` of each, the
+        first ones: webhook, id, key, and whether it has a position."""
+
+    @abstractmethod
+    def keys(self, webhook_id: str, after: str | None, most: int) -> list[Key]:
+        """The keys of a webhook of which something with a position is pending: `most` behind
+        `after`, in the database's order. From the beginning (None) the one that is None first."""
+
+    @abstractmethod
+    def adopt(self, webhook_id: str, most: int) -> int:
+        """Give positions to what waits without one, before all others: it was made when nothing of
+        its webhook was in order yet. At most so many; returns how many. Rows that somebody has
+        locked are left for another time."""
 
     @abstractmethod
     def payload(self, delivery_id: str) -> bytes:

@@ -1,7 +1,7 @@
 """The verbs that are one statement on both databases, or Django's own."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Self
@@ -9,11 +9,21 @@ from typing import Any, Self
 from django.db import IntegrityError, connections, transaction
 
 from ...models import Attempt, Delivery, Webhook, database_file, states
-from ...models.delivery import OPEN
+from ...models.delivery import NEXT, OPEN
 from ..knobs import DEFAULT, Knobs
 from . import bulk, microseconds, record
 from .base import Store
-from .values import ALL_WEBHOOKS, CARRIED_MOST, AttemptRow, Claimed, Column, Finished
+from .values import (
+    ALL_WEBHOOKS,
+    CARRIED_MOST,
+    Asked,
+    AttemptRow,
+    Claimed,
+    Column,
+    Finished,
+    Head,
+    Key,
+)
 
 DELIVERIES = Delivery._meta.db_table
 WEBHOOKS = Webhook._meta.db_table
@@ -37,6 +47,8 @@ STORED: tuple[Column, ...] = (
     ("requested_by", "text"),
     ("idempotency_key", "text"),
     ("stored_in", "text"),
+    ("ordering_key", "text"),
+    ("position", "int8"),
 )
 STORED_OF_EVENTS: tuple[Column, ...] = (*STORED, ("event_id", "text"), ("form", "text"))
 _STORE_ONE = (
@@ -76,6 +88,8 @@ def stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
         *("pending", "", 0, "", ""),
         delivery.idempotency_key,
         delivery.stored_in,
+        delivery.ordering_key,
+        delivery.position,
     ]
 
 
@@ -95,6 +109,43 @@ def is_stored(delivery: Delivery, alias: str) -> None:
     delivery._state.db = alias
 
 
+# What is in line: what waits for its next try and what nobody knows the outcome of, too.
+IN_LINE = f"(p.due_at <= {{now}} OR p.tries > 0 OR p.reason = '{states.UNRECORDED}')"
+_ADOPTED_FROM = -(2**62)  # where the positions begin of what had none
+_ADOPTED = (("id", "text"), ("position", "int8"))
+
+
+def previous(same_key: str) -> str:
+    """The position before that of `d`, as a column."""
+    return (
+        f"(SELECT max(q.position) FROM {DELIVERIES} q WHERE q.webhook_id = d.webhook_id "
+        f"AND {same_key} AND q.position < d.position AND q.position > 0)"
+    )
+
+
+def heads(
+    asked: Sequence[Asked], found: Iterable[tuple[Claimed, int, int | None]], until: Any
+) -> list[Head]:
+    """Of the rows of each key, with their positions and those before; `until` as a claim reads
+    `due_at`."""
+    rooms = {(each.webhook_id, each.key): each.room for each in asked}
+    by_key: dict[tuple[str, Key], Head] = {}
+    for row, position, before in found:
+        line = row.webhook_id, row.key
+        head = by_key.get(line)
+        if head is None:
+            head = by_key[line] = Head(*line)
+        rooms[line] -= 1
+        head.more = rooms[line] == 0
+        if head.waits or row.place[0] > until:
+            head.waits = True
+            continue
+        if position > 0:
+            row.sequence = position, before
+        head.rows.append(row)
+    return list(by_key.values())
+
+
 def claimed(
     version: int,
     ident: str,
@@ -107,15 +158,35 @@ def claimed(
     body: bytes | None,
     due_at: Any,  # as the database gave it
     webhook_id: str,
+    key: Key = None,
 ) -> Claimed:
-    """Of the columns CLAIMED and these two."""
+    """Of the columns CLAIMED and these; `key` of what is sent in order."""
     place = (due_at, ident)
     begin = (ident, webhook_id, tries, None if event_id else body, schedule, by, place, version)
-    return Claimed(*begin, event_id, form or "", stored_in=stored_in)
+    return Claimed(*begin, event_id, form or "", stored_in=stored_in, key=key)
 
 
 class Common(Store):
+    def number(self, deliveries: Sequence[Delivery]) -> None:
+        to_come = [delivery for delivery in deliveries if delivery.position == NEXT]
+        if to_come:
+            for delivery, position in zip(to_come, self._positions(len(to_come)), strict=True):
+                delivery.position = position
+
+    def _positions(self, number: int) -> Sequence[int]:
+        """The next so many positions, in the caller's transaction."""
+        raise NotImplementedError
+
     def put_one(self, delivery: Delivery) -> None:
+        if delivery.position == NEXT:
+            # What draws a position and what is stored with it belong together.
+            with transaction.atomic(using=self.connection.alias, savepoint=False):
+                self.number([delivery])
+                self._put_one(delivery)
+        else:
+            self._put_one(delivery)
+
+    def _put_one(self, delivery: Delivery) -> None:
         # `save` would put the same SQL together each time, which costs more than running it.
         database_file.check(self.connection.alias)
         due_at, created_at = self.moment(delivery.due_at), self.moment(delivery.created_at)
@@ -144,6 +215,7 @@ class Common(Store):
         if at_once and (now := self.clock()) is not None:
             for delivery in at_once:
                 delivery.due_at = delivery.created_at = now
+        self.number(deliveries)
         for some in _batched(deliveries):
             yield [_in_microseconds(each) for each in some]
         for delivery in deliveries:
@@ -151,6 +223,7 @@ class Common(Store):
 
     def put_of_events(self, deliveries: Sequence[Delivery]) -> None:
         database_file.check(self.connection.alias)
+        self.number(deliveries)
         for some in _batched(deliveries):
             rows = [[*_in_microseconds(each), each.event_id, each.form] for each in some]
             self.insert(DELIVERIES, STORED_OF_EVENTS, rows)
@@ -185,6 +258,53 @@ class Common(Store):
             found = cursor.fetchall()
         return [ident for ident, due in found if due], found[-1][0] if len(found) == most else None
 
+    def keys(self, webhook_id: str, after: str | None, most: int) -> list[Key]:
+        # A loose index scan: some 15 µs a key on PostgreSQL, 5 on SQLite.
+        pending = "d.state = 'pending' AND d.position IS NOT NULL AND d.webhook_id = %s"
+        following = (
+            f"SELECT d.ordering_key FROM {DELIVERIES} d "
+            f"WHERE {pending} AND d.ordering_key {{}} ORDER BY d.ordering_key LIMIT 1"
+        )
+        sql = f"""
+            WITH RECURSIVE k(key, number) AS (
+              SELECT ({following.format(">= %s" if after is None else "> %s")}), 1
+              UNION ALL
+              SELECT ({following.format("> k.key")}), number + 1 FROM k
+              WHERE k.key IS NOT NULL AND number < %s
+            )
+            SELECT key FROM k WHERE key IS NOT NULL"""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [webhook_id, after or "", webhook_id, most])
+            found: list[Key] = [key for (key,) in cursor.fetchall()]
+            if after is None:
+                cursor.execute(
+                    f"SELECT 1 FROM {DELIVERIES} d "
+                    f"WHERE {pending} AND d.ordering_key IS NULL LIMIT 1",
+                    [webhook_id],
+                )
+                if cursor.fetchone():
+                    found.insert(0, None)
+        return found
+
+    def adopt(self, webhook_id: str, most: int) -> int:
+        skips = self.connection.features.has_select_for_update_skip_locked
+        with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT d.id FROM {DELIVERIES} d "
+                "WHERE d.state = 'pending' AND d.webhook_id = %s AND d.position IS NULL "
+                f"ORDER BY d.due_at, d.id LIMIT %s{' FOR UPDATE SKIP LOCKED' if skips else ''}",
+                [webhook_id, most],
+            )
+            ids = sorted(ident for (ident,) in cursor.fetchall())
+            if ids:
+                positions = [_ADOPTED_FROM + each for each in self._positions(len(ids))]
+                sql = (
+                    f"UPDATE {DELIVERIES} AS d SET position = r.position FROM {{rows}} "
+                    "WHERE d.id = r.id AND d.finished_at IS NULL AND d.position IS NULL"
+                )
+                self.execute(sql, _ADOPTED, list(zip(ids, positions, strict=True)))
+        return len(ids)
+
     def payload(self, delivery_id: str) -> bytes:
         rows = Delivery.objects.using(self.connection.alias).filter(pk=delivery_id)
         return bytes(rows.values_list("payload", flat=True).get())
@@ -204,7 +324,7 @@ class Common(Store):
             FROM {{rows}}
             WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
         values = sorted(map(_finish_row, batch), key=itemgetter(0))
-        gone = {item.attempt.webhook_id for item in batch if item.gone}
+        stop = any(item.stops for item in batch)
 
         def write() -> None:
             with transaction.atomic(using=self.connection.alias):
@@ -214,8 +334,8 @@ class Common(Store):
                     given_up = self._taken(given_up)
                 kinds = [item.attempt.kind for item in given_up]
                 record.write(self, [item.attempt for item in batch], kinds)
-                if gone:
-                    record.stop_gone(self, gone)
+                if stop:
+                    record.stop_of(self, batch, given_up)
 
         record.with_free_keys(write)
 

@@ -3,23 +3,46 @@
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ...models import Delivery, states
+from ...models.counter import POSITIONS
+from ...models.delivery import NEXT
 from ...models.webhook import SLOTS
 from . import bulk, notifier, outlasting
 from .advisory_locks import NOTICES_A_CUT, AdvisoryLocks, limit_silence
 from .base import Ownership
-from .common import CLAIMED, DELIVERIES, STORED, WEBHOOKS, Common, claimed, is_stored, stored
-from .values import Claimed, Column, Want, Watermark
-
-_STORE_NOW = (
-    f"INSERT INTO {DELIVERIES} ({', '.join(name for name, _ in STORED)}) VALUES ("
-    + ", ".join("%s" if kind != "moment" else "statement_timestamp()" for _, kind in STORED)
-    + ") RETURNING due_at"
+from .common import (
+    CLAIMED,
+    DELIVERIES,
+    IN_LINE,
+    STORED,
+    WEBHOOKS,
+    Common,
+    claimed,
+    heads,
+    is_stored,
+    previous,
+    stored,
 )
+from .values import Asked, Claimed, Column, Head, Key, Want, Watermark
+
+_NEXT_POSITION = f"nextval('{POSITIONS}')"
+
+
+def _store_now(position: str) -> str:
+    """Its values are those of STORED without the two moments; and without the position, if that is
+    drawn."""
+    special = {"position": position, "due_at": _NOW, "created_at": _NOW}
+    values = ", ".join(special.get(name, "%s") for name, _ in STORED)
+    names = ", ".join(name for name, _ in STORED)
+    return f"INSERT INTO {DELIVERIES} ({names}) VALUES ({values}) RETURNING due_at, position"
+
+
+_NOW = "statement_timestamp()"
+_STORE_NOW, _STORE_NEXT = _store_now("%s"), _store_now(_NEXT_POSITION)
 _MOMENTS = slice(6, 8)  # the places of due_at and created_at in STORED
 # Due since the last look, or written by a transaction that was not over when it was taken.
 _FRESH = "p.due_at > %s OR age(p.xmin) <= age(%s::xid8::xid)"
@@ -36,10 +59,19 @@ class Postgres(Common):
             return
         values = stored(delivery, None, None)
         del values[_MOMENTS]
+        draws = values[-1] == NEXT
+        if draws:
+            del values[-1]
         with self.connection.cursor() as cursor:
-            cursor.execute(_STORE_NOW, values)
-            delivery.due_at = delivery.created_at = cursor.fetchone()[0]
+            cursor.execute(_STORE_NEXT if draws else _STORE_NOW, values)
+            delivery.due_at, delivery.position = cursor.fetchone()
+        delivery.created_at = delivery.due_at
         is_stored(delivery, self.connection.alias)
+
+    def _positions(self, number: int) -> Sequence[int]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {_NEXT_POSITION} FROM generate_series(1, %s)", [number])
+            return [position for (position,) in cursor.fetchall()]
 
     def announce(self) -> None:
         notifier.announce(self.connection)
@@ -152,6 +184,56 @@ class Postgres(Common):
             ],
         )
         return [claimed(*row) for row in found]
+
+    def heads(self, asked: Sequence[Asked], now: datetime) -> list[Head]:
+        lines = [each for each in asked if each.key is None]
+        keyed = [each for each in asked if each.key is not None]
+        found = self._heads(keyed, now, "{0}.ordering_key = {1}")
+        return found + self._heads(lines, now, "{0}.ordering_key IS NULL")
+
+    def _heads(self, asked: Sequence[Asked], now: datetime, same_key: str) -> list[Head]:
+        if not asked:
+            return []
+        found = self._read(
+            f"""
+            SELECT {CLAIMED}, d.due_at, d.webhook_id, d.ordering_key, d.position,
+                   {previous(same_key.format("q", "d.ordering_key"))}
+            FROM unnest(%s::text[], %s::text[], %s::int[]) AS w(id, key, room)
+            CROSS JOIN LATERAL (
+              SELECT * FROM {WEBHOOKS} h WHERE h.id = w.id AND {states.claim_sql()} OFFSET 0
+            ) h
+            CROSS JOIN LATERAL (
+              SELECT * FROM {DELIVERIES} p
+              WHERE p.state = 'pending' AND p.position IS NOT NULL
+                AND p.webhook_id = w.id AND {same_key.format("p", "w.key")}
+                AND {IN_LINE.format(now="%s")}
+              ORDER BY p.position LIMIT w.room
+            ) d""",
+            [
+                [each.webhook_id for each in asked],
+                [each.key for each in asked],
+                [each.room for each in asked],
+                now,
+            ],
+        )
+        rows = ((claimed(*row[:-2]), row[-2], row[-1]) for row in found)
+        return heads(asked, rows, now)
+
+    def news(
+        self, since: Mapping[str, Any], now: datetime, most: int
+    ) -> list[tuple[str, str, Key, bool]]:
+        return self._read(
+            f"""
+            SELECT d.webhook_id, d.id, d.ordering_key, d.position IS NOT NULL
+            FROM unnest(%s::text[], %s::timestamptz[]) AS w(id, since)
+            CROSS JOIN LATERAL (
+              SELECT * FROM {DELIVERIES} p
+              WHERE p.state = 'pending' AND p.webhook_id = w.id
+                AND p.due_at > w.since AND p.due_at <= %s
+              ORDER BY p.due_at, p.id LIMIT %s
+            ) d""",
+            [list(since), list(since.values()), now, most],
+        )
 
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """What the server answers, in its binary form: as text a payload is twice as long. Raises

@@ -19,7 +19,7 @@ from ...models.primary import present
 from ...rules.ids import other_process
 from . import counters, errors, microseconds
 from .base import Store
-from .values import AttemptRow
+from .values import AttemptRow, Finished
 
 T = TypeVar("T")
 
@@ -233,10 +233,24 @@ def _stop_hopeless(store: Store, failed: set[str]) -> None:
         _stop(rows, Webhook.Stopped.FAILING, "nothing but failure for 5 days")
 
 
-def stop_gone(store: Store, webhook_ids: Collection[str]) -> None:
-    """Webhooks whose receivers answered 410 are stopped: `gone`."""
+_NOTES = {
+    Webhook.Stopped.GONE: "the receiver answered 410",
+    Webhook.Stopped.BLOCKED: "all tries of a delivery failed",
+}
+
+
+def stop_of(store: Store, batch: Sequence[Finished], given_up: Sequence[Finished]) -> None:
+    """Webhooks whose receivers answered 410 are stopped, whatever their deliveries have become
+    meanwhile; and those that stop at what gave up."""
+    for reason, items in ((Webhook.Stopped.GONE, batch), (Webhook.Stopped.BLOCKED, given_up)):
+        if ids := {item.attempt.webhook_id for item in items if item.stops == reason}:
+            stop(store, ids, reason)
+
+
+def stop(store: Store, webhook_ids: Collection[str], reason: Webhook.Stopped) -> None:
+    """For one of _NOTES."""
     rows = Webhook.objects.using(store.connection.alias).live().filter(pk__in=webhook_ids)
-    _stop(rows, Webhook.Stopped.GONE, "the receiver answered 410")
+    _stop(rows, reason, _NOTES[reason])
 
 
 def _stop(rows: "QuerySet[Webhook]", reason: str, note: str) -> None:

@@ -2,23 +2,51 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...models import states
+from ...models import Position, states
 from ..knobs import DEFAULT, Knobs
 from . import bulk, file_lock
 from .base import Ownership
-from .common import CLAIMED, DELIVERIES, WEBHOOKS, Common, claimed
-from .values import Claimed, Column, Want, Watermark
+from .common import CLAIMED, DELIVERIES, IN_LINE, WEBHOOKS, Common, claimed, heads, previous
+from .values import Asked, Claimed, Column, Head, Key, Want, Watermark
 
+_POSITIONS = Position._meta.db_table
 CHECKPOINT_PAGES = 8000  # of its log: 32 MB
 CACHE_KIB = 16_384  # of its pages, a connection
 _PAUSE = 0.01  # seconds in which others come to write: whoever waits only looks now and then
+
+
+# Of CLAIMED, whose last column is called `body`.
+_PLAIN = "version, id, tries, retry_schedule, requested_by, stored_in, event_id, form"
+
+
+def _in_one_row(select: str, *more: str) -> str:
+    """What `select` finds (CLAIMED, due_at and `more`) as one row of the answer: for each row
+    Python gives up its lock, and waits for it until the event loop pauses."""
+    # `|| ''` keeps due_at the text it is.
+    columns = ", ".join((_PLAIN, "length(body)", "due_at || ''", *more))
+    bodies = "CAST(group_concat(CAST(body AS TEXT), '') AS BLOB)"
+    return f"SELECT json_group_array(json_array({columns})), {bodies} FROM ({select})"
+
+
+def _rows(found: str, bodies: bytes) -> Iterator[list[Any]]:
+    """What was found so: CLAIMED, due_at and more."""
+    begin = 0
+    for row in json.loads(found):
+        length = row[_BODY]
+        end = begin + (length or 0)
+        row[_BODY] = None if length is None else bodies[begin:end]
+        yield row
+        begin = end
+
+
+_BODY = _PLAIN.count(",") + 1  # its place
 
 
 class Sqlite(Common):
@@ -27,6 +55,18 @@ class Sqlite(Common):
     def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:
         super().__init__(connection, knobs)
         self._seen: tuple[Any, int] | None = None  # session and its data_version
+
+    def _positions(self, number: int) -> Sequence[int]:
+        # Whoever writes the row waits until the one before has committed.
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {_POSITIONS} (id, last) VALUES (1, %s) "
+                f"ON CONFLICT (id) DO UPDATE SET last = {_POSITIONS}.last + excluded.last",
+                [number],
+            )
+            cursor.execute(f"SELECT last FROM {_POSITIONS} WHERE id = 1")
+            last: int = cursor.fetchone()[0]
+        return range(last - number + 1, last + 1)
 
     def announce(self) -> None:
         """Its worker sees every commit by itself."""
@@ -75,34 +115,64 @@ class Sqlite(Common):
         return {}
 
     def claim(self, wants: Sequence[Want], now: datetime) -> list[Claimed]:
-        # All of a webhook is one row of the answer: for each row Python gives up its lock, and
-        # waits for it until the event loop pauses. `|| ''` keeps due_at the text it is.
-        sql = f"""
-            SELECT json_group_array(json_array(
-                     version, id, tries, retry_schedule, requested_by, stored_in, event_id, form,
-                     length(body), due_at || '')),
-                   CAST(group_concat(CAST(body AS TEXT), '') AS BLOB)
-            FROM (
-              SELECT {CLAIMED} AS body, d.due_at
-              FROM {DELIVERIES} d JOIN {WEBHOOKS} h ON h.id = d.webhook_id
-              WHERE d.state = 'pending' AND d.webhook_id = ? AND d.due_at <= ?
-                AND (d.due_at, d.id) > (?, ?) AND {states.claim_sql()}
-              ORDER BY d.due_at, d.id LIMIT ?
-            )"""
+        sql = _in_one_row(
+            f"""
+            SELECT {CLAIMED} AS body, d.due_at
+            FROM {DELIVERIES} d JOIN {WEBHOOKS} h ON h.id = d.webhook_id
+            WHERE d.state = 'pending' AND d.webhook_id = ? AND d.due_at <= ?
+              AND (d.due_at, d.id) > (?, ?) AND {states.claim_sql()}
+            ORDER BY d.due_at, d.id LIMIT ?"""
+        )
         until = self.moment(now)
         rows: list[Claimed] = []
         with self._execute() as run:
             for want in wants:
                 after = want.after or ("", "")
-                found, bodies = run(sql, [want.webhook_id, until, *after, want.room]).fetchone()
-                begin = 0
-                for *row, length, due_at in json.loads(found):
-                    end = begin + (length or 0)
-                    body = None if length is None else bodies[begin:end]
-                    values = (*row, body, due_at, want.webhook_id)
-                    rows.append(claimed(*values))
-                    begin = end
+                found = run(sql, [want.webhook_id, until, *after, want.room]).fetchone()
+                for values in _rows(*found):
+                    rows.append(claimed(*(*values, want.webhook_id)))
         return rows
+
+    def heads(self, asked: Sequence[Asked], now: datetime) -> list[Head]:
+        line = _in_one_row(
+            f"""
+            SELECT {CLAIMED} AS body, d.due_at, d.position,
+                   {previous("q.ordering_key IS d.ordering_key")} AS previous
+            FROM (
+              SELECT * FROM {DELIVERIES} p
+              WHERE p.state = 'pending' AND p.position IS NOT NULL
+                AND p.webhook_id = ? AND p.ordering_key IS ? AND {IN_LINE.format(now="?")}
+              ORDER BY p.position LIMIT ?
+            ) d
+            JOIN {WEBHOOKS} h ON h.id = d.webhook_id AND {states.claim_sql()}
+            ORDER BY d.position""",
+            "position",
+            "previous",
+        )
+        until = self.moment(now)
+        rows = []
+        with self._execute() as run:
+            for each in asked:
+                values = [each.webhook_id, each.key, until, each.room]
+                for *row, position, before in _rows(*run(line, values).fetchone()):
+                    columns = [*row, each.webhook_id, each.key]
+                    rows.append((claimed(*columns), position, before))
+        return heads(asked, rows, until)
+
+    def news(
+        self, since: Mapping[str, Any], now: datetime, most: int
+    ) -> list[tuple[str, str, Key, bool]]:
+        sql = f"""
+            SELECT p.id, p.ordering_key, p.position IS NOT NULL FROM {DELIVERIES} p
+            WHERE p.state = 'pending' AND p.webhook_id = ? AND p.due_at > ? AND p.due_at <= ?
+            ORDER BY p.due_at, p.id LIMIT ?"""
+        until = self.moment(now)
+        found: list[tuple[str, str, Key, bool]] = []
+        with self._execute() as run:
+            for webhook_id, moment in since.items():
+                rows = run(sql, [webhook_id, moment, until, most]).fetchall()
+                found += [(webhook_id, ident, key, bool(has)) for ident, key, has in rows]
+        return found
 
     @contextmanager
     def _execute(self) -> Iterator[Callable[..., Any]]:

@@ -1,7 +1,7 @@
 """Plain data that a store takes and gives. Moments that are whole numbers are microseconds, as in
 `microseconds`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
@@ -56,6 +56,19 @@ class Watermark:
         )
 
 
+# Of what is sent in order with what. None: with all of its webhook.
+Key = str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """So many deliveries of a key, from its head on."""
+
+    webhook_id: str
+    key: Key
+    room: int
+
+
 class EventLines(NamedTuple):
     """What a request says of the event that it delivers."""
 
@@ -79,6 +92,21 @@ class Claimed:
     form: str = ""  # of an event's
     of: EventLines | None = None
     stored_in: str | None = None  # the request that stored it
+    key: Key = None
+    # Of what is sent in order: its position, and that of the one before it, if there was one.
+    sequence: tuple[int, int | None] | None = None
+
+
+@dataclass(slots=True)
+class Head:
+    """What was read of a key: `rows` may go one after the other. Then comes one that `waits` for
+    its next try, or there may be `more`."""
+
+    webhook_id: str
+    key: Key
+    rows: list[Claimed] = field(default_factory=list)
+    waits: bool = False
+    more: bool = False
 
 
 class AttemptRow(NamedTuple):
@@ -116,4 +144,4 @@ class Finished(NamedTuple):
     state: str
     due_at: int | None  # microseconds; None: as it was
     finished_at: int | None
-    gone: bool = False  # the receiver answered 410
+    stops: str = ""  # the reason for which its webhook is stopped with it

@@ -1,0 +1,43 @@
+"""A worker in a thread, for tests in which others act meanwhile."""
+
+import asyncio
+import threading
+import time
+
+from webhooks_app.engine import worker
+from webhooks_app.engine.knobs import DEFAULT
+from webhooks_app.engine.sender import Sender
+
+
+class Running:
+    def __init__(self, knobs=DEFAULT):
+        self._knobs = knobs
+        self.worker, self.started = None, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        assert self.started.wait(60)
+
+    def _run(self):
+        async def main():
+            self.worker = worker.Worker(
+                alias="default", sender=Sender(), concurrency=50, knobs=self._knobs
+            )
+            self.loop = asyncio.get_running_loop()
+            await self.worker.run(self.started.set)
+
+        asyncio.run(main())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.worker.stop)
+        self.thread.join(120)
+        assert not self.thread.is_alive()
+
+
+def until(found, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)

@@ -1,0 +1,414 @@
+"""What is sent in order, by a worker to real receivers, on the database of the run."""
+
+import random
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
+
+from tests.engine.running import Running, until
+from tests.factories import DeliveryFactory, WebhookFactory
+from tests.receivers import Answer, Receiver
+from webhooks_app import actions
+from webhooks_app.models import Delivery, Webhook, states
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LATER = timedelta(hours=1)
+
+
+def arrived(receiver):
+    """The numbers that were sent, in their order."""
+    return [request.json["n"] for request in receiver.requests]
+
+
+def deliver(webhook, *numbers, key="", **fields):
+    with transaction.atomic():
+        return [
+            actions.deliver(webhook, {"n": number, "key": key}, ordering_key=key, **fields)
+            for number in numbers
+        ]
+
+
+def state_of(delivery):
+    delivery.refresh_from_db()
+    return delivery.state
+
+
+class Busy:
+    """Answers after a moment, and knows how many calls were under way at once, by key."""
+
+    def __init__(self, answer=200, delay=0.01):
+        self.answer, self.delay = answer, delay
+        self.most, self.together = defaultdict(int), 0
+        self._now = defaultdict(int)
+        self._lock = threading.Lock()
+
+    def __call__(self, request):
+        key = request.json["key"]
+        with self._lock:
+            self._now[key] += 1
+            self.most[key] = max(self.most[key], self._now[key])
+            self.together = max(self.together, sum(self._now.values()))
+        time.sleep(self.delay)
+        with self._lock:
+            self._now[key] -= 1
+        return self.answer(request) if callable(self.answer) else self.answer
+
+
+def test_all_of_a_webhook_is_sent_one_after_the_other(drain):
+    busy = Busy()
+    with Receiver(busy) as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="webhook")
+        deliver(webhook, *range(40), key="a")
+        assert drain() == 40
+        assert arrived(receiver) == list(range(40))
+    assert busy.most == {"a": 1}
+    assert not Delivery.objects.pending().exists()
+
+
+def test_keys_are_sent_beside_each_other_each_in_its_order(drain):
+    busy = Busy(delay=0.05)
+    with Receiver(busy) as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="key")
+        for n in range(8):
+            for key in "abcd":
+                deliver(webhook, n, key=key)
+        assert drain() == 32
+        by_key = defaultdict(list)
+        for request in receiver.requests:
+            by_key[request.json["key"]].append(request.json["n"])
+    assert dict(by_key) == {key: list(range(8)) for key in "abcd"}
+    assert set(busy.most.values()) == {1}
+    assert busy.together > 1
+
+
+def test_one_that_waits_for_its_next_try_keeps_its_own_key_back_alone(drain, settings):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "100"
+    bad = {"answer": 500}
+    with Receiver(lambda r: bad["answer"] if r.json["key"] == "bad" else 200) as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="key")
+        first, *behind = deliver(webhook, 0, 1, 2, key="bad")
+        deliver(webhook, 3, 4, key="good")
+        drain()
+        assert sorted(arrived(receiver)) == [0, 3, 4]
+        assert [state_of(each) for each in behind] == ["pending"] * 2
+        now = timezone.now()
+        assert [states.delivery_hold_reason(each, now) for each in (first, *behind)] == [
+            "",
+            "order",
+            "order",
+        ]
+        # What others look like it changes nothing for: to hurry one behind the head is no use.
+        actions.retry(behind[1])
+        drain()
+        assert sorted(arrived(receiver)) == [0, 3, 4]
+        bad["answer"] = 200
+        actions.retry(first)
+        drain()
+        assert arrived(receiver)[-3:] == [0, 1, 2]
+
+
+def test_what_is_cancelled_keeps_nobody_back(loopback, settings):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "100"
+    with Receiver(500) as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="webhook")
+        first, _ = deliver(webhook, 0, 1)
+        with Running():
+            until(lambda: state_of(first) == "pending" and first.tries == 1, "a try")
+            receiver.answer = 200
+            actions.cancel(first)
+            until(lambda: arrived(receiver) == [0, 1], "the next one")
+
+
+def test_a_delivery_that_is_planned_keeps_nobody_back_and_joins_when_it_is_due(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="webhook")
+        [planned] = deliver(webhook, 0, due_at=timezone.now() + LATER)
+        deliver(webhook, 1)
+        drain()
+        assert arrived(receiver) == [1]
+        deliver(webhook, 2)
+        Delivery.objects.filter(pk=planned.pk).update(due_at=timezone.now())
+        drain()
+        assert arrived(receiver) == [1, 0, 2]
+
+
+class TestWhenAllTriesOfOneHaveFailed:
+    @pytest.fixture(autouse=True)
+    def _one_try(self, settings):
+        settings.WEBHOOKS_RETRY_SCHEDULE = ""
+
+    def test_the_next_one_goes(self, drain):
+        with Receiver(lambda r: 500 if r.json["n"] == 0 else 200) as receiver:
+            webhook = WebhookFactory(url=receiver.url, order="webhook")
+            first, second = deliver(webhook, 0, 1)
+            drain()
+        assert (state_of(first), state_of(second)) == ("failed", "delivered")
+        webhook.refresh_from_db()
+        assert webhook.stopped == ""
+
+    @pytest.fixture
+    def blocked(self, drain):
+        """A webhook that was stopped by its first delivery; the second one waits."""
+        answers = {0: 500}
+        with Receiver(lambda r: answers.get(r.json["n"], 200)) as receiver:
+            webhook = WebhookFactory(url=receiver.url, order="webhook", on_dead="stop")
+            first, second = deliver(webhook, 0, 1)
+            drain()
+            webhook.refresh_from_db()
+            assert webhook.stopped == "blocked"
+            assert (state_of(first), state_of(second)) == ("failed", "pending")
+            assert actions.delivery_reason(second) == "blocked"
+            answers.clear()
+            yield receiver, webhook, first, second
+            webhook.refresh_from_db()
+            assert webhook.stopped == ""
+            assert state_of(second) == "delivered"
+
+    def test_the_webhook_may_be_stopped_until_a_person_retries_it(self, drain, blocked):
+        receiver, _, first, _ = blocked
+        actions.retry(first, by="mira")
+        drain()
+        assert arrived(receiver) == [0, 0, 1]
+
+    def test_or_replays_it(self, drain, blocked):
+        receiver, webhook, _, _ = blocked
+        assert actions.replay(webhook, since=timezone.now() - LATER) == 1
+        drain()
+        assert arrived(receiver) == [0, 0, 1]
+
+    def test_or_skips_it(self, drain, blocked):
+        receiver, _, first, _ = blocked
+        actions.cancel(first, by="mira")
+        drain()
+        assert arrived(receiver) == [0, 1]
+        assert state_of(first) == "failed"
+        with pytest.raises(actions.Conflict):  # it blocks nothing any more
+            actions.cancel(first)
+
+    def test_or_enables_the_webhook(self, drain, blocked):
+        receiver, webhook, _, _ = blocked
+        actions.enable(webhook)
+        drain()
+        assert arrived(receiver) == [0, 1]
+
+
+def test_what_waited_when_the_order_was_chosen_goes_first(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, stopped="paused")
+        deliver(webhook, 0, 1)
+        webhook = actions.update_webhook(webhook, order="webhook")
+        deliver(webhook, 2)
+        DeliveryFactory(webhook=webhook, payload=b'{"n": 3}')  # by somebody who knows no order
+        actions.enable(webhook)
+        drain()
+        assert sorted(arrived(receiver)[:3]) == [0, 1, 3]
+        assert arrived(receiver)[3] == 2
+
+
+def test_what_one_order_held_goes_before_what_the_other_one_holds(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="key", stopped="paused")
+        deliver(webhook, 0, 1, key="a")
+        webhook = actions.update_webhook(webhook, order="webhook")
+        deliver(webhook, 2, 3)
+        webhook = actions.update_webhook(webhook, order="key")
+        actions.enable(webhook)
+        drain()
+        # The line beside the keys first; then the keys.
+        assert arrived(receiver) == [2, 3, 0, 1]
+
+
+def test_an_order_that_is_given_up_holds_nothing_any_more(drain, settings):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "100"
+    with Receiver(500) as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="webhook")
+        deliver(webhook, 0, 1)
+        drain()
+        receiver.answer = 200
+        actions.update_webhook(webhook, order="")
+        drain()
+        assert arrived(receiver) == [0, 1]
+
+
+def test_a_call_says_its_place_and_the_one_before_it(drain, settings):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "0"
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="key")
+        other = WebhookFactory(url=receiver.url)
+        made = [
+            *deliver(webhook, 0, key="a"),
+            *deliver(webhook, 1, key="b"),
+            *deliver(webhook, 2, 3, key="a"),
+        ]
+        deliver(other, 4, key="a")
+        actions.cancel(made[2])
+        drain()
+        said = {
+            r.json["n"]: (r.header("webhook-sequence"), r.header("webhook-previous"))
+            for r in receiver.requests
+        }
+    places = {n: str(delivery.sequence) for n, delivery in enumerate(made)}
+    assert said == {
+        0: (places[0], None),
+        1: (places[1], None),
+        3: (places[3], places[2]),  # which the receiver never got
+        4: (None, None),
+    }
+
+
+def test_events_of_a_key_are_sent_in_the_order_in_which_they_were_published(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="key", form="standard")
+        actions.set_subscriptions(webhook, [{"types": ["order.*"]}])
+        for n in range(10):
+            actions.publish(webhook.account, "order.paid", {"n": n}, ordering_key="a")
+        events = [
+            actions.NewEvent(type="order.paid", payload={"n": n}, ordering_key="a")
+            for n in range(10, 20)
+        ]
+        actions.publish_many(webhook.account, events)
+        drain()
+        assert [r.json["data"]["n"] for r in receiver.requests] == list(range(20))
+        assert receiver.requests[0].header("webhook-sequence")
+
+
+def test_a_large_delivery_keeps_its_place(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="webhook")
+        with transaction.atomic():
+            for n in range(6):
+                actions.deliver(webhook, {"n": n, "text": "x" * (20_000 if n % 2 else 0)})
+        drain()
+        assert arrived(receiver) == list(range(6))
+        assert [r.header("webhook-previous") is None for r in receiver.requests] == [True] + [
+            False
+        ] * 5
+
+
+@pytest.mark.knobs(keys_most=50, keys_at_once=7)
+def test_more_keys_than_are_remembered_are_all_served(drain):
+    with Receiver() as receiver:
+        webhook = WebhookFactory(url=receiver.url, order="key", max_in_flight=100)
+        with transaction.atomic():
+            for n in range(3):
+                for key in range(150):
+                    actions.deliver(webhook, {"n": n, "key": key}, ordering_key=f"{key}")
+        assert drain() == 450
+        by_key = defaultdict(list)
+        for request in receiver.requests:
+            by_key[request.json["key"]].append(request.json["n"])
+    assert set(map(tuple, by_key.values())) == {(0, 1, 2)}
+    assert len(by_key) == 150
+
+
+# --- while everything happens at once -------------------------------------------------------------
+
+
+class Producer(threading.Thread):
+    """Stores deliveries of some keys in transactions that stay open for a while."""
+
+    def __init__(self, webhook, keys, seed, stop):
+        super().__init__()
+        self.webhook, self.keys, self.stop = webhook, keys, stop
+        self.chance = random.Random(seed)
+        self.made = []  # key, id, when it was begun, when it was committed
+
+    def run(self):
+        while not self.stop.is_set():
+            key = self.chance.choice(self.keys)
+            with transaction.atomic():
+                began = time.monotonic()
+                delivery = actions.deliver(self.webhook, {"key": key}, ordering_key=key)
+                time.sleep(self.chance.choice([0, 0, 0.01, 0.05]))
+            self.made.append((key, delivery.pk, began, time.monotonic()))
+            time.sleep(self.chance.uniform(0, 0.02))
+        connection.close()
+
+
+class People(threading.Thread):
+    """Retry, cancel, pause and resume whatever they find."""
+
+    def __init__(self, webhook, seed, stop):
+        super().__init__()
+        self.webhook, self.stop = webhook, stop
+        self.chance = random.Random(seed)
+        self.cancelled = set()
+
+    def run(self):
+        while not self.stop.is_set():
+            with suppress(actions.ActionError, OperationalError):
+                self.act(self.chance.choice(["retry", "retry", "cancel", "pause", "enable"]))
+            time.sleep(self.chance.uniform(0, 0.05))
+        connection.close()
+
+    def act(self, verb):
+        webhook = Webhook.objects.get(pk=self.webhook.pk)
+        if verb in ("pause", "enable"):
+            actions.pause(webhook)
+            time.sleep(0.02)
+            actions.enable(webhook)
+            return
+        rows = list(Delivery.objects.filter(webhook=webhook).order_by("-pk")[:20])
+        if rows:
+            delivery = self.chance.choice(rows)
+            if verb == "cancel":
+                self.cancelled.add(delivery.pk)
+            getattr(actions, verb)(delivery)
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 30))]
+)
+@pytest.mark.parametrize("order", ["key", "webhook"])
+def test_the_promise_holds_whatever_is_answered_and_whatever_people_do(
+    loopback, settings, seed, order
+):
+    settings.WEBHOOKS_RETRY_SCHEDULE = "0,0.02,0.05,0.1"
+    chance, stop = random.Random(seed), threading.Event()
+    answers = [200] * 30 + [500] * 3 + [503] * 2 + [429, 410, Answer(delay=0.4)]
+
+    def answer(request):
+        return 200 if stop.is_set() else chance.choice(answers)
+
+    with Receiver(answer) as receiver:
+        more = {"timeout": 0.2, "breaker_off": True}
+        webhook = WebhookFactory(url=receiver.url, order=order, **more)
+        producers = [Producer(webhook, list("abc"), seed + n, stop) for n in range(3)]
+        people = People(webhook, seed, stop)
+        with Running():
+            for thread in (*producers, people):
+                thread.start()
+            time.sleep(1.5)
+            stop.set()
+            for thread in (*producers, people):
+                thread.join()
+            actions.enable(Webhook.objects.get(pk=webhook.pk))
+            until(lambda: not Delivery.objects.pending().exists(), "nothing pending")
+        first = {}
+        for place, request in enumerate(receiver.requests):
+            first.setdefault(request.header("webhook-id"), place)
+    made = [each for producer in producers for each in producer.made]
+    assert len(made) > 10
+    lost = {ident for _, ident, *_ in made} - first.keys() - people.cancelled
+    assert lost == set()
+    assert broken(made, first, people.cancelled, by_key=order == "key") == []
+
+
+def broken(made, first, cancelled, *, by_key):
+    """The pairs of which the one was committed before the other was begun, and came later."""
+    sent = [each for each in made if each[1] in first and each[1] not in cancelled]
+    return [
+        (one, other)
+        for one in sent
+        for other in sent
+        if (one[0] == other[0] or not by_key)
+        and one[3] < other[2]
+        and first[one[1]] > first[other[1]]
+    ]
