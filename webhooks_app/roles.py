@@ -30,6 +30,7 @@ ALLOWS = {
         *("retry", "replay", "cancel", "cancel_event"),
         *("hold_all", "release_all"),
         *("create_job", "pause_job", "resume_job", "stop_job", "set_pace"),
+        *("add_note", "strike_note"),
     ],
 }
 VERBS = {verb: permission for permission, verbs in ALLOWS.items() for verb in verbs}

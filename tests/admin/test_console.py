@@ -86,7 +86,8 @@ def test_viewers_see_no_buttons_and_pressing_by_hand_changes_nothing(viewer, web
         response = viewer.get(place)
         assert response.status_code == 200
         actions = set(forms(response).actions)
-        assert actions <= {"/admin/logout/", ""}, f"{place} offers {actions}"
+        taken = {action for action in actions if re.match(r"export/\?|\.\./record/", action)}
+        assert actions - taken <= {"/admin/logout/", ""}, f"{place} offers {actions}"
         assert 'name="action"' not in text_of(response), f"{place} offers actions"
         assert 'type="submit" value="Save' not in text_of(response)
     before = rows_of_everything()
@@ -204,7 +205,8 @@ def test_list_actions_do_what_they_say(operator, webhook):
     assert f'Paused: <a href="{page(webhook)}">1 webhook</a>' in said
     webhook.refresh_from_db()
     assert (webhook.stopped, webhook.stopped_note) == ("paused", "a move")
-    run("enable_")
+    assert "Resume 1 webhook?" in text_of(run("enable_"))
+    operator.post(url("webhook"), {**form, "action": "enable_"})
     run("verify_")
     webhook.refresh_from_db()
     assert webhook.stopped == ""
@@ -345,7 +347,7 @@ class TestWhatIsPromised:
 
     def test_after_a_resume_is_what_follows(self, operator, webhook):
         place, several = url("webhook", webhook.pk, "enable"), url("webhook")
-        resume = {"action": "enable_", "_selected_action": webhook.pk}
+        resume = {"action": "enable_", "_selected_action": webhook.pk, "confirmed": "1"}
         assert "It is sent as soon as a worker runs; none is alive." in self.said(operator, place)
         assert "as soon as a worker runs" in self.said(operator, several, **resume)
         WorkerFactory(seen_at=NOW + timedelta(hours=1))
@@ -368,7 +370,7 @@ class TestWhatIsPromised:
         models.Webhook.objects.update(stopped="paused", stopped_at=NOW)
         says = self.said(operator, place)
         assert "is due now, and waits. The webhook is paused." in says
-        retry = {"action": "retry_", "_selected_action": delivery.pk}
+        retry = {"action": "retry_", "_selected_action": delivery.pk, "confirmed": "1"}
         says = self.said(operator, url("delivery"), **retry)
         assert "Due now: 1 delivery. The webhook is paused." in says
 

@@ -189,6 +189,7 @@ def test_no_page_needs_more_than_twelve_queries(
         *(page(attempt, "attempt"), page(attempt, "webhookerror"), page(account, "account")),
         page(token, "accesstoken"),
     ]
+    boss.get(page(webhook))  # Django asks a database once whether it knows JSON
     for client in (viewer, boss):  # who is no superuser has two more, for the permissions
         for place in places if client is viewer else places[6:]:
             with django_assert_max_num_queries(12):
@@ -197,7 +198,7 @@ def test_no_page_needs_more_than_twelve_queries(
 
 def test_lists_never_read_the_encrypted_columns(boss, webhook, django_assert_num_queries):
     models.Webhook.objects.update(token="x")
-    with django_assert_num_queries(7) as seen:
+    with django_assert_num_queries(8) as seen:
         boss.get(url("webhook"))
     assert not any('"token"' in query["sql"] for query in seen.captured_queries)
     assert not any("auth_password" in query["sql"] for query in seen.captured_queries)

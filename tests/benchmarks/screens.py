@@ -26,6 +26,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from webhooks_app.admin import sorts
 from webhooks_app.models import (
     AccessToken,
     Account,
@@ -45,9 +46,10 @@ OURS = "webhooks_app_"
 # Reached by POST alone: they do one thing and lead to a screen.
 VERBS = re.compile(
     rf"{OURS}(webhook_(verify|test|pause|enable|close_breaker|clear_error|reveal|rotate_secret|"
-    rf"end_overlap|subscriptions|host_try|host_close_breakers|host_pause_all|host_csv)"
+    rf"end_overlap|subscriptions|note|host_try|host_close_breakers|host_pause_all|host_csv)"
     r"|eventtype_(archive|unarchive)"
-    r"|delivery_(retry|cancel)|job_(pause|resume|stop|pace)|accesstoken_revoke)$"
+    r"|delivery_(retry|cancel|record)|job_(pause|resume|stop|pace)|accesstoken_revoke"
+    r"|account_note|\w+_export)$"
 )
 # Nobody adds, deletes or looks up the history of these; the stock address answers 403 or 302.
 NEVER = re.compile(
@@ -193,6 +195,10 @@ def cases():
             {"state": "working", "kind": "dns", "account": small},
             {"state": "paused", "q": "no such"},
             {"certificate": "soon"},
+            {"trouble": "new"},
+            *({"sort": sort.key} for sort in sorts.OF_WEBHOOKS),
+            {"sort": "name", "before": "n950"},
+            {"sort": "waiting", "account": big},
             *({"met": kind, "since": moment(days=1)} for kind in ("dns", "gone")),
             *({"host": host} for host in ("hooks41.example.com", crowd.MANY, "nobody.example")),
             {"id": ",".join(Webhook.objects.order_by("-pk").values_list("pk", flat=True)[:50])},
@@ -222,6 +228,8 @@ def cases():
         f"{OURS}webhook_history": one("webhook", "history", busy),
         f"{OURS}delivery_changelist": listed(
             "delivery",
+            *({"sort": sort.key, "created": "any"} for sort in sorts.OF_DELIVERIES),
+            {"sort": "next", "state": "pending", "created": "any"},
             *({"created": span} for span in spans),
             *({"state": state, "created": span} for state in states for span in ("24h", "any")),
             *({"state": state, "webhook": busy} for state in states),

@@ -143,3 +143,9 @@ def test_every_check_is_told_and_no_other():
 def test_the_pages_are_in_the_navigation():
     navigation = Path(ROOT / "mkdocs.yml").read_text()
     assert [page.name for page in PAGES if page.name not in navigation] == []
+
+
+def test_every_variable_of_the_looks_is_told_and_no_other():
+    told = set(re.findall(r"`(--wh-[a-z0-9-]+)`", (DOCS / "console.md").read_text()))
+    styles = (ROOT / "webhooks_app" / "static" / "webhooks_app" / "tokens.css").read_text()
+    assert told == set(re.findall(r"(--wh-[a-z0-9-]+):", styles))

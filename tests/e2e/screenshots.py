@@ -16,16 +16,17 @@ FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
 NAMES = (
     *("home", "webhooks", "webhook", "webhook-paused", "webhook-add", "webhook-delete", "restore"),
     *("events", "event", "event-types", "event-type"),
-    *("deliveries", "delivery", "attempts", "errors", "error", "replay", "jobs", "job"),
+    *("deliveries", "delivery", "record", "attempts", "errors", "error", "replay", "jobs", "job"),
     *("tokens", "token", "token-add", "accounts", "account", "audit", "history"),
     *("host", "our-side", "search"),
 )
+PRESSED = {"record": ("delivery", "#do-record")}  # by a form alone: on which page, and its button
 MODES = {  # colours, width, the most of a page's height that is shown
     "light": ("light", 1280, 1900),
     "dark": ("dark", 1280, 1900),
     "phone": ("light", 390, 2200),
 }
-LIMIT = 110_000  # bytes a picture
+LIMIT = 140_000  # bytes a picture
 COLOURS = 200
 ROWS = 15  # of a list: a row is like the next
 
@@ -65,6 +66,7 @@ def small(picture: bytes) -> bytes:
 
 
 def main() -> None:
+    names = sys.argv[1:] or NAMES  # some by their names, or all
     from tests.browser import chromium_of_the_system
 
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -85,9 +87,13 @@ def main() -> None:
             page.fill("#id_password", PASSWORD)
             page.click("input[type=submit]")
             page.wait_for_selector("#user-tools")
-            for name in NAMES:
+            for name in names:
                 page.set_viewport_size({"width": width, "height": 900})
-                page.goto(address + world.screens()[name])
+                place, button = PRESSED.get(name, (name, ""))
+                page.goto(address + world.screens()[place])
+                if button:
+                    with page.expect_navigation():
+                        page.click(button)
                 tall = min(page.evaluate("document.documentElement.scrollHeight"), height)
                 page.set_viewport_size({"width": width, "height": tall})
                 picture = small(page.screenshot())
@@ -98,7 +104,7 @@ def main() -> None:
                     top = page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": 970})
                     (FOLDER.parent / "webhook.png").write_bytes(small(top))  # of README.md
             context.close()
-    print(f"{len(MODES) * len(NAMES)} pictures in {FOLDER}")
+    print(f"{len(MODES) * len(names)} pictures in {FOLDER}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ NO_PAGE = {
     "forms only": (
         r"admin/logout/|admin/.*/(verify|test|pause|enable|close-breaker|clear-error|reveal|resume|try|"
         r"stop|pace|retry|cancel|revoke|rotate-secret|end-overlap|subscriptions|archive|unarchive|"
-        r"close-breakers|pause-all|csv)/"
+        r"close-breakers|pause-all|csv|note|record|export)/"
     ),
     "made or deleted by nobody": (
         r"admin/.*/(attempt|webhookerror|auditentry|delivery|event)/add/|"
@@ -198,6 +198,19 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     fill(url="nonsense")
     press(page, "Save")
     judge("webhook refused")
+    page.goto(screens["delivery"])
+    press(page, "Record")
+    judge("record of a delivery")
+    page.goto(screens["webhook"])
+    page.click("#notes summary")
+    page.fill("#note-text", "Ask Ada first.")
+    press(page, "Note it")
+    judge("a note")
+    page.goto(screens["webhooks"])
+    page.check("#action-toggle")
+    page.select_option("select[name=action]", label="Pause…")
+    press(page, "Go")
+    judge("several paused")
     page.goto(screens["replay"])
     press(page, "Replay 12 all the same")
     judge("job started")

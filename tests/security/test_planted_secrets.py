@@ -203,10 +203,13 @@ def test_ten_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
         for model in sorted(set(models)):
             place = f"/admin/webhooks_app/{model}"
             page = console.get(f"{place}/?created=any").text
+            console.post(f"{place}/export/?created=any")
             found = re.findall(rf"{place}/([0-9a-f]+)/change", page)
             for row in {rows.get(model, ""), *found[:3]} - {""}:
                 console.get(f"{place}/{row}/change/")
                 console.get(f"{place}/{row}/history/")
+        for form in ("page", "json", "text"):
+            console.post(f"/admin/webhooks_app/delivery/{delivery}/record/", **{"as": form})
         page = f"/admin/webhooks_app/webhook/{ident}"
         for verb in ("verify", "pause", "enable", "clear-error"):
             console.post(f"{page}/{verb}/", note="x")

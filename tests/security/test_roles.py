@@ -104,7 +104,10 @@ def everything():
         if model._meta.proxy:
             continue
         names = [f.attname for f in model._meta.concrete_fields if f.name != "last_login"]
-        kept[model._meta.label] = sorted(map(repr, model._base_manager.values_list(*names)))
+        stored = model._base_manager.values_list(*names)
+        if model is AuditEntry:  # who took a list or a record along is noted, whoever may see it
+            stored = stored.exclude(action__startswith="Took ")
+        kept[model._meta.label] = sorted(map(repr, stored))
     return kept
 
 
@@ -137,7 +140,7 @@ def test_a_viewer_posts_to_every_address_of_the_admin_and_nothing_changes(roles,
         response = viewer.post(path, FIELDS)
         assert response.status_code < 500, path
         for secret in (*SECRETS.values(), "val-Ämpel"):
-            assert secret not in response.content.decode()
+            assert secret not in response.getvalue().decode()
         assert everything() == before, path
 
 

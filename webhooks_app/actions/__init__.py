@@ -55,6 +55,7 @@ from .intake import (
 )
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
 from .limits import older_workers, would_change
+from .notes import add_note, notes_about, strike_note
 from .reasons import Asked, Line, match, why, why_not
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
 from .site import hold_all, release_all, site_hold
@@ -106,6 +107,7 @@ __all__ = [
     "Trial",
     "accept",
     "accept_events",
+    "add_note",
     "ainteract",
     "alone",
     "cancel",
@@ -133,6 +135,7 @@ __all__ = [
     "judged_subscriptions",
     "match",
     "matching",
+    "notes_about",
     "older_workers",
     "pause",
     "pause_job",
@@ -154,6 +157,7 @@ __all__ = [
     "site_hold",
     "spelled",
     "stop_job",
+    "strike_note",
     "subscriptions",
     "test",
     "tried",

@@ -42,6 +42,11 @@ def outside_transactions(what: str) -> None:
         raise RuntimeError(f"{what} inside transaction.atomic")
 
 
+def because(words: str, note: str) -> str:
+    """What was done, and why where somebody said so: "Resumed: the move is over"."""
+    return f"{words.removesuffix('.')}: {note.strip()[:255]}" if note.strip() else words
+
+
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

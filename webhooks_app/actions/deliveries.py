@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from ..engine import transitions
 from ..models import AuditEntry, Delivery, Webhook
 from . import intake
-from .base import db_alias
+from .base import because, db_alias
 from .errors import ActionError, Conflict, NotCallable, alone
 from .intake import Draft
 
@@ -74,14 +74,15 @@ def _draft(webhook: Webhook, payload: Any, options: Options | None = None, *, by
     return Draft(webhook, intake.encode(payload), **(options or {}), by=by)
 
 
-def retry(delivery: Delivery, *, by: str = "") -> Delivery:
+def retry(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
     """Send once more: due now; unless pending, tries from 0. Same id, earlier attempts kept.
+    `note`: why, for the audit log, which keeps 255 characters of it.
 
     Raises NotCallable for a deleted webhook.
     """
     if not transitions.retry(delivery.pk, by=by):
         raise NotCallable("deleted")
-    AuditEntry.objects.note(by, "Asked for one more try.", delivery)
+    AuditEntry.objects.note(by, because("Asked for one more try.", note), delivery)
     transitions.announce(db_alias())
     delivery.refresh_from_db()
     return delivery
@@ -104,14 +105,15 @@ def replayable(webhook: Webhook, since: datetime) -> int:
     return transitions.failed_since(webhook.pk, since).count()
 
 
-def cancel(delivery: Delivery, *, by: str = "") -> Delivery:
+def cancel(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
     """Give a pending delivery up; an attempt under way is still recorded. Of what is sent in order
     the next one goes then; so it does where the webhook is stopped because this one has failed for
-    good, `blocked`. Raises Conflict for one that is not pending and blocks nothing."""
+    good, `blocked`. `note` as in `retry`. Raises Conflict for one that is not pending and blocks
+    nothing."""
     if transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
-        AuditEntry.objects.note(by, "Cancelled.", delivery)
+        AuditEntry.objects.note(by, because("Cancelled.", note), delivery)
     elif transitions.skip(delivery.pk):
-        AuditEntry.objects.note(by, "Skipped: those behind it go on.", delivery)
+        AuditEntry.objects.note(by, because("Skipped: those behind it go on.", note), delivery)
     else:
         raise Conflict("Only a pending delivery can be cancelled.")
     transitions.announce(db_alias())

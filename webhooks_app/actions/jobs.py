@@ -11,7 +11,7 @@ from ..models.job import PACE, PACE_LIMIT
 from ..models.primary import clock
 from ..models.selection import select
 from ..rules.ids import first_id
-from .base import db_alias, is_number
+from .base import because, db_alias, is_number
 from .errors import Invalid
 
 COUNTED = 1000  # nothing is counted further
@@ -44,12 +44,14 @@ def create_job(
     *,
     delivered_too: bool = False,
     pace: int = PACE,
+    note: str = "",
     by: str = "",
 ) -> Job:
     """Have the worker retry or cancel (`Job.Verb`) all deliveries that a selection holds now.
 
     `pace` is deliveries a second, 1 to 1,000. What was delivered is sent again with
-    `delivered_too` only. Raises Invalid (`verb`, `selection`, `pace`).
+    `delivered_too` only. `note`: why, for the audit log, which keeps 255 characters of it. Raises
+    Invalid (`verb`, `selection`, `pace`).
     """
     if verb not in Job.Verb.values:
         raise Invalid({"verb": ["Must be retry or cancel."]})
@@ -73,7 +75,8 @@ def create_job(
         created_by=by[:150],
         created_at=made,
     )
-    AuditEntry.objects.note(by, f"Started: {job.get_verb_display()} what a selection holds.", job)
+    said = f"Started: {job.get_verb_display()} what a selection holds."
+    AuditEntry.objects.note(by, because(said, note), job)
     return job
 
 

@@ -24,7 +24,7 @@ from ..models.primary import clock, present
 from ..models.webhook import BREAKER_AFTER, SECRETS, Form, OnDead, Order
 from ..rules import certificates, signing, validators
 from . import credentials
-from .base import db_alias, is_number, readable
+from .base import because, db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
 from .limits import breaker_problems, columns, refuse_beside_older_workers
 from .subscriptions import end_subscriptions
@@ -125,6 +125,7 @@ FIELDS = (
     *("order", "on_dead"),
     *credentials.FIELDS,
 )
+ORIGIN_SHOWN = 100  # characters: two of them fit into a line of the audit log
 
 
 def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook:
@@ -151,6 +152,7 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
         headers = [(name, value) for name, value in headers]
         changes, problems = columns(changes)
         fields = [field for field, value in changes.items() if _differs(row, field, value)]
+        old_url = row.url
         for field in fields:
             setattr(row, field, changes[field])
         if fields or headers != old_headers or problems:
@@ -166,6 +168,8 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
                 WebhookHealth.objects.begin([row.pk])
                 _health(row).update(identity_ends_at=certificates.ends_at(row.identity))
             changed = list(dict.fromkeys(WORDS.get(field, field) for field in fields))
+            if "url" in fields:
+                changed[changed.index(WORDS["url"])] = _moved(old_url, row.url)
             if headers != old_headers:
                 Header.objects.replace(row, headers)
                 changed.append("headers")
@@ -174,6 +178,22 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
             AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
             transitions.announce(db_alias())
     return row
+
+
+def _moved(old: str, new: str) -> str:
+    """ "URL (erp.example.com → orders.example.com)": path and query may hold secrets."""
+    before, after = (_origin(url) for url in (old, new))
+    return f"URL ({before} → {after})" if before != after else f"URL (same host, {after})"
+
+
+def _origin(url: str) -> str:
+    """Host and port, with the scheme where it is not https; no longer than a line has room for."""
+    try:
+        parsed = validators.parse_url(url)
+    except ValueError:
+        return "one that cannot be used"
+    origin = f"http://{parsed.authority}" if parsed.scheme == "http" else parsed.authority
+    return origin if len(origin) <= ORIGIN_SHOWN else f"{origin[:48]}…{origin[-48:]}"
 
 
 def _pairs(webhook: Webhook) -> list[tuple[str, str]] | None:
@@ -295,15 +315,17 @@ def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
     Changes nothing when already stopped, and raises nothing of its own."""
     with transaction.atomic(using=db_alias()):
         if transitions.stop(webhook.pk, Webhook.Stopped.PAUSED, note=note[:255], by=by):
-            AuditEntry.objects.note(by, f"Paused: {note}" if note else "Paused.", webhook)
+            AuditEntry.objects.note(by, because("Paused.", note), webhook)
 
 
-def enable(webhook: Webhook, *, by: str = "") -> None:
-    """Clear any reason for which the webhook is stopped; what was held goes out gently. Changes
-    nothing when it is not stopped, and raises nothing of its own."""
+def enable(webhook: Webhook, *, note: str = "", by: str = "") -> None:
+    """Clear any reason for which the webhook is stopped; what was held goes out gently.
+
+    `note`: why; 255 characters of it are kept in the audit log. Changes nothing when it is not
+    stopped, and raises nothing of its own."""
     with transaction.atomic(using=db_alias()):
         if transitions.start(webhook.pk):
-            AuditEntry.objects.note(by, "Resumed.", webhook)
+            AuditEntry.objects.note(by, because("Resumed.", note), webhook)
 
 
 def close_breaker(webhook: Webhook, *, by: str = "") -> None:

@@ -24,6 +24,7 @@ from .assets import FOLLOW_LOOKS
 from .autocomplete import accounts_url, webhooks_url
 from .base import LiveUpdates, ReadOnlyAdmin
 from .changelist import ERRORS_SIEVED
+from .csv_columns import ATTEMPTS
 from .filters import (
     BeforeFilter,
     ChipsFilter,
@@ -34,6 +35,8 @@ from .filters import (
     word,
 )
 from .moments import for_field
+from .sorting import SortFilter
+from .sorts import OF_ATTEMPTS as ATTEMPT_SORTS
 
 
 def webhook_cell(webhook: Webhook) -> SafeString:
@@ -142,10 +145,12 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     """What attempts and errors have in common."""
 
     list_display = ["outcome_", "webhook_", "event_", "answer_"]
+    sorts = ATTEMPT_SORTS
+    csv_columns = ATTEMPTS
     moment_field = "ended_at"
     sieved = ERRORS_SIEVED
     list_filter = [
-        *(Exchange, Ended, KindFilter, WebhookFilter),
+        *(Exchange, Ended, SortFilter, KindFilter, WebhookFilter),
         word("account", words=OF_ATTEMPTS, sieves=True),
         word("host", words=OF_ATTEMPTS, sieves=True),
         word("type", "event type", words=OF_ATTEMPTS, sieves=True),

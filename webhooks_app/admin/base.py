@@ -35,7 +35,9 @@ from ..rules.unseen import shown
 from .assets import LOOKS
 from .changelist import SIEVED, Page
 from .door import seen, without_nul
+from .export import Exporting
 from .filters import CreatedFilter, is_place
+from .sorting import Sort
 
 HISTORY_SHOWN = 100
 WORDS_LIMIT = 20  # of a search
@@ -90,7 +92,7 @@ def _acknowledged(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
     return answer
 
 
-class ConsoleAdmin(ModelAdmin):
+class ConsoleAdmin(Exporting, ModelAdmin):
     """A screen of the console. Lists are newest first and go on by `?before=`, never by number."""
 
     @property
@@ -110,6 +112,7 @@ class ConsoleAdmin(ModelAdmin):
     moment_field = "created_at"  # when a row was made
     adds_another = True  # whether a form for the next one may follow
     sieved = SIEVED
+    sorts: tuple[Sort, ...] = ()
     list_title = ""
     empty_words = ("Nothing here yet", "")
 
@@ -162,6 +165,8 @@ class ConsoleAdmin(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title, hint = self.empty_words
         context = {"title": self.list_title, "empty_title": title, "empty_hint": hint}
+        if self.csv_columns:
+            context["csv"] = f"export/?{request.GET.urlencode()}"
         by_time = any(issubclass(choice, CreatedFilter) for choice in self.list_filter)
         if by_time and request.GET.get("created") != "any":
             wider = request.GET.copy()

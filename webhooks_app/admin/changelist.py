@@ -5,10 +5,14 @@ through so many of the newest rows and no more. What was looked at is said on th
 that looks further back.
 """
 
+from functools import cached_property
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
+
+from .filters import SORTED_PLACE
+from .sorting import SORTED, Sort, SortFilter, skipped
 
 SIEVED = 10_000  # rows that a filter without an index looks through
 ERRORS_SIEVED = 3_000  # the same where the rows themselves are one in many
@@ -21,7 +25,8 @@ class Page(ChangeList):
     A filter says of itself that it `sieves`.
 
     `edge` is the id of the oldest row that was looked at, `looked_back` its moment, where sieves
-    stopped before they had filled the page; `looked_at` is how many rows that were.
+    stopped before they had filled the page; `looked_at` is how many rows that were. `unsorted` says
+    that there are more rows than were sorted.
     """
 
     model_admin: Any
@@ -29,6 +34,7 @@ class Page(ChangeList):
     edge: Any = None
     looked_back: Any = None
     looked_at = 0
+    unsorted = False
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
         rows = super().get_queryset(request, exclude_parameters)
@@ -53,6 +59,27 @@ class Page(ChangeList):
         """What of the filters cannot be read."""
         return [spec.problem for spec in self.filter_specs if getattr(spec, "problem", "")]
 
+    @cached_property
+    def sort(self) -> Sort | None:
+        """The order that was asked for."""
+        for spec in self.filter_specs:
+            if isinstance(spec, SortFilter):
+                return next((s for s in self.model_admin.sorts if s.key == spec.value()), None)
+        return None
+
+    def sort_of(self, column: int) -> tuple[str, str]:
+        """Of the head of a column: where it leads, and `aria-sort`; `""` where it sorts nothing,
+        or is not what the list is sorted by."""
+        name = self.list_display[column]
+        for sort in self.model_admin.sorts:
+            if sort.column != name:
+                continue
+            if self.sort is not None and sort.key == self.sort.key:
+                back = self.get_query_string(remove=["sort", "before"])
+                return back, "descending" if sort.down else "ascending"
+            return self.get_query_string({"sort": sort.key}, remove=["before"]), ""
+        return "", ""
+
     @staticmethod
     def _chosen(spec: Any, request: HttpRequest, rows: Any) -> Any:
         chosen = spec.queryset(request, rows)
@@ -67,11 +94,40 @@ class Page(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        keys = self.paginator.keys[: self.list_per_page]
+        if self.sort is None:
+            keys = self.paginator.keys[: self.list_per_page]
+        else:
+            keys = self.keys(SORTED)[self.skipped :]
+            self.result_count = len(keys)
+            self.multi_page = len(keys) > self.list_per_page
+        self.result_list = self.rows_of(keys[: self.list_per_page])
+        if self.multi_page:
+            self.edge = None  # the page is full
+
+    @property
+    def skipped(self) -> int:
+        return skipped(str(self.params.get("before", "")))
+
+    @property
+    def next_place(self) -> Any:
+        """`?before=` of the next page; None on the last."""
+        rows: Any = self.result_list
+        if not rows or self.result_count <= len(rows):
+            return None
+        return rows[-1].pk if self.sort is None else f"{SORTED_PLACE}{self.skipped + len(rows)}"
+
+    def keys(self, most: int) -> list[Any]:
+        """Of all pages, at most so many, in the order of the list."""
+        newest = self.queryset.order_by("-pk").values_list("pk", flat=True)
+        if self.sort is None:
+            return list(newest[:most])
+        found = list(newest[: most + 1])
+        self.unsorted = len(found) > most
+        return self.sort.order(self.root_queryset.filter(pk__in=found[:most]).order_by())
+
+    def rows_of(self, keys: list[Any]) -> list[Any]:
         rows = self.root_queryset.filter(pk__in=keys).order_by()
         if not rows.query.select_related:
             rows = self.apply_select_related(rows)
         by_key = {row.pk: row for row in rows} if keys else {}
-        self.result_list = [by_key[key] for key in keys if key in by_key]
-        if self.multi_page:
-            self.edge = None  # the page is full
+        return [by_key[key] for key in keys if key in by_key]

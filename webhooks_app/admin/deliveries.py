@@ -24,6 +24,7 @@ from ..roles import may
 from ..rules.ids import is_id
 from .delivery_list import DeliveryList
 from .outlook import kept_back
+from .record import Recording
 from .webhooks import is_set
 
 ATTEMPTS_SHOWN = 100
@@ -43,7 +44,7 @@ class Try:
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(DeliveryList):
+class DeliveryAdmin(Recording, DeliveryList):
     change_form_template = "admin/webhooks_app/delivery/change_form.html"
 
     def get_object(
@@ -122,7 +123,7 @@ class DeliveryAdmin(DeliveryList):
         verbs = [
             self.post_view(verb, verb, self.operate, verb=verb) for verb in ("retry", "cancel")
         ]
-        return [*verbs, *super().get_urls()]
+        return [*verbs, *self.record_urls(), *super().get_urls()]
 
     def operate(self, request: HttpRequest, delivery: Delivery, verb: str) -> HttpResponse:
         if not may(request.user, verb):

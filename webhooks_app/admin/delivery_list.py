@@ -29,6 +29,7 @@ from .assets import FOLLOW_LOOKS
 from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
 from .base import LiveUpdates, ReadOnlyAdmin, named
 from .changelist import SIEVED, Page
+from .csv_columns import DELIVERIES
 from .filters import (
     SPANS,
     BeforeFilter,
@@ -42,10 +43,24 @@ from .filters import (
 )
 from .job_outcome import skipped_by
 from .jobs import add_url, open_jobs, stamp, words_of
+from .mass_verbs import reason
 from .outlook import kept_back
 from .search import search_of
+from .sorting import SortFilter
+from .sorts import OF_DELIVERIES
 
 VERBS_AT_ONCE = 100
+ASKED = {
+    "retry": (
+        "Retry",
+        "Each becomes due at once. One that ended begins its tries anew; what was delivered is "
+        "sent to its receiver once more.",
+    ),
+    "cancel": (
+        "Cancel",
+        "Those that wait are given up and not sent; a cancelled one can be retried later.",
+    ),
+}
 LOOKED_FOR = 0.1  # seconds, for whether very many wait
 BEHIND_PENDING = ("pending", "due", "waiting", "retrying", "held")
 
@@ -131,7 +146,7 @@ class MetFilter(KindFilter):
 
 
 SIEVING = {"account", "host", "status", "payload", "job", "skipped"}
-BY_MADE = {"kind", "created", "since", "until", "before", "after", "p", "e"}
+BY_MADE = {"kind", "created", "since", "until", "before", "after", "sort", "p", "e"}
 
 
 def edges(request: HttpRequest) -> tuple[str, str]:
@@ -241,9 +256,12 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     list_title = "Deliveries"
     empty_words = ("No deliveries", "What is sent to webhooks is listed here.")
     list_display = ["state_", "webhook_", "event_", "tries_", "last_", "next_"]
+    sorts = OF_DELIVERIES
+    csv_columns = DELIVERIES
     list_filter = [
         StateFilter,
         MadeFilter,
+        SortFilter,
         MetFilter,
         WebhookFilter,
         word("account", sieves=True),
@@ -370,11 +388,11 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
 
     # --- verbs ----------------------------------------------------------------------------------
 
-    @admin.action(description="Retry", permissions=["operate"])
+    @admin.action(description="Retry…", permissions=["operate"])
     def retry_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self._each(request, queryset, "retry")
 
-    @admin.action(description="Cancel", permissions=["operate"])
+    @admin.action(description="Cancel…", permissions=["operate"])
     def cancel_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self._each(request, queryset, "cancel")
 
@@ -384,9 +402,8 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
         done: list[Delivery] = []
         refused = 0
         rows = self.few(request, queryset, VERBS_AT_ONCE)
-        ask = "Those that wait are given up and not sent; a cancelled one can be retried later."
-        asks = rows and verb == "cancel"
-        if asks and (page := self.asked_first(request, rows, "Cancel", "delivery", ask)):
+        word, ask = ASKED[verb]
+        if rows and (page := self.asked_first(request, rows, word, "delivery", ask, note=True)):
             return page
         for delivery in rows:
             try:
@@ -407,4 +424,4 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def do(self, request: HttpRequest, delivery: Delivery, verb: str) -> None:
         """One verb for one delivery. Raises ActionError."""
         act = actions.cancel if verb == "cancel" else actions.retry
-        act(delivery, by=named(request))
+        act(delivery, note=reason(request), by=named(request))

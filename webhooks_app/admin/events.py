@@ -20,6 +20,7 @@ from ..presentation.why import VERDICTS
 from ..rules.ids import is_id
 from . import links
 from .base import LiveUpdates, ReadOnlyAdmin
+from .csv_columns import EVENTS
 from .deliveries import body_text
 from .delivery_list import first_with_last_attempts, last_answer
 from .filters import AccountFilter, BeforeFilter, CreatedFilter, word
@@ -63,6 +64,7 @@ class EventAdmin(LiveUpdates, ReadOnlyAdmin):
     list_title = "Events"
     empty_words = ("No events", "What is published is listed here, with who got it.")
     list_display = ["event_", "account_", "got_", "about_", "published_"]
+    csv_columns = EVENTS
     list_filter = [
         PublishedFilter,
         AccountFilter,

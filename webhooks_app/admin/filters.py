@@ -15,6 +15,8 @@ from ..rules.ids import first_id, is_account_name, is_id, read_moment
 from .autocomplete import accounts_url
 from .moments import said, unread
 
+SORTED_PLACE = "n"  # begins a place in a sorted list; no id does
+
 
 class LinkFilter(admin.SimpleListFilter):
     """A filter that other pages link to; it shows itself only while it is on."""
@@ -122,7 +124,8 @@ class IdsFilter(LinkFilter):
 
 
 class BeforeFilter(admin.SimpleListFilter):
-    """The place in a list: rows older than this id. A page costs the same wherever it stands."""
+    """The place in a list: rows older than this id. A page costs the same wherever it stands. In a
+    sorted list it is a number of rows, which the page itself leaves out."""
 
     title = parameter_name = "before"
     template = "admin/webhooks_app/filter_none.html"
@@ -132,7 +135,7 @@ class BeforeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         place = self.value()
-        if not place:
+        if not place or place.startswith(SORTED_PLACE):
             return queryset
         fits = is_place(queryset.model, place)
         return queryset.filter(pk__lt=place) if fits else queryset.none()

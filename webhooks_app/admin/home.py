@@ -24,16 +24,13 @@ from ..models import (
     WebhookHealth,
     states,
 )
-from ..models.health import (
-    LATENCY_COLUMNS,
-    percentile,
-    totals_since,
-)
+from ..models.health import totals_since
 from ..models.states import SILENT
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from ..presentation.counts import bounded, bounded_counts
 from ..presentation.formatting import certificate_words, duration, identity_words, moment
+from ..presentation.latency import Latency
 from ..presentation.looks import WEBHOOK_STATES, State
 from ..presentation.our_side import KEEPS_UP, LATE
 from ..presentation.outages import (
@@ -284,16 +281,9 @@ class Home:
         rows = [row for row in self._hours if row["hour"] < self.start]
         return rate(sum(row["delivered"] for row in rows), sum(row["failed"] for row in rows))
 
-    @cached_property
-    def latency(self) -> dict[str, str]:
-        rows = [row for row in self._hours if row["hour"] >= self.start]
-        histogram = [sum(row[name] for row in rows) for name, _ in LATENCY_COLUMNS]
-        if not sum(histogram):
-            return {}
-        return {
-            "median": _within(percentile(histogram, 0.5)),
-            "most": _within(percentile(histogram, 0.95)),
-        }
+    @property
+    def latency(self) -> Latency | None:
+        return self.chart.latency
 
     @property
     def workers(self) -> Workers:
@@ -475,7 +465,3 @@ def _sentences(sentences: list[SafeString]) -> SafeString:
     for sentence in sentences[1:]:
         whole = format_html("{} {}", whole, sentence)
     return whole
-
-
-def _within(bound: int | None) -> str:
-    return f"within {bound:,} ms" if bound is not None else "over 10 s"

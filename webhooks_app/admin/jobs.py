@@ -333,6 +333,7 @@ class JobAdmin(ReadOnlyAdmin):
                     words,
                     delivered_too="delivered_too" in query,
                     pace=int(pace) if pace.isascii() and pace.isdecimal() else 0,
+                    note=query.get("note", "").strip(),
                     by=named(request),
                 )
                 return self._created(request, job)

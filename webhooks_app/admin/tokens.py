@@ -21,8 +21,11 @@ from ..presentation.looks import State
 from ..roles import may
 from .account_field import WithAccount, may_create_account, only_account, stored_account
 from .base import ConsoleAdmin, named
+from .csv_columns import TOKENS
 from .filters import AccountFilter, BeforeFilter, ChipsFilter, IdsFilter
 from .moments import MomentField
+from .sorting import SortFilter
+from .sorts import OF_TOKENS
 from .stale import StaleForm
 
 USABLE = State("usable", "Usable", "ok", "ok")
@@ -74,7 +77,9 @@ class AccessTokenAdmin(ConsoleAdmin):
     list_title = "Access tokens"
     empty_words = ("No access tokens yet", "A client of the API shows one with every request.")
     list_display = ["state_", "token_", "account_", "scope_", "expires_", "used_"]
-    list_filter = [StateFilter, AccountFilter, IdsFilter, BeforeFilter]
+    list_filter = [StateFilter, AccountFilter, SortFilter, IdsFilter, BeforeFilter]
+    sorts = OF_TOKENS
+    csv_columns = TOKENS
     adds_another = False  # the page that shows the secret comes next, whatever was pressed
     list_select_related = ["account"]
     search_fields = ["name", "hint"]

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -32,6 +32,7 @@ from ..presentation.formatting import (
     visible,
 )
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
+from ..presentation.recurrence import mark, newly_failing, note_recurrences
 from ..presentation.workers import workers
 from ..roles import may
 from ..rules import failures
@@ -39,8 +40,9 @@ from ..rules.hosts import host_of
 from ..rules.ids import is_id, read_moment
 from . import links
 from .attempts import KindFilter
-from .base import ConsoleAdmin, named
+from .base import named
 from .changelist import Page
+from .csv_columns import WEBHOOKS
 from .filters import (
     AccountFilter,
     BeforeFilter,
@@ -51,8 +53,11 @@ from .filters import (
     TextFilter,
 )
 from .home import newest_failures
+from .mass_verbs import MassVerbs
 from .moments import unread
-from .outlook import NO_WORKER, kept_back
+from .outlook import NO_WORKER
+from .sorting import SortFilter
+from .sorts import OF_WEBHOOKS
 
 DELETED = State("deleted", "Deleted", "off", "idle")
 RARE = ("failing", "breaker", "rate", "unverified", "unsteady", "paused", "stopped")
@@ -106,7 +111,7 @@ class HealthFilter(ChipsFilter):
         """Of what the search and the other filters leave; none where that takes too long."""
         now = timezone.now()
         deleted = Webhook.objects.filter(deleted_at__isnull=False)
-        if not set(changelist.params) - {self.parameter_name, "before"}:
+        if not set(changelist.params) - {self.parameter_name, "before", "sort"}:
             counted = {key: states.counted(key, now) for key in RARE}
             return bounded_counts(**counted, **{DELETED.key: deleted})
         live = changelist.narrowed(self.request, Webhook.objects.live())
@@ -152,6 +157,27 @@ class HostFilter(TextFilter):
         except ValueError:
             self.problem = f"This cannot be read as host: “{value[:60]}”."
             return queryset.none()
+
+
+class NewTrouble(LinkFilter):
+    """Those that began to fail within the last hour."""
+
+    title, parameter_name = "trouble", "trouble"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("new", "new in the last hour")]
+
+    def has_output(self) -> bool:
+        return self.value() == "new"
+
+    def choices(self, changelist: Any) -> Any:
+        if self.has_output():
+            yield from super().choices(changelist)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() != "new":
+            return queryset
+        return queryset.filter(pk__in=newly_failing(timezone.now()).values("pk"))
 
 
 class HadErrorFilter(LinkFilter):
@@ -209,24 +235,38 @@ def of_deleted(request: HttpRequest) -> bool:
     return lists and request.GET.get("state") == DELETED.key
 
 
-class WebhookList(ConsoleAdmin):
+class WebhookList(MassVerbs):
     """The half of WebhookAdmin that is the list."""
 
     list_title = "Webhooks"
     empty_words = ("No webhooks yet", "Add the first one; it is verified at once.")
-    list_display = ["health_", "webhook_", "rate_", "error_", "queue_"]
+    list_display = ["health_", "webhook_", "rate_", "latency_", "error_", "queue_"]
+    sorts = OF_WEBHOOKS
+    csv_columns = WEBHOOKS
     list_caption = (
         "Success and small charts: the last 24 hours, delivered above the line, failed below, each "
-        "on its own scale. In flight: deliveries under way when the workers last said so, which "
+        "on its own scale. Latency: half of the answers came within the first time, 95 % within "
+        "the second. In flight: deliveries under way when the workers last said so, which "
         "they do every few seconds."
     )
     list_filter = [
-        *(HealthFilter, ErrorFilter, AccountFilter, HostFilter, Certificate),
+        *(
+            HealthFilter,
+            SortFilter,
+            ErrorFilter,
+            AccountFilter,
+            HostFilter,
+            NewTrouble,
+            Certificate,
+        ),
         *(HadErrorFilter, HadErrorSinceFilter, IdsFilter, BeforeFilter),
     ]
     search_fields = ["name"]
     search_help_text = "Search name, host or id"
-    actions = ["verify_", "test_", "enable_", "pause_"]
+    actions = [
+        *("verify_", "test_", "pause_", "enable_"),
+        *("replay_", "retry_", "cancel_"),
+    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
         rows = Webhook.objects.filter(deleted_at__isnull=not of_deleted(request))
@@ -243,7 +283,10 @@ class WebhookList(ConsoleAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
-        rows = list(changelist.result_list)
+        changelist.result_list = self.prepared(request, list(changelist.result_list))
+        return changelist
+
+    def prepared(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         charts = charts_of([row.pk for row in rows], DAY, timezone.now())
         in_flight = workers(request).in_flight_of
         may_restore = may(request.user, "restore_webhook")
@@ -251,8 +294,8 @@ class WebhookList(ConsoleAdmin):
             row.may_restore = may_restore
             row.chart = charts[row.pk]
             row.in_flight = in_flight.get(row.pk, 0)
-        changelist.result_list = rows
-        return changelist
+        note_recurrences(rows)
+        return rows
 
     @transaction.non_atomic_requests
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -302,7 +345,9 @@ class WebhookList(ConsoleAdmin):
         if ends := hold_ends_at(webhook, reason):
             word = "limited" if reason == "rate" and not health.rests else "rests"
             rest = format_html(" {} until {}", word, moment(ends))
-        return format_html('{}<span class="wh-sub">{}{}</span>', badge(state), words, rest)
+        return format_html(
+            '{} {}<span class="wh-sub">{}{}</span>', badge(state), mark(webhook), words, rest
+        )
 
     @admin.display(description="Webhook")
     def webhook_(self, webhook: Any) -> SafeString:
@@ -337,6 +382,14 @@ class WebhookList(ConsoleAdmin):
             *(links.calls(webhook=webhook.pk, since=chart.start), chart.rate, chart.spark()),
             f"{chart.calls:,}",
         )
+
+    @admin.display(description="Latency")
+    def latency_(self, webhook: Any) -> SafeString:
+        latency = webhook.chart.latency
+        if latency is None:
+            return format_html('<span class="wh-quiet">{}</span>', "no answers")
+        words = '<span class="wh-nw">{}</span><span class="wh-sub wh-nw">95 % {}</span>'
+        return format_html(words, *latency.short)
 
     @admin.display(description="Last error")
     def error_(self, webhook: Webhook) -> SafeString:
@@ -399,26 +452,3 @@ class WebhookList(ConsoleAdmin):
         if good:
             words = format_html("Answered well: {} of {}.", self.linked(good), f"{len(rows):,}")
             self.message_user(request, words, messages.SUCCESS)
-
-    @admin.action(description="Resume", permissions=["operate"])
-    def enable_(self, request: HttpRequest, queryset: Any) -> None:
-        rows = self.few(request, queryset)
-        for webhook in rows:
-            actions.enable(webhook, by=named(request))
-        if rows:
-            goes_on = kept_back(request, [row.pk for row in rows]) or "What waits goes out."
-            words = format_html("Resumed: {}. {}", self.linked(rows), goes_on)
-            self.message_user(request, words, messages.SUCCESS)
-
-    @admin.action(description="Pause…", permissions=["operate"])
-    def pause_(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        rows = self.few(request, queryset)
-        ask = "Nothing is sent to them until somebody resumes them; deliveries are kept and wait."
-        if rows and (page := self.asked_first(request, rows, "Pause", "webhook", ask, note=True)):
-            return page
-        for webhook in rows:
-            actions.pause(webhook, note=request.POST.get("note", "").strip(), by=named(request))
-        if rows:
-            words = format_html("Paused: {}. Deliveries are kept and wait.", self.linked(rows))
-            self.message_user(request, words, messages.SUCCESS)
-        return None

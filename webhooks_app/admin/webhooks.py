@@ -27,6 +27,7 @@ from ..models import (
     Delivery,
     Header,
     Job,
+    Note,
     Webhook,
     WebhookError,
     lines,
@@ -36,6 +37,7 @@ from ..models.states import SENTENCES, hold_ends_at, hold_reason
 from ..presentation.banner import busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
+from ..presentation.latency import last_attempts, of_last_calls
 from ..presentation.looks import delivery_state, webhook_state
 from ..presentation.sent_request import sent
 from ..presentation.workers import workers
@@ -55,6 +57,7 @@ from .finder import Searching
 from .header_formset import HeaderInline
 from .hosts import AtHost
 from .jobs import add_url
+from .notes import Noting, notes_in, notes_of
 from .outlook import NO_WORKER, kept_back
 from .signing import Signing
 from .subscriptions import Subscribing
@@ -68,7 +71,7 @@ def is_set(column: str) -> ExpressionWrapper:
 
 
 @admin.register(Webhook)
-class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, WebhookList):
+class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting, WebhookList):
     form = WebhookForm
     inlines = [HeaderInline]
 
@@ -86,6 +89,8 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Webhook
             password_set=is_set("auth_password"),
             gave_up=BoundedCount.of(deliveries.filter(state=Delivery.State.FAILED)),
             next_due=Subquery(pending[:1]),
+            last_attempts=last_attempts(OuterRef("pk")),
+            noted=notes_of(Note.Kind.WEBHOOK, OuterRef("pk")),
             **self.signing_columns(),
         )
         if request.method == "GET" and request.user.has_perm("webhooks_app.view_webhookerror"):
@@ -156,7 +161,9 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Webhook
             "may_reveal": self.has_reveal_permission(request),
             "signing": self.signing_context(request, webhook),
             **self.subscriptions_context(request, webhook),
+            **self.notes_context(request, webhook, notes_in(webhook.noted)),
             "health": webhook.health,
+            "latency": of_last_calls(webhook.last_attempts),
             "spans": SPANS.values(),
             **self._calls(webhook, calls),
         }
@@ -345,6 +352,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Webhook
             self.post_view("reveal", "reveal", self.reveal),
             *self.signing_urls(),
             *self.subscriptions_urls(),
+            *self.note_urls(),
             path("<path:object_id>/restore/", restore, name="webhooks_app_webhook_restore"),
             *super().get_urls(),
         ]

@@ -13,6 +13,7 @@ from ..models import (
     Event,
     EventBody,
     HourlyCount,
+    Note,
     Subscription,
     Webhook,
     WebhookHealth,
@@ -90,6 +91,7 @@ def purge(
             # Whoever records an exchange holds the health of its webhook.
             list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
             if not webhook.deliveries.exists() and not webhook.attempts.exists():
+                Note.objects.about(webhook).delete()
                 webhook.delete()
     return removed
 

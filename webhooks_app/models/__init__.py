@@ -9,6 +9,7 @@ from .event import Event, EventBody, EventType
 from .health import HourlyCount, HourlyTotal, WebhookHealth, Worker
 from .job import Job
 from .lag import HourlyLag
+from .note import Note
 from .notice import Notice
 from .signing import SigningKey
 from .site import SiteHold
@@ -32,6 +33,7 @@ __all__ = [
     "HourlyLag",
     "HourlyTotal",
     "Job",
+    "Note",
     "Notice",
     "Position",
     "SigningKey",

@@ -14,7 +14,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..models import HourlyCount
-from ..models.health import hour_of
+from ..models.health import COUNT_COLUMNS, LATENCY_COLUMNS, hour_of
+from .latency import Latency, of_histogram
 
 UP = 0.68  # the part of the height that stands above the line
 
@@ -66,6 +67,7 @@ class Chart:
     span: Span
     bars: list[Bar]
     start: datetime
+    latency: Latency | None = None  # of the answers of the span, where their histogram was read
 
     @property
     def delivered(self) -> int:
@@ -102,25 +104,28 @@ class Chart:
 
 
 def chart(span: Span, now: datetime, counts: Iterable[Mapping[str, Any]]) -> Chart:
-    """`counts` are rows of `hour`, `delivered` and `failed`; the rest is left out."""
+    """`counts` are rows of `hour`, `delivered`, `failed` and, for the latency, LATENCY_COLUMNS."""
     start = span.start(now)
     bars = [
         Bar(start + span.step * place, start + span.step * (place + 1))
         for place in range(span.steps)
     ]
+    histogram = [0] * len(LATENCY_COLUMNS)
     for count in counts:
         place = (count["hour"] - start) // span.step
         if 0 <= place < span.steps:
             bars[place].delivered += count["delivered"]
             bars[place].failed += count["failed"]
-    return Chart(span, bars, start)
+            for column, (name, _) in enumerate(LATENCY_COLUMNS):
+                histogram[column] += count.get(name, 0)
+    return Chart(span, bars, start, of_histogram(histogram))
 
 
 def charts_of(webhook_ids: list[str], span: Span, now: datetime) -> dict[str, Chart]:
     """A chart for each of a few webhooks, in one query."""
     rows = HourlyCount.objects.since(span.start(now)).filter(webhook__in=webhook_ids)
     by_webhook: dict[str, list[Mapping[str, Any]]] = {ident: [] for ident in webhook_ids}
-    for row in rows.values("webhook_id", "hour", "delivered", "failed"):
+    for row in rows.values("webhook_id", "hour", *COUNT_COLUMNS):
         by_webhook[row["webhook_id"]].append(row)
     return {ident: chart(span, now, counts) for ident, counts in by_webhook.items()}
 

@@ -38,10 +38,15 @@ def version() -> str:
 @register.simple_tag
 def older(cl: Any) -> str:
     """The query string of the next page of a list, "" on its last one."""
-    rows = list(cl.result_list)
-    if not rows or cl.result_count <= len(rows):
-        return ""
-    return str(cl.get_query_string({"before": rows[-1].pk}))
+    place = cl.next_place
+    return str(cl.get_query_string({"before": place})) if place is not None else ""
+
+
+@register.simple_tag
+def sort_of(cl: Any, column: int) -> tuple[str, str]:
+    """Where the head of a column leads, and its `aria-sort` (see `Page.sort_of`)."""
+    found: tuple[str, str] = cl.sort_of(column)
+    return found
 
 
 @register.simple_tag

@@ -1,0 +1,23 @@
+"""A few rows of another table along with one row: a statement less for a page of many parts."""
+
+from typing import Any
+
+from django.db.models import JSONField, QuerySet, Subquery
+from django.db.models.functions import JSONObject
+
+
+class Collected(Subquery):
+    """The rows of a subquery as a list of dicts, in any order; None or empty without any. Moments
+    in it are texts as the database writes them, in UTC."""
+
+    template = '(SELECT json_group_array(json("one")) FROM (%(subquery)s) AS "collected")'
+    output_field = JSONField()
+
+    @classmethod
+    def of(cls, rows: "QuerySet[Any]", *names: str) -> "Collected":
+        """These fields of some rows, which are bounded."""
+        return cls(rows.values(one=JSONObject(**{name: name for name in names})))
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = '(SELECT jsonb_agg("one") FROM (%(subquery)s) AS "collected")'
+        return self.as_sql(compiler, connection, template=template, **context)
