@@ -14,7 +14,7 @@ NOW = timezone.now()
 
 def names(response):
     """The names of the webhooks in the order they are shown."""
-    return [row.name for row in response.context["cl"].result_list]
+    return [row.name for row in response.context_data["cl"].result_list]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_deliveries_and_their_filters_go_with_every_order(boss, account, sort):
         DeliveryFactory(webhook=webhook, tries=tries, type=f"t{tries}")
     for words in ({}, {"state": "retrying"}, {"webhook": webhook.pk}, {"kind": "timeout"}):
         response = boss.get(url("delivery"), {"sort": sort, **words})
-        found = [row.tries for row in response.context["cl"].result_list]
+        found = [row.tries for row in response.context_data["cl"].result_list]
         assert sorted(found) == ([] if "kind" in words else [1, 2, 3])
         if found and sort == "tries":
             assert found == [3, 2, 1]
@@ -105,7 +105,7 @@ def test_the_slowest_attempts_come_first(boss, account):
     webhook = WebhookFactory(account=account)
     for duration in (5, 900, 40):
         AttemptFactory(webhook=webhook, duration_ms=duration)
-    rows = boss.get(url("attempt") + "?sort=slowest").context["cl"].result_list
+    rows = boss.get(url("attempt") + "?sort=slowest").context_data["cl"].result_list
     assert [row.duration_ms for row in rows] == [900, 40, 5]
 
 

@@ -16,6 +16,10 @@ from .credential_fields import WithCredentials
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 from .stale import StaleForm
 
+PLAIN = (  # what stands in the form as it is stored
+    *("name", "url", "auth_username", "timeout", "max_in_flight", "signature_prefix"),
+    *("order", "on_dead", "breaker_after", "breaker_off"),
+)
 SECRETS = {"token": "token", "password": "auth_password"}  # and the columns behind them
 
 
@@ -47,10 +51,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
 
     class Meta:
         model = Webhook
-        fields = [
-            *("account", "name", "url", "auth_username", "timeout", "max_in_flight"),
-            *("signature_prefix", "order", "on_dead", "breaker_after", "breaker_off"),
-        ]
+        fields = ["account", *PLAIN]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -146,8 +147,8 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
 
     def changes(self) -> dict[str, Any]:
         """What `actions.create_webhook` and `update_webhook` are to write, headers aside."""
-        plain = [field for field in self.Meta.fields if field != "account"] + ["rate_limit"]
-        changes = {field: self.cleaned_data[field] for field in plain if field in self.changed_data}
+        changed = [field for field in (*PLAIN, "rate_limit") if field in self.changed_data]
+        changes = {field: self.cleaned_data[field] for field in changed}
         if "schedule" in self.changed_data:
             changes["retry_schedule"] = self.cleaned_data["schedule"]
         for secret, column in SECRETS.items():
