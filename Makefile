@@ -1,9 +1,8 @@
 # `make` alone prints the menu. Everything is set up in .venv; nothing else is installed by hand.
 PYTHON ?= python3
 PORT ?= 8000
-# Of each of the parts of `make test`, which run at once: many tests wait for a timeout or for another
-# process.
-PROCESSES ?= 2
+# Many tests wait for a timeout or for another process.
+PROCESSES ?= 3
 # Every test process and every process a test starts finds its modules compiled.
 export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
@@ -34,8 +33,9 @@ run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLit
 
 test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 8 minutes on two cores)
 	@tests/install-tools.sh
-	@echo "Three parts at once; each prints what it has found when it is through."
-	@$(MAKE) --no-print-directory -j 3 --output-sync=target test-sqlite test-postgres test-browser
+	@$(MAKE) --no-print-directory test-sqlite
+	@$(MAKE) --no-print-directory test-postgres
+	@$(MAKE) --no-print-directory test-browser PROCESSES=2
 
 test-sqlite: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m "not browser"

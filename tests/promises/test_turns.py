@@ -27,7 +27,11 @@ BUDGET = {"postgresql": 20_000, "sqlite": 600_000}
 def copies(model, number, **columns):
     """So many copies of the one row there is, with other values in some columns; `{}` in these is
     the number of the copy."""
-    fields = [field.column for field in model._meta.concrete_fields if field.column != "id"]
+    fields = [
+        field.column
+        for field in model._meta.concrete_fields
+        if field.column != "id" and not getattr(field, "generated", False)
+    ]
     if "id" in columns:
         fields = ["id", *fields]
     values = [columns.get(name, f't."{name}"') for name in fields]

@@ -61,6 +61,7 @@ FORM = {
     "new_password": "planted-password",
     "max_in_flight": "10",
     "breaker_after": "10",
+    "on_dead": "continue",
     "headers-TOTAL_FORMS": "1",
     "headers-INITIAL_FORMS": "0",
     "headers-0-name": "X-One",
