@@ -99,12 +99,11 @@ class TestMaking:
         """A web process that knows no signature_prefix is still there after the migration."""
         webhook = WebhookFactory()
         table = Webhook._meta.db_table
-        columns = [
-            field.column
+        names = ", ".join(
+            connection.ops.quote_name(field.column)
             for field in Webhook._meta.concrete_fields
-            if field.name not in ("id", "signature_prefix")
-        ]
-        names = ", ".join(columns)
+            if field.name not in ("id", "signature_prefix") and not field.generated
+        )
         with connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {table} (id, {names}) SELECT %s, {names} FROM {table}", [new_id()]

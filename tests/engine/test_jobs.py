@@ -9,7 +9,7 @@ from django.utils import timezone
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import jobs, upkeep
-from webhooks_app.models import Delivery, Job
+from webhooks_app.models import Delivery, Job, Webhook
 from webhooks_app.models.selection import CONDITIONS, select
 from webhooks_app.models.states import deliveries_in
 from webhooks_app.rules.ids import new_id
@@ -198,6 +198,7 @@ class TestSelection:
     """Each word of the vocabulary, alone."""
 
     def test_every_word_chooses(self, webhook):
+        Webhook.objects.filter(pk=webhook.pk).update(url="https://here.example.com/hook")
         one = DeliveryFactory(
             webhook=webhook,
             event_id="e7" * 12,
@@ -223,6 +224,7 @@ class TestSelection:
             "failed_since": (NOW - timedelta(hours=1)).isoformat(),
             "payload": "Jörg",
             "event": "e7" * 12,
+            "host": "here.example.com",
         }
         for name, value in words.items():
             assert [row.pk for row in select({name: value}, NOW)] == [one.pk], name

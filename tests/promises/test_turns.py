@@ -30,7 +30,7 @@ def copies(model, number, **columns):
     fields = [
         field.column
         for field in model._meta.concrete_fields
-        if field.column != "id" and not getattr(field, "generated", False)
+        if field.column != "id" and not field.generated
     ]
     if "id" in columns:
         fields = ["id", *fields]

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = [
     *("id", "webhookId", "type", "reference", "state", "reason", "tries", "maxTries"),
     *("createdAt", "dueAt", "finishedAt", "lastStatus", "lastError", "eventId", "form"),
+    *("orderingKey", "sequence"),
 ]
 
 
