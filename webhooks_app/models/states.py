@@ -82,7 +82,8 @@ def _from(condition: Q, path: str) -> Q:
 
 def _union(sets: "list[QuerySet[Any]]") -> "QuerySet[Any]":
     first, *others = [rows.values("pk") for rows in sets]
-    return first.union(*others) if others else first
+    # As a list of a model a union is in its order from Django 6.1 on; as a set it has none.
+    return first.union(*others).order_by() if others else first
 
 
 def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> State:
