@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 
 from tests.api.conftest import problem
-from tests.api.test_masks import browser  # noqa: F401
 from tests.factories import WebhookFactory
 from tests.test_missing_key import write
 from tests.test_signing import LOST, secrets_of

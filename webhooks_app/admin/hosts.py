@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -26,10 +27,10 @@ from ..rules import failures
 from ..rules.hosts import host_of, read_host
 from . import links
 from .base import ConsoleAdmin, named
+from .export import ROWS_MOST, sheet
 from .filters import is_place
 from .jobs import add_url
 from .outlook import kept_back
-from .sheets import ROWS_MOST, sheet
 
 SHOWN = 50
 CONFIRMED = {
@@ -165,7 +166,7 @@ class AtHost(ConsoleAdmin):
     """The half of WebhookAdmin that is about hosts."""
 
     def get_urls(self) -> list[URLPattern]:
-        verbs: dict[str, Callable[..., HttpResponse]] = {
+        verbs: dict[str, Callable[..., HttpResponseBase]] = {
             "try": self.try_host,
             "close-breakers": self.close_breakers,
             "pause-all": self.pause_all,
@@ -181,11 +182,11 @@ class AtHost(ConsoleAdmin):
         ]
 
     def _host_view(
-        self, route: str, name: str, view: Callable[..., HttpResponse], method: str
+        self, route: str, name: str, view: Callable[..., HttpResponseBase], method: str
     ) -> URLPattern:
         """A view of a host as it is written by us; a GET of a verb leads to the page."""
 
-        def answer(request: HttpRequest, host: str) -> HttpResponse:
+        def answer(request: HttpRequest, host: str) -> HttpResponseBase:
             if not self.has_view_permission(request):
                 raise PermissionDenied
             try:
@@ -245,7 +246,7 @@ class AtHost(ConsoleAdmin):
         if not may(request.user, "close_breaker"):
             raise PermissionDenied
         rows = list(host.resting.order_by("pk").only("pk", "name", "account")[:COUNT_LIMIT])
-        words = "Each is called again at once, and rests again after ten more failures in a row."
+        words = "Each is called again at once, and rests again when its calls go on failing."
         if page := self._asked(request, host, rows, "close-breakers", "breaker", words):
             return page
         for webhook in rows:
@@ -266,9 +267,9 @@ class AtHost(ConsoleAdmin):
             actions.pause(webhook, note=reason, by=named(request))
         return self._done(request, host, rows, "Paused: {}. Deliveries are kept and wait.")
 
-    def host_sheet(self, request: HttpRequest, host: Host) -> HttpResponse:
+    def host_sheet(self, request: HttpRequest, host: Host) -> HttpResponseBase:
         AuditEntry.objects.note(named(request), f"Took the webhooks of {host.host} as CSV.", None)
-        return sheet(f"webhooks at {host.host}", HEAD, host.sheet())  # type: ignore[return-value]
+        return sheet(f"webhooks at {host.host}", HEAD, host.sheet())
 
     def _asked(
         self,
