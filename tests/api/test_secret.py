@@ -36,12 +36,12 @@ class TestShown:
         assert notes() == [("api", "Revealed the signing secret.")]
         assert api.get(path).json() == answer.json()
 
-    def test_masked_to_a_session_and_nothing_is_made_or_noted(self, browser, path):  # noqa: F811
+    def test_masked_to_a_session_and_nothing_is_made_or_noted(self, browser, path):
         assert browser.get(path).json() == {"key": MASK}
         assert not SigningKey.objects.exists()
         assert notes() == []
 
-    def test_not_in_the_page_of_the_browsable_api(self, browser, path, webhook):  # noqa: F811
+    def test_not_in_the_page_of_the_browsable_api(self, browser, path, webhook):
         secret = actions.reveal_secret(webhook).removeprefix("whsec_")
         shown = browser.get(path, HTTP_ACCEPT="text/html").content.decode()
         assert "<html" in shown
@@ -88,7 +88,7 @@ class TestRotated:
         assert api.post(f"{path}/rotate", {"key": own}).json() == {"key": own}
         assert secrets_of(webhook)[0] == own
 
-    def test_a_session_rotates_without_seeing_it(self, browser, path, webhook):  # noqa: F811
+    def test_a_session_rotates_without_seeing_it(self, browser, path, webhook):
         assert browser.post(f"{path}/rotate").json() == {"key": MASK}
         assert len(secrets_of(webhook)) == 2
 
