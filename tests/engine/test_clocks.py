@@ -149,7 +149,7 @@ def test_an_open_breaker_is_open_and_one_whose_time_is_up_is_probed(wrong, loopb
 
 def test_a_breaker_opens_for_as_long_as_it_says(wrong):
     health = WebhookHealth.objects.filter(pk=wrong.pk)
-    health.update(failures_in_row=knobs.DEFAULT.breaker_after, breaker_trips=1)
+    health.update(failures_in_row=wrong.breaker_after, breaker_trips=1)
     breaker.note("default", wrong.pk, "interaction", failures.Failure("refused", "refused"))
     pause = health.get().breaker_until - present()
     assert abs(pause.total_seconds() - knobs.DEFAULT.breaker_pause(1)) < 30

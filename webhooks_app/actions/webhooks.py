@@ -275,7 +275,9 @@ def delete_webhook(webhook: Webhook, *, by: str = "") -> None:
             version=F("version") + 1,
         ):
             return
-        WebhookHealth.objects.filter(pk=webhook.pk).update(identity_ends_at=None)
+        # Only where there is one: who writes down an attempt needs this row, and would wait.
+        health = WebhookHealth.objects.filter(pk=webhook.pk, identity_ends_at__isnull=False)
+        health.update(identity_ends_at=None)
         Header.objects.replace(webhook, ())
         SigningKey.objects.filter(webhook=webhook.pk).delete()
         end_subscriptions(webhook.pk)

@@ -93,12 +93,16 @@ class Page(ChangeList):
         return self.model_admin.sieved if on else 0
 
     def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
         if self.sort is None:
+            super().get_results(request)
             keys = self.paginator.keys[: self.list_per_page]
         else:
+            # What it would ask, how many there are, nobody is told.
             keys = self.keys(SORTED)[self.skipped :]
-            self.result_count = len(keys)
+            self.paginator = self.model_admin.get_paginator(request, (), self.list_per_page)
+            self.result_count = self.full_result_count = len(keys)
+            self.show_full_result_count = self.can_show_all = False
+            self.show_admin_actions = True
             self.multi_page = len(keys) > self.list_per_page
         self.result_list = self.rows_of(keys[: self.list_per_page])
         if self.multi_page:
