@@ -77,6 +77,9 @@ def database(name, default):
     config = env.db_url(name, default=default)
     if not config["ENGINE"].endswith(("sqlite3", "postgresql")):
         raise ValueError
+    options = config.get("OPTIONS", {})
+    if config["ENGINE"].endswith("sqlite3") and "timeout" in options:
+        options["timeout"] = float(options["timeout"])  # seconds; sqlite3 takes no text
     return config
 
 

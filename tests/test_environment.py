@@ -17,9 +17,11 @@ KEY = "k3y$" * 15 + "ab"
 SHOW = """
 import json
 from django.conf import settings
+database = settings.DATABASES["default"]
 names = ["SECRET_KEY", "ALLOWED_HOSTS", "DEFAULT_FROM_EMAIL", "WEBHOOKS_METRICS_TOKEN"]
 shown = {name: getattr(settings, name, None) for name in names}
-print(json.dumps({**shown, "PASSWORD": settings.DATABASES["default"].get("PASSWORD")}))
+shown["TIMEOUT"] = database["OPTIONS"].get("timeout")
+print(json.dumps({**shown, "PASSWORD": database.get("PASSWORD")}))
 """
 
 
@@ -61,9 +63,14 @@ def test_a_value_that_begins_with_a_dollar_is_no_name():
     assert found["PASSWORD"] == "$HOME$x"
 
 
+def test_the_time_to_wait_for_sqlite_is_a_number():
+    assert shown(start(SECRET_KEY=KEY, DATABASE_URL="sqlite:///x?timeout=0.5"))["TIMEOUT"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("DATABASE_URL", "sqlite:///x?timeout=planted"),
         ("WEBHOOKS_METRICS_TOKEN", "$planted secret"),
         ("WEBHOOKS_ENCRYPTION_KEYS", "$planted-secret"),
         ("DATABASE_URL", "$planted-secret"),
