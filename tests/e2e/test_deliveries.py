@@ -150,7 +150,7 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     assert found.get_attribute("value") == webhook.pk
     console.check("#action-toggle")
     console.click("text=Select all that match, on every page")
-    console.select_option("select[name=action]", label="Retry")
+    console.select_option("select[name=action]", label="Retry…")
     press(console, "Go")
     assert "60 deliveries" in console.inner_text("#content")
     console.fill("#pace", "25")
