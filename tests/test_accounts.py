@@ -28,6 +28,7 @@ from webhooks_app.models import (
     EventType,
     Header,
     HourlyCount,
+    Note,
     SigningKey,
     Subscription,
     Webhook,
@@ -35,7 +36,7 @@ from webhooks_app.models import (
 )
 
 OWN = (Account, AccessToken, Webhook, Header, SigningKey, WebhookHealth, HourlyCount, Delivery)
-OWN += (Attempt, Event, EventBody, EventType, Subscription)
+OWN += (Attempt, Event, EventBody, EventType, Subscription, Note)
 
 
 def filled(name):
@@ -46,6 +47,8 @@ def filled(name):
     webhook = actions.create_webhook(
         account, name="w", url="https://one.example.com/", headers=[("X-One", "1")], form="thin"
     )
+    actions.add_note(account, "Calls at night.", by="somebody")
+    actions.add_note(webhook, "Theirs.", by="somebody")
     actions.set_subscriptions(webhook, [{"types": ["order.*"]}])
     actions.publish(account, "order.paid", {"n": 1})
     actions.declare_event_type(account, "order.paid")

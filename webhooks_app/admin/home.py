@@ -29,7 +29,13 @@ from ..models.states import SILENT
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from ..presentation.counts import bounded, bounded_counts
-from ..presentation.formatting import certificate_words, duration, identity_words, moment
+from ..presentation.formatting import (
+    certificate_words,
+    duration,
+    identity_words,
+    moment,
+    plain,
+)
 from ..presentation.latency import Latency
 from ..presentation.looks import WEBHOOK_STATES, State
 from ..presentation.our_side import KEEPS_UP, LATE
@@ -177,7 +183,7 @@ class Home:
         counts = self.counts
         if not counts["any"]:
             more = "Add the first one; it is verified at once."
-            return Verdict(WEBHOOK_STATES["idle"], _plain("No webhooks yet"), _plain(more))
+            return Verdict(WEBHOOK_STATES["idle"], plain("No webhooks yet"), plain(more))
         if counts["site"]:
             return self._held()
         silent = sum(counts[key] for key in SILENT)
@@ -188,7 +194,7 @@ class Home:
         elif late:
             state, headline = LATE, late
         else:
-            state, headline = WEBHOOK_STATES["working"], _plain(self._working(silent))
+            state, headline = WEBHOOK_STATES["working"], plain(self._working(silent))
         alone = worst and silent == counts[worst]  # the headline has said it
         parts = [
             self._part(key)
@@ -201,11 +207,11 @@ class Home:
         if counts["failing"] and not alone:
             sentences.append(format_html("The first fails since {}.", self._first()))
         if not late:
-            sentences.append(_plain("Our side keeps up."))
+            sentences.append(plain("Our side keeps up."))
         elif headline != late:
             sentences.append(format_html("<b>{}.</b>", late))
         if late:
-            sentences.append(_plain(self._why_late()))
+            sentences.append(plain(self._why_late()))
         return Verdict(state, headline, _sentences(sentences))
 
     def _held(self) -> Verdict:
@@ -214,7 +220,7 @@ class Home:
         noun = "delivery" if waiting == 1 else "deliveries"
         more = f"Nothing is sent. Released, {bounded(waiting)} {noun} would go out at once."
         headline = _some("site", self.counts["site"])
-        return Verdict(WEBHOOK_STATES["site"], headline, _plain(more))
+        return Verdict(WEBHOOK_STATES["site"], headline, plain(more))
 
     def _part(self, key: str) -> SafeString:
         part = _some(key, self.counts[key])
@@ -252,7 +258,7 @@ class Home:
     def late(self) -> SafeString:
         """That what is due waits for us, in words; `""` while it does not."""
         if not self.oldest_due or self.now - self.oldest_due <= KEEPS_UP:
-            return _plain("")
+            return plain("")
         due, link = self.due
         count = self.counts["due"]
         noun = "delivery is" if count == 1 else "deliveries are"
@@ -425,10 +431,6 @@ def newest_failures(since: datetime) -> Any:
 
 def _page_of(entry: AuditEntry) -> str:
     return reverse(f"admin:webhooks_app_{entry.kind}_change", args=[entry.target])
-
-
-def _plain(words: str) -> SafeString:
-    return format_html("{}", words)
 
 
 WORDS = {

@@ -88,12 +88,19 @@ def purge(
         if stopped():
             break
         with transaction.atomic(using=router.db_for_write(Webhook)):
-            # Whoever records an exchange holds the health of its webhook.
-            list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
-            if not webhook.deliveries.exists() and not webhook.attempts.exists():
-                Note.objects.about(webhook).delete()
-                webhook.delete()
+            remove_empty(webhook)
     return removed
+
+
+def remove_empty(webhook: Webhook) -> bool:
+    """In a transaction: a webhook without any history left, with what people noted about it."""
+    # Whoever records an exchange holds the health of its webhook.
+    list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
+    if webhook.deliveries.exists() or webhook.attempts.exists():
+        return False
+    Note.objects.about(webhook).delete()
+    webhook.delete()
+    return True
 
 
 def _events(before: datetime, kept: Q | None = None) -> "QuerySet[Event]":

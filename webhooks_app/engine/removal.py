@@ -15,11 +15,11 @@ from ..models import (
     Event,
     EventBody,
     HourlyCount,
+    Note,
     Webhook,
-    WebhookHealth,
 )
 from . import store
-from .pruner import batches
+from .pruner import batches, remove_empty
 
 AT_ONCE = 1000  # rows of a transaction
 
@@ -41,6 +41,7 @@ def remove(account: Account, at_once: int = AT_ONCE) -> dict[str, int]:
         with _step():
             entries.filter(pk__in=ids).update(account=None)
     with _step():
+        Note.objects.about(account).delete()
         account.delete()
     return removed
 
@@ -58,13 +59,7 @@ def _remove_webhook(webhook_id: str, removed: dict[str, int], at_once: int) -> N
         with _step():
             hours.filter(hour__in=some).delete()
     with _step():
-        # Whoever records an exchange holds the health of its webhook.
-        health = WebhookHealth.objects.filter(pk=webhook_id).select_for_update()
-        list(health.values_list("pk"))
-        webhook = Webhook.objects.only("pk").get(pk=webhook_id)
-        if not webhook.deliveries.exists() and not webhook.attempts.exists():
-            webhook.delete()
-            removed["webhooks"] += 1
+        removed["webhooks"] += remove_empty(Webhook.objects.only("pk").get(pk=webhook_id))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ..models.states import (
 )
 from ..rules import failures
 from .charts import Chart
-from .formatting import duration, moment
+from .formatting import duration, moment, plain
 from .looks import State, delivery_state, webhook_state
 
 
@@ -77,11 +77,11 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     state = webhook_state(webhook, now)
     kind, message = health.last_error_kind, health.last_error_message
     title, why, advice = failures.title(kind), failures.why(kind), failures.advice(kind)
-    first, headline = TEST, _plain(state.word)
+    first, headline = TEST, plain(state.word)
     since = _since(webhook.stopped_at)
     if state.key == "site":
         message, why = "", f"{SENTENCES['site']} Deliveries are kept and wait."
-        headline, advice = _plain("Held: the whole site calls nobody"), ""
+        headline, advice = plain("Held: the whole site calls nobody"), ""
         first = RESUME if webhook.stopped else PAUSE
     elif state.key == "paused":
         note = f", “{webhook.stopped_note}”" if webhook.stopped_note else ""
@@ -108,7 +108,7 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     elif state.key == "unverified":
         first = VERIFY
         if webhook.verification == "waiting":
-            headline = _plain("Not verified: the verification waits for the worker")
+            headline = plain("Not verified: the verification waits for the worker")
             why = "Nothing is sent until it has passed; deliveries are kept and wait."
             advice = "Wait a moment, or verify now."
         elif message:
@@ -208,12 +208,8 @@ def _is_nothing(advice: str) -> bool:
     return advice.startswith("Nothing")
 
 
-def _plain(words: str) -> SafeString:
-    return format_html("{}", words)
-
-
 def _since(at: datetime | None) -> SafeString:
-    return format_html(" since {}", moment(at)) if at else _plain("")
+    return format_html(" since {}", moment(at)) if at else plain("")
 
 
 def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> Banner:
@@ -226,7 +222,7 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
     buttons = [RETRY, CANCEL]
     held = delivery_hold_reason(delivery, now)
     if delivery.state == Delivery.State.PENDING and held == ORDER:
-        headline = _plain("Held: the one before it, in its order, waits for its next try")
+        headline = plain("Held: the one before it, in its order, waits for its next try")
         why = "It is kept and goes out by itself after that one."
         advice = format_html('See <a href="{}#order">the head of the line</a>.', page)
         buttons = [CANCEL]
@@ -250,7 +246,7 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         why = "It is kept and goes out by itself when the webhook may be called again."
         advice = format_html('See <a href="{}">the page of the webhook</a>.', page)
         if held_by.key == "site":
-            headline, why, advice = _plain("Held with the whole site"), SENTENCES["site"], ""
+            headline, why, advice = plain("Held with the whole site"), SENTENCES["site"], ""
         buttons = [CANCEL]
     elif state.key == "waiting":
         late = delivery.due_at <= now

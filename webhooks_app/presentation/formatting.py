@@ -29,6 +29,11 @@ BROKE_OFF = {
 BAR = 400  # units of the drawing
 
 
+def plain(words: str) -> SafeString:
+    """Words as a part of a page."""
+    return format_html("{}", words)
+
+
 def visible(text: str) -> str:
     """A receiver's text: characters that act unseen are shown as escapes, lines stay lines."""
     return shown(text.replace("\r\n", "\n"), keep="\n\t" + JOINERS)
