@@ -10,9 +10,15 @@ import pytest
 from django.utils import timezone
 
 from tests.admin.conftest import VIEW, log_in
-from tests.admin.pages import text_of, url
+from tests.admin.pages import page, text_of, url
 from tests.admin.test_home import links, plain, shown
-from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory, WorkerFactory
+from tests.factories import (
+    AccountFactory,
+    AttemptFactory,
+    DeliveryFactory,
+    WebhookFactory,
+    WorkerFactory,
+)
 from webhooks_app.models import AuditEntry, Job, Webhook
 
 HOME, HOST = "/admin/", "helpdesk.example"
@@ -212,3 +218,13 @@ def test_every_list_is_filtered_by_the_host(viewer, outage):
     for model in ("webhook", "delivery", "attempt", "webhookerror"):
         text = text_of(viewer.get(f"{url(model)}?host=a/b"))
         assert "This cannot be read as host" in text
+
+
+def test_an_answer_is_shown_to_who_may_see_attempts(outage):
+    attempt = AttemptFactory(webhook=outage[0], status=503, kind="http_502", answer="their words")
+    for place in (PAGE, page(outage[0])):
+        shown_to = {
+            names: "their words" in text_of(log_in(*names).get(f"{place}?attempt={attempt.pk}"))
+            for names in (("view_webhook",), ("view_webhook", "view_attempt"))
+        }
+        assert list(shown_to.values()) == [False, True], place

@@ -161,3 +161,10 @@ def test_over_plain_http_it_says_that_nothing_was_checked(boss, account):
     )
     record = json.loads(taken(boss, delivery, "json").content)
     assert record["delivered"]["tls"] == "none: the address is http"
+
+
+def test_before_the_first_try_the_address_is_told_without_its_token_too(boss, account):
+    webhook = WebhookFactory(account=account, url="https://erp.example.com/h?token=s3cret&a=1")
+    taken_as = [taken(boss, DeliveryFactory(webhook=webhook), form) for form in ("json", "text")]
+    assert all(b"s3cret" not in response.content for response in taken_as)
+    assert json.loads(taken_as[0].content)["delivered"] is None

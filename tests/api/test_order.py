@@ -130,3 +130,22 @@ def test_events_bring_their_key_along(api, account, webhook):
     [made] = api.get(f"/webhooks/{webhook.pk}/deliveries?eventId={event['id']}").json()
     assert made["orderingKey"] == "4711"
     assert made["sequence"] > 0
+
+
+def test_what_a_taken_key_sent_back_draws_its_positions_anew(api, account):
+    """A bulk of which one key is taken goes back as a whole, positions and all."""
+    webhook = WebhookFactory(account=account, order="webhook", stopped="paused")
+    path = f"/webhooks/{webhook.pk}/deliveries"
+
+    def store(*keys):
+        items = [{"payload": {"n": key}, "idempotencyKey": key} for key in keys]
+        assert api.post(f"{path}/bulk", {"deliveries": items}).status_code == 202
+
+    store("a")
+    store("a", "b", "c")
+    for _ in range(3):
+        assert api.post(path, {}).status_code == 202
+    rows = Delivery.objects.order_by("position").values_list("idempotency_key", "position")
+    keys, positions = zip(*rows, strict=True)
+    assert keys == ("a", "b", "c", None, None, None)
+    assert len(set(positions)) == 6

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from ..engine import store, transitions
 from ..models import Delivery, Webhook
-from ..models.delivery import schedule_of
+from ..models.delivery import NEXT, schedule_of
 from ..models.primary import clock
 from ..rules import strictjson
 from .base import db_alias
@@ -187,6 +187,10 @@ def _store_once(judged: list[Answer]) -> list[Answer]:
             if _store_all(alias, answers):
                 return answers
             transaction.set_rollback(True, using=alias)
+        # Their positions went back with the transaction, and others may draw them now.
+        for delivery in _deliveries(judged):
+            if delivery.position is not None:
+                delivery.position = NEXT
     answers = [_without_keys(answer) for answer in judged]
     store.open(alias).put(list(_deliveries(answers)))
     return answers

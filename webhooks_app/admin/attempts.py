@@ -22,7 +22,7 @@ from ..rules.ids import is_id
 from . import links
 from .assets import FOLLOW_LOOKS
 from .autocomplete import accounts_url, webhooks_url
-from .base import LiveUpdates, ReadOnlyAdmin
+from .base import LiveUpdates, ReadOnlyAdmin, named
 from .changelist import ERRORS_SIEVED
 from .csv_columns import ATTEMPTS
 from .filters import (
@@ -32,6 +32,7 @@ from .filters import (
     CreatedFilter,
     LinkFilter,
     TextFilter,
+    is_place,
     word,
 )
 from .moments import for_field
@@ -57,8 +58,8 @@ CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates 
 
 def webhooks_named(name: str) -> list[str]:
     """The ids of the webhooks of a name; names are no keys, and without an index."""
-    named = Webhook.objects.live().filter(name=name).order_by().values_list("pk", flat=True)
-    return list(named[:COUNT_LIMIT])
+    found = Webhook.objects.live().filter(name=name).order_by().values_list("pk", flat=True)
+    return list(found[:COUNT_LIMIT])
 
 
 class Exchange(ChipsFilter):
@@ -104,6 +105,19 @@ class WebhookFilter(TextFilter):
         value = (self.used_parameters.get("webhook") or "").strip()
         webhook = Webhook.objects.filter(pk=value).only("name").first() if is_id(value) else None
         return [(value, str(webhook or value))] if value else []
+
+
+def asked_for(request: HttpRequest) -> Attempt | None:
+    """The attempt that `?attempt=` names, as far as it is for these eyes: who may not see all of
+    them sees the tests that they sent themselves."""
+    shown = request.GET.get("attempt", "")
+    if not is_place(Attempt, shown):
+        return None
+    found = Attempt.objects.filter(pk=shown).select_related("webhook").first()
+    if found is None or request.user.has_perm("webhooks_app.view_attempt"):
+        return found
+    own = found.exchange == Attempt.Exchange.TEST and found.requested_by == named(request)[:150]
+    return found if own else None
 
 
 def typed_filters(request: HttpRequest) -> dict[str, Any]:
@@ -188,8 +202,8 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
         if not is_id(term):
             if unfit(term):
                 return queryset.none(), False
-            named = Delivery.objects.with_reference(term)
-            return queryset.filter(delivery__in=named.order_by().values("pk")), False
+            found = Delivery.objects.with_reference(term)
+            return queryset.filter(delivery__in=found.order_by().values("pk")), False
         of_delivery = queryset.filter(delivery=term, delivery__isnull=False)
         return (of_delivery if of_delivery.exists() else queryset.filter(webhook=term)), False
 

@@ -26,9 +26,9 @@ from ..roles import may
 from ..rules import failures
 from ..rules.hosts import host_of, read_host
 from . import links
+from .attempts import asked_for
 from .base import ConsoleAdmin, named
 from .export import ROWS_MOST, sheet
-from .filters import is_place
 from .jobs import add_url
 from .outlook import kept_back
 
@@ -223,10 +223,7 @@ class AtHost(ConsoleAdmin):
     @staticmethod
     def _answer(request: HttpRequest, host: Host) -> Attempt | None:
         """What came of the try that the page was asked for after."""
-        shown = request.GET.get("attempt", "")
-        if not is_place(Attempt, shown):
-            return None
-        found = Attempt.objects.filter(pk=shown).select_related("webhook").first()
+        found = asked_for(request)
         return found if found and host_of(found.webhook.url) == host.host else None
 
     # --- verbs ----------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from .. import actions, conf
 from ..engine.calls import sample_interaction
 from ..fields import WrongKey, is_stored
 from ..models import (
-    Attempt,
     AuditEntry,
     Delivery,
     Header,
@@ -48,11 +47,11 @@ from ..rules.ids import is_id
 from ..rules.validators import MASK
 from . import links
 from .account_field import may_create_account, only_account, stored_account
+from .attempts import asked_for
 from .base import named, url_of
 from .credential_fields import Credentials
 from .delivery_list import first_with_last_attempts, last_answer
 from .error_groups import errors_of
-from .filters import is_place
 from .finder import Searching
 from .header_formset import HeaderInline
 from .hosts import AtHost
@@ -194,9 +193,9 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
                 board["hurry"] = add_url(Job.Verb.RETRY, words)
         if request.user.has_perm("webhooks_app.view_webhookerror"):
             board |= errors_of(webhook, now)
-        shown = request.GET.get("attempt", "")
-        if is_place(Attempt, shown):
-            board["answer"] = Attempt.objects.filter(webhook=webhook, pk=shown).first()
+        found = asked_for(request)
+        if found and found.webhook_id == webhook.pk:
+            board["answer"] = found
         return board
 
     @staticmethod

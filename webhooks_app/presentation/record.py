@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import __version__
+from ..engine.message import without_token
 from ..models import Attempt, Delivery
 from ..rules.ids import timestamp
 from .formatting import in_utc, visible
@@ -54,7 +55,7 @@ class Record:
     def address(self) -> str:
         """Where it was sent, or will be."""
         last = self.delivered or (self.attempts[-1] if self.attempts else None)
-        return last.url if last else self.delivery.webhook.url
+        return last.url if last else without_token(self.delivery.webhook.url)
 
     def as_json(self) -> dict[str, Any]:
         """For programs, with the names that the API has for them."""
