@@ -264,7 +264,7 @@ def _day(moment: datetime) -> str:
 
 
 def _send(now: datetime, stopped: Callable[[], bool]) -> None:
-    due = Notice.objects.filter(due_at__lte=now).order_by("due_at").select_related("webhook")
+    due = Notice.objects.filter(due_at__lte=now).order_by("due_at", "pk").select_related("webhook")
     due = due.defer(*SECRETS_BESIDE)
     for notice in list(due[:AT_ONCE]):
         if stopped():
