@@ -31,7 +31,8 @@ from webhooks_app import actions, request_ids
 from webhooks_app.api import errors, throttling
 from webhooks_app.api.authentication import TokenCaller, bearer, webhooks_of
 from webhooks_app.api.errors import Problem
-from webhooks_app.engine import faults
+from webhooks_app.engine import faults, store
+from webhooks_app.engine.store.errors import is_locked
 from webhooks_app.limits import Headers, Scope
 from webhooks_app.models import AccessToken, Delivery, database_file
 from webhooks_app.models.account import digest
@@ -47,6 +48,7 @@ EACH_SIZE = 1024  # bytes that a request counts beside its body
 RECEIVERS_MOST = 100  # of an event; one with more takes a transaction of its own, too
 APART_FOR = 60.0  # seconds for which all events of its token do
 NAMES = "webhooks_app.request_ids.middleware"
+LOCKED_MOST = 0.5  # seconds that a group waits for rows of somebody else
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 LANES_KEPT = 10_000
 
@@ -176,6 +178,8 @@ class Door:
         if time.monotonic() - self._rested > RESTED:
             connections[self._alias].close_if_unusable_or_obsolete()
         with transaction.atomic(using=self._alias):
+            # A key or an event that somebody stores in a long transaction holds up its twin alone.
+            store.open(self._alias).limit_locks(LOCKED_MOST)
             tokens = AccessToken.objects.by_digests({each.digest for each in group})
             known = [each for each in group if each.digest in tokens]
             good = _judged(known, tokens)
@@ -190,8 +194,8 @@ class Door:
         """What all of a group are told whose transaction failed: that the database does not answer,
         or what Django will find when each is tried by itself."""
         problem = errors.foreseen(error)
-        if isinstance(error, database_file.Replaced):
-            return [None] * len(group)  # it also ends this process
+        if isinstance(error, database_file.Replaced) or is_locked(error):
+            return [None] * len(group)  # the first also ends this process
         if problem is None or problem.status_code != 503:
             logger.warning("a group of requests is stored one by one", exc_info=error)
             return [None] * len(group)

@@ -2,15 +2,17 @@
 whom."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.conftest import problem
 from tests.api.doors import SiteApi, together, told
 from tests.api.test_body import NOT_STRICT
-from tests.factories import WebhookFactory
+from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, Delivery, Event
 from webhooks_app.rules.ids import timestamp
@@ -192,6 +194,25 @@ def test_undeclared_types_are_refused_where_they_must_be_declared(api, account, 
     assert api.post("/events", ORDER).status_code == 202
     told = problem(api.post("/events", {**ORDER, "type": "order.craeted"}), 400)
     assert "did you mean order.created?" in told["details"]["type"][0]
+
+
+@pytest.mark.skipif(
+    "config.getoption('--db') == 'sqlite'", reason="SQLite has one writer at a time"
+)
+def test_an_event_in_a_transaction_that_stays_open_holds_up_its_twin_alone(
+    open_site, secret, account, webhook
+):
+    twin = SiteApi(open_site, secret)
+    other = SiteApi(open_site, AccessToken.issue(AccountFactory())[1])
+    with ThreadPoolExecutor() as pool:
+        with transaction.atomic():
+            actions.publish(account, ORDER["type"], {}, event_id="o-1")
+            waits = pool.submit(twin.post, "/events", {**ORDER, "eventId": "o-1"})
+            for _ in range(3):
+                stored = pool.submit(other.post, "/events", ORDER)
+                assert stored.result(30).status_code == 202
+            assert not waits.done()
+        problem(waits.result(30), 409)  # its payload is another
 
 
 # --- alike ----------------------------------------------------------------------------------------
