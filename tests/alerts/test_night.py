@@ -264,7 +264,8 @@ def test_a_database_that_is_away_now_and_then_rings(site):  # noqa: F811
     well = watched.until("webhooks_workers 1.0")
     with away(site):
         until(lambda: errors_of(own) > 5, 60, "a worker that finds the database away")
-    back = watched.until("webhooks_database_errors_total", more_than=5)
+    watched.until("webhooks_database_errors_total", more_than=5)
+    back = watched.until("webhooks_workers 1.0")  # which has told of itself again
     assert rung(well, back, 5) == {"WebhooksDatabaseErrors"}
 
 
