@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from webhooks_app import actions
+from webhooks_app import __version__, actions
 from webhooks_app.models import (
     AccessToken,
     Account,
@@ -27,6 +27,7 @@ from webhooks_app.models import (
     Subscription,
     Webhook,
     WebhookHealth,
+    Worker,
 )
 from webhooks_app.rules import signing
 from webhooks_app.rules.ids import first_id, first_key, new_id
@@ -210,6 +211,8 @@ EVENT = {  # 1 KiB that none of these takes
 def subscribe(count, filtered):
     """An account with so many webhooks, each subscribed to order.*, by filters or to everything."""
     account = Account.objects.create(name="bench")
+    # Before any of this version was there, each delivery has a copy of the payload.
+    Worker.objects.create(id="bench", host="bench", pid=1, version=__version__)
     now = timezone.now()
     made = Webhook.objects.bulk_create(
         Webhook(account=account, name=f"{n}", url="http://127.0.0.1:9/", verified_at=now)
