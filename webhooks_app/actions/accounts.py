@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from ..engine import removal
-from ..models import Account, AuditEntry, Note, Webhook
+from ..models import Account, AuditEntry, Webhook
 from .base import db_alias, outside_transactions
 from .webhooks import delete_webhook
 
@@ -22,8 +22,6 @@ def delete_account(account: Account, *, by: str = "") -> dict[str, int]:
         AuditEntry.objects.note(by, "Deleted.", account)
         account.tokens.all().delete()
         account.members.clear()
-        Note.objects.about(account).delete()
     for webhook in Webhook.objects.for_account(account).order_by("pk"):
         delete_webhook(webhook, by=by)
-        Note.objects.about(webhook).delete()
     return removal.remove(account)

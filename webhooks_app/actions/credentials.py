@@ -9,8 +9,8 @@ from ..engine.tls import Tls, problem
 from ..models.primary import clock
 from ..rules import certificates, oauth
 from .base import db_alias
-from .errors import Invalid, OlderWorkers
-from .limits import older_workers
+from .errors import Invalid
+from .limits import refuse_beside_older_workers
 
 FIELDS = ("oauth", "identity", "ca_certificates")
 _UNFIT = "The certificate cannot be used for TLS"
@@ -39,8 +39,8 @@ def columns(given: Mapping[str, Any]) -> dict[str, str]:
                 details[field] = [wrong]
     if details:
         raise Invalid(details)
-    if any(found.values()) and (older := older_workers()):
-        raise OlderWorkers(older)
+    if any(found.values()):
+        refuse_beside_older_workers()
     return found
 
 

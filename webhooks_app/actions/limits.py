@@ -1,6 +1,6 @@
 """The limits of a webhook, as they are asked for and as its row keeps them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..models import Webhook, Worker
@@ -53,11 +53,9 @@ def would_change(webhook: Webhook, **asked: Any) -> bool:
     return bool(details) or any(value != getattr(webhook, name) for name, value in changes.items())
 
 
-def refuse_beside_older_workers(fields: Sequence[str]) -> None:
-    """A worker of an older version, which knows no rate and no order, would call as often and
-    send as much at once as it can. Raises OlderWorkers."""
-    if not {"rate_count", "rate_seconds", "order"}.intersection(fields):
-        return
+def refuse_beside_older_workers() -> None:
+    """A worker of an older version knows no rate, no order, no access token and no certificate, and
+    would call as if there were none. Raises OlderWorkers."""
     if older := older_workers():
         raise OlderWorkers(older)
 

@@ -91,7 +91,7 @@ def create_webhook(
     headers = list(headers)
     _validate(webhook, headers, problems)
     if rate_limit is not None or order:
-        refuse_beside_older_workers(["rate_count"])
+        refuse_beside_older_workers()
     with transaction.atomic(using=db_alias()):
         webhook.save(force_insert=True)
         ends_at = certificates.ends_at(webhook.identity)
@@ -125,6 +125,7 @@ FIELDS = (
     *("order", "on_dead"),
     *credentials.FIELDS,
 )
+RATE = frozenset(("rate_count", "rate_seconds"))
 ORIGIN_SHOWN = 100  # characters: two of them fit into a line of the audit log
 
 
@@ -158,10 +159,9 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
         if fields or headers != old_headers or problems:
             with readable():
                 _validate(row, headers, problems)
-            if row.rate is not None:
-                refuse_beside_older_workers([name for name in fields if name != "order"])
-            if row.order:
-                refuse_beside_older_workers([name for name in fields if name == "order"])
+            has_new_rate = row.rate is not None and not RATE.isdisjoint(fields)
+            if has_new_rate or (row.order and "order" in fields):
+                refuse_beside_older_workers()
             # Which sees to version and verification, also where the headers alone have changed.
             row.save(update_fields={"name", *fields})
             if "identity" in fields:

@@ -25,7 +25,7 @@ from ..models.selection import condition
 from ..presentation.charts import DAY, rate
 from ..presentation.counts import bounded, bounded_counts
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
-from ..presentation.outages import WELL, since_when, worst_first
+from ..presentation.outages import trouble_since, worst_first
 from . import links
 from .webhook_list import RARE
 
@@ -71,14 +71,8 @@ class AccountBoard:
         shown = []
         for row in self._rows[:WEBHOOKS_SHOWN]:
             state = webhook_state(row, self.now)
-            shown.append(
-                (
-                    row,
-                    state,
-                    None if state.key in WELL else since_when(row),
-                    TOLD.get(row.health.told, ""),
-                )
-            )
+            told = TOLD.get(row.health.told, "")
+            shown.append((row, state, trouble_since(row, state), told))
         return shown
 
     @property

@@ -55,6 +55,11 @@ def named(request: HttpRequest) -> str:
     return Actor.of(request.user, AuditEntry.Door.ADMIN)
 
 
+def typed_note(request: HttpRequest) -> str:
+    """The reason that was typed into a question, as far as it is kept."""
+    return request.POST.get("note", "").strip()[:255]
+
+
 def plural(noun: str) -> str:
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 

@@ -10,7 +10,7 @@ from django.contrib import admin
 from .. import actions
 from ..fields import is_stored
 from ..models import Webhook
-from ..presentation.credentials import certificate_of, client_of, oauth_shown
+from ..presentation.credentials import certificate_of, client_of, oauth_shown, unmasked
 from ..rules import certificates, oauth
 from ..rules.validators import MASK
 from .secret_fields import ENTER_ANEW, AsTyped, SecretField, origin_of
@@ -132,7 +132,6 @@ class WithCredentials(forms.ModelForm):
     def _oauth_wanted(data: Mapping[str, Any], kept: oauth.Client | None) -> dict[str, Any] | None:
         if not data.get("oauth_token_url"):
             return None
-        stored = dict(kept.extra_params) if kept else {}
         params = dict(_params(data.get("oauth_extra_params", "")))
         return {
             "tokenUrl": data["oauth_token_url"],
@@ -140,10 +139,7 @@ class WithCredentials(forms.ModelForm):
             "clientSecret": data.get("new_client_secret") or (kept.client_secret if kept else ""),
             "scopes": data.get("oauth_scopes", "").split(),
             "authMethod": data.get("oauth_auth_method") or oauth.BASIC,
-            "extraParams": {
-                name: stored.get(name, value) if value == MASK else value
-                for name, value in params.items()
-            },
+            "extraParams": unmasked(params, kept),
         }
 
     def _kept_ones(

@@ -27,7 +27,7 @@ from ..rules import failures
 from ..rules.ids import first_id, is_id, read_moment
 from .assets import FOLLOW_LOOKS
 from .attempts import KindFilter, WebhookFilter, typed_filters, webhook_cell, webhooks_named
-from .base import LiveUpdates, ReadOnlyAdmin, named
+from .base import LiveUpdates, ReadOnlyAdmin, named, typed_note
 from .changelist import SIEVED, Page
 from .csv_columns import DELIVERIES
 from .filters import (
@@ -43,7 +43,6 @@ from .filters import (
 )
 from .job_outcome import skipped_by
 from .jobs import add_url, open_jobs, stamp, words_of
-from .mass_verbs import reason
 from .outlook import kept_back
 from .search import search_of
 from .sorting import SortFilter
@@ -424,4 +423,4 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def do(self, request: HttpRequest, delivery: Delivery, verb: str) -> None:
         """One verb for one delivery. Raises ActionError."""
         act = actions.cancel if verb == "cancel" else actions.retry
-        act(delivery, note=reason(request), by=named(request))
+        act(delivery, note=typed_note(request), by=named(request))

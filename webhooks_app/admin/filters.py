@@ -32,6 +32,28 @@ class LinkFilter(admin.SimpleListFilter):
         return bool(self.value())
 
 
+class OneLink(LinkFilter):
+    """A filter that is on or off: its one value, and the words for it."""
+
+    choice: tuple[str, str]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [self.choice]
+
+    def has_output(self) -> bool:
+        return bool(self.value() == self.choice[0])
+
+    def choices(self, changelist: Any) -> Any:
+        if self.has_output():
+            yield from super().choices(changelist)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return self.chosen(queryset) if self.has_output() else queryset
+
+    def chosen(self, queryset: Any) -> Any:
+        raise NotImplementedError
+
+
 class TextFilter(LinkFilter):
     """A filter for what people type as a whole."""
 

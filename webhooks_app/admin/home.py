@@ -8,7 +8,7 @@ from functools import cached_property
 from html import unescape
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -38,7 +38,7 @@ from ..presentation.formatting import (
 )
 from ..presentation.latency import Latency
 from ..presentation.looks import WEBHOOK_STATES, State
-from ..presentation.our_side import KEEPS_UP, LATE
+from ..presentation.our_side import KEEPS_UP, LATE, due
 from ..presentation.outages import (
     ATTENTION,
     READ,
@@ -147,13 +147,11 @@ class Home:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
         keys = (*SILENT, "rate", "unsteady", "working")
-        due = Delivery.objects.filter(states.deliveries_in("due", self.now))
         return bounded_counts(
             any=Webhook.objects.live(),
             **{key: states.counted(key, self.now) for key in keys},
             stopped_today=Webhook.objects.live().filter(stopped_today(self.now)),
-            due=due,
-            due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
+            **due(self.now),
             retrying=Delivery.objects.filter(states.deliveries_in("retrying", self.now)),
             deliveries=Delivery.objects.all(),
         )

@@ -21,15 +21,25 @@ from ..models.selection import condition
 from ..presentation.counts import COUNT_LIMIT, bounded, bounded_counts
 from ..presentation.looks import State, webhook_state
 from ..presentation.outage_words import Headline, headline, note
-from ..presentation.outages import TOLD, WELL, Outage, outages, since_when, with_stuck, worst_first
+from ..presentation.outages import (
+    TOLD,
+    Outage,
+    outages,
+    since_when,
+    stuck,
+    trouble_since,
+    with_stuck,
+    worst_first,
+)
 from ..roles import may
 from ..rules import failures
 from ..rules.hosts import host_of, read_host
 from . import links
 from .attempts import asked_for
-from .base import ConsoleAdmin, named
+from .base import ConsoleAdmin, named, typed_note
 from .export import ROWS_MOST, sheet
 from .jobs import add_url
+from .mass_verbs import HELD
 from .outlook import kept_back
 
 SHOWN = 50
@@ -80,20 +90,16 @@ class Host:
     def resting(self) -> Any:
         return self.live.filter(states.BREAKER.webhooks(self.now))
 
-    @property
+    @cached_property
     def shown(self) -> list[tuple[Any, State, datetime | None]]:
         """With how each does, and since when where that says anything; the most stuck first."""
         found = []
         for row in self.rows[:SHOWN]:
             state = webhook_state(row, self.now)
-            found.append((row, state, None if state.key in WELL else since_when(row)))
+            found.append((row, state, trouble_since(row, state)))
         rank = {key: place for place, key in enumerate(states.SILENT)}
         last = len(rank)
-        return sorted(found, key=lambda each: (rank.get(each[1].key, last), -self._stuck(each[0])))
-
-    @staticmethod
-    def _stuck(row: Any) -> int:
-        return (row.waiting or 0) + (row.gave_up or 0)
+        return sorted(found, key=lambda each: (rank.get(each[1].key, last), -stuck(each[0])))
 
     @property
     def more(self) -> bool:
@@ -256,12 +262,10 @@ class AtHost(ConsoleAdmin):
             raise PermissionDenied
         running = host.live.filter(stopped="").order_by("pk")
         rows = list(running.only("pk", "name", "account")[:COUNT_LIMIT])
-        words = "Nothing is sent to them until somebody resumes them; deliveries are kept and wait."
-        if page := self._asked(request, host, rows, "pause-all", "webhook", words, note=True):
+        if page := self._asked(request, host, rows, "pause-all", "webhook", HELD, note=True):
             return page
-        reason = request.POST.get("note", "").strip()[:255]
         for webhook in rows:
-            actions.pause(webhook, note=reason, by=named(request))
+            actions.pause(webhook, note=typed_note(request), by=named(request))
         return self._done(request, host, rows, "Paused: {}. Deliveries are kept and wait.")
 
     def host_sheet(self, request: HttpRequest, host: Host) -> HttpResponseBase:

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from .. import actions
 from ..models import Delivery, Job, Webhook, states
 from ..presentation.counts import BoundedCount, bounded
-from .base import ConsoleAdmin, named
+from .base import ConsoleAdmin, named, typed_note
 from .outlook import kept_back
 
 JOBS_AT_ONCE = 20  # a job for each webhook
@@ -53,7 +53,7 @@ class MassVerbs(ConsoleAdmin):
         if rows and (page := self.asked_first(request, rows, "Pause", "webhook", HELD, note=True)):
             return page
         for webhook in rows:
-            actions.pause(webhook, note=reason(request), by=named(request))
+            actions.pause(webhook, note=typed_note(request), by=named(request))
         if rows:
             words = format_html("Paused: {}. Deliveries are kept and wait.", self.linked(rows))
             self.message_user(request, words, messages.SUCCESS)
@@ -66,7 +66,7 @@ class MassVerbs(ConsoleAdmin):
         if rows and (page := ask(request, rows, "Resume", "webhook", RESUMED, note=True)):
             return page
         for webhook in rows:
-            actions.enable(webhook, note=reason(request), by=named(request))
+            actions.enable(webhook, note=typed_note(request), by=named(request))
         if rows:
             goes_on = kept_back(request, [row.pk for row in rows]) or "What waits goes out."
             words = format_html("Resumed: {}. {}", self.linked(rows), goes_on)
@@ -102,7 +102,7 @@ class MassVerbs(ConsoleAdmin):
             return page
         for webhook in some:
             words = {"webhook": webhook.pk, "state": state}
-            actions.create_job(verb, words, note=reason(request), by=named(request))
+            actions.create_job(verb, words, note=typed_note(request), by=named(request))
         text = "Started: {} for {}, a job each. The worker does it. {} {}"
         jobs = reverse("admin:webhooks_app_job_changelist")
         show = format_html('<a href="{}">Show the jobs</a>', jobs)
@@ -110,11 +110,6 @@ class MassVerbs(ConsoleAdmin):
         said = format_html(text, word.lower(), self.linked(some), show, later)
         self.message_user(request, said, messages.SUCCESS)
         return None
-
-
-def reason(request: HttpRequest) -> str:
-    """What was typed into the question."""
-    return request.POST.get("note", "").strip()[:255]
 
 
 def counted(rows: list[Webhook], state: str) -> dict[str, int]:

@@ -50,6 +50,7 @@ from .filters import (
     IdsFilter,
     LinkFilter,
     MomentFilter,
+    OneLink,
     TextFilter,
 )
 from .home import newest_failures
@@ -123,24 +124,13 @@ class HealthFilter(ChipsFilter):
             return {}
 
 
-class Certificate(LinkFilter):
+class Certificate(OneLink):
     """Those with a certificate, theirs or ours, that ends within 14 days or has ended."""
 
     title = parameter_name = "certificate"
+    choice = ("soon", "ends soon")
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("soon", "ends soon")]
-
-    def has_output(self) -> bool:
-        return self.value() == "soon"
-
-    def choices(self, changelist: Any) -> Any:
-        if self.has_output():
-            yield from super().choices(changelist)
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() != "soon":
-            return queryset
+    def chosen(self, queryset: Any) -> Any:
         healths, now = WebhookHealth.objects, timezone.now()
         theirs, ours = healths.certificate_ends_soon(now), healths.identity_ends_soon(now)
         return queryset.filter(Q(pk__in=theirs.values("pk")) | Q(pk__in=ours.values("pk")))
@@ -159,24 +149,13 @@ class HostFilter(TextFilter):
             return queryset.none()
 
 
-class NewTrouble(LinkFilter):
+class NewTrouble(OneLink):
     """Those that began to fail within the last hour."""
 
-    title, parameter_name = "trouble", "trouble"
+    title = parameter_name = "trouble"
+    choice = ("new", "new in the last hour")
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("new", "new in the last hour")]
-
-    def has_output(self) -> bool:
-        return self.value() == "new"
-
-    def choices(self, changelist: Any) -> Any:
-        if self.has_output():
-            yield from super().choices(changelist)
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() != "new":
-            return queryset
+    def chosen(self, queryset: Any) -> Any:
         return queryset.filter(pk__in=newly_failing(timezone.now()).values("pk"))
 
 

@@ -48,7 +48,7 @@ from ..rules.validators import MASK
 from . import links
 from .account_field import may_create_account, only_account, stored_account
 from .attempts import asked_for
-from .base import named, url_of
+from .base import named, typed_note, url_of
 from .credential_fields import Credentials
 from .delivery_list import first_with_last_attempts, last_answer
 from .error_groups import errors_of
@@ -369,7 +369,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             elif verb == "test":
                 attempt = actions.test(webhook, by=by)
             elif verb == "pause":
-                actions.pause(webhook, note=request.POST.get("note", "").strip()[:255], by=by)
+                actions.pause(webhook, note=typed_note(request), by=by)
             elif verb == "enable":
                 actions.enable(webhook, by=by)
             elif verb == "close-breaker":

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..fields import is_stored
 from ..models import Header, Webhook
-from ..presentation.credentials import client_of, identity_shown, oauth_shown
+from ..presentation.credentials import client_of, identity_shown, oauth_shown, unmasked
 from ..rules.validators import MASK, parse_url
 from .errors import invalid
 
@@ -70,12 +70,7 @@ def _oauth(given: Any, webhook: Webhook, masked: bool) -> Any:
         masks.append("clientSecret")
     params = given.get("extraParams")
     if isinstance(params, dict) and MASK in params.values():
-        stored = dict(kept.extra_params)
-        filled = {
-            name: stored.get(name, MASK) if value == MASK else value
-            for name, value in params.items()
-        }
-        given["extraParams"] = filled
+        given["extraParams"] = unmasked(params, kept)
         masks.append("extraParams")
     if masked and masks and _moves(kept.token_url, given.get("tokenUrl")):
         raise invalid({"oauth": {name: [ANEW] for name in masks}})

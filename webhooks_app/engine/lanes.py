@@ -182,18 +182,19 @@ class Lanes:
         if lane.line is not None:
             lane.line.close()
 
+    def _asking(self, lane: Lane) -> dict[str, Lane]:
+        """Those of its sort of which the database may hold more."""
+        return self._more[lane.behind] if lane.line is None else self._lines
+
     def _ask_for(self, lane: Lane) -> None:
         """The database may hold more for this one; who was told so before comes first."""
-        index = self._more[lane.behind] if lane.line is None else self._lines
-        index.setdefault(lane.webhook_id, lane)
+        self._asking(lane).setdefault(lane.webhook_id, lane)
 
     def _has_more(self, lane: Lane) -> bool:
-        index = self._more[lane.behind] if lane.line is None else self._lines
-        return lane.webhook_id in index
+        return lane.webhook_id in self._asking(lane)
 
     def _has_all(self, lane: Lane) -> None:
-        index = self._more[lane.behind] if lane.line is None else self._lines
-        index.pop(lane.webhook_id, None)
+        self._asking(lane).pop(lane.webhook_id, None)
 
     def set_behind(self, lane: Lane, behind: bool) -> None:
         if behind == lane.behind:

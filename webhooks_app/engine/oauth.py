@@ -55,10 +55,9 @@ class Tokens:
         began, started_at = monotonic(), datetime.now(UTC)
         grant = self._grant(call)
         token, asked = await self._token(grant, call, timeout)
-        if isinstance(token, Failure):
-            waited = round(1000 * (monotonic() - began))
-            return Outcome(started_at, waited, failure=token, asked=asked)
         waited = round(1000 * (monotonic() - began))
+        if isinstance(token, Failure):
+            return Outcome(started_at, waited, failure=token, asked=asked)
         outcome = await self._exchange(request.bearing(token), timeout)
         outcome.asked, outcome.waited_ms = asked, waited
         if outcome.status == 401 and grant.token == token:

@@ -30,7 +30,7 @@ from .oauth import Tokens
 from .pool import Pool
 from .proxy import ProxyFailure, open_tunnel
 from .resolver import NameFailure, Resolver
-from .tls import Contexts, tls_context
+from .tls import Contexts, reason_of, tls_context
 
 __all__ = ["ANSWER_LIMIT", "Names", "Outcome", "Request", "Sender"]
 
@@ -259,8 +259,7 @@ class Sender:
         try:
             return await self._contexts.get(request.tls, check_hostname=check_hostname)
         except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", None) or type(error).__name__
-            raise Failed(failures.unusable_certificate(reason)) from None
+            raise Failed(failures.unusable_certificate(reason_of(error))) from None
 
     async def _secure(
         self,

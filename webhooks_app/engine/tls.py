@@ -78,8 +78,13 @@ def problem(tls: Tls) -> str:
     try:
         own_context(tls)
     except (ssl.SSLError, OSError, ValueError) as error:
-        return getattr(error, "reason", None) or type(error).__name__
+        return reason_of(error)
     return ""
+
+
+def reason_of(error: Exception) -> str:
+    """OpenSSL's own word for it, where it has one."""
+    return getattr(error, "reason", None) or type(error).__name__
 
 
 class Contexts:

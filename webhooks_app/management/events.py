@@ -3,8 +3,8 @@
 from typing import Any
 
 from webhooks_app import actions
-from webhooks_app.models import Account, Event
-from webhooks_app.rules.ids import timestamp
+from webhooks_app.models import Account
+from webhooks_app.presentation.event_object import shown
 
 from .sending import body
 from .terminal import BY, Console, count, moment_ahead, wrong_usage
@@ -59,28 +59,7 @@ def publish(console: Console, options: dict[str, Any]) -> int:
         filtered = f", {event.filtered:,} filtered" if event.filtered else ""
         console.note(f"{count(event.matched, 'webhook')} get it{filtered}{more}.")
     if options["json"]:
-        console.json(as_json(event))
+        console.json(shown(event))
     else:
         console.line(event.pk)
     return 0
-
-
-def as_json(event: Event) -> dict[str, Any]:
-    """An event as the API shows it in lists."""
-    deliver_at = event.deliver_at
-    return {
-        "id": event.pk,
-        "eventId": event.key,
-        "type": event.type,
-        "time": timestamp(event.time),
-        "createdAt": timestamp(event.created_at),
-        "createdBy": event.created_by,
-        "channels": list(event.channels),
-        "orderingKey": event.ordering_key,
-        "subject": event.subject,
-        "reference": event.reference,
-        "deliverAt": timestamp(deliver_at) if deliver_at else None,
-        "matched": event.matched,
-        "filtered": event.filtered,
-        "fanOut": event.fan_out,
-    }

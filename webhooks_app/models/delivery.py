@@ -289,8 +289,6 @@ class Delivery(PrimaryModel):
         if self.sequence is None:
             return None
         rows = Delivery.objects.filter(webhook=self.webhook_id, ordering_key=self.ordering_key)
-        if self.ordering_key is None:
-            rows = Delivery.objects.filter(webhook=self.webhook_id, ordering_key__isnull=True)
         before = rows.filter(position__gt=0, position__lt=self.sequence)
         found: int | None = before.aggregate(last=models.Max("position"))["last"]
         return found

@@ -1,6 +1,7 @@
 """OAuth and the client certificate of a webhook as they may be seen: no key, and a mask for each
 secret unless somebody may read it. One that no key opens is shown as empty, with the mask."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..fields import WrongKey, is_stored
@@ -20,6 +21,14 @@ def client_of(webhook: Webhook) -> oauth.Client | None:
         return oauth.client(webhook.oauth)
     except (WrongKey, ValueError):
         return _UNREADABLE
+
+
+def unmasked(params: Mapping[str, Any], kept: oauth.Client | None) -> dict[str, Any]:
+    """Extra parameters with what is stored in place of masks."""
+    stored = dict(kept.extra_params) if kept else {}
+    return {
+        name: stored.get(name, value) if value == MASK else value for name, value in params.items()
+    }
 
 
 def oauth_shown(webhook: Webhook, *, masked: bool) -> dict[str, Any] | None:

@@ -54,6 +54,13 @@ def rate_of(moments: Sequence[datetime], now: datetime) -> Rate:
     return Rate(round(len(moments) / span * 60), about=True)
 
 
+def due(now: datetime) -> dict[str, Any]:
+    """For `bounded_counts`: what could go out, as `due`, and since when the oldest of it could, as
+    `due_since`."""
+    rows = Delivery.objects.filter(states.deliveries_in("due", now))
+    return {"due": rows, "due_since": Subquery(rows.order_by("due_at").values("due_at")[:1])}
+
+
 class OurSide:
     """Every part is read when the template comes to it."""
 
@@ -85,11 +92,9 @@ class OurSide:
 
     @cached_property
     def counts(self) -> dict[str, Any]:
-        due = Delivery.objects.filter(states.deliveries_in("due", self.now))
         held = states.held_deliveries(self.now)
         return bounded_counts(
-            due=due,
-            due_since=Subquery(due.order_by("due_at").values("due_at")[:1]),
+            **due(self.now),
             unrecorded=states.unrecorded(),
             **{f"held_{reason}": rows for reason, rows in held.items()},
         )

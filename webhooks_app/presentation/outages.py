@@ -88,7 +88,7 @@ class Outage:
     @property
     def stuck(self) -> int:
         """Deliveries that wait or gave up, of each webhook no more than are counted."""
-        return sum((each.waiting or 0) + (each.gave_up or 0) for each in self.webhooks)
+        return sum(map(stuck, self.webhooks))
 
 
 def with_stuck(rows: Any) -> Any:
@@ -98,6 +98,11 @@ def with_stuck(rows: Any) -> Any:
     return rows.annotate(
         waiting=BoundedCount.of(deliveries.pending()), gave_up=BoundedCount.of(gave_up)
     )
+
+
+def stuck(webhook: Any) -> int:
+    """How much waits or gave up, of a row of `with_stuck`."""
+    return (webhook.waiting or 0) + (webhook.gave_up or 0)
 
 
 def worst_first(live: Any, now: datetime, most: int) -> list[Any]:
@@ -180,6 +185,11 @@ def since_when(webhook: Any) -> datetime:
         since = health.failing_since or health.unreadable_since or health.last_error_at
     found: datetime = since or webhook.created_at
     return found
+
+
+def trouble_since(webhook: Any, state: State) -> datetime | None:
+    """`since_when`, of states of which that says anything."""
+    return None if state.key in WELL else since_when(webhook)
 
 
 def why_of(webhook: Any, state: State) -> str:
