@@ -160,11 +160,7 @@ def forget_settings():
 def run(arguments):
     """As `python …` does."""
     first, *rest = arguments
-    if first == "-c":
-        code, *rest = rest
-        sys.argv = ["-c", *rest]
-        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
-    elif first == "-m":
+    if first == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:

@@ -52,7 +52,7 @@ def is_of_the_site(command, *, env=None, cwd=None, **options):
     environment = os.environ if env is None else env
     return (
         python == sys.executable
-        and program in (MANAGE[1], "-m", "-c")
+        and program in (MANAGE[1], "-m")  # code of `-c` may change what others then import
         and found_in == ROOT
         and options.keys() <= {"stdin", "stdout", "stderr", "text"}
         and environment.get("DJANGO_SETTINGS_MODULE", "project.settings") == "project.settings"
