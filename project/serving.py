@@ -162,7 +162,7 @@ class Site(ASGIHandler):
         self.turns = Turns(TURNS)
         self._alias = router.db_for_write(Delivery)
         # Whoever waits for a receiver keeps a thread; the others are for requests that run.
-        self._threads = ThreadPoolExecutor(conf.concurrency() + 2 * TURNS, "request")
+        self._threads = ThreadPoolExecutor(conf.settings.concurrency + 2 * TURNS, "request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

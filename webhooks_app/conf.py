@@ -1,5 +1,9 @@
 """The settings of the app, from `django.conf.settings`; the only reader.
 
+    from .conf import settings
+
+    settings.timeout  # 10.0
+
 A changed setting holds at once where Django tells of it (`setting_changed`, as in tests).
 
 Every value may come as text (from the environment) or in its own type. An unreadable one raises
@@ -11,11 +15,11 @@ import hashlib
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypedDict
+from datetime import timedelta
+from typing import Any, Generic, Self, TypedDict, TypeVar, overload
 from urllib.parse import unquote, urlsplit
 
-from django.conf import settings
+from django.conf import settings as of_django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
@@ -43,6 +47,10 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
+def _days(raw: Any) -> timedelta:
+    return timedelta(days=_whole(1, 36_500)(raw))
+
+
 def _flag(raw: Any) -> bool:
     words = {"true": True, "on": True, "yes": True, "1": True}
     words |= {"false": False, "off": False, "no": False, "0": False, "": False}
@@ -54,11 +62,14 @@ def _flag(raw: Any) -> bool:
         raise ValueError("it must be true or false") from None
 
 
-def _choice(*allowed: str) -> Callable[[Any], str]:
-    def read(raw: Any) -> str:
+V = TypeVar("V")
+
+
+def _choice(**allowed: V) -> Callable[[Any], V]:
+    def read(raw: Any) -> V:
         if raw not in allowed:
             raise ValueError(f"it must be one of: {', '.join(allowed)}")
-        return str(raw)
+        return allowed[raw]
 
     return read
 
@@ -99,10 +110,6 @@ def _addresses(raw: Any) -> tuple[str, ...]:
         if not (name and at and host) or any(sign.isspace() for sign in address):
             raise ValueError("it must be email addresses")
     return addresses
-
-
-def _text(raw: Any) -> str:
-    return str(raw)
 
 
 def _address(raw: Any) -> str:
@@ -149,173 +156,60 @@ def _proxy(raw: Any) -> Proxy | None:
     return Proxy(host, port, "Basic " + base64.b64encode(pair).decode("ascii"))
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its default, how it is read, what it means (with its unit), its Python type."""
-
-    default: Any
-    read: Callable[[Any], Any]
-    meaning: str
-    type: str = "str"
+def _egress(raw: Any) -> tuple[str, ...]:
+    """As a receiver's owner is told them."""
+    return tuple(
+        str(network.network_address if network.num_addresses == 1 else network)
+        for network in _networks(raw)
+    )
 
 
-SETTINGS: dict[str, Setting] = {
-    "WEBHOOKS_ENCRYPTION_KEYS": Setting(
-        (), _keys, "Fernet keys, comma-separated; the first encrypts, all decrypt", "list[str]"
-    ),
-    "WEBHOOKS_VERIFICATION": Setting(
-        "required", _choice("required", "off"), "whether a webhook must pass the challenge"
-    ),
-    "WEBHOOKS_TIMEOUT": Setting(10.0, _number(0.1, 60), "seconds for a whole exchange", "float"),
-    "WEBHOOKS_RETRY_SCHEDULE": Setting(
-        (5, 300, 1800, 7200, 18000, 36000, 36000),
-        _schedule,
-        "seconds to wait after each failure, comma-separated",
-        "list[float]",
-    ),
-    "WEBHOOKS_CONCURRENCY": Setting(100, _whole(1, 10_000), "exchanges in flight a process", "int"),
-    "WEBHOOKS_ALLOWED_NETWORKS": Setting(
-        (), _networks, "CIDRs that may be reached although not public, comma-separated", "list[str]"
-    ),
-    "WEBHOOKS_ALLOWED_PORTS": Setting(
-        (), _ports, "ports that may be called, comma-separated; empty: any", "list[int]"
-    ),
-    "WEBHOOKS_PROXY": Setting(
-        "", _proxy, "egress proxy, http://user:password@host:port; empty: none"
-    ),
-    "WEBHOOKS_REQUIRE_HTTPS": Setting(False, _flag, "refuse http URLs", "bool"),
-    "WEBHOOKS_RETENTION_DAYS": Setting(
-        30, _whole(1, 36_500), "days that finished deliveries and their attempts are kept", "int"
-    ),
-    "WEBHOOKS_JOB_RETENTION_DAYS": Setting(
-        90, _whole(1, 36_500), "days that jobs are kept after they ended", "int"
-    ),
-    "WEBHOOKS_AUDIT_RETENTION_DAYS": Setting(
-        730, _whole(1, 36_500), "days that the audit log goes back", "int"
-    ),
-    "WEBHOOKS_TRUSTED_PROXIES": Setting(
-        0, _whole(0, 10), "proxies of our own whose X-Forwarded-For is believed", "int"
-    ),
-    "WEBHOOKS_RATE_PER_TOKEN": Setting(
-        60_000, _whole(0, 10**9), "API requests a minute with one token; 0: any number", "int"
-    ),
-    "WEBHOOKS_RATE_PER_ADDRESS": Setting(
-        120_000, _whole(0, 10**9), "API requests a minute from one address; 0: any number", "int"
-    ),
-    "WEBHOOKS_FAILED_AUTHENTICATIONS": Setting(
-        100, _whole(0, 10**9), "wrong tokens in 15 minutes from one address; 0: any number", "int"
-    ),
-    "WEBHOOKS_EGRESS_ADDRESSES": Setting(
-        (),
-        _networks,
-        "addresses we call from, comma-separated; shown beside connect failures",
-        "list[str]",
-    ),
-    "WEBHOOKS_NOTICE_EMAILS": Setting(
-        (),
-        _addresses,
-        "who of the staff hears by email of webhooks that fail, comma-separated",
-        "list[str]",
-    ),
-    "WEBHOOKS_CONSOLE_URL": Setting(
-        "", _text, "address of the admin, as https://host/admin/, for links in notices"
-    ),
-    "WEBHOOKS_METRICS_TOKEN": Setting("", _token, "bearer token of /metrics; empty closes it"),
-    "WEBHOOKS_EVENT_TYPES": Setting(
-        "open",
-        _choice("open", "declared"),
-        "whether events may have any type, or only those of the catalogue",
-    ),
-    "WEBHOOKS_CLOUDEVENTS_SOURCE": Setting(
-        "", _token, "source of CloudEvents, a URI; empty: /accounts/<name>"
-    ),
-    "WEBHOOKS_METRICS_PORT": Setting(
-        0, _whole(0, 65535), "first port on which processes tell their own metrics; 0: none", "int"
-    ),
-    "WEBHOOKS_METRICS_ADDRESS": Setting(
-        "127.0.0.1", _address, "address of those ports; 0.0.0.0: all of this machine"
-    ),
-}
-
-_values: dict[str, Any] = {}
+def _console(raw: Any) -> str:
+    return f"{str(raw).rstrip('/')}/" if raw else ""
 
 
-@receiver(setting_changed)
-def _changed(*, setting: str, **_: Any) -> None:
-    _values.pop(setting, None)
+class Setting(Generic[V]):
+    """One setting: how Django names it, its default, how it is read, what it means (with its
+    unit), its Python type there. As an attribute of `Settings`: its value, read once."""
 
+    def __init__(
+        self,
+        name: str,
+        default: Any,
+        read: Callable[[Any], V],
+        meaning: str,
+        type: str = "str",
+    ) -> None:
+        self.name, self.default, self.read = name, default, read
+        self.meaning, self.type = meaning, type
 
-def _get(name: str) -> Any:
-    # Kept, because a look at Django's lazy settings costs a µs and a delivery needs several.
-    try:
-        return _values[name]
-    except KeyError:
-        pass
-    setting = SETTINGS[name]
-    raw = getattr(settings, name, setting.default)
-    try:
-        value = setting.read(raw)
-    except (ValueError, TypeError) as error:
-        # The value itself stays out of the sentence: it may be a key.
-        raise ImproperlyConfigured(
-            f"{name} ({setting.meaning}) cannot be read: {_reason(error)}"
-        ) from None
-    _values[name] = value
-    return value
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self.attribute = attribute
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> V: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | V:
+        if instance is None:
+            return self
+        raw = getattr(of_django, self.name, self.default)
+        try:
+            value = self.read(raw)
+        except (ValueError, TypeError) as error:
+            # The value itself stays out of the sentence: it may be a key.
+            raise ImproperlyConfigured(
+                f"{self.name} ({self.meaning}) cannot be read: {_reason(error)}"
+            ) from None
+        # Found there from now on: a look at Django's lazy settings costs a µs, and a delivery
+        # needs several.
+        vars(instance)[self.attribute] = value
+        return value
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
     return text if text.startswith(("it must", "each key must")) else "it has the wrong form"
-
-
-def encryption_keys() -> tuple[str, ...]:
-    """Fernet keys, newest first. Under DEBUG without keys one is derived from SECRET_KEY.
-
-    Raises ImproperlyConfigured outside DEBUG when there is none.
-    """
-    keys: tuple[str, ...] = _get("WEBHOOKS_ENCRYPTION_KEYS")
-    if keys:
-        return keys
-    if settings.DEBUG:
-        digest = hashlib.sha256(b"webhooks encryption " + settings.SECRET_KEY.encode()).digest()
-        return (base64.urlsafe_b64encode(digest).decode(),)
-    raise ImproperlyConfigured(
-        "WEBHOOKS_ENCRYPTION_KEYS is not set: tokens, passwords and header values are stored "
-        "encrypted and need at least one Fernet key (outside DEBUG there is no default)."
-    )
-
-
-def verification_required() -> bool:
-    return bool(_get("WEBHOOKS_VERIFICATION") == "required")
-
-
-def timeout() -> float:
-    """Seconds for a whole exchange, from before DNS to the last byte."""
-    return float(_get("WEBHOOKS_TIMEOUT"))
-
-
-def retry_schedule() -> tuple[float, ...]:
-    """Seconds to wait after each failure; one more try than delays."""
-    schedule: tuple[float, ...] = _get("WEBHOOKS_RETRY_SCHEDULE")
-    return schedule
-
-
-def concurrency() -> int:
-    """Exchanges in flight a process."""
-    return int(_get("WEBHOOKS_CONCURRENCY"))
-
-
-def allowed_networks() -> tuple[Network, ...]:
-    """Networks that may be reached although they are not public."""
-    networks: tuple[Network, ...] = _get("WEBHOOKS_ALLOWED_NETWORKS")
-    return networks
-
-
-def allowed_ports() -> frozenset[int]:
-    """Ports that may be called; empty for any."""
-    ports: frozenset[int] = _get("WEBHOOKS_ALLOWED_PORTS")
-    return ports
 
 
 class UrlRules(TypedDict):
@@ -324,112 +218,206 @@ class UrlRules(TypedDict):
     ports: frozenset[int]
 
 
-def url_rules() -> UrlRules:
-    """What `rules.validators` must know of the settings to judge a URL."""
-    return UrlRules(
-        allowed=allowed_networks(), require_https=require_https(), ports=allowed_ports()
+class Settings:
+    given_keys = Setting(
+        "WEBHOOKS_ENCRYPTION_KEYS",
+        (),
+        _keys,
+        "Fernet keys, comma-separated; the first encrypts, all decrypt",
+        "list[str]",
+    )
+    verification_required = Setting(
+        "WEBHOOKS_VERIFICATION",
+        "required",
+        _choice(required=True, off=False),
+        "whether a webhook must pass the challenge",
+    )
+    # From before the look-up of the name to the last byte.
+    timeout = Setting(
+        "WEBHOOKS_TIMEOUT", 10.0, _number(0.1, 60), "seconds for a whole exchange", "float"
+    )
+    # There is one more try than delays.
+    retry_schedule = Setting(
+        "WEBHOOKS_RETRY_SCHEDULE",
+        (5, 300, 1800, 7200, 18000, 36000, 36000),
+        _schedule,
+        "seconds to wait after each failure, comma-separated",
+        "list[float]",
+    )
+    concurrency = Setting(
+        "WEBHOOKS_CONCURRENCY", 100, _whole(1, 10_000), "exchanges in flight a process", "int"
+    )
+    allowed_networks = Setting(
+        "WEBHOOKS_ALLOWED_NETWORKS",
+        (),
+        _networks,
+        "CIDRs that may be reached although not public, comma-separated",
+        "list[str]",
+    )
+    allowed_ports = Setting(
+        "WEBHOOKS_ALLOWED_PORTS",
+        (),
+        _ports,
+        "ports that may be called, comma-separated; empty: any",
+        "list[int]",
+    )
+    proxy = Setting(
+        "WEBHOOKS_PROXY",
+        "",
+        _proxy,
+        "egress proxy, http://user:password@host:port; empty: none",
+    )
+    require_https = Setting("WEBHOOKS_REQUIRE_HTTPS", False, _flag, "refuse http URLs", "bool")
+    retention = Setting(
+        "WEBHOOKS_RETENTION_DAYS",
+        30,
+        _days,
+        "days that finished deliveries and their attempts are kept",
+        "int",
+    )
+    job_retention = Setting(
+        "WEBHOOKS_JOB_RETENTION_DAYS",
+        90,
+        _days,
+        "days that jobs are kept after they ended",
+        "int",
+    )
+    audit_retention = Setting(
+        "WEBHOOKS_AUDIT_RETENTION_DAYS",
+        730,
+        _days,
+        "days that the audit log goes back",
+        "int",
+    )
+    trusted_proxies = Setting(
+        "WEBHOOKS_TRUSTED_PROXIES",
+        0,
+        _whole(0, 10),
+        "proxies of our own whose X-Forwarded-For is believed",
+        "int",
+    )
+    rate_per_token = Setting(
+        "WEBHOOKS_RATE_PER_TOKEN",
+        60_000,
+        _whole(0, 10**9),
+        "API requests a minute with one token; 0: any number",
+        "int",
+    )
+    rate_per_address = Setting(
+        "WEBHOOKS_RATE_PER_ADDRESS",
+        120_000,
+        _whole(0, 10**9),
+        "API requests a minute from one address; 0: any number",
+        "int",
+    )
+    failed_authentications = Setting(
+        "WEBHOOKS_FAILED_AUTHENTICATIONS",
+        100,
+        _whole(0, 10**9),
+        "wrong tokens in 15 minutes from one address; 0: any number",
+        "int",
+    )
+    egress_addresses = Setting(
+        "WEBHOOKS_EGRESS_ADDRESSES",
+        (),
+        _egress,
+        "addresses we call from, comma-separated; shown beside connect failures",
+        "list[str]",
+    )
+    notice_emails = Setting(
+        "WEBHOOKS_NOTICE_EMAILS",
+        (),
+        _addresses,
+        "who of the staff hears by email of webhooks that fail, comma-separated",
+        "list[str]",
+    )
+    # With a slash at its end; `""`: no links.
+    console_url = Setting(
+        "WEBHOOKS_CONSOLE_URL",
+        "",
+        _console,
+        "address of the admin, as https://host/admin/, for links in notices",
+    )
+    metrics_token = Setting(
+        "WEBHOOKS_METRICS_TOKEN", "", _token, "bearer token of /metrics; empty closes it"
+    )
+    event_types_declared = Setting(
+        "WEBHOOKS_EVENT_TYPES",
+        "open",
+        _choice(open=False, declared=True),
+        "whether events may have any type, or only those of the catalogue",
+    )
+    cloudevents_source = Setting(
+        "WEBHOOKS_CLOUDEVENTS_SOURCE",
+        "",
+        _token,
+        "source of CloudEvents, a URI; empty: /accounts/<name>",
+    )
+    metrics_port = Setting(
+        "WEBHOOKS_METRICS_PORT",
+        0,
+        _whole(0, 65535),
+        "first port on which processes tell their own metrics; 0: none",
+        "int",
+    )
+    metrics_address = Setting(
+        "WEBHOOKS_METRICS_ADDRESS",
+        "127.0.0.1",
+        _address,
+        "address of those ports; 0.0.0.0: all of this machine",
     )
 
+    @property
+    def encryption_keys(self) -> tuple[str, ...]:
+        """Fernet keys, newest first. Under DEBUG without keys one is derived from SECRET_KEY.
 
-def proxy() -> Proxy | None:
-    """The egress proxy that every exchange goes through, None for none."""
-    found: Proxy | None = _get("WEBHOOKS_PROXY")
-    return found
+        Raises ImproperlyConfigured outside DEBUG when there is none.
+        """
+        if keys := self.given_keys:
+            return keys
+        if of_django.DEBUG:
+            secret = b"webhooks encryption " + of_django.SECRET_KEY.encode()
+            return (base64.urlsafe_b64encode(hashlib.sha256(secret).digest()).decode(),)
+        raise ImproperlyConfigured(
+            "WEBHOOKS_ENCRYPTION_KEYS is not set: tokens, passwords and header values are stored "
+            "encrypted and need at least one Fernet key (outside DEBUG there is no default)."
+        )
 
-
-def egress_addresses() -> list[str]:
-    """The addresses our calls come from, as a receiver's owner is told them."""
-    networks: tuple[Network, ...] = _get("WEBHOOKS_EGRESS_ADDRESSES")
-    return [str(n.network_address if n.num_addresses == 1 else n) for n in networks]
-
-
-def require_https() -> bool:
-    return bool(_get("WEBHOOKS_REQUIRE_HTTPS"))
-
-
-def retention_days() -> int:
-    return int(_get("WEBHOOKS_RETENTION_DAYS"))
-
-
-def job_retention_days() -> int:
-    """Days that jobs are kept after they ended."""
-    return int(_get("WEBHOOKS_JOB_RETENTION_DAYS"))
-
-
-def audit_retention_days() -> int:
-    """Days that the audit log goes back."""
-    return int(_get("WEBHOOKS_AUDIT_RETENTION_DAYS"))
+    @property
+    def url_rules(self) -> UrlRules:
+        """What `rules.validators` must know of the settings to judge a URL."""
+        return UrlRules(
+            allowed=self.allowed_networks,
+            require_https=self.require_https,
+            ports=self.allowed_ports,
+        )
 
 
-def trusted_proxies() -> int:
-    """How many proxies of our own stand in front; 0: X-Forwarded-For is not read."""
-    return int(_get("WEBHOOKS_TRUSTED_PROXIES"))
+settings = Settings()
+SETTINGS: dict[str, Setting[Any]] = {
+    one.name: one for one in vars(Settings).values() if isinstance(one, Setting)
+}
 
 
-def rate_per_token() -> int:
-    """API requests a minute with one token or of one session's user; 0: any number."""
-    return int(_get("WEBHOOKS_RATE_PER_TOKEN"))
-
-
-def rate_per_address() -> int:
-    """API requests a minute from one address; 0: any number."""
-    return int(_get("WEBHOOKS_RATE_PER_ADDRESS"))
-
-
-def failed_authentications() -> int:
-    """Wrong tokens in 15 minutes from one address; 0: any number."""
-    return int(_get("WEBHOOKS_FAILED_AUTHENTICATIONS"))
-
-
-def notice_emails() -> tuple[str, ...]:
-    """Who of the staff hears by email of webhooks that fail."""
-    addresses: tuple[str, ...] = _get("WEBHOOKS_NOTICE_EMAILS")
-    return addresses
-
-
-def console_url() -> str:
-    """Address of the admin for links in notices, with a slash at its end; `""`: no links."""
-    url = str(_get("WEBHOOKS_CONSOLE_URL"))
-    return f"{url.rstrip('/')}/" if url else ""
-
-
-def metrics_token() -> str:
-    return str(_get("WEBHOOKS_METRICS_TOKEN"))
-
-
-def event_types_declared() -> bool:
-    """Whether events may only have types that are declared in the catalogue."""
-    return bool(_get("WEBHOOKS_EVENT_TYPES") == "declared")
-
-
-def cloudevents_source() -> str:
-    """`source` of CloudEvents; `""`: the account's path."""
-    return str(_get("WEBHOOKS_CLOUDEVENTS_SOURCE"))
-
-
-def metrics_port() -> int:
-    """The first port on which a process tells its own metrics; 0: none does."""
-    return int(_get("WEBHOOKS_METRICS_PORT"))
-
-
-def metrics_address() -> str:
-    return str(_get("WEBHOOKS_METRICS_ADDRESS"))
+@receiver(setting_changed)
+def _changed(*, setting: str, **_: Any) -> None:
+    if setting in SETTINGS:
+        vars(settings).pop(SETTINGS[setting].attribute, None)
 
 
 def unknown() -> list[str]:
     """Names of settings that look like ours and are not."""
     return sorted(
-        name for name in dir(settings) if name.startswith("WEBHOOKS_") and name not in SETTINGS
+        name for name in dir(of_django) if name.startswith("WEBHOOKS_") and name not in SETTINGS
     )
 
 
 def problems() -> list[str]:
     """A sentence for every setting that cannot be read, or must be set and is not."""
-    readers: list[Callable[[], Any]] = [partial(_get, name) for name in SETTINGS]
     found: list[str] = []
-    for read in (*readers, encryption_keys):
+    for attribute in (*(one.attribute for one in SETTINGS.values()), "encryption_keys"):
         try:
-            read()
+            getattr(settings, attribute)
         except ImproperlyConfigured as error:
             if str(error) not in found:
                 found.append(str(error))

@@ -31,7 +31,7 @@ def _cipher(keys: tuple[str, ...]) -> MultiFernet:
 @sensitive_variables()
 def encrypt(text: str) -> str:
     """Ciphertext under the newest key; `""` stays `""`, so that "not set" can be asked for."""
-    return _cipher(conf.encryption_keys()).encrypt(text.encode()).decode() if text else ""
+    return _cipher(conf.settings.encryption_keys).encrypt(text.encode()).decode() if text else ""
 
 
 def decrypt(stored: str) -> str:
@@ -39,7 +39,7 @@ def decrypt(stored: str) -> str:
     if not stored:
         return ""
     try:
-        return _cipher(conf.encryption_keys()).decrypt(stored.encode()).decode()
+        return _cipher(conf.settings.encryption_keys).decrypt(stored.encode()).decode()
     except (InvalidToken, ValueError):
         raise WrongKey(
             "a stored secret cannot be decrypted: is its key missing in WEBHOOKS_ENCRYPTION_KEYS?"

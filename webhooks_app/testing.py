@@ -121,7 +121,7 @@ def drain(*, rounds: int = 100) -> int:
 
 
 def _verify(receiver: FakeReceiver) -> None:
-    if not conf.verification_required():
+    if not conf.settings.verification_required:
         return
     for webhook in Webhook.objects.live().filter(verification_due_at__isnull=False):
         calls.make(calls.Verification(webhook))

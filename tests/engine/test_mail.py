@@ -317,7 +317,7 @@ class TestTheMailServer:
 
         settings.WEBHOOKS_NOTICE_EMAILS = raw
         with pytest.raises(ImproperlyConfigured, match="WEBHOOKS_NOTICE_EMAILS"):
-            conf.notice_emails()
+            conf.validate()
 
 
 @pytest.mark.once

@@ -216,11 +216,11 @@ def test_an_unreadable_setting_names_itself_and_not_its_value(settings, name, va
 
 def test_the_password_of_the_proxy_is_not_in_its_repr(settings):
     settings.WEBHOOKS_PROXY = "http://me:secret@10.0.0.1:3128"
-    assert conf.proxy() == conf.Proxy("10.0.0.1", 3128, "Basic bWU6c2VjcmV0")
-    assert "bWU6" not in repr(conf.proxy())
+    assert conf.settings.proxy == conf.Proxy("10.0.0.1", 3128, "Basic bWU6c2VjcmV0")
+    assert "bWU6" not in repr(conf.settings.proxy)
 
 
 def test_without_the_settings_there_is_no_proxy_and_any_port(settings):
-    assert (conf.proxy(), conf.allowed_ports()) == (None, frozenset())
+    assert (conf.settings.proxy, conf.settings.allowed_ports) == (None, frozenset())
     settings.WEBHOOKS_PROXY = ""
-    assert conf.proxy() is None
+    assert conf.settings.proxy is None

@@ -136,7 +136,7 @@ def test_reports_of_frames_below_any_door(webhook, mails, monkeypatch, frame):
 
 def test_no_repr_tells(webhook, account):
     token, secret = AccessToken.issue(account)
-    shown = [webhook, *webhook.headers.all(), message.head(webhook), token, conf.proxy()]
+    shown = [webhook, *webhook.headers.all(), message.head(webhook), token, conf.settings.proxy]
     text = " ".join(map(repr, shown)) + " ".join(map(str, shown))
     assert not [name for name, planted in SECRETS.items() if planted in text]
     assert secret not in text

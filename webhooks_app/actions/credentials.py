@@ -25,7 +25,7 @@ def columns(given: Mapping[str, Any]) -> dict[str, str]:
     details: dict[str, Any] = {}
     if "oauth" in given:
         settings = given["oauth"]
-        if settings is not None and (wrong := oauth.errors(settings, **conf.url_rules())):
+        if settings is not None and (wrong := oauth.errors(settings, **conf.settings.url_rules)):
             details["oauth"] = wrong
         else:
             found["oauth"] = oauth.stored(settings)

@@ -266,7 +266,7 @@ def _aware(moment: datetime | None) -> datetime | None:
 
 def _undeclared(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
     """By the id of an event, that its type is not declared, where it must be."""
-    if not conf.event_types_declared():
+    if not conf.settings.event_types_declared:
         return {}
     by_account: dict[Account, list[Event]] = {}
     for event in events:

@@ -106,7 +106,7 @@ def judged_subscriptions(webhook: Webhook, new: Any) -> list[dict[str, Any]]:
             details[str(place)] = problems
     if not details and sum(len(one["types"]) for one in judged) > ROWS_LIMIT:
         raise Invalid({"subscriptions": [f"Must have at most {ROWS_LIMIT:,} types together."]})
-    if not details and conf.event_types_declared():
+    if not details and conf.settings.event_types_declared:
         details = _undeclared(webhook, judged)
     if details:
         raise Invalid({"subscriptions": details})

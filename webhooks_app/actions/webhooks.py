@@ -225,7 +225,7 @@ def _validate(
         signature_prefix=webhook.signature_prefix,
         has_oauth=bool(webhook.oauth),
         has_identity=bool(webhook.identity),
-        **conf.url_rules(),
+        **conf.settings.url_rules,
     )
     timeout, cap = webhook.timeout, webhook.max_in_flight
     if timeout is not None and not (is_number(timeout) and 0.1 <= timeout <= 60):

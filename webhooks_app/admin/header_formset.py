@@ -116,7 +116,7 @@ class HeaderFormSet(BaseInlineFormSet):
             password="",
             signature_prefix=webhook.signature_prefix,
             has_oauth=getattr(webhook, "has_oauth", False),
-            **conf.url_rules(),
+            **conf.settings.url_rules,
         ).get("headers", {})
         if isinstance(details, list):
             raise forms.ValidationError(details)

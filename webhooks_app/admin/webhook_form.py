@@ -57,7 +57,8 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
         super().__init__(*args, **kwargs)
         self.instance.url_before = self.instance.url
         if "timeout" in self.fields:
-            words = f"For a whole exchange, 0.1 to 60; empty: the site's own, {conf.timeout():g}."
+            sites = f"{conf.settings.timeout:g}"
+            words = f"For a whole exchange, 0.1 to 60; empty: the site's own, {sites}."
             self.fields["timeout"].help_text = words
         if "rate_limit" in self.fields:
             self.initial["rate_limit"] = self.instance.rate_limit or ""
@@ -74,7 +75,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
 
     @staticmethod
     def site_schedule() -> str:
-        return schedules.typed(list(conf.retry_schedule()))
+        return schedules.typed(list(conf.settings.retry_schedule))
 
     def mark(self) -> str:
         return str(self.instance.version)
@@ -98,7 +99,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
             signature_prefix=data.get("signature_prefix", ""),
             has_oauth=bool(data.get("oauth_token_url")),
             has_identity=self.keeps_identity(),
-            **conf.url_rules(),
+            **conf.settings.url_rules,
         )
         self._read_limits(data)
         signature = details.get("signature", {})

@@ -2,7 +2,6 @@
 verbs for a handful of them."""
 
 import re
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -301,7 +300,7 @@ class WebhookList(MassVerbs):
     @admin.display(description="Health")
     def health_(self, webhook: Webhook) -> SafeString:
         if webhook.deleted_at:
-            until = webhook.deleted_at + timedelta(days=conf.retention_days())
+            until = webhook.deleted_at + conf.settings.retention
             kept = format_html("{}, kept until {}", moment(webhook.deleted_at), moment(until))
             return format_html('{}<span class="wh-sub">{}</span>', badge(DELETED), kept)
         now = timezone.now()

@@ -1,7 +1,7 @@
 """The page of a webhook: says first how it does and what to do, then lets it be changed."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -331,7 +331,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             "media": self.media,
             "title": "Bring back?",
             "webhook": row,
-            "kept_until": row.deleted_at and row.deleted_at + timedelta(days=conf.retention_days()),
+            "kept_until": row.deleted_at and row.deleted_at + conf.settings.retention,
         }
         return TemplateResponse(request, "admin/webhooks_app/webhook/restore.html", context)
 

@@ -91,7 +91,7 @@ def _workers() -> dict[str, Any]:
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     """Wants `Authorization: Bearer <WEBHOOKS_METRICS_TOKEN>`; without that setting a 404."""
-    token = conf.metrics_token()
+    token = conf.settings.metrics_token
     if not token:
         return _refusal(404, errors.NOT_FOUND)
     given = request.META.get("HTTP_AUTHORIZATION", "")

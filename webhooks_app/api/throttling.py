@@ -26,7 +26,7 @@ def client_address(request: HttpRequest) -> str:
     return clients.client_address(
         request.META.get("REMOTE_ADDR") or "",
         request.META.get("HTTP_X_FORWARDED_FOR", ""),
-        conf.trusted_proxies(),
+        conf.settings.trusted_proxies,
     )
 
 
@@ -40,7 +40,7 @@ def count_address(request: HttpRequest) -> None:
 
 
 def address_counts(address: str, number: int = 1) -> Counted:
-    return _count(f"address:{address}", conf.rate_per_address(), "your address", number)
+    return _count(f"address:{address}", conf.settings.rate_per_address, "your address", number)
 
 
 def count_caller(key: str) -> None:
@@ -49,7 +49,7 @@ def count_caller(key: str) -> None:
 
 
 def caller_counts(key: str, number: int = 1) -> Counted:
-    return _count(key, conf.rate_per_token(), "this token or user", number)
+    return _count(key, conf.settings.rate_per_token, "this token or user", number)
 
 
 def _raise(counted: Counted) -> None:
@@ -64,7 +64,7 @@ def wrong_token(request: HttpRequest) -> None:
     A good token is never refused for the bad ones of others behind the same address: its 256 random
     bits are not found by trying, and this limit only spares the database.
     """
-    limit = conf.failed_authentications()
+    limit = conf.settings.failed_authentications
     if limit:
         wait = FailedAuthentication.objects.note(client_address(request), limit)
         if wait:

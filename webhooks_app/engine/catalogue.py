@@ -23,7 +23,7 @@ def turn() -> int:
     """Note the types of the next events, where any type may be published; returns how many new ones
     there were."""
     global _place
-    if conf.event_types_declared():
+    if conf.settings.event_types_declared:
         return 0
     now = clock(router.db_for_write(Event))
     after = Event.objects.filter(pk__gt=_place or first_id(now - BACK)).order_by("pk")

@@ -263,7 +263,7 @@ class Desk:
 
     def _verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
         """The next ones, the oldest first. None waits behind those that hang."""
-        if not conf.verification_required():
+        if not conf.settings.verification_required:
             return []
         each, knobs = self._knobs.verifying_each, self._knobs
         of_account = Counter(under_way.values())

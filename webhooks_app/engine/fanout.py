@@ -463,7 +463,7 @@ def told(event: Event) -> forms.Told:
         time=event.time,
         subject=event.subject,
         reference=event.reference,
-        source=conf.cloudevents_source() or f"/accounts/{event.account.name}",
+        source=conf.settings.cloudevents_source or f"/accounts/{event.account.name}",
         payload=bytes(event.payload),
     )
 

@@ -67,7 +67,7 @@ class EngineLoop:
                 self._of_webhook -= Counter([webhook])
 
     def _take(self, account: int, webhook: str) -> None:
-        free = conf.concurrency() - self._of_account.total()
+        free = conf.settings.concurrency - self._of_account.total()
         if free <= 0:
             raise NoSlot("Too many calls are under way; try again.")
         if 2 * self._of_webhook[webhook] >= free:

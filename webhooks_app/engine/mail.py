@@ -229,11 +229,11 @@ def _write(row: WebhookHealth, subject: str, sentences: list[str], now: datetime
         f"Account: {webhook.account.name}",
         f"Host: {host_of(webhook.url)}",
     ]
-    link = conf.console_url()
+    link = conf.settings.console_url
     page = [f"{link}webhooks_app/webhook/{webhook.pk}/change/"] if link else []
     contact = webhook.account.contact_email
     for recipients, more in (
-        (list(conf.notice_emails()), page),
+        (list(conf.settings.notice_emails), page),
         ([contact] if contact else [], []),
     ):
         if recipients:

@@ -205,7 +205,7 @@ def _endpoint(url: str) -> validators.Endpoint:
         endpoint = validators.parse_url(url)
     except ValueError as error:
         raise Unsendable(Failure("bad_url", f"URL not usable: {error}")) from None
-    allowed, https = conf.allowed_networks(), conf.require_https()
+    allowed, https = conf.settings.allowed_networks, conf.settings.require_https
     if problem := validators.url_error(url, allowed=allowed, require_https=https):
         if https and endpoint.scheme != "https":
             raise Unsendable(Failure("bad_url", f"URL not usable: {problem}"))

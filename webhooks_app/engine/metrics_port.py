@@ -36,10 +36,10 @@ _REASONS |= {405: "Method Not Allowed", 429: "Too Many Requests"}
 def open_port() -> int | None:
     """Serve in a thread of its own for as long as this process lives; not before a fork. Returns
     the port; None where there is none, which the log explains if one was asked for."""
-    first, address = conf.metrics_port(), conf.metrics_address()
+    first, address = conf.settings.metrics_port, conf.settings.metrics_address
     if not first:
         return None
-    if not conf.metrics_token():
+    if not conf.settings.metrics_token:
         log.warning("no port for metrics: WEBHOOKS_METRICS_TOKEN is not set")
         return None
     try:
@@ -139,10 +139,10 @@ class Door:
         if time.monotonic() - self._since > WRONG_WITHIN or len(self._wrong) > ADDRESSES_MOST:
             self._wrong.clear()
             self._since = time.monotonic()
-        most = conf.failed_authentications()
+        most = conf.settings.failed_authentications
         if most and self._wrong[address] >= most:
             return 429, b""
-        if not constant_time_compare(_token(fields), conf.metrics_token()):
+        if not constant_time_compare(_token(fields), conf.settings.metrics_token):
             self._wrong[address] += 1
             return 401, b"Send the token of the metrics.\n"
         return 200, exposition()

@@ -5,7 +5,7 @@ the attempts must say the same as the attempts do. Workers may go on meanwhile.
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import router, transaction
 from django.db.models import Count, OuterRef, Q, Subquery
@@ -28,7 +28,7 @@ def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
     `("hours", rows)` or `("webhooks", rows)`. Hours beyond the retention are left as they are:
     their attempts are gone.
     """
-    kept = clock(router.db_for_write(Attempt)) - timedelta(days=conf.retention_days())
+    kept = clock(router.db_for_write(Attempt)) - conf.settings.retention
     hour = _next_hour(hour_of(kept if since is None else max(since, kept)))
     while hour is not None:
         yield "hours", count_hour(hour)

@@ -43,7 +43,7 @@ def columns() -> list[tuple[type[models.Model], str]]:
 
 def rotate(*, dry_run: bool = False) -> Iterator[Step]:
     """Re-encrypt what is not under the first of WEBHOOKS_ENCRYPTION_KEYS, one step a yield."""
-    keys = [Fernet(key) for key in conf.encryption_keys()]
+    keys = [Fernet(key) for key in conf.settings.encryption_keys]
     for model, name in columns():
         last = None
         while True:

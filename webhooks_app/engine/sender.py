@@ -137,10 +137,10 @@ class Sender:
             await self._own_resolver.close()
 
     def _obey_settings(self, request: Request) -> None:
-        ports = conf.allowed_ports()
+        ports = conf.settings.allowed_ports
         if ports and request.port not in ports:
             raise Failed(failures.port_refused(request.port))
-        policy = (conf.allowed_networks(), conf.proxy())
+        policy = (conf.settings.allowed_networks, conf.settings.proxy)
         if policy != self._policy:
             self._pool.clear()  # what it let through may not be reached any more
             self._policy = policy

@@ -109,7 +109,7 @@ def turn(
         steps.append(("counting what is accepted", accepted.count))
         steps.append(("noting how late we are", lag.note))
     if purge:
-        kept = timedelta(days=conf.retention_days())
+        kept = conf.settings.retention
         steps.append(("purge", partial(pruner.purge, kept, stopped=stopped)))
         steps.append(("purge of records", partial(purge_records, stopped=stopped)))
     for what, step in steps:
@@ -146,10 +146,8 @@ def purge_records(
     """
     now = clock(router.db_for_write(Job))
     old: dict[str, QuerySet[Any]] = {
-        "jobs": Job.objects.filter(finished_at__lt=now - timedelta(days=conf.job_retention_days())),
-        "audit entries": AuditEntry.objects.filter(
-            at__lt=now - timedelta(days=conf.audit_retention_days())
-        ),
+        "jobs": Job.objects.filter(finished_at__lt=now - conf.settings.job_retention),
+        "audit entries": AuditEntry.objects.filter(at__lt=now - conf.settings.audit_retention),
         "old signing secrets": SigningKey.objects.expired(),
     }
     if dry_run:

@@ -327,7 +327,7 @@ def run(
         worker = Worker(
             alias=alias,
             sender=sender or Sender(),
-            concurrency=concurrency or conf.concurrency(),
+            concurrency=concurrency or conf.settings.concurrency,
             until_empty=until_empty,
             once=once,
             ledger=ledger,

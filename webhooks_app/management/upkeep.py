@@ -95,7 +95,7 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
 
 
 def purge(console: Console, options: dict[str, Any]) -> int:
-    older_than = options["older_than"] or timedelta(days=conf.retention_days())
+    older_than = options["older_than"] or conf.settings.retention
     numbers = pruner.purge(older_than, dry_run=options["dry_run"])
     numbers |= upkeep.purge_records(dry_run=options["dry_run"])
     gone = ", ".join(f"{what} {number:,}" for what, number in numbers.items() if number)

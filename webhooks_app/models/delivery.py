@@ -20,7 +20,7 @@ from .webhook import Form, Order, Webhook
 
 def schedule_of(own: str | None) -> str:
     """What a delivery that is made now keeps, by the schedule of its webhook; None: the site's."""
-    return schedules.text(conf.retry_schedule()) if own is None else own
+    return schedules.text(conf.settings.retry_schedule) if own is None else own
 
 
 # Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
@@ -464,7 +464,7 @@ class Attempt(PrimaryModel):
 
 def calls_from(kind: str) -> str:
     """The addresses we call from, for a failure that a receiver's firewall may explain."""
-    if kind not in failures.NOT_CONNECTED or not (addresses := conf.egress_addresses()):
+    if kind not in failures.NOT_CONNECTED or not (addresses := conf.settings.egress_addresses):
         return ""
     return f"We call from {', '.join(addresses)}."
 

@@ -138,12 +138,12 @@ WEBHOOKS = (
         "unverified",
         "Not verified",
         Webhook,
-        lambda webhook, now: webhook.verified_at is None and conf.verification_required(),
+        lambda webhook, now: webhook.verified_at is None and conf.settings.verification_required,
         lambda now: (Q(verified_at__isnull=True),),
         reason="unverified",
         sentence="The webhook is not verified: its URL has not passed the challenge.",
         clear="h.verified_at IS NOT NULL",
-        asked=conf.verification_required,
+        asked=lambda: conf.settings.verification_required,
     ),
     # Before the breaker, which opens because calls fail: it is no answer to why.
     State(
@@ -487,7 +487,7 @@ CLAIM_COLUMNS = ("stopped", "verified_at", "deleted_at")  # what `may_be_claimed
 
 def claim_sql() -> str:
     """`may_be_claimed` as SQL about the webhook's row `h`."""
-    return _claim_sql(conf.verification_required())
+    return _claim_sql(conf.settings.verification_required)
 
 
 @lru_cache(maxsize=2)

@@ -385,7 +385,7 @@ class Webhook(PrimaryModel):
     @property
     def verification(self) -> str:
         """`off`, `waiting` (asked for, not answered), `passed` or `failed`."""
-        if not conf.verification_required():
+        if not conf.settings.verification_required:
             return "off"
         if self.verification_due_at is not None:
             return "waiting"
@@ -394,7 +394,7 @@ class Webhook(PrimaryModel):
     @property
     def exchange_timeout(self) -> float:
         """Seconds for a whole exchange: its own, else the site's."""
-        return conf.timeout() if self.timeout is None else self.timeout
+        return conf.settings.timeout if self.timeout is None else self.timeout
 
     @property
     def rate_limit(self) -> str | None:

@@ -294,5 +294,5 @@ def lower(title: str) -> str:
 
 
 def busy_words(button: Button, webhook: Webhook, host: str) -> str:
-    timeout = webhook.timeout or conf.timeout()
+    timeout = webhook.timeout or conf.settings.timeout
     return button.busy.format(host=host, timeout=f"{timeout:g}") if button.busy else ""

@@ -188,20 +188,20 @@ class OurSide:
     # --- what a customer's operators ask ----------------------------------------------------------
 
     @property
-    def addresses(self) -> list[str]:
-        return conf.egress_addresses()
+    def addresses(self) -> tuple[str, ...]:
+        return conf.settings.egress_addresses
 
     @property
     def plan(self) -> str:
         """The retry plan in words."""
-        delays = conf.retry_schedule()
+        delays = conf.settings.retry_schedule
         if not delays:
             return "each delivery is tried once"
         return f"tried again after {', '.join(_delay(delay) for delay in delays)}"
 
     @property
     def timeout(self) -> str:
-        return f"{conf.timeout():g} s"
+        return f"{conf.settings.timeout:g} s"
 
     @property
     def answer_kib(self) -> int:
