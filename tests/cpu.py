@@ -2,7 +2,7 @@
 the end, all of them in the file that `--cpu-to` names. A clock on the wall says little on a machine
 that others use, too.
 
-Children count once they were waited for. The server of PostgreSQL counts as a whole.
+For Linux. Children count once they were waited for. The server of PostgreSQL counts as a whole.
 """
 
 import json
@@ -25,9 +25,11 @@ def pytest_addoption(parser):
 def spent():
     """CPU seconds of this process, of what it has waited for, and so of its children that live."""
     total = sum(os.times()[:4])
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):  # it has just ended
-            total += sum(child.cpu_times()[:4])
+    for task in Path("/proc/self/task").glob("*/children"):  # to ask psutil costs 10 ms
+        with suppress(OSError, psutil.Error):  # it has just ended
+            total += sum(
+                sum(psutil.Process(int(pid)).cpu_times()[:4]) for pid in task.read_text().split()
+            )
     return total
 
 

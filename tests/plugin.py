@@ -101,14 +101,24 @@ DATABASES = {"db", "transactional_db", "live_server", "site", "crew", "released"
 SAME_ON_BOTH = {
     *(
         f"tests/admin/test_{name}.py"
-        for name in ("calls", "certificates", "console", "signing", "tokens", "webhook_form")
+        for name in (
+            *("calls", "certificates", "console", "credentials", "mass_verbs", "order", "record"),
+            *("signing", "tokens", "webhook_form", "webhook_page"),
+        )
     ),
     *(
         f"tests/api/test_{name}.py"
         for name in ("body", "browsable", "document", "masks", "schema", "unknown")
     ),
-    *(f"tests/security/test_{name}.py" for name in ("requests", "roles", "unseen")),
-    *(f"tests/test_{name}.py" for name in ("deployment", "log_in", "operations", "request_ids")),
+    *(
+        f"tests/security/test_{name}.py"
+        for name in ("addresses", "reports", "requests", "roles", "unseen")
+    ),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("deployment", "log_in", "moments", "operations", "request_ids")
+    ),
+    "tests/commands/test_arguments.py",
 }
 
 

@@ -220,6 +220,7 @@ class TestVerbs:
         assert 'name="action"' not in text
 
 
+@pytest.mark.once
 class TestPage:
     def test_the_request_is_shown_with_every_secret_masked(self, viewer, webhook, delivery):
         text = text_of(viewer.get(page(delivery, "delivery")))

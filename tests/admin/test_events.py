@@ -94,6 +94,7 @@ class TestList:
             assert stranger.get(place).status_code == 403
 
 
+@pytest.mark.once
 class TestPage:
     def test_says_who_got_it_and_who_did_not_and_why(self, viewer, account):
         subscribed(account, "order.*", name="ERP")
@@ -174,6 +175,7 @@ class TestPage:
                 assert viewer.get(place).status_code == 200, place
 
 
+@pytest.mark.once
 class TestSubscriptions:
     @pytest.fixture
     def webhook(self, account):
@@ -305,6 +307,7 @@ class TestSubscriptions:
             assert editor.get(page(webhook)).status_code == 200
 
 
+@pytest.mark.once
 class TestEventTypes:
     def test_are_declared_changed_archived_and_removed(self, boss, account):
         new = {"account": "shop", "name": "order.paid", "group": "Orders", "example": '{"n": 1}'}

@@ -100,6 +100,7 @@ class TestCreating:
         assert (job.expected, job.first) == (None, Delivery.objects.earliest("pk").pk)
 
 
+@pytest.mark.once
 class TestWatching:
     def test_its_verb_has_one_name_everywhere(self, boss, operator, webhook):
         job, _ = start(operator, webhook=webhook.pk, state="failed")

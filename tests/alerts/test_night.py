@@ -155,6 +155,7 @@ def errors_of(port):
     return float(re.search(r"^webhooks_process_database_errors_total (.*)", answer.text, re.M)[1])
 
 
+@pytest.mark.once  # that both databases count the same says `tests/test_metrics.py`
 @pytest.mark.timeout(180)
 def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
     watched = Watched(site)

@@ -62,8 +62,8 @@ def refused(table, change, webhook):
                 cursor.execute(f"DROP FUNCTION {name}()")
 
 
-# What is tried again is tried again soon.
-SOON = Knobs(again_first=0.01, again_apart=0.01)
+# What is tried again is tried again soon, and soon told.
+SOON = Knobs(again_first=0.01, again_apart=0.01, heartbeat_every=0.2)
 
 
 Running = partial(running.Running, SOON)

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, DeliveryFactory, UserFactory, WebhookFactory
+from tests.receivers import StubResolver
 from webhooks_app import actions
 from webhooks_app.models import (
     AccessToken,
@@ -111,9 +112,10 @@ def test_a_webhook_without_a_signing_secret_gets_one_all_the_same(secret):
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_moves_them_on_when_it_starts(secret, desk, caplog):
     from webhooks_app.engine import worker
+    from webhooks_app.engine.sender import Sender
 
     DeliveryFactory(webhook__account=Account.objects.get(), webhook__url="http://127.0.0.1:9/")
-    worker.run(until_empty=True)
+    worker.run(until_empty=True, sender=Sender(StubResolver({})))
     assert sequences.catch_up() == []
     assert "were behind and are moved on" in caplog.text
 

@@ -4,8 +4,9 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, product
-from time import process_time
+from time import monotonic, process_time
 from typing import Any
 
 # Long runs of one sign or of a few, between ends that let no reading of them come out well: what
@@ -51,6 +52,11 @@ A_CHARACTER = 0.2 / 2**20  # seconds: 1 MiB of anything costs 0.2 s at most
 
 def machine() -> float:
     """How many times slower than the one where the budgets were set this machine is just now."""
+    return _machine(int(monotonic() / 10))
+
+
+@lru_cache(1)
+def _machine(_now: int) -> float:
     return max(1.0, min(_work() for _ in range(3)) / REFERENCE)
 
 
