@@ -29,7 +29,7 @@ from webhooks_app.models import (
     WebhookHealth,
     Worker,
 )
-from webhooks_app.rules import signing
+from webhooks_app.rules import schedules, signing
 from webhooks_app.rules.ids import first_id, first_key, new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
@@ -61,6 +61,23 @@ def fill(urls, count, number=WEBHOOKS):
     started = time.perf_counter()
     actions.deliver_many([(made[n % len(made)], BODY) for n in range(int(count))])
     return {"stored_per_second": int(count) / (time.perf_counter() - started)}
+
+
+def fill_in_order(url, count, number, top, keys):
+    """Store deliveries, turn by turn for each webhook, which sends `top` at once; in order by these
+    keys (commas between) in turn, or in none. What fails is tried again ten times a second."""
+    made, keys = webhooks(url, int(number)), keys.split(",")
+    for webhook in made:
+        webhook.max_in_flight, webhook.order = int(top), "key" if keys[0] else ""
+        webhook.retry_schedule = schedules.text((0.1,) * 30)
+        webhook.save()
+    deliveries = []
+    for number in range(int(count)):
+        key = keys[number // len(made) % len(keys)]
+        body = b'{"key": "%b", %b' % (key.encode(), BODY[1:])
+        deliveries.append((made[number % len(made)], body, {"ordering_key": key}))
+    actions.deliver_many(deliveries)
+    return {}
 
 
 def orders(urls, count):

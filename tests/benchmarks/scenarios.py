@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import doors, stage
+from . import doors, in_order, stage
 from .__main__ import machine, markdown
 from .candidates import produced
 from .disk import bytes_each
@@ -187,6 +187,12 @@ def trickle(server, receiver):
         return doors.trickle((server, stage.Sqlite(folder)), receiver, max(2, 8 * SIZE))
 
 
+def order(server, receiver):
+    """Sent in order against sent in none; and keys beside one that fails for ever."""
+    with stage.folder() as folder:
+        return in_order.rates((server, stage.Sqlite(folder)), receiver, sized(40_000))
+
+
 def disk(server, receiver):
     """Bytes on disk of a delivery of 1 KiB: of the first ones, then of as many after a sweep."""
     return bytes_each(server, receiver, sized(200_000))
@@ -228,7 +234,7 @@ SCENARIOS = {
     each.__name__: each
     for each in (
         *(hanging, history, snapshot, memory, backlog, counts, signed, intake, trickle, disk),
-        events,
+        *(events, order),
     )
 }
 

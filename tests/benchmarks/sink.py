@@ -2,7 +2,8 @@
 
 Receipts are counted here, never in our own rows. Every path is answered with 200 at once;
 `/timed` also notes when each `webhook-id` came. Only the little server knows `/slow/SECONDS`,
-which answers that much later, and `/hang`, which never answers: `PythonSink` is for those.
+which answers that much later, `/hang`, which never answers, and `/but/KEY`, which refuses what has
+that key and does not count it: `PythonSink` is for those.
 """
 
 import asyncio
@@ -146,6 +147,7 @@ def _in_memory():
 # --- the little server --------------------------------------------------------------------------
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+REFUSED = b"HTTP/1.1 500 Out Of Order\r\nContent-Length: 0\r\n\r\n"
 
 
 def protocol(arrivals):
@@ -162,7 +164,7 @@ def protocol(arrivals):
             self.parser.feed_data(data)
 
         def on_message_begin(self):
-            self.ident = b""
+            self.ident = self.body = b""
 
         def on_url(self, url):
             self.path = url.decode().split("?")[0]
@@ -171,7 +173,14 @@ def protocol(arrivals):
             if name.lower() == b"webhook-id":
                 self.ident = value
 
+        def on_body(self, body):
+            self.body = self.body or body
+
         def on_message_complete(self):
+            _, mark, key = self.path.partition("/but/")
+            if mark and self.body.startswith(b'{"key": "%b",' % key.encode()):
+                self.transport.write(REFUSED)
+                return
             Receiver.requests += 1
             if self.path.startswith("/slow/"):
                 wait = float(self.path.removeprefix("/slow/"))

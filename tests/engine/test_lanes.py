@@ -8,7 +8,8 @@ import pytest
 
 from webhooks_app.engine.knobs import DEFAULT, Knobs
 from webhooks_app.engine.lanes import Lanes
-from webhooks_app.engine.store import Claimed
+from webhooks_app.engine.line import Found
+from webhooks_app.engine.store import Claimed, Head
 from webhooks_app.engine.turn import Loaded
 from webhooks_app.models.webhook import SLOTS
 
@@ -377,3 +378,31 @@ class TestWhatArrives:
         by_webhook, stale, later = lanes.expect(rows, [], 9.0)
         assert (sorted(stale), sorted(later)) == (ids[:2], ids[2:])
         assert {ident: len(found) for ident, found in by_webhook.items()} == dict.fromkeys(stale, 2)
+
+
+def test_keys_that_wait_are_asked_again_of_each_webhook_however_many_one_has():
+    lanes = Lanes(knobs=Knobs(keys_reminded=3))
+    lanes.own(frozenset(range(SLOTS)))
+    keys = dict(zip(many(2), ("abcdefgh", "z"), strict=True))
+    lanes.mark(keys, None)
+    for webhook_id in keys:
+        lanes.load(webhook_id, learned(order="key"), 9.0)
+
+    def asked():
+        """What is asked, where each head waits for its next try."""
+        found = []
+        while questions := lanes.questions(9.0):
+            for question in questions:
+                webhook_id, asked = question.webhook_id, [each.key for each in question.asked]
+                heads = [Head(webhook_id, key, waits=True) for key in asked]
+                scanned = list(keys[webhook_id]) if question.scan else []
+                lanes.answer(Found(question, heads, keys=scanned), 9.0)
+                found += asked
+        return sorted(found)
+
+    assert asked() == list("abcdefghz")
+    reminded = []
+    for _ in range(4):
+        lanes.remind()
+        reminded.append("".join(asked()))
+    assert reminded == ["abc", "dez", "fgz", "ahz"]

@@ -94,6 +94,7 @@ class Lanes:
         self._open: dict[str, Lane] = {}  # with an open breaker
         self.rests: Rests[Lane] = Rests(knobs)
         self._lines: dict[str, Lane] = {}  # with a line that has something to ask, perhaps
+        self._waits: dict[str, Lane] = {}  # with keys that wait for their next try, perhaps
         self._kept = Kept()
         self._unasked: Iterator[Lane] | None = None  # of those that wait, while some were asked for
         self.owned: frozenset[int] = frozenset()
@@ -176,7 +177,7 @@ class Lanes:
         self._ask_for(lane)
 
     def _drop(self, lane: Lane) -> None:
-        for index in (self._lanes, *self._more, self._held, self._open, self._lines):
+        for index in (self._lanes, *self._more, self._held, self._open, self._lines, self._waits):
             index.pop(lane.webhook_id, None)
         self.rests.forget(lane.webhook_id)
         if lane.line is not None:
@@ -535,6 +536,8 @@ class Lanes:
             self._empty(lane)
         else:
             self._put(lane, new, now)
+        if lane.line.waits:
+            self._waits.setdefault(lane.webhook_id, lane)
         if not lane.line.has_news:
             self._has_all(lane)
 
@@ -551,12 +554,16 @@ class Lanes:
             self._ask_for(lane)
 
     def remind(self) -> None:
-        """Keys that wait are asked again: a person may have taken their heads away."""
+        """Keys that wait are asked again, some of some lanes in turn: a person may have taken their
+        heads away."""
         left = self._knobs.keys_reminded
-        for lane in self._lanes.values() if self._kept.keys else ():
-            if lane.line is not None and lane.line.waits and not lane.held:
-                left -= lane.line.remind(left)
-                self._ask_for(lane)
+        for webhook_id in list(self._waits):
+            lane = self._waits.pop(webhook_id)
+            if lane.line is None or not lane.line.waits:
+                continue
+            self._waits[webhook_id] = lane  # the last one then
+            left -= lane.line.remind(left)
+            self._ask_for(lane)
             if left <= 0:
                 break
 
