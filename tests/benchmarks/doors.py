@@ -7,7 +7,7 @@ import statistics
 import time
 
 from . import stage
-from .candidates import NOTHING_PENDING, produced, web
+from .candidates import NOTHING_PENDING, web
 
 UNLIMITED = dict.fromkeys(("WEBHOOKS_RATE_PER_TOKEN", "WEBHOOKS_RATE_PER_ADDRESS"), "1000000000")
 CLIENTS = {1: ">= 1", 10: ">= 4", 50: ">= 6"}  # and how many times as many are wanted
@@ -149,18 +149,62 @@ def _drained(ask):
 
 
 def trickle(places, receiver, seconds):
-    """Deliveries that come at an even pace, stored one by one: from commit to receipt, and CPU."""
+    """Deliveries that come at an even pace, stored one by one: from commit to receipt, and CPU; of a
+    worker that has nothing to do; and how soon one that is started sends."""
     found, verdicts = {}, {}
     for place in places:
-        for pace in (100, 300, 1000):
-            with place.database() as url, stage.workers(1, url) as workers, place.ask(url) as ask:
-                meters = {"worker": workers, "database": place.processes()}
-                meters = {name: stage.Meter(processes) for name, processes in meters.items()}
-                before = _cpu(meters)
-                figures = produced(receiver, url, receiver.url("timed"), pace, seconds)
-                _drained(ask)
-                figures |= _each(meters, before, pace * (seconds + 1), f"{pace}/s")
-            found[f"{place.name}, {pace}/s"] = figures
-            for name, value in figures.items():
-                verdicts[f"{place.name}, {pace}/s: {name}"] = (value, "")
+        figures = _started(place, receiver)
+        with place.database() as url, stage.workers(1, url) as workers:
+            meters = {"worker": workers, "database": place.processes()}
+            meters = {name: stage.Meter(processes) for name, processes in meters.items()}
+            time.sleep(2)
+            before = _cpu(meters)
+            time.sleep(seconds)
+            figures |= _each(meters, before, seconds, "rest, a second")
+            for pace in (100, 300, 1000):
+                figures |= _trickled(meters, receiver, url, pace, seconds)
+        found[place.name] = figures
+        for name, value in figures.items():
+            verdicts[f"{place.name}: {name}"] = (value, TRICKLE.get(name, ""))
     return found, verdicts
+
+
+TRICKLE = {
+    "from ready to receipt, s": "<= 0.3",
+    **{f"commit to receipt p50 ms at {pace}/s": "<= 2" for pace in PACES},
+    **{f"commit to receipt p99 ms at {pace}/s": "<= 20" for pace in PACES},
+}
+
+
+def _started(place, receiver):
+    with place.database() as url:
+        moments = []
+        for _ in range(2):  # the first one finds no lock of any other
+            stage.part("fill", receiver.url(), 1, database=url)
+            before, begun = receiver.count(), time.perf_counter()
+            with stage.workers(1, url):
+                ready = time.perf_counter()
+                while receiver.count() == before:
+                    time.sleep(0.001)
+                moments = [begun, ready, time.perf_counter()]
+    begun, ready, came = moments
+    return {"from start to ready, s": ready - begun, "from ready to receipt, s": came - ready}
+
+
+def _trickled(meters, receiver, url, pace, seconds):
+    """The first second is start-up, of the one that stores."""
+    first, last = receiver.count(), pace * (seconds + 2) - pace // 10
+    storing = ("produce", receiver.url("timed"), pace, seconds + 2)
+    producer = stage.python("-m", "tests.benchmarks.ours", *storing, database=url)
+    stage.pace(receiver, first, 1, pace)
+    before = _cpu(meters)
+    stage.pace(receiver, first, pace, last)
+    figures = _each(meters, before, last - pace, f"{pace}/s")
+    committed = json.loads(producer.communicate(timeout=60)[0])
+    stage.pace(receiver, first, len(committed) - 1, len(committed))
+    arrivals, warm = receiver.arrivals(), min(committed.values()) + 1
+    waits = [(arrivals[key] - at) * 1000 for key, at in committed.items() if at > warm]
+    percentiles = statistics.quantiles(waits, n=100)
+    for share in (50, 99):
+        figures[f"commit to receipt p{share} ms at {pace}/s"] = percentiles[share - 1]
+    return figures
