@@ -149,8 +149,8 @@ def _drained(ask):
 
 
 def trickle(places, receiver, seconds):
-    """Deliveries that come at an even pace, stored one by one: from commit to receipt, and CPU; of a
-    worker that has nothing to do; and how soon one that is started sends."""
+    """How soon a worker that is started sends; what one costs that has nothing to do; and of
+    deliveries that come at an even pace what each costs, and how long from commit to receipt."""
     found, verdicts = {}, {}
     for place in places:
         figures = _started(place, receiver)
@@ -192,7 +192,7 @@ def _started(place, receiver):
 
 
 def _trickled(meters, receiver, url, pace, seconds):
-    """The first second is start-up, of the one that stores."""
+    """The first second, in which the one that stores starts up, is left out."""
     first, last = receiver.count(), pace * (seconds + 2) - pace // 10
     storing = ("produce", receiver.url("timed"), pace, seconds + 2)
     producer = stage.python("-m", "tests.benchmarks.ours", *storing, database=url)

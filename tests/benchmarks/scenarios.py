@@ -182,7 +182,7 @@ def intake(server, receiver):
 
 
 def trickle(server, receiver):
-    """A few deliveries a second: from commit to receipt, and what each costs."""
+    """A few deliveries a second: what each costs, from commit to receipt; and a start."""
     with stage.folder() as folder:
         return doors.trickle((server, stage.Sqlite(folder)), receiver, max(2, 8 * SIZE))
 
