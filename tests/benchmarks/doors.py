@@ -193,7 +193,7 @@ def _started(place, receiver):
 
 def _trickled(meters, receiver, url, pace, seconds):
     """The first second, in which the one that stores starts up, is left out."""
-    first, last = receiver.count(), pace * (seconds + 2) - pace // 10
+    first, last = receiver.count(), int(pace * (seconds + 1))
     storing = ("produce", receiver.url("timed"), pace, seconds + 2)
     producer = stage.python("-m", "tests.benchmarks.ours", *storing, database=url)
     stage.pace(receiver, first, 1, pace)
