@@ -186,6 +186,8 @@ class TestWithAClientCertificate:
             assert actions.test(webhook).ok
             actions.interact(webhook, {})
         assert len(receiver.requests) == 4
+        spoken = Attempt.objects.values_list("tls_version", flat=True)
+        assert list(spoken) == ["TLSv1.3"] * 4
 
     def test_together_with_oauth(self, drain):
         with AuthorizationServer() as server, Receiver(tls="demanding") as receiver:

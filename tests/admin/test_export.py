@@ -2,15 +2,17 @@
 
 import csv
 import io
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from tests.admin.conftest import log_in
 from tests.admin.pages import text_of, url
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.admin import export
-from webhooks_app.models import AuditEntry
+from webhooks_app.models import AuditEntry, Delivery
 
 ANY_TIME = ("delivery", "attempt", "webhookerror", "event")  # else a list begins with one day
 LISTS = ("webhook", "delivery", "attempt", "webhookerror", "event", "account", "accesstoken")
@@ -51,6 +53,32 @@ def test_the_audit_log_is_taken_too(boss, everything):
     actions.pause(everything, note="=cmd", by="mira")
     rows = table(boss.post(url("auditentry", "export") + "?did=paused"))
     assert [row["Did"] for row in rows] == ["Paused: =cmd"]
+
+
+def test_what_waits_says_why_in_the_words_of_the_list(boss, account):
+    held = WebhookFactory(account=account, name="Paused", stopped="paused")
+    ordered = WebhookFactory(account=account, name="In order", order="webhook")
+    free = WebhookFactory(account=account, name="Free")
+    head, behind = actions.deliver_many([(ordered, {}), (ordered, {})])
+    Delivery.objects.filter(pk=head.pk).update(tries=1, due_at=timezone.now() + timedelta(hours=1))
+    known = {
+        DeliveryFactory(webhook=held): "paused",
+        DeliveryFactory(webhook=free, reason="unrecorded"): "unrecorded",
+        behind: "order",
+        head: "",
+        DeliveryFactory(webhook=free): "",
+        DeliveryFactory(webhook=held, state="delivered", finished_at=timezone.now()): "",
+    }
+    rows = {row["Id"]: row for row in table(boss.post(url("delivery", "export")))}
+    assert {pk: row["Held"] for pk, row in rows.items()} == {
+        delivery.pk: reason for delivery, reason in known.items()
+    }
+    goes_out = {pk for pk, row in rows.items() if row["Next try, UTC"]}
+    ends = [pk for pk, row in rows.items() if row["State"] == "Delivered"]
+    assert goes_out == {pk for pk, row in rows.items() if not row["Held"]} - set(ends)
+    shown = text_of(boss.get(url("delivery")))
+    for reason in ("paused", "unrecorded", "order"):
+        assert f"held: {reason}" in shown
 
 
 def test_looking_takes_nothing(boss, everything):

@@ -65,6 +65,38 @@ class TestNotes:
         action = AuditEntry.objects.get().action
         assert action == "Noted something about the host ERP.example.com."
 
+    def test_of_a_host_they_stand_on_its_page(self, operator, viewer, orders):
+        WebhookFactory(url="https://ERP.example.com/in")
+        place = url("webhook", "host", "erp.example.com")
+        says = text_of(
+            operator.post(place + "write-note/", {"text": "Down on Sundays."}, follow=True)
+        )
+        assert "Noted." in says
+        written = Note.objects.get()
+        assert (written.kind, written.target) == ("host", "erp.example.com")
+        seen = text_of(viewer.get(place))
+        assert "Down on Sundays." in seen
+        assert "note-form" not in seen
+        assert viewer.post(place + "write-note/", {"text": "x"}).status_code == 403
+        WebhookFactory(url="https://elsewhere.example/")
+        elsewhere = url("webhook", "host", "elsewhere.example")
+        assert "Down on Sundays." not in text_of(viewer.get(elsewhere))
+        struck = operator.post(elsewhere + "write-note/", {"strike": written.pk}, follow=True)
+        assert "is gone already" in text_of(struck)
+        operator.post(place + "write-note/", {"strike": written.pk})
+        assert not Note.objects.exists()
+
+    def test_of_a_host_they_go_with_its_last_webhook(self, orders):
+        old = NOW - timedelta(days=99)
+        for path in ("a", "b"):
+            WebhookFactory(url=f"https://Erp.example.com:443/{path}", deleted_at=old)
+        WebhookFactory(url="https://crm.example.com/", deleted_at=old)
+        WebhookFactory(url="https://crm.example.com/new")
+        for host in ("erp.example.com", "crm.example.com"):
+            actions.add_note(host, f"Of {host}.", by="ada")
+        purge(timedelta(days=30))
+        assert [one.text for one in Note.objects.all()] == ["Of crm.example.com."]
+
     def test_they_go_with_a_webhook_that_is_kept_no_longer(self, orders):
         bare = WebhookFactory(deleted_at=NOW - timedelta(days=99))
         actions.add_note(bare, "Old.", by="ada")
@@ -161,6 +193,33 @@ class TestTroubles:
         text = text_of(boss.get(url("webhook")))
         assert text.count("back again") == 1
         assert text.count(">new</span>") == 3
+
+    def test_outages_on_the_home_page_are_new_or_back_too(self, boss, failing):
+        failing(20, url="https://new.example/")
+        failing(90, url="https://old.example/")
+        back = failing(150, url="https://back.example/")
+        AttemptFactory(webhook=back, kind="timeout", ended_at=NOW - timedelta(days=2))
+        text = text_of(boss.get("/admin/"))
+        rows = {
+            host: row
+            for row in text.split('id="attention"')[1].split("</section>")[0].split("<tr>")
+            for host in ("new.example", "old.example", "back.example")
+            if host in row
+        }
+        marks = {
+            host: [mark for mark in ("new", "back again") if f">{mark}<" in row]
+            for host, row in rows.items()
+        }
+        assert marks == {
+            "new.example": ["new"],
+            "old.example": [],
+            "back.example": ["back again"],
+        }
+        assert "New in the last hour (1)" in text
+        text = text_of(boss.get("/admin/?trouble=new"))
+        assert "new.example" in text
+        assert "old.example" not in text
+        assert "All of them" in text
 
     def test_what_does_not_fail_is_neither(self, boss, account):
         webhook = WebhookFactory(account=account, health={"last_error_kind": "timeout"})

@@ -10,7 +10,7 @@ from tests.admin.pages import text_of, url
 from tests.admin.test_home import links, plain, shown
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from webhooks_app import actions
-from webhooks_app.models import HourlyLag
+from webhooks_app.models import Delivery, HourlyLag
 from webhooks_app.models.health import hour_of
 from webhooks_app.presentation.our_side import LOOKED_AT, rate_of
 
@@ -96,6 +96,17 @@ def test_held_by_reason_with_lists(staff, workers):
     found = links(text)
     assert shown(staff, found["3"]) == 3
     assert shown(staff, found["paused"]) == 1
+
+
+def test_what_waits_behind_another_is_held_too(staff, workers):
+    ordered = WebhookFactory(order="webhook")
+    head, *_ = actions.deliver_many([(ordered, {})] * 3)
+    later = timezone.now() + timedelta(hours=1)
+    Delivery.objects.filter(pk=head.pk).update(tries=1, due_at=later)
+    DeliveryFactory(webhook=WebhookFactory(stopped="paused"))
+    text = text_of(staff.get(PAGE))
+    assert "Held 3 paused 1 · behind another 2" in plain(text)
+    assert shown(staff, links(text)["3"]) == 3
 
 
 def test_what_a_customers_operators_ask(staff, workers, settings):

@@ -50,6 +50,7 @@ def delivery(account):
         status=200,
         address="198.51.100.7:443",
         tls_ms=21,
+        tls_version="TLSv1.3",
         wait_ms=5,
         duration_ms=30,
         answer='{"erp_id": "A-99812"}',
@@ -86,7 +87,9 @@ def test_the_json_says_who_what_where_and_each_try(reader, delivery):
     }
     assert record["delivered"]["at"] == "2026-11-29T21:22:50.731Z"
     assert record["delivered"]["address"] == "198.51.100.7:443"
-    assert record["delivered"]["tls"] == "certificate and host name checked, handshake in 21 ms"
+    assert record["delivered"]["tls"] == (
+        "TLSv1.3, certificate and host name checked, handshake in 21 ms"
+    )
     first, second = record["attempts"]
     assert (first["number"], first["error"]["kind"], first["tls"]) == (
         *(1, "refused"),
@@ -102,7 +105,7 @@ def test_text_and_page_say_the_same_with_whole_dates_and_their_zone(reader, deli
         "2026-11-29 21:22:44.731 UTC, from acme live",
         "2026-11-29 21:22:50.731 UTC, try 2",
         hashlib.sha256(BODY).hexdigest(),
-        "198.51.100.7:443, HTTP 200 in 30 ms, TLS: certificate and host name checked",
+        "198.51.100.7:443, HTTP 200 in 30 ms, TLS: TLSv1.3, certificate and host name checked",
         "POST https://erp.example.com/hooks",
         "connect ECONNREFUSED 198.51.100.7:443",
         "All times are UTC.",
@@ -152,6 +155,13 @@ def test_of_very_many_tries_the_last_are_told_and_it_says_so(boss, delivery, mon
     assert [attempt["number"] for attempt in record["attempts"]] == [2]
     assert record["olderAttemptsLeftOut"]
     assert "Attempts before the last 1" in taken(boss, delivery, "text").content.decode()
+
+
+def test_of_attempts_from_before_it_was_kept_no_version_is_told(boss, account):
+    delivery = DeliveryFactory(webhook=WebhookFactory(account=account))
+    AttemptFactory(webhook=delivery.webhook, delivery=delivery, status=200, connect_ms=3, tls_ms=9)
+    record = json.loads(taken(boss, delivery, "json").content)
+    assert record["delivered"]["tls"] == "certificate and host name checked, handshake in 9 ms"
 
 
 def test_over_plain_http_it_says_that_nothing_was_checked(boss, account):

@@ -43,6 +43,22 @@ class TestBanner:
         says = banner(viewer, webhook)
         assert "Unsteady: 14 of 392 calls failed in the last 24 hours, the last call failed" in says
 
+    def test_a_message_for_the_owner_says_since_when_what_and_from_where(
+        self, operator, viewer, orders, settings
+    ):
+        settings.WEBHOOKS_EGRESS_ADDRESSES = ["203.0.113.7"]
+        text = text_of(operator.get(page(orders)))
+        message = plain(text.split('id="for-owner"')[1].split("</pre>")[0])
+        since = orders.health.failing_since
+        assert f"Since {since:%Y-%m-%d %H:%M} UTC our calls to receiver.example.com" in message
+        assert "connect ECONNREFUSED 93.184.216.34:443" in message
+        assert "We call from 203.0.113.7." in message
+        assert "goes out by itself" in message
+        assert "Ämpel" not in message
+        assert "for-owner" not in text_of(viewer.get(page(orders)))
+        works = WebhookFactory(account=orders.account, health={"last_success_at": NOW})
+        assert "for-owner" not in text_of(operator.get(page(works)))
+
     def test_what_waits_is_not_lost(self, viewer, orders):
         assert "Nothing is lost: 1 delivery waits and goes out by itself, the next at" in banner(
             viewer, orders

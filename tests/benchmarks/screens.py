@@ -46,7 +46,8 @@ OURS = "webhooks_app_"
 # Reached by POST alone: they do one thing and lead to a screen.
 VERBS = re.compile(
     rf"{OURS}(webhook_(verify|test|pause|enable|close_breaker|clear_error|reveal|rotate_secret|"
-    rf"end_overlap|subscriptions|note|host_try|host_close_breakers|host_pause_all|host_csv)"
+    rf"end_overlap|subscriptions|note|host_try|host_close_breakers|host_pause_all|host_csv|"
+    r"host_write_note)"
     r"|eventtype_(archive|unarchive)"
     r"|delivery_(retry|cancel|record)|job_(pause|resume|stop|pace)|accesstoken_revoke"
     r"|account_note|\w+_export)$"

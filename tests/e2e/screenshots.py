@@ -1,6 +1,6 @@
-"""`python -m tests.e2e.screenshots`: the pictures of docs/images/console, taken anew.
-
-Every screen in light, dark and on a phone, of the same made-up morning each time.
+"""`python -m tests.e2e.screenshots`: the pictures of docs/images, taken anew, of the same made-up
+morning each time. `python -m tests.e2e.screenshots FOLDER [NAME…]` takes every screen in every mode
+(or those of these names) into a folder, for somebody to look at.
 """
 
 import io
@@ -13,18 +13,30 @@ from PIL import Image
 from tests.plugin import test_environment
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
+# Of docs/console.md. Those of every mode are the three that people look at most.
+PICTURES = (
+    *("home-light", "home-dark", "home-phone", "webhook-light", "webhook-dark", "webhook-phone"),
+    *("host-light", "host-phone", "our-side-light", "account-light", "search-light"),
+    *("webhooks-narrow", "order-light", "limits-light", "deliveries-light", "delivery-dark"),
+    *("record-print", "event-light", "job-light", "audit-light"),
+)
 NAMES = (
     *("home", "webhooks", "webhook", "webhook-paused", "webhook-add", "webhook-delete", "restore"),
     *("events", "event", "event-types", "event-type"),
     *("deliveries", "delivery", "record", "attempts", "errors", "error", "replay", "jobs", "job"),
     *("tokens", "token", "token-add", "accounts", "account", "audit", "history"),
-    *("host", "our-side", "search"),
+    *("host", "our-side", "search", "order", "limits"),
 )
-PRESSED = {"record": ("delivery", "#do-record")}  # by a form alone: on which page, and its button
+# By a form alone: on which page, and its button.
+PRESSED = {"record": ("delivery", "#do-record")}
+# A part of a page: of which, what is opened, and what is shown.
+PARTS = {"limits": ("order", "fieldset summary", "#webhook_form")}
 MODES = {  # colours, width, the most of a page's height that is shown
     "light": ("light", 1280, 1900),
     "dark": ("dark", 1280, 1900),
+    "narrow": ("light", 1024, 1500),
     "phone": ("light", 390, 2200),
+    "print": ("light", 794, 1900),
 }
 LIMIT = 140_000  # bytes a picture
 COLOURS = 200
@@ -38,10 +50,12 @@ def site():
     import django
 
     django.setup()
+    from django.conf import settings
     from django.contrib.staticfiles.handlers import StaticFilesHandler
     from django.core.management import call_command
     from django.test.testcases import LiveServerThread
 
+    settings.WEBHOOKS_EGRESS_ADDRESSES = ["203.0.113.7", "203.0.113.8"]
     call_command("migrate", verbosity=0)
     from tests.e2e.world import World
     from webhooks_app.admin.base import ConsoleAdmin
@@ -65,17 +79,42 @@ def small(picture: bytes) -> bytes:
     return out.getvalue()
 
 
+def taken(page, screens, name: str, width: int, height: int) -> bytes:
+    """A screen from its top, or the part of one that has this name; `screens` are addresses."""
+    page.set_viewport_size({"width": width, "height": 900})
+    button = opened = part = ""
+    screen = name
+    if name in PRESSED:
+        screen, button = PRESSED[name]
+    elif name in PARTS:
+        screen, opened, part = PARTS[name]
+    page.goto(screens[screen])
+    if button:
+        with page.expect_navigation():
+            page.click(button)
+    if part:
+        for summary in page.locator(opened).all():
+            summary.click()
+        return page.locator(part).screenshot()
+    tall = min(page.evaluate("document.documentElement.scrollHeight"), height)
+    page.set_viewport_size({"width": width, "height": tall})
+    return page.screenshot()
+
+
 def main() -> None:
-    names = sys.argv[1:] or NAMES  # some by their names, or all
+    folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
+    names = sys.argv[2:] or NAMES
+    wanted = {f"{name}-{mode}" for name in names for mode in MODES} if sys.argv[1:] else {*PICTURES}
     from tests.browser import chromium_of_the_system
 
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with site() as (address, world), chromium_of_the_system() as browser:
         if browser is None:
             sys.exit("no Chromium found")
         from tests.e2e.world import PASSWORD
 
         world.outage()
+        screens = {name: address + place for name, place in world.screens().items()}
         for mode, (colours, width, height) in MODES.items():
             context = browser.new_context(
                 viewport={"width": width, "height": 900}, color_scheme=colours, timezone_id="UTC"
@@ -87,24 +126,20 @@ def main() -> None:
             page.fill("#id_password", PASSWORD)
             page.click("input[type=submit]")
             page.wait_for_selector("#user-tools")
+            if mode == "print":
+                page.emulate_media(media="print")
             for name in names:
-                page.set_viewport_size({"width": width, "height": 900})
-                place, button = PRESSED.get(name, (name, ""))
-                page.goto(address + world.screens()[place])
-                if button:
-                    with page.expect_navigation():
-                        page.click(button)
-                tall = min(page.evaluate("document.documentElement.scrollHeight"), height)
-                page.set_viewport_size({"width": width, "height": tall})
-                picture = small(page.screenshot())
-                if len(picture) > LIMIT:
+                if f"{name}-{mode}" not in wanted:
+                    continue
+                picture = small(taken(page, screens, name, width, height))
+                if folder == FOLDER and len(picture) > LIMIT:
                     sys.exit(f"{name}-{mode} is too large: {len(picture):,} bytes")
-                (FOLDER / f"{name}-{mode}.png").write_bytes(picture)
-                if (name, mode) == ("webhook", "light"):
+                (folder / f"{name}-{mode}.png").write_bytes(picture)
+                if folder == FOLDER and (name, mode) == ("webhook", "light"):
                     top = page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": 970})
                     (FOLDER.parent / "webhook.png").write_bytes(small(top))  # of README.md
             context.close()
-    print(f"{len(MODES) * len(names)} pictures in {FOLDER}")
+    print(f"{len(wanted)} pictures in {folder}")
 
 
 if __name__ == "__main__":

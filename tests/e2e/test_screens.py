@@ -29,7 +29,7 @@ NO_PAGE = {
     "forms only": (
         r"admin/logout/|admin/.*/(verify|test|pause|enable|close-breaker|clear-error|reveal|resume|try|"
         r"stop|pace|retry|cancel|revoke|rotate-secret|end-overlap|subscriptions|archive|unarchive|"
-        r"close-breakers|pause-all|csv|note|record|export)/"
+        r"close-breakers|pause-all|csv|note|write-note|record|export)/"
     ),
     "made or deleted by nobody": (
         r"admin/.*/(attempt|webhookerror|auditentry|delivery|event)/add/|"

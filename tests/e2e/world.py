@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils import timezone
 
+from tests.certificates import identity
 from tests.factories import (
     AccountFactory,
     AttemptFactory,
@@ -16,7 +17,7 @@ from tests.factories import (
     WebhookFactory,
     WorkerFactory,
 )
-from webhooks_app import actions
+from webhooks_app import __version__, actions
 from webhooks_app.engine import transitions
 from webhooks_app.models import (
     AccessToken,
@@ -33,10 +34,12 @@ from webhooks_app.models import (
 )
 from webhooks_app.models.audit import SENT, Actor
 from webhooks_app.models.health import hour_of
+from webhooks_app.rules import oauth
 
 PASSWORD = "secret-of-the-tests"
 REFUSED = ("refused", "connect ECONNREFUSED 93.184.216.34:443")
 EXPIRED = ("tls_expired", "certificate has expired")
+MOVED = "Fraud check"
 LONG = "Lagerbestand & Versandbestätigung → Größe 😀 sehr langer Name sehr langer Name"
 
 
@@ -59,11 +62,15 @@ class World:
         names = ("acme-logistics", "northwind", "shop-prod", "blumenladen-koeln", "playground")
         self.accounts = {name: AccountFactory(name=name) for name in names}
         later = self.now + timedelta(hours=1)  # alive as long as anybody looks
-        WorkerFactory.create_batch(2, seen_at=later, in_flight=4)
+        for place, sent in enumerate((48_210, 47_902), 1):
+            began = {"started_at": self.ago(60 * 31), "version": __version__, "pid": 4691}
+            host = f"app-{place}"
+            WorkerFactory(host=host, seen_at=later, in_flight=4, sent=sent, slots=32, **began)
         self.failing()
         self.unsteady()
         self.working()
         self.quiet()
+        self.ordered()
         self.published()
         self.history()
         self.finished()
@@ -78,7 +85,8 @@ class World:
         Subscription.objects.update(valid_from=weeks)
         Webhook.objects.filter(verified_at__isnull=False).update(verified_at=weeks)
         for place, entry in enumerate(AuditEntry.objects.all()):
-            AuditEntry.objects.filter(pk=entry.pk).update(at=self.ago(2 + 17 * place))
+            minutes = 60 * 24 * 6 if "→" in entry.action else 2 + 17 * place
+            AuditEntry.objects.filter(pk=entry.pk).update(at=self.ago(minutes))
 
     def webhook(self, name, account, host, **more):
         url = f"https://{host}/hooks/v2"
@@ -176,6 +184,9 @@ class World:
         AuditEntry.objects.note("the worker", f"{SENT}Webhook Tickets is failing", webhook)
         due = Delivery.objects.filter(state="pending", due_at__lte=timezone.now())
         due.update(due_at=self.now + timedelta(hours=1))  # nothing is late, however long one looks
+        self.held_up()
+        note = "Their status page: status.helpdesk.example. Ada at their desk answers by chat."
+        actions.add_note(self.helpdesk, note, by="mira")
 
     def unsteady(self) -> None:
         names = (
@@ -203,9 +214,19 @@ class World:
             health = {"last_success_at": self.ago(1), "last_attempt_at": self.ago(1)}
             if not place:
                 health["certificate_ends_at"] = self.now + timedelta(days=9, hours=4)
-            webhook = self.webhook(name, account, f"ok{place}.example.com", health=health)
+            host = "risk.shop.example" if name == MOVED else f"ok{place}.example.com"
+            webhook = self.webhook(name, account, host, health=health)
             self.calls(webhook, 20 + 80 * place)
             self.working_ones.append(webhook)
+        self.moved()
+
+    def moved(self) -> None:
+        """Somebody gave a webhook another host, six days ago."""
+        webhook = Webhook.objects.get(name=MOVED)
+        mira = Actor("mira", AuditEntry.Door.ADMIN)
+        actions.update_webhook(webhook, url="https://ok2.example.com/hooks/v2", by=mira)
+        verified = {"verified_at": self.now, "verification_due_at": None}
+        Webhook.objects.filter(pk=webhook.pk).update(**verified)
 
     def quiet(self) -> None:
         missing = "getaddrinfo ENOTFOUND pos.acme-logistics.example"
@@ -229,6 +250,42 @@ class World:
             health=gone,
         )
         self.webhook("test 1", "playground", "example.com")
+
+    def ordered(self) -> None:
+        """A webhook that sends in order, within limits, with an access token of OAuth."""
+        client = {"tokenUrl": "https://login.northwind.example/token", "clientId": "webhooks"}
+        self.ledger = self.webhook(
+            "Postings to the ledger",
+            "northwind",
+            "ledger.northwind.example",
+            order="key",
+            on_dead="stop",
+            rate_count=100,
+            rate_seconds=60,
+            breaker_after=10,
+            oauth=oauth.stored({**client, "clientSecret": "secret", "scopes": ["postings"]}),
+            identity=identity("webhooks@northwind.example"),
+            health=self.trouble("http_500", "Request failed with status code 500", 3, 2, 9),
+        )
+        self.calls(self.ledger, 12, lambda hour: 2 if hour < 1 else 0)
+        actions.add_note(self.ledger, "Closes its books on the last day of a month.", by="mira")
+
+    def held_up(self) -> None:
+        """The first delivery of a key waits for its next try, others behind it."""
+        rows = [
+            (self.ledger, {"posting": n}, {"ordering_key": "account 88", "type": "posting.made"})
+            for n in range(4)
+        ]
+        head = actions.deliver_many(rows)[0]
+        error = {"last_error": "Request failed with status code 500", "last_status": 500}
+        waits = {"tries": 2, "due_at": self.now + timedelta(minutes=4), **error}
+        Delivery.objects.filter(pk=head.pk).update(**waits)
+        failed = {"kind": "http_500", "status": 500, "message": error["last_error"]}
+        for number in (1, 2):
+            ended = self.ago(9 - 3 * number)
+            AttemptFactory(
+                webhook=self.ledger, delivery=head, number=number, ended_at=ended, **failed
+            )
 
     def published(self) -> None:
         """An event of an order that one webhook got, one waits for, and others did not."""
@@ -474,6 +531,7 @@ class World:
             "webhook-delete": f"{base}/webhook/{orders}/delete/",
             "webhook-paused": f"{base}/webhook/{self.paused.pk}/change/",
             "webhook-working-none-found": f"{base}/webhook/?q=nothing+is+called+so",
+            "order": f"{base}/webhook/{self.ledger.pk}/change/",
             "history": f"{base}/webhook/{orders}/history/",
             "restore": f"{base}/webhook/{self.deleted.pk}/restore/",
             "job": f"{base}/job/{self.job.pk}/change/",

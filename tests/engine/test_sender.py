@@ -337,6 +337,7 @@ def test_tls_with_a_good_certificate_succeeds_and_is_timed(post):
         outcome = post(receiver.url)
     assert (failed(outcome), outcome.body) == ("", b"hello")
     assert outcome.tls_ms > 0
+    assert outcome.tls_version == "TLSv1.3"
 
 
 @pytest.mark.parametrize(
@@ -641,6 +642,7 @@ def test_a_tls_line_is_used_again(run, loopback):
     with Receiver(Answer(200, "ok"), tls="good") as receiver:
         outcomes = run(many(receiver.url, 3))
     assert [failed(outcome) for outcome in outcomes] == ["", "", ""]
+    assert [outcome.tls_version for outcome in outcomes] == ["TLSv1.3"] * 3
     assert receiver.connections == 1
 
 

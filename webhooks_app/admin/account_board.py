@@ -37,6 +37,7 @@ TOLD = {
     "warned": "told that it will be stopped",
     "disabled": "told that it is stopped",
 }
+RANK = {key: place for place, key in enumerate((*states.SILENT, "unsteady"))}
 
 
 class AccountBoard:
@@ -67,13 +68,14 @@ class AccountBoard:
 
     @cached_property
     def webhooks(self) -> list[tuple[Any, State, Any, str]]:
-        """Each with how it does, since when where that says anything, and what people were told."""
+        """Each with how it does, since when where that says anything, and what people were told;
+        those with any trouble first."""
         shown = []
         for row in self._rows[:WEBHOOKS_SHOWN]:
             state = webhook_state(row, self.now)
             told = TOLD.get(row.health.told, "")
             shown.append((row, state, trouble_since(row, state), told))
-        return shown
+        return sorted(shown, key=lambda one: RANK.get(one[1].key, len(RANK)))
 
     @property
     def more(self) -> bool:
@@ -100,7 +102,7 @@ class AccountBoard:
     def verdict(self) -> State | None:
         """How the worst of its webhooks does; None where it has none, or nobody may see one."""
         shown = {state.key for _, state, _, _ in self.webhooks}
-        order = (*states.SILENT, "unsteady", "working", "idle")
+        order = (*RANK, "working", "idle")
         return next((WEBHOOK_STATES[key] for key in order if key in shown), None)
 
     @property

@@ -7,16 +7,20 @@ from typing import Any
 
 from django.utils import timezone
 
-from ..models.states import hold_reason
+from ..models.states import delivery_hold_reason
 from ..presentation.looks import delivery_state, webhook_state
 from ..rules import failures
 from ..rules.hosts import host_of
 from .export import Column
 
 
+def _held(delivery: Any) -> str:
+    pending = delivery.finished_at is None
+    return delivery_hold_reason(delivery, timezone.now()) if pending else ""
+
+
 def _next_try(delivery: Any) -> object:
-    waits = delivery.finished_at is None and not hold_reason(delivery.webhook, timezone.now())
-    return delivery.due_at if waits else None
+    return None if delivery.finished_at or _held(delivery) else delivery.due_at
 
 
 def _latency(webhook: Any, name: str) -> str:
@@ -58,7 +62,7 @@ DELIVERIES: tuple[Column, ...] = (
     ("Last status", lambda row: row.last_status),
     ("Last error", lambda row: row.last_error),
     ("Next try, UTC", _next_try),
-    ("Held", lambda row: hold_reason(row.webhook, timezone.now()) if not row.finished_at else ""),
+    ("Held", _held),
     ("Made by", lambda row: row.created_by),
 )
 ATTEMPTS: tuple[Column, ...] = (

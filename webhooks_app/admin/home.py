@@ -48,6 +48,7 @@ from ..presentation.outages import (
     outages,
     stopped_today,
 )
+from ..presentation.recurrence import is_new, mark
 from ..presentation.workers import Workers, workers
 from ..roles import may
 from ..rules import failures
@@ -77,6 +78,7 @@ class Row:
     waiting_link: str
     gave_up_link: str
     replay: str
+    mark: SafeString | str  # that it is new, or back again
 
     @classmethod
     def of(cls, outage: Outage) -> "Row":
@@ -95,7 +97,9 @@ class Row:
             lists = [f"{page}#hit", f"{page}#hit"]
         replay = add_url(Job.Verb.RETRY, {**which, "state": Delivery.State.FAILED})
         return cls(
-            outage, page, waiting, gave_up, lists[0], lists[1], replay if gave_up != "0" else ""
+            *(outage, page, waiting, gave_up, lists[0], lists[1]),
+            replay if gave_up != "0" else "",
+            mark(outage.first),
         )
 
 
@@ -299,14 +303,23 @@ class Home:
         rows = in_trouble(self.counts, self.now)
         return outages(rows, self.now, oldest_first=self.oldest_first)
 
+    @cached_property
+    def new_outages(self) -> list[Outage]:
+        """Those that began within the last hour."""
+        return [outage for outage in self.outages if is_new(outage.first, self.now)]
+
     @property
+    def chosen_outages(self) -> list[Outage]:
+        return self.new_outages if self.only_new else self.outages
+
+    @cached_property
     def attention(self) -> list[Row]:
         """The first of them."""
-        return [Row.of(outage) for outage in self.outages[:ATTENTION_SHOWN]]
+        return [Row.of(outage) for outage in self.chosen_outages[:ATTENTION_SHOWN]]
 
     @property
     def more_attention(self) -> bool:
-        return len(self.outages) > ATTENTION_SHOWN or self.attention_cut
+        return len(self.chosen_outages) > ATTENTION_SHOWN or self.attention_cut
 
     @property
     def attention_cut(self) -> bool:
@@ -323,6 +336,11 @@ class Home:
     @property
     def oldest_first(self) -> bool:
         return self.request.GET.get("sort") == "since"
+
+    @property
+    def only_new(self) -> bool:
+        """Asked for, and there are any: an empty table would hide the others."""
+        return self.request.GET.get("trouble") == "new" and bool(self.new_outages)
 
     @property
     def may_operate(self) -> bool:

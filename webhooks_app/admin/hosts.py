@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from .. import actions
-from ..models import Attempt, AuditEntry, Delivery, Job, Webhook, WebhookError, states
+from ..models import Attempt, AuditEntry, Delivery, Job, Note, Webhook, WebhookError, states
 from ..models.selection import condition
 from ..presentation.counts import COUNT_LIMIT, bounded, bounded_counts
 from ..presentation.looks import State, webhook_state
@@ -40,6 +40,7 @@ from .base import ConsoleAdmin, named, typed_note
 from .export import ROWS_MOST, sheet
 from .jobs import add_url
 from .mass_verbs import HELD
+from .notes import panel, written
 from .outlook import kept_back
 
 SHOWN = 50
@@ -118,8 +119,12 @@ class Host:
         customers = 0 if self.more else len({row.account_id for row in self.rows})
         return headline(self.outages, self.counts, customers, self.now)
 
+    @cached_property
+    def notes(self) -> list[Note]:
+        return actions.notes_about(self.host)
+
     @property
-    def note(self) -> str:
+    def note_for_customers(self) -> str:
         return note(self.outages[0], self.host) if self.outages else ""
 
     @property
@@ -177,6 +182,7 @@ class AtHost(ConsoleAdmin):
             "close-breakers": self.close_breakers,
             "pause-all": self.pause_all,
             "csv": self.host_sheet,
+            "write-note": self.note_host,
         }
         return [
             self._host_view("", "host", self.host_page, "GET"),
@@ -223,6 +229,7 @@ class AtHost(ConsoleAdmin):
             page_state=host.headline.state.word,
             may_operate=may(request.user, "test"),
             answer=self._answer(request, host),
+            **panel(request, host.notes, "write-note/"),
         )
         return TemplateResponse(request, "admin/webhooks_app/webhook/host.html", context)
 
@@ -267,6 +274,11 @@ class AtHost(ConsoleAdmin):
         for webhook in rows:
             actions.pause(webhook, note=typed_note(request), by=named(request))
         return self._done(request, host, rows, "Paused: {}. Deliveries are kept and wait.")
+
+    def note_host(self, request: HttpRequest, host: Host) -> HttpResponse:
+        level, words = written(request, host.host)
+        self.message_user(request, words, level)
+        return HttpResponseRedirect(f"{links.host(host.host)}#notes")
 
     def host_sheet(self, request: HttpRequest, host: Host) -> HttpResponseBase:
         AuditEntry.objects.note(named(request), f"Took the webhooks of {host.host} as CSV.", None)

@@ -38,6 +38,7 @@ from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
 from ..presentation.latency import last_attempts, of_last_calls
 from ..presentation.looks import delivery_state, webhook_state
+from ..presentation.outage_words import message_for_owner
 from ..presentation.sent_request import sent
 from ..presentation.workers import workers
 from ..roles import may
@@ -110,7 +111,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         token, password = "new_token", "new_password"
-        more = ["timeout", "max_in_flight", "signature_prefix", "order", "on_dead"]
+        more = ["timeout", "max_in_flight", "signature_prefix"]
         schedule = "schedule"
         may_change = obj is None or self.has_change_permission(request, obj)
         if not may_change:
@@ -121,6 +122,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
         return [
             ("Settings", {"fields": fields if obj else ["account", *new, *fields]}),
             ("Limits", {"fields": limits}),
+            ("Order", {"fields": ["order", "on_dead"]}),
             self.credentials_fieldset(may_change=may_change),
         ]
 
@@ -168,6 +170,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
         }
         if operate:
             board["curl"] = self._curl(webhook, now)
+            board["for_owner"] = message_for_owner(webhook, now)
         if request.user.has_perm("webhooks_app.view_delivery"):
             rows = first_with_last_attempts(states.with_behind(webhook.deliveries.all(), now), 7)
             for delivery in rows:

@@ -33,8 +33,8 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": self.list_title,
             "ours": ours,
             "held": [
-                (state, count, links.listing("webhook", state=state.key))
-                for state, count in ours.held
+                (word, count, links.listing("webhook", state=state) if state else "")
+                for word, state, count in ours.held
             ],
             "held_link": links.listing("delivery", state="held", created="any"),
             "due_link": links.listing("delivery", state="due", created="any"),

@@ -70,6 +70,7 @@ class Line(asyncio.Protocol):
         self.origin = origin
         self.address = address
         self.policy = policy  # the settings in force when the guard let it through
+        self.tls_version: str | None = None  # once the handshake is done
         self.opened_at = perf_counter()
         self.idle_since = 0.0
         self.reusable = False

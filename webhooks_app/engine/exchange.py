@@ -64,6 +64,7 @@ class Outcome:
     wait_ms: int | None = None  # from the request to the first byte of the answer
     read_ms: int | None = None  # from there to its end
     address: str = ""  # "ip:port" that was called; "" when none was
+    tls_version: str | None = None  # of the connection that was used, kept ones too: "TLSv1.3"
     status: int | None = None
     raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""  # at most ANSWER_LIMIT, as it came

@@ -69,6 +69,7 @@ def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> At
         text,
         storable(answer),
         storable(answer_headers),
+        outcome.tls_version,
         microseconds.of(outcome.certificate_ends_at) if outcome.certificate_ends_at else None,
     )
 

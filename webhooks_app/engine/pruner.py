@@ -1,6 +1,7 @@
 """Retention: what finished long ago is removed, what was held as long is given up."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..models import (
     states,
 )
 from ..models.primary import clock
+from ..rules.hosts import host_of, read_host
 from ..rules.ids import id_time
 from . import store
 from .transitions import cancel_rows
@@ -93,13 +95,19 @@ def purge(
 
 
 def remove_empty(webhook: Webhook) -> bool:
-    """In a transaction: a webhook without any history left, with what people noted about it."""
+    """In a transaction: a webhook without any history left, with what people noted about it, and
+    about its host where it was the last one there."""
     # Whoever records an exchange holds the health of its webhook.
     list(WebhookHealth.objects.filter(pk=webhook.pk).select_for_update().values_list("pk"))
     if webhook.deliveries.exists() or webhook.attempts.exists():
         return False
     Note.objects.about(webhook).delete()
+    url = webhook.url
     webhook.delete()
+    with suppress(ValueError):  # a URL of none
+        host = read_host(host_of(url))
+        if not Webhook.objects.at_host(host).exists():
+            Note.objects.about(host).delete()
     return True
 
 

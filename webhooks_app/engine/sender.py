@@ -152,6 +152,7 @@ class Sender:
             else:
                 self._pool.put(line)
         outcome.address = line.address
+        outcome.tls_version = line.tls_version
         outcome.status = answer.status
         outcome.raw_headers = answer.headers
         outcome.body = bytes(answer.body)
@@ -293,6 +294,7 @@ class Sender:
             if secure:
                 outcome.tls_ms = _ms(perf_counter() - start)
         if secure:
+            line.tls_version = transport.get_extra_info("ssl_object").version()
             certificate = transport.get_extra_info("peercert")
             if _is_odd(request.host) and not _is_for(certificate, request.host):
                 line.drop()

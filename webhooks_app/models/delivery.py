@@ -393,6 +393,8 @@ class Attempt(PrimaryModel):
     answer = models.TextField("first 4 KiB of the answer", blank=True, default="")
     # One "name: value" a line; of failed exchanges alone.
     answer_headers = models.TextField("some headers of the answer", blank=True, default="")
+    # As OpenSSL says it, "TLSv1.3". Null: over http, no session, or written before this was kept.
+    tls_version = models.CharField("TLS version", max_length=16, null=True)  # noqa: DJ001
 
     objects = AttemptQuerySet.as_manager()
 

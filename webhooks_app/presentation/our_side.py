@@ -95,8 +95,8 @@ class OurSide:
         held = states.held_deliveries(self.now)
         return bounded_counts(
             **due(self.now),
-            unrecorded=states.unrecorded(),
             **{f"held_{reason}": rows for reason, rows in held.items()},
+            **{f"held_{states.UNRECORDED}": states.unrecorded()},
         )
 
     @property
@@ -172,18 +172,19 @@ class OurSide:
     # --- what is held -----------------------------------------------------------------------------
 
     @property
-    def held(self) -> list[tuple[states.State, int]]:
-        """The reasons for which something is held, with how many."""
-        counts = ((state, self.counts.get(f"held_{state.reason}", 0)) for state in states.HOLDS)
-        found: dict[str, tuple[states.State, int]] = {}
-        for state, count in counts:
-            if count:
-                found.setdefault(state.reason, (state, count))
-        return list(found.values())
+    def held(self) -> list[tuple[str, str, int]]:
+        """The reasons for which something is held, in a word, with the state of the webhooks that
+        it waits for (`""`: the reason is the delivery's own) and how many."""
+        words: dict[str, tuple[str, str]] = {}
+        for state in states.HOLDS:
+            words.setdefault(state.reason, (state.word.lower(), state.key))
+        words |= {states.ORDER: ("behind another", ""), states.UNRECORDED: ("not recorded", "")}
+        counts = {reason: self.counts.get(f"held_{reason}", 0) for reason in words}
+        return [(*words[reason], count) for reason, count in counts.items() if count]
 
     @property
     def held_in_all(self) -> int:
-        return sum(count for _, count in self.held) + int(self.counts["unrecorded"])
+        return sum(count for _, _, count in self.held)
 
     # --- what a customer's operators ask ----------------------------------------------------------
 

@@ -3,17 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models.delivery import advice_on
+from ..models.delivery import advice_on, calls_from
 from ..rules import failures
+from ..rules.hosts import host_of
 from .banner import lower
 from .counts import bounded
-from .formatting import duration, moment
-from .looks import WEBHOOK_STATES, State
+from .formatting import duration, moment, visible
+from .looks import WEBHOOK_STATES, State, webhook_state
 from .outages import Outage
+
+FAILS = ("failing", "breaker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def headline(
 
 
 def _hint(worst: Outage, *, whole: bool) -> str:
-    if worst.alone or worst.state.key not in ("failing", "breaker"):
+    if worst.alone or worst.state.key not in FAILS:
         return ""
     if worst.at_once and worst.customers > 1:
         return f"It began for {worst.within}: the host, not one customer's settings."
@@ -76,17 +80,33 @@ def _hint(worst: Outage, *, whole: bool) -> str:
 
 def note(outage: Outage, host: str) -> str:
     """For a customer, without a word of any other."""
+    return "\n".join([*_told(outage, host), _waits(outage)])
+
+
+def message_for_owner(webhook: Any, now: datetime) -> str:
+    """For the owner of the receiver of a webhook, with what was recorded last; `""` where calls do
+    not fail."""
+    state = webhook_state(webhook, now)
+    if state.key not in FAILS:
+        return ""
+    outage = Outage(host_of(webhook.url), state, webhook.health.last_error_kind, [webhook])
+    lines = _told(outage, outage.host)
+    if last := webhook.health.last_error_at:
+        recorded = visible(outage.recorded[:300])
+        lines.append(f"The last one, {last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: {recorded}")
+    return "\n".join([*lines, _waits(outage)])
+
+
+def _told(outage: Outage, host: str) -> list[str]:
     since = outage.since.astimezone(UTC)
-    lines = [
-        f"Since {since:%Y-%m-%d %H:%M} UTC our calls to {host} do not arrive.",
-        outage.why,
-    ]
-    if outage.state.key in ("failing", "breaker"):
-        lines.append(f"What helps: {advice_on(outage.kind)}" if advice_on(outage.kind) else "")
-        lines.append(
-            "What waits is kept and goes out by itself as soon as calls succeed; tell us when "
-            "that is, and we send again what was given up meanwhile."
-        )
-    else:
-        lines.append("What waits is kept.")
-    return "\n".join(filter(None, lines))
+    first = f"Since {since:%Y-%m-%d %H:%M} UTC our calls to {host} do not succeed."
+    return [line for line in (first, outage.why, calls_from(outage.kind)) if line]
+
+
+def _waits(outage: Outage) -> str:
+    if outage.state.key not in FAILS:
+        return "What waits is kept."
+    return (
+        "What waits is kept and goes out by itself as soon as calls succeed; tell us when that is, "
+        "and we send again what was given up meanwhile."
+    )

@@ -159,9 +159,10 @@ def tls_words(attempt: Attempt) -> str:
         return "none: the address is http"
     if attempt.status is None and attempt.wait_ms is None:
         return "no session came about"
+    version = f"{attempt.tls_version}, " if attempt.tls_version else ""
     shaken = f", handshake in {attempt.tls_ms:,} ms" if attempt.tls_ms is not None else ""
     kept = ", on a kept connection" if attempt.tls_ms is None and attempt.connect_ms is None else ""
-    return f"certificate and host name checked{shaken}{kept}"
+    return f"{version}certificate and host name checked{shaken}{kept}"
 
 
 def spelled(moment: datetime) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BigIntegerField, Case, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import BigIntegerField, Func, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Attempt, Webhook, WebhookHealth
 from ..models.webhook import FAILING_AFTER
-from ..rules.ids import first_key
+from ..rules.ids import KEY_BITS, KEYS_BEGIN, first_key
 from .formatting import moment
 from .latency import CALLS
 
@@ -30,38 +30,48 @@ def newly_failing(now: datetime) -> "QuerySet[WebhookHealth]":
     return failing.filter(failing_since__gte=now - NEW_WITHIN)
 
 
-def note_recurrences(webhooks: Sequence[Any]) -> None:
-    """Gives each `failed_before`: when a call of it failed in the same way before its present run
-    of failures, within 30 days; None where none did, or where it does not fail. One statement for
-    all of them, a step in the index for each."""
-    failing = [row for row in webhooks if row.health.failing and row.health.failing_since]
-    found = _before(failing) if failing else {}
-    for row in webhooks:
-        row.failed_before = found.get(row.pk)
+class BeginOfKeys(Func):
+    """`ids.first_key` of a column, of its whole second: what fails within the second in which a run
+    began is of that run."""
+
+    arity = 1
+    output_field = BigIntegerField()
+    _key = f"((%s - {KEYS_BEGIN // 1000}) * 1000 << {KEY_BITS})"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        seconds = "CAST(strftime('%%%%s', substr(%(expressions)s, 1, 19)) AS INTEGER)"
+        return self.as_sql(compiler, connection, template=self._key % seconds, **more)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        seconds = "floor(extract(epoch FROM %(expressions)s))::bigint"
+        return self.as_sql(compiler, connection, template=self._key % seconds, **more)
 
 
-def _before(failing: Sequence[Any]) -> dict[str, datetime | None]:
-    runs = [
-        When(pk=row.pk, then=Value(first_key(row.health.failing_since))) for row in failing
-    ]  # the keys at which the runs begin
+def failed_before() -> Subquery:
+    """Of a webhook that fails: when a call of it failed in the same way before its present run of
+    failures, within 30 days; null where none did. A step in the index for each."""
     same = Attempt.objects.failed().filter(
         webhook=OuterRef("pk"),
         kind=OuterRef("health__last_error_kind"),
         exchange__in=CALLS,
-        pk__lt=OuterRef("run"),
+        pk__lt=BeginOfKeys(OuterRef("health__failing_since")),
         pk__gte=first_key(timezone.now() - BACK_WITHIN),
     )
-    rows = Webhook.objects.filter(pk__in=[row.pk for row in failing]).annotate(
-        run=Case(*runs, output_field=BigIntegerField()),
-        before=Subquery(same.order_by("-pk").values("ended_at")[:1]),
-    )
-    return dict(rows.values_list("pk", "before"))
+    return Subquery(same.order_by("-pk").values("ended_at")[:1])
+
+
+def note_recurrences(webhooks: Sequence[Any]) -> None:
+    """Gives each its `failed_before`, None where it does not fail: one statement for all."""
+    failing = [row.pk for row in webhooks if row.health.failing and row.health.failing_since]
+    rows = Webhook.objects.filter(pk__in=failing).annotate(before=failed_before())
+    found = dict(rows.values_list("pk", "before")) if failing else {}
+    for row in webhooks:
+        row.failed_before = found.get(row.pk)
 
 
 def mark(webhook: Any) -> SafeString | str:
     """Beside the state of one that fails: that it is new, or back again and from when."""
-    since = webhook.health.failing_since
-    if not webhook.health.failing or since is None:
+    if not webhook.health.failing:
         return ""
     if before := webhook.failed_before:
         text = (
@@ -69,5 +79,12 @@ def mark(webhook: Any) -> SafeString | str:
             '<span class="wh-sub">was there {}</span>'
         )
         return format_html(text, moment(before))
-    new = timezone.now() - since <= NEW_WITHIN
+    new = is_new(webhook, timezone.now())
     return format_html('<span class="wh-tag wh-badtext">{}</span>', "new") if new else ""
+
+
+def is_new(webhook: Any, now: datetime) -> bool:
+    """Whether it began to fail within the last hour."""
+    health = webhook.health
+    began = health.failing_since if health.failing else None
+    return began is not None and now - began <= NEW_WITHIN

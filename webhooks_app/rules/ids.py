@@ -55,6 +55,7 @@ def id_time(ident: str) -> datetime:
 
 # A key: milliseconds since KEYS_BEGIN (41 bits, up to 2084), the process (10), a counter (12).
 KEYS_BEGIN = 1_420_070_400_000  # 2015-01-01, in milliseconds since 1970
+KEY_BITS = 22  # below the time
 _COUNTED, _PROCESSES = 1 << 12, 1 << 10
 _MOST_MS = (1 << 41) - 1
 
@@ -65,7 +66,7 @@ def _key_ms(ms: int) -> int:
 
 def first_key(moment: datetime) -> int:
     """The smallest key that can be made of a moment or a later one."""
-    return _key_ms(int(moment.timestamp() * 1000)) << 22
+    return _key_ms(int(moment.timestamp() * 1000)) << KEY_BITS
 
 
 def other_process() -> int:
@@ -100,7 +101,7 @@ class Keys:
                 self._counted += 1
                 if self._counted == _COUNTED:
                     self._ms, self._counted = self._ms + 1, 0
-            return self._ms << 22 | self._process | self._counted
+            return self._ms << KEY_BITS | self._process | self._counted
 
 
 keys = Keys()

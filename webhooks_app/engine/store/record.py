@@ -47,6 +47,7 @@ _ATTEMPT_COLUMNS = (
     ("message", "text"),
     ("answer", "text"),
     ("answer_headers", "text"),
+    ("tls_version", "text"),
 )
 _HEALTH_COLUMNS = (
     ("id", "text"),

@@ -133,6 +133,7 @@ class AttemptRow(NamedTuple):
     message: str
     answer: str
     answer_headers: str
+    tls_version: str | None
     certificate_ends_at: int | None  # no column: it goes to the webhook's health
 
 
