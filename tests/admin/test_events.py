@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import cycle
 
 import pytest
 
@@ -79,13 +80,14 @@ class TestList:
         assert '<span class="wh-num">2</span>' in text
         assert "1 filtered out" in text
 
-    @pytest.mark.parametrize("value", ["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
-    def test_nonsense_in_the_query_is_never_an_error(self, viewer, account, value):
+    def test_nonsense_in_the_query_is_never_an_error(self, viewer, account):
+        values = cycle(["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
         names = ("before", "account", "created", "q", "p", "type", "channel", "since", "webhook")
         event = actions.publish(account, "a", 1)
         for place in (url("event"), event_page(event), url("eventtype")):
             for name in (*names, "after", "raw", "state"):
-                assert viewer.get(f"{place}?{name}={value}").status_code in (200, 400), name
+                query = f"?{name}={next(values)}"
+                assert viewer.get(f"{place}{query}").status_code in (200, 400), query
 
     def test_only_who_may_look_at_events_sees_them(self, account):
         event = actions.publish(account, "a", 1)

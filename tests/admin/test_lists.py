@@ -1,6 +1,7 @@
 """The lists: search, filters, pages, and what they cost."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 import pytest
 from django.utils import timezone
@@ -74,13 +75,15 @@ class TestLists:
             assert boss.get(url("webhook") + "?" + query).status_code == 400
         assert boss.get(url("webhook") + "?o=1.2.3.4").status_code == 200
 
-    @pytest.mark.parametrize("value", ["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
-    def test_nonsense_in_the_query_is_never_an_error(self, boss, webhook, value):
+    def test_nonsense_in_the_query_is_never_an_error(self, boss, webhook):
+        """Each name of each list meets one of these; all of them do in the sweep of all pages."""
+        values = cycle(["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
         for model in ("webhook", "delivery", "attempt", "webhookerror", "account", "accesstoken"):
             names = ("before", "state", "kind", "account", "webhook", "created", "q", "p")
             for name in (*names, "since", "until", "exchange"):
+                value = next(values)
                 answer = boss.get(url(model) + f"?{name}={value}", follow=True)
-                assert answer.status_code in (200, 400), (model, name)
+                assert answer.status_code in (200, 400), (model, name, value)
 
     def test_a_span_of_time_lists_just_what_began_in_it(self, viewer, webhook):
         models.Attempt.objects.all().delete()

@@ -19,14 +19,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(
-    ("changes", "silence"), [(2, 60), pytest.param(10, 5, marks=pytest.mark.prove)]
+    ("changes", "silence", "per_second"),
+    [(2, 60, 100), pytest.param(10, 5, 250, marks=pytest.mark.prove)],
 )
-def test_workers_join_and_leave_under_load(crew, changes, silence):
+def test_workers_join_and_leave_under_load(crew, changes, silence, per_second):
     """One call at a time is each webhook's cap: two owners would show at once, at the sink."""
-    with Sink(delay=0.02) as sink:
+    with Sink(delay=5 / per_second) as sink:
         crew.webhooks(64, sink, cap=1)
         workers = crew.workers({}, {})
-        producer = crew.producer(250)
+        producer = crew.producer(per_second)
         until(lambda: len(sink.calls) > 100, 30, "load")
         began = time.monotonic()
         even = []
@@ -81,22 +82,22 @@ def longest_silence(calls, began, ended):
 
 
 @pytest.mark.parametrize(
-    ("slow", "obeyed", "taken_over"),
-    [(7.0, 2, 6), pytest.param(2.0, 0.5, 2, marks=pytest.mark.prove)],
+    ("slow", "obeyed", "taken_over", "per_second"),
+    [(7.0, 2, 6, 80), pytest.param(2.0, 0.5, 2, 200, marks=pytest.mark.prove)],
 )
 def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_once(
-    crew, slow, obeyed, taken_over
+    crew, slow, obeyed, taken_over, per_second
 ):
-    with Sink(delay=0.02) as sink:
+    with Sink(delay=4 / per_second) as sink:
         hooks = crew.webhooks(16, sink, timeout=30)
         first = crew.worker()
-        producer = crew.producer(200)
+        producer = crew.producer(per_second)
         until(lambda: sends(first, sink), 30, "load")
         second = crew.worker()
         if crew.postgres:
             until(lambda: crew.shares() == [32, 32], 60, "even shares")
             until(lambda: sends(first, sink) and sends(second, sink), 60, "both send")
-        sink.delay = lambda call: slow if call.path == "/0" else 0.02
+        sink.delay = lambda call: slow if call.path == "/0" else 4 / per_second
         # Whoever sends for the slow one ends, soon after a call has begun.
         slow_calls = until_slow_call_is_fresh(sink, time.monotonic())
         ends, stays = sorted([first, second], key=lambda w: slow_calls[-1].line in lines(w, sink))[

@@ -16,10 +16,10 @@ assert actions.release_all()
 
 
 def test_a_held_site_calls_nobody_and_goes_on_where_it_was(crew):
-    with Sink(delay=0.02) as sink:
+    with Sink(delay=0.05) as sink:
         paused = crew.webhooks(8, sink)[0]
         crew.worker()
-        producer = crew.producer(200)
+        producer = crew.producer(80)
         until(lambda: len(sink.calls) > 100, 60, "load")
 
         crew.site.manage("webhooks", "hold-all", "--note", "a test")
