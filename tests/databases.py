@@ -20,24 +20,37 @@ def is_postgres():
 def new(file):
     """The URL of a new database with all tables: on SQLite this file, on PostgreSQL one of the
     server of the tests, which goes when the server goes."""
-    url = migrated()
+    return copy("migrated", migrate, file)
+
+
+def new_file(file):
+    """One of SQLite with all tables, whatever the tests run on."""
     if is_postgres():
-        return new_postgres_database("migrated")
+        migrate(f"{SQLITE}{file}")
+    else:
+        new(file)
+
+
+def copy(name, fill, file):
+    """The URL of a copy of the database that `fill` fills, in this file or on the server."""
+    url = template(name, fill)
+    if is_postgres():
+        return new_postgres_database(name)
     shutil.copy(url.removeprefix(SQLITE), file)
     return f"{SQLITE}{file}"
 
 
-def migrated():
+def template(name, fill):
     """The URL of a database that is only ever copied. The first process of a run that asks makes
-    it, the others wait for that."""
+    it and fills it, the others wait for that."""
     folder = Path(os.environ["TEST_FOLDER"])
-    done = folder / "migrated"
-    with locked(folder / "migrated.lock"):
-        url = postgres_url("migrated") if is_postgres() else f"{SQLITE}{folder}/migrated.sqlite3"
+    done = folder / name
+    with locked(folder / f"{name}.lock"):
+        url = postgres_url(name) if is_postgres() else f"{SQLITE}{folder}/{name}.sqlite3"
         if not done.exists():
             if is_postgres():
-                create_postgres_database("migrated", "template0")
-            migrate(url)
+                create_postgres_database(name, "template0")
+            fill(url)
             done.touch()
     return url
 

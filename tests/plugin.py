@@ -93,7 +93,16 @@ def pytest_configure(config):
 
 
 # Fixtures of which one is the database of the run; what asks for none of them is the same on both.
-DATABASES = {"db", "transactional_db", "live_server", "site", "crew", "released", "admin_client"}
+DATABASES = {
+    "db",
+    "transactional_db",
+    "live_server",
+    "site",
+    "crew",
+    "released",
+    "upgraded",
+    "admin_client",
+}
 
 # Their subject is a page, a form, a mask, a permission or what is judged before anything is stored.
 # That all screens and addresses work on PostgreSQL say `benchmarks/test_console.py`,

@@ -10,6 +10,7 @@ from django.db import connections
 
 from tests.api.conftest import Api, problem
 from tests.factories import UserFactory
+from tests.processes import MANAGE
 from tests.test_deployment import start
 from webhooks_app.models import AccessToken, FailedAuthentication
 
@@ -105,7 +106,6 @@ def test_forwarded_addresses_are_believed_as_far_as_configured(api, settings):
 
 
 COUNT = """
-import django; django.setup()
 from webhooks_app.api import throttling
 try:
     throttling.count_caller("token:1")
@@ -119,7 +119,7 @@ except throttling.Problem as problem:
 def test_processes_that_share_a_cache_share_the_counts(tmp_path):
     shared = {"CACHE_URL": f"filecache://{tmp_path}", "WEBHOOKS_RATE_PER_TOKEN": "2"}
     said = [
-        start("-c", COUNT, DJANGO_SETTINGS_MODULE="project.settings", **shared).stdout
+        start(MANAGE[1], "shell", "-v", "0", "-c", COUNT, **shared).stdout
         for _ in range(5)  # of which two may fall into another minute
     ]
     assert said[:2] == ["counted\n", "counted\n"]

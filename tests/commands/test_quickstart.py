@@ -39,12 +39,12 @@ def clean_environment(folder):
 class Quickstart:
     def __init__(self, folder, port):
         self.port = port
-        self.process = subprocess.Popen(
+        self.process = processes.start(
             [*MANAGE, "quickstart", "--port", str(port)],
             env=clean_environment(folder),
             cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=processes.PIPE,
+            stderr=processes.STDOUT,
             text=True,
         )
         self.output = ""

@@ -106,6 +106,7 @@ def test_a_postgresql_without_tables():
         assert "manage.py migrate" in said
 
 
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 class TestOnATerminalOfAscii:
     @pytest.mark.parametrize("verb", ["explain", "verify", "replay"])

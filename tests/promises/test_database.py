@@ -24,8 +24,9 @@ SHORT = {"idle_most": 3.0, "turn_most": 5.0}
 
 
 @pytest.fixture
-def own_server(postgres, tmp_path):
-    with Server() as server:
+def own_server(postgres, tmp_path, pytestconfig):
+    # What the system has taken outlives a server that crashes, also where nobody waits for a disk.
+    with Server(durable=pytestconfig.getoption("--run-prove")) as server:
         site = Site(server.url)
         site.manage("migrate", "-v", "0")
         crew = Crew(site, tmp_path)

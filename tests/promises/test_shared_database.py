@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 import psycopg
 import pytest
 
+from tests import databases
 from tests.commands.conftest import Site
 from tests.ports import free_port
 from tests.promises.crew import Crew, sends, until
@@ -20,17 +21,27 @@ from tests.promises.sink import Sink
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+SCHEMAS = ("one", "two")
+
+
+def within(url, schema):
+    return f"{url}&options={quote(f'-c search_path={schema}')}"
+
+
+def migrate_both(url):
+    for schema in SCHEMAS:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {schema}")
+        databases.migrate(within(url, schema))
+
+
 @pytest.fixture
 def installations(postgres, tmp_path):
     """Two in one database, each in a schema of its own that `search_path` leads to."""
-    crews = []
-    for schema in ("one", "two"):
-        with postgres.connect() as connection:
-            connection.execute(f"CREATE SCHEMA {schema}")
-        site = Site(f"{postgres.url}&options={quote(f'-c search_path={schema}')}")
-        site.manage("migrate", "-v", "0")
+    url, crews = databases.copy("two_schemas", migrate_both, None), []
+    for schema in SCHEMAS:
         (tmp_path / schema).mkdir()
-        crews.append(Crew(site, tmp_path / schema))
+        crews.append(Crew(Site(within(url, schema)), tmp_path / schema))
     yield crews
     for crew in crews:
         crew.stop()

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from tests import databases
 from tests.commands.conftest import Site
 from tests.processes import ROOT
 from tests.receivers import Receiver
@@ -43,9 +44,8 @@ print(json.dumps({
 """
 
 
-def test_everything_of_a_released_database_is_there_after_migrate(released):
-    released.manage("migrate", "-v", "0")
-    seen = json.loads(released.shell(f"TOKEN = {TOKEN!r}\n{LOOK}")[-1])
+def test_everything_of_a_released_database_is_there_after_migrate(upgraded):
+    seen = json.loads(upgraded.shell(f"TOKEN = {TOKEN!r}\n{LOOK}")[-1])
     assert seen["names"] == ["Failing", "Healthy", "New", "Paused"]
     assert seen["errors"] == ["", "", "", "Request failed with status code 503"]
     assert seen["healthy"]["token"] == "a token"
@@ -60,21 +60,19 @@ def test_everything_of_a_released_database_is_there_after_migrate(released):
     assert seen["audit"]
 
 
-def test_what_a_released_database_holds_is_not_counted_as_accepted_anew(released):
-    released.manage("migrate", "-v", "0")
+def test_what_a_released_database_holds_is_not_counted_as_accepted_anew(upgraded):
     accepted = "from webhooks_app.api.metrics import exposition; print(exposition().decode())"
-    told = [line for line in released.shell(accepted)[-1].splitlines() if "accepted_total " in line]
+    told = [line for line in upgraded.shell(accepted)[-1].splitlines() if "accepted_total " in line]
     assert told[-1] == "webhooks_deliveries_accepted_total 0.0"
 
 
-def test_what_waited_in_a_released_database_is_sent_after_migrate(released):
-    released.manage("migrate", "-v", "0")
+def test_what_waited_in_a_released_database_is_sent_after_migrate(upgraded):
     with Receiver() as receiver:
-        released.shell(
+        upgraded.shell(
             "from webhooks_app.models import Webhook;"
             f"Webhook.objects.filter(name='Healthy').update(url={receiver.url!r})"
         )
-        released.manage("webhooks", "deliver", "--until-empty")
+        upgraded.manage("webhooks", "deliver", "--until-empty")
         assert sorted(json.loads(call.body)["order"] for call in receiver.requests) == [
             0,
             1,
@@ -87,8 +85,8 @@ def test_what_waited_in_a_released_database_is_sent_after_migrate(released):
 @pytest.mark.once
 def test_migrate_on_a_database_from_before_the_first_release_says_so(tmp_path):
     file = tmp_path / "old.sqlite3"
+    databases.new_file(file)
     site = Site(f"sqlite:///{file}", tmp_path)
-    site.manage("migrate", "-v", "0")
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("ALTER TABLE webhooks_app_attempt RENAME COLUMN ended_at TO started_at")
     said = site.failure("migrate")
