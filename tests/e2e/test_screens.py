@@ -41,10 +41,8 @@ NO_PAGE = {
     ),
     "nothing there": r".*\(.*",
 }
-MAIN = (
-    *("home", "webhooks", "webhook", "event", "deliveries", "delivery", "error", "replay"),
-    *("token-add", "host", "our-side", "search", "account"),
-)
+# One of each kind in every run; all of them in `make prove`.
+MAIN = ("home", "webhooks", "webhook", "event", "delivery", "replay", "our-side")
 
 
 @pytest.fixture
