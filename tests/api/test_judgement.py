@@ -68,6 +68,7 @@ def mine(account):
     return {"webhook": webhook.id, "delivery": delivery.id}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("call", CALLS, ids=IDS)
 def test_without_a_token_everything_is_401(anonymous, mine, call):
     response = anonymous.send(call[0], call[1].format(**mine), call[2])
@@ -257,6 +258,7 @@ def test_an_inactive_user_is_nobody(member):
 # --- everything else --------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("call", CALLS, ids=IDS)
 def test_other_methods_are_405_and_name_those_that_work(api, mine, call):
     path = call[1].format(**mine)
@@ -274,6 +276,7 @@ def test_other_methods_are_405_and_name_those_that_work(api, mine, call):
         *("/deliveries", "/deliveries/", "/deliveries/a/b/c", "/webhooks/a%0Ab/c", "/webhooks/%2F"),
     ],
 )
+@pytest.mark.once
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_an_unknown_path_below_ours_is_a_json_404(api, mine, path, method):
     problem(api.send(method, path.format(mine["webhook"])), 404)
