@@ -49,9 +49,10 @@ test-browser: $(VENV)/dev.stamp
 
 check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, store, engine on SQLite (a minute)
 	$(BIN)/ruff check .
-	$(LINT_ENV) $(BIN)/mypy
+	$(LINT_ENV) $(BIN)/mypy & types=$$!; \
 	$(PYTEST) --db=sqlite -m "not browser and not node and not slow" \
-	  tests/rules tests/models tests/store tests/engine
+	  tests/rules tests/models tests/store tests/engine; tests=$$?; \
+	wait $$types && exit $$tests
 
 lint: $(VENV)/dev.stamp ## style, types, import directions, migrations, known weaknesses (1 minute)
 	$(BIN)/ruff check .
