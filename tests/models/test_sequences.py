@@ -110,7 +110,7 @@ def test_a_webhook_without_a_signing_secret_gets_one_all_the_same(secret):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_moves_them_on_when_it_starts(secret, desk, caplog):
+def test_a_worker_moves_them_on_when_it_starts(secret, caplog):
     from webhooks_app.engine import worker
     from webhooks_app.engine.sender import Sender
 
