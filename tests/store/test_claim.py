@@ -191,3 +191,27 @@ def test_where_commits_can_be_told_another_ones_is_and_our_own_is_not():
     thread.join()
     assert queue.has_changed() == told
     assert not queue.has_changed()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_arrives_is_brought_along_with_the_news_of_it():
+    queue, now = store.open("default"), timezone.now()
+    a_moment = timedelta(seconds=1)
+    here, away = WebhookFactory(), WebhookFactory(stopped="paused")
+    new = [DeliveryFactory(webhook=here, due_at=now, payload=body) for body in (b"[1]", b"[2]")]
+    DeliveryFactory(webhook=here, due_at=now - 2 * a_moment)
+    DeliveryFactory(webhook=here, due_at=now + a_moment)
+    DeliveryFactory(webhook=away, due_at=now)
+
+    def arrivals(most, seen=None):
+        seen = seen or store.Watermark(now - a_moment)
+        return queue.arrivals(now - a_moment, now, seen, range(SLOTS), most)
+
+    arrived, not_callable, seen = arrivals(10)
+    bodies = {row.id: (row.webhook_id, bytes(row.body), row.place[1]) for row in arrived}
+    assert bodies == {row.id: (here.pk, row.payload, row.id) for row in new}
+    assert not_callable == {away.pk}
+    assert seen.until == now
+    assert arrivals(10, seen)[:2] == ([], set())  # it is none of the news any more
+    *_, seen = arrivals(3)  # there may be more
+    assert seen is None

@@ -62,6 +62,7 @@ class Completer:
         self._written: list[Finished] = []  # until the worker's next read begins
         self._in_doubt = 0  # so many of the results, the first ones, may have been written
         self._due = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None  # then what there is becomes due
         self._aside: dict[str, Aside] = {}  # by webhook
         self._again_at = 0.0  # the next of them is tried again, monotonic seconds
         self._notes: dict[str, Note] = {}  # by webhook, made by sending and not yet written
@@ -82,14 +83,26 @@ class Completer:
             self._lanes.hold(item.attempt.webhook_id)
         if len(self._results) >= self._knobs.batch_most:
             self._due.set()
+        elif not self._being_written:
+            self._write_soon()
 
     def note(self, webhook_id: str, **columns: Any) -> None:
         """The health of a webhook is to say so, for people and for who owns it next."""
         _, before = self._notes.get(webhook_id, (webhook_id, {}))
         self._notes[webhook_id] = (webhook_id, before | columns)
+        self._write_soon()
 
     def flush(self) -> None:
         """Write now what there is."""
+        self._due.set()
+
+    def _write_soon(self) -> None:
+        """With all that ends until then, in one transaction."""
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(self._knobs.batch_age, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
         self._due.set()
 
     # --- what is asked ------------------------------------------------------------------------
@@ -149,12 +162,15 @@ class Completer:
         """Until cancelled. Raises MemoryError, or the database's error that says so."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._knobs.batch_age):
+                # What is set aside comes again by itself.
+                async with asyncio.timeout(self._knobs.batch_age if self._aside else None):
                     await self._due.wait()
             self._due.clear()
             again = self._again(time.monotonic())
             if self._results or self._notes or again:
                 await self._write(again)
+            if self._results or self._notes:
+                self._write_soon()
 
     async def close(self) -> None:
         if self._ledger is not None:

@@ -180,8 +180,6 @@ class Sending:
                 self.dispatch()
             elif taken := self._next():
                 self._flying[taken[1].id] = time.monotonic(), taken[0]
-        if not self.in_flight:
-            self._completer.flush()
 
     async def _deliver_large(self, lane: Lane, row: Claimed) -> tuple[int, Outcome]:
         lane.large = lane.large or asyncio.Semaphore(self._knobs.large_each)

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 
 from django.db import DatabaseError, InterfaceError, router
 
@@ -83,7 +84,7 @@ class Worker:
             knobs=knobs,
         )
         self._stopping = False
-        self._look_until = 0.0  # monotonic seconds: something was announced
+        self._look_at = self._look_again_at = inf  # something was announced, monotonic seconds
         self._files_due = 0.0  # looked at next, monotonic seconds
         self._empty_looks = 0  # in a row; of a worker that is to end
         self._failure: Exception | None = None  # why this worker ends by itself
@@ -102,8 +103,10 @@ class Worker:
 
     async def run(self, on_start: Callable[[], None] | None = None) -> int:
         """Returns how many exchanges were made. Raises CannotStart or CannotGoOn."""
+        listening = store.open(self._alias)
+        self._look_again = listening.look_again
         beside = [
-            asyncio.create_task(store.open(self._alias).listen(self._announced)),
+            asyncio.create_task(listening.listen(self._announced)),
             asyncio.create_task(upkeep.run(self._alias, self._knobs)),
         ]
         writing = asyncio.create_task(self._completer.run())
@@ -134,9 +137,16 @@ class Worker:
         return self.sent
 
     def _announced(self) -> None:
-        # A producer announces once in a while; its commits shortly after are caught by looking on.
-        self._look_until = time.monotonic() + 2 * store.ANNOUNCE_APART
+        # What its producer commits shortly after is not announced, and found by one more look.
+        self._look_at = 0.0
+        self._look_again_at = time.monotonic() + self._look_again
         self._wake.set()
+
+    def _is_to_look(self) -> bool:
+        if time.monotonic() < self._look_at:
+            return False
+        self._look_at, self._look_again_at = self._look_again_at, inf
+        return True
 
     def _must_not_end(self, task: "asyncio.Task[None]") -> None:
         """Called when a task that goes on as long as this worker has ended."""
@@ -160,9 +170,10 @@ class Worker:
         tries = failed = 0
         while not self._stopping:
             self._look_at_files(time.monotonic())
+            self._wake.clear()
             try:
                 answer = await self._fetcher.cycle(
-                    look=time.monotonic() < self._look_until,
+                    look=self._is_to_look(),
                     verifying=self._verifier.under_way,
                     beat=self._beat,
                 )
@@ -226,6 +237,8 @@ class Worker:
                 raise OthersSend
             return False
         found = answer.waiting or answer.claimed_anything
+        if not self._tasks:
+            self._completer.flush()  # nothing comes that would be written with it
         # What a look found is claimed by the next cycle.
         more = self._lanes.buffered or self._lanes.hungry(time.monotonic())
         if self._tasks or self._completer.is_busy or more or found:
@@ -240,9 +253,13 @@ class Worker:
         now = time.monotonic()
         if self._lanes.hungry(now):
             return  # the database is asked while what was found is sent
-        self._wake.clear()
+        every = self._knobs.cycle_every
+        if self._until_empty:
+            every = self._knobs.cycle_ending
+        elif not self._sending.in_flight:
+            every = self._knobs.cycle_idle
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.001 if now < self._look_until else 0.02):
+            async with asyncio.timeout(min(every, self._look_at - now)):
                 await self._wake.wait()
 
     def _beat(self) -> Heartbeat:

@@ -2,7 +2,7 @@
 
 from django.db import connections
 
-from .base import ANNOUNCE_APART, Ownership, SharedSession, Store
+from .base import Ownership, SharedSession, Store
 from .postgres import Postgres
 from .sqlite import Sqlite
 from .values import (
@@ -24,7 +24,6 @@ from .values import (
 __all__ = [
     "ALL_SLOTS",
     "ALL_WEBHOOKS",
-    "ANNOUNCE_APART",
     "CARRIED_MOST",
     "Asked",
     "AttemptRow",

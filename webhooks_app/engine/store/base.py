@@ -30,7 +30,7 @@ from .values import (
     Watermark,
 )
 
-ANNOUNCE_APART = 0.01  # seconds; a worker keeps looking for twice as long after a notification
+ANNOUNCE_APART = 0.003  # seconds between two announcements of a process
 
 
 class SharedSession(Exception):
@@ -79,6 +79,7 @@ class Ownership(Protocol):
 class Store(ABC):
     # Whether one worker owns all webhooks, and any other one waits for its end.
     is_all_or_nothing: bool
+    look_again: float  # seconds after an announcement, for what was committed meanwhile
 
     def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:
         self.connection = connection

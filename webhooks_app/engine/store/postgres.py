@@ -13,7 +13,7 @@ from ...models.delivery import NEXT
 from ...models.webhook import SLOTS
 from . import bulk, notifier, outlasting
 from .advisory_locks import NOTICES_A_CUT, AdvisoryLocks, limit_silence
-from .base import Ownership
+from .base import ANNOUNCE_APART, Ownership
 from .common import (
     CLAIMED,
     DELIVERIES,
@@ -48,10 +48,12 @@ _MOMENTS = slice(6, 8)  # the places of due_at and created_at in STORED
 _FRESH = "p.due_at > %s OR age(p.xmin) <= age(%s::xid8::xid)"
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _COPIED_FROM = 10  # rows; fewer are not worth the round trips of a COPY
+_PREPARED_AFTER = 5  # times that a session has asked the same question
 
 
 class Postgres(Common):
     is_all_or_nothing = False
+    look_again = 1.5 * ANNOUNCE_APART
 
     def put_one(self, delivery: Delivery) -> None:
         if delivery.due_at != delivery.created_at:
@@ -295,6 +297,8 @@ class Postgres(Common):
             if lock_timeout:
                 self._limit_locks(cursor, lock_timeout, False)
             if by_index:
+                # A worker asks the same few questions; to plan one takes longer than to answer it.
+                cursor.connection.prepare_threshold = _PREPARED_AFTER
                 # With young statistics, or for some hundred keys, whole tables would be read.
                 # Compiling pays for no small question, and what is left without an index looks
                 # dear then.

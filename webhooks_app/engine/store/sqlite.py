@@ -1,10 +1,13 @@
 """The queue on SQLite: a file of one host, one writer at a time, one worker."""
 
+import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,6 +23,9 @@ _POSITIONS = Position._meta.db_table
 CHECKPOINT_PAGES = 8000  # of its log: 32 MB
 CACHE_KIB = 16_384  # of its pages, a connection
 _PAUSE = 0.01  # seconds in which others come to write: whoever waits only looks now and then
+# Seconds between questions whether somebody has committed, while somebody does and later.
+_ASK_EVERY, _QUIET_AFTER, _ASK_QUIET = 0.001, 1.0, 0.005
+_ARRIVALS_MOST = 100  # deliveries that a look brings along
 
 
 # Of CLAIMED, whose last column is called `body`.
@@ -49,8 +55,27 @@ def _rows(found: str, bodies: bytes) -> Iterator[list[Any]]:
 _BODY = _PLAIN.count(",") + 1  # its place
 
 
+_WAITING = f"""
+    SELECT json_group_array(json_array(id, due_at)) FROM (
+      SELECT id, due_at FROM {DELIVERIES} p
+      WHERE state = 'pending' AND finished_at IS NULL AND due_at > ? AND due_at <= ?
+      ORDER BY due_at LIMIT ?
+    )"""
+
+
+def _arrivals(is_callable: str) -> str:
+    return _in_one_row(
+        f"""
+        SELECT {CLAIMED} AS body, d.due_at, d.webhook_id, {is_callable} AS callable
+        FROM {DELIVERIES} d JOIN {WEBHOOKS} h ON h.id = d.webhook_id
+        WHERE d.id IN (SELECT value FROM json_each(?)) AND d.state = 'pending'""",
+        *("webhook_id", "callable"),
+    )
+
+
 class Sqlite(Common):
     is_all_or_nothing = True
+    look_again = inf  # every commit is seen
 
     def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:
         super().__init__(connection, knobs)
@@ -109,7 +134,21 @@ class Sqlite(Common):
         slots: Collection[int],
         most: int,
     ) -> tuple[list[Claimed], set[str], Watermark | None]:
-        return [], set(), None
+        arrived, held = [], set()
+        with self._execute() as run:
+            reach = [self.moment(back_to), self.moment(now), most]
+            waiting = frozenset(map(tuple, json.loads(run(_WAITING, reach).fetchone()[0])))
+            new = [ident for ident, _ in waiting - seen.waiting]
+            if len(waiting) == most or len(new) > _ARRIVALS_MOST:
+                return [], set(), None
+            if new:
+                found = run(_arrivals(states.claim_sql()), [json.dumps(new)]).fetchone()
+                for *row, webhook_id, is_callable in _rows(*found):
+                    if is_callable:
+                        arrived.append(claimed(*(*row, webhook_id)))
+                    else:
+                        held.add(webhook_id)
+        return arrived, held, Watermark(now, waiting=waiting)
 
     def writers(self) -> dict[int, datetime]:
         return {}
@@ -230,7 +269,29 @@ class Sqlite(Common):
             time.sleep(_PAUSE)
 
     async def listen(self, announced: Callable[[], None]) -> None:
-        """Nothing is announced: every commit is seen."""
+        # Nothing is announced: whether somebody has committed is asked again and again, by a
+        # connection of its own that waits for nobody.
+        there = self.connection.get_connection_params()
+        name, is_uri = there["database"], there.get("uri", False)
+        while True:
+            with (
+                suppress(sqlite3.Error),
+                closing(sqlite3.connect(name, timeout=0, uri=is_uri)) as session,
+            ):
+                await _hear(session, announced)
+            await asyncio.sleep(_ASK_QUIET)
 
     def hang_up(self) -> None:
         """Nothing of it is far away."""
+
+
+async def _hear(session: sqlite3.Connection, announced: Callable[[], None]) -> None:
+    """Call `announced` at every commit of others. Raises sqlite3.Error."""
+    seen, seen_at = None, 0.0
+    while True:
+        found = session.execute("PRAGMA data_version").fetchone()
+        if found != seen:
+            seen, seen_at = found, time.monotonic()
+            announced()
+        is_quiet = time.monotonic() - seen_at > _QUIET_AFTER
+        await asyncio.sleep(_ASK_QUIET if is_quiet else _ASK_EVERY)

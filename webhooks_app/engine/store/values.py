@@ -33,14 +33,16 @@ _XIDS = 2**32  # PostgreSQL numbers transactions in a circle
 class Watermark:
     """What a look saw: everything due up to `until`, of the transactions before `horizon`.
 
-    The others are PostgreSQL's: the oldest transaction that ran while the look was taken, the first
-    of those of which none had ended, and who ran before that one.
+    Three are PostgreSQL's: the oldest transaction that ran while the look was taken, the first of
+    those of which none had ended, and who ran before that one. `waiting` is SQLite's: id and due
+    time of what was due within reach of the next look.
     """
 
     until: datetime
     horizon: str = ""
     after: int = 0
     running: frozenset[int] = frozenset()
+    waiting: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def by(cls, until: datetime, snapshot: str) -> Self:
