@@ -384,6 +384,18 @@ class TestExplain:
         assert "1 behind it, next try" in out
         assert "Request failed" in out
 
+    def test_a_reference_leads_to_its_newest_delivery_and_names_the_others(self):
+        other = failed(WebhookFactory(name="Archive"), reference="order-4711", last_error="no way")
+        newest = DeliveryFactory(reference="order-4711")
+        DeliveryFactory(reference="order-4712")
+
+        out = run("explain", "order-4711")
+
+        assert out.startswith(f"Delivery {newest.id} ")
+        assert f"Delivery {other.id} to Archive has this reference, too: failed, no way" in out
+        shown = json.loads(run("explain", "order-4711", "--json"))
+        assert (shown["delivery"]["id"], shown["others"]) == (newest.id, [other.id])
+
     def test_an_unknown_id_is_wrong_usage(self):
         both("explain", "0" * 24, code=2)
 

@@ -236,6 +236,12 @@ def test_the_compose_file_passes_a_linter():
     lint("--from", "compose-lint==0.36.2", "compose-lint", str(DOCS / "deploy/compose.yaml"))
 
 
+def test_the_workflow_is_one_that_the_forge_takes():
+    schema = ("--builtin-schema", "vendor.github-workflows")
+    workflow = str(ROOT / ".github/workflows/ci.yml")
+    lint("--from", "check-jsonschema==0.39.0", "check-jsonschema", *schema, workflow)
+
+
 def test_the_image_holds_what_the_site_needs_and_starts_it_as_documented():
     lines = (DOCS / "deploy/Containerfile").read_text().replace("\\\n", " ").splitlines()
     copied = {word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]}

@@ -17,6 +17,7 @@ from . import site
 from .terminal import Console, bounded, count, many, wrong_usage
 
 EXACTLY = 1_000_000  # of a site that is held, somebody wants to know before he lets it go on
+WITH_REFERENCE = 20  # deliveries with one reference that are told
 
 
 def add_verbs(verbs: Any) -> None:
@@ -25,7 +26,7 @@ def add_verbs(verbs: Any) -> None:
     parser.set_defaults(run=status)
 
     parser = verbs.add_parser("explain", help="why was this (not) sent? A delivery or a webhook")
-    parser.add_argument("id", metavar="ID")
+    parser.add_argument("id", metavar="ID", help="of one of them, or the reference of a delivery")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.set_defaults(run=explain)
 
@@ -150,19 +151,20 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 def explain(console: Console, options: dict[str, Any]) -> int:
     ident = options["id"]
-    delivery = Delivery.objects.select_related("webhook__health").filter(pk=ident).first()
+    delivery, *others = _deliveries(ident) or [None]
     webhook = delivery.webhook if delivery else _webhook(ident)
     if webhook is None:
-        raise wrong_usage(f"There is no delivery and no webhook {ident}.")
+        raise wrong_usage(f"There is no delivery and no webhook {ident}, and no such reference.")
     lines = _of_webhook(webhook)
     attempts = list(webhook.attempts.order_by("-id")[:10])
     if delivery is not None:
-        lines = [*_of_delivery(delivery), *lines]
+        lines = [*_of_delivery(delivery), *lines, *map(_also, others)]
         attempts = list(delivery.attempts.order_by("-id")[:100])
     if options["json"]:
         console.json(
             {
                 "delivery": shown(delivery) if delivery else None,
+                "others": [other.id for other in others],
                 "webhookId": webhook.id,
                 "held": actions.hold_reason(webhook),
                 "explanation": lines,
@@ -200,6 +202,23 @@ def explain(console: Console, options: dict[str, Any]) -> int:
             ),
         )
     return 0
+
+
+def _deliveries(word: str) -> list[Delivery]:
+    """The one with this id, or those with this reference, the newest first."""
+    rows = Delivery.objects.select_related("webhook__health").defer("payload")
+    if found := rows.filter(pk=word).first():
+        return [found]
+    same = rows.with_reference(word).order_by("-reference", "-webhook", "-pk")[:WITH_REFERENCE]
+    return sorted(same, key=lambda delivery: delivery.pk, reverse=True)
+
+
+def _also(delivery: Delivery) -> str:
+    error = f", {delivery.last_error}" if delivery.last_error else ""
+    return (
+        f"Delivery {delivery.pk} to {delivery.webhook} has this reference, too: "
+        f"{delivery.state}{error}"
+    )
 
 
 def _webhook(ident: str) -> Webhook | None:
