@@ -23,7 +23,7 @@ def _alter(apps: Any, schema_editor: Any, how: str) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webhooks_app", "0019_notes"),
+        ("webhooks_app", "0020_attempt_tls_version"),
     ]
 
     operations = [migrations.RunPython(sooner, as_others)]
