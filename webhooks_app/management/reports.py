@@ -151,7 +151,8 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 def explain(console: Console, options: dict[str, Any]) -> int:
     ident = options["id"]
-    delivery, *others = _deliveries(ident) or [None]
+    found = _deliveries(ident)
+    delivery, others = next(iter(found), None), found[1:]
     webhook = delivery.webhook if delivery else _webhook(ident)
     if webhook is None:
         raise wrong_usage(f"There is no delivery and no webhook {ident}, and no such reference.")
