@@ -1,8 +1,8 @@
 """Every code block of the pages is read, or run: `make docs`, not in the ordinary tests.
 
-JSON, Python, shell and INI must at least be that; commands of ours in a shell block must parse. A
-block behind `<!-- check: NAME -->` is run as its page says: the first webhook of README.md, at a
-site started for it; django.md in a project that `startproject` has just made.
+JSON, Python, shell, CSS and INI must at least be that; commands of ours in a shell block must
+parse. A block behind `<!-- check: NAME -->` is run as its page says: the first webhook of
+README.md, at a site started for it; django.md in a project that `startproject` has just made.
 """
 
 import ast
@@ -86,6 +86,12 @@ def test_it_is_what_it_says(block):
             yaml.safe_load(block.text)
         case "ini":
             configparser.ConfigParser(interpolation=None).read_string(block.text)
+        case "css":
+            tokens = ROOT / "webhooks_app/static/webhooks_app/tokens.css"
+            known = re.findall(r"(--wh-[a-z0-9-]+):", tokens.read_text())
+            named = re.findall(r"^ +(--[a-z0-9-]+): [^;{}]+;$", block.text, re.M)
+            assert len(named) == block.text.count(":") - 1  # that of `:root`
+            assert set(named) <= set(known)
         case "":
             assert "`" not in block.text
         case other:
@@ -221,6 +227,7 @@ class Twice(TestCase):
 """
 
 
+@pytest.mark.timeout(900)  # a dozen processes that import Django
 def test_a_new_django_project_does_what_the_page_says(tmp_path):
     project = Project(tmp_path)
     settings = marked("django.md", "settings")
