@@ -244,3 +244,11 @@ class TestDeleted:
         boss.post(url("webhook") + "?state=deleted", data)
         gone.refresh_from_db()
         assert gone.deleted_at
+
+
+def test_a_paused_webhook_says_why_in_the_list(viewer, account):
+    note = "moves <b>until Friday</b> " + "x" * 200
+    WebhookFactory(account=account, stopped="paused", stopped_note=note, stopped_at=timezone.now())
+    text = text_of(viewer.get(url("webhook")))
+    assert "“moves &lt;b&gt;until Friday&lt;/b&gt; x" in text
+    assert "x" * 100 not in text

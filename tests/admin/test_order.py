@@ -44,6 +44,19 @@ def test_the_head_of_the_line_is_shown_with_why_and_how_many_wait(viewer, webhoo
     assert "Skip" not in says  # who may only look has no buttons
 
 
+def test_the_next_goes_when_the_head_is_tried_again(viewer, webhook, held_up):
+    held_up[0].refresh_from_db()
+    due = f"{held_up[0].due_at:%H:%M:%S}"
+    text = text_of(viewer.get(page(webhook)))
+    verdict = plain(text[text.index('id="verdict"') :].split("</section>")[0])
+    assert f"3 deliveries wait and go out by themselves, the next at {due}" in verdict
+    actions.deliver(webhook, {}, ordering_key="another")
+    text = text_of(viewer.get(page(webhook)))
+    verdict = plain(text[text.index('id="verdict"') :].split("</section>")[0])
+    assert "4 deliveries wait" in verdict
+    assert f"the next at {due}" not in verdict
+
+
 def test_nothing_is_said_of_a_webhook_without_an_order(viewer, account):
     text = text_of(viewer.get(page(WebhookFactory(account=account))))
     assert 'id="order"' not in text

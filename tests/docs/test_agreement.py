@@ -149,3 +149,13 @@ def test_every_variable_of_the_looks_is_told_and_no_other():
     told = set(re.findall(r"`(--wh-[a-z0-9-]+)`", (DOCS / "console.md").read_text()))
     styles = (ROOT / "webhooks_app" / "static" / "webhooks_app" / "tokens.css").read_text()
     assert told == set(re.findall(r"(--wh-[a-z0-9-]+):", styles))
+
+
+def test_every_picture_is_there_and_shown():
+    """Pictures are large: none lies about that no page shows."""
+    shown = set(re.findall(r"\]\(docs/(images/[^)]+)\)", (ROOT / "README.md").read_text()))
+    for page in PAGES:
+        shown |= set(re.findall(r"\]\((images/[^)]+)\)", page.read_text()))
+    there = {path for path in (DOCS / "images").rglob("*") if path.is_file()}
+    assert shown == {str(path.relative_to(DOCS)) for path in there}
+    assert sum(path.stat().st_size for path in there) < 2_000_000

@@ -4,6 +4,7 @@ morning each time. `python -m tests.e2e.screenshots FOLDER [NAME…]` takes ever
 """
 
 import io
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,9 @@ NAMES = (
     *("host", "our-side", "search", "order", "limits"),
 )
 # By a form alone: on which page, and its button.
-PRESSED = {"record": ("delivery", "#do-record")}
+PRESSED = {"record": ("delivered", "#do-record")}
 # A part of a page: of which, what is opened, and what is shown.
-PARTS = {"limits": ("order", "fieldset summary", "#webhook_form")}
+PARTS = {"limits": ("order", "fieldset summary", "#webhook_form")}  # none of it is on paper
 MODES = {  # colours, width, the most of a page's height that is shown
     "light": ("light", 1280, 1900),
     "dark": ("dark", 1280, 1900),
@@ -39,7 +40,7 @@ MODES = {  # colours, width, the most of a page's height that is shown
     "print": ("light", 794, 1900),
 }
 LIMIT = 140_000  # bytes a picture
-COLOURS = 200
+COLOURS = 256
 ROWS = 15  # of a list: a row is like the next
 
 
@@ -47,15 +48,14 @@ ROWS = 15  # of a list: a row is like the next
 def site():
     """The standalone site on a free port, with a database of its own."""
     test_environment("sqlite")
+    os.environ["WEBHOOKS_EGRESS_ADDRESSES"] = "203.0.113.7,203.0.113.8"
     import django
 
     django.setup()
-    from django.conf import settings
     from django.contrib.staticfiles.handlers import StaticFilesHandler
     from django.core.management import call_command
     from django.test.testcases import LiveServerThread
 
-    settings.WEBHOOKS_EGRESS_ADDRESSES = ["203.0.113.7", "203.0.113.8"]
     call_command("migrate", verbosity=0)
     from tests.e2e.world import World
     from webhooks_app.admin.base import ConsoleAdmin
@@ -75,12 +75,16 @@ def small(picture: bytes) -> bytes:
     """The same picture with few colours."""
     out = io.BytesIO()
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    # By coverage, so that the colour of a single word is not taken for its neighbour.
+    few = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
-def taken(page, screens, name: str, width: int, height: int) -> bytes:
+def taken(page, screens, name: str, mode: str) -> bytes:
     """A screen from its top, or the part of one that has this name; `screens` are addresses."""
+    _, width, height = MODES[mode]
+    page.emulate_media(media="screen")
     page.set_viewport_size({"width": width, "height": 900})
     button = opened = part = ""
     screen = name
@@ -96,6 +100,7 @@ def taken(page, screens, name: str, width: int, height: int) -> bytes:
         for summary in page.locator(opened).all():
             summary.click()
         return page.locator(part).screenshot()
+    page.emulate_media(media="print" if mode == "print" else "screen")  # there no button is
     tall = min(page.evaluate("document.documentElement.scrollHeight"), height)
     page.set_viewport_size({"width": width, "height": tall})
     return page.screenshot()
@@ -105,6 +110,7 @@ def main() -> None:
     folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
     names = sys.argv[2:] or NAMES
     wanted = {f"{name}-{mode}" for name in names for mode in MODES} if sys.argv[1:] else {*PICTURES}
+    wanted -= {f"{name}-print" for name in PARTS}
     from tests.browser import chromium_of_the_system
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,7 @@ def main() -> None:
 
         world.outage()
         screens = {name: address + place for name, place in world.screens().items()}
-        for mode, (colours, width, height) in MODES.items():
+        for mode, (colours, width, _) in MODES.items():
             context = browser.new_context(
                 viewport={"width": width, "height": 900}, color_scheme=colours, timezone_id="UTC"
             )
@@ -126,12 +132,10 @@ def main() -> None:
             page.fill("#id_password", PASSWORD)
             page.click("input[type=submit]")
             page.wait_for_selector("#user-tools")
-            if mode == "print":
-                page.emulate_media(media="print")
             for name in names:
                 if f"{name}-{mode}" not in wanted:
                     continue
-                picture = small(taken(page, screens, name, width, height))
+                picture = small(taken(page, screens, name, mode))
                 if folder == FOLDER and len(picture) > LIMIT:
                     sys.exit(f"{name}-{mode} is too large: {len(picture):,} bytes")
                 (folder / f"{name}-{mode}.png").write_bytes(picture)

@@ -41,6 +41,9 @@ NO_PAGE = {
     ),
     "nothing there": r".*\(.*",
 }
+OPENED = """
+for (const one of document.querySelectorAll("details.wh-details, fieldset details")) one.open = true
+"""
 # One of each kind in every run; all of them in `make prove`.
 MAIN = ("home", "webhooks", "webhook", "event", "delivery", "replay", "our-side")
 
@@ -94,8 +97,7 @@ def problems(page, *rules):
 
 def flaws(page, thorough=False):
     """What is wrong with the page as it stands, in every mode."""
-    for opened in page.locator("details.wh-details > summary").all():
-        opened.click()
+    page.evaluate(OPENED)
     found = {"light": problems(page)}
     page.emulate_media(color_scheme="dark")
     found["dark"] = problems(page, *(() if thorough else ("color-contrast",)))
@@ -204,6 +206,15 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     page.fill("#note-text", "Ask Ada first.")
     press(page, "Note it")
     judge("a note")
+    page.goto(screens["host"])
+    page.click("#notes summary")
+    page.fill("#note-text", "Ask Ada first.")
+    press(page, "Note it")
+    judge("a note on a host")
+    page.click("#do-close-breakers")
+    judge("breakers to be closed")
+    page.goto(f"{admin}/?trouble=new")
+    judge("new outages")
     page.goto(screens["webhooks"])
     page.check("#action-toggle")
     page.select_option("select[name=action]", label="Pause…")

@@ -171,7 +171,7 @@ class World:
                 WebhookHealth.objects.filter(pk=webhook.pk).update(breaker_until=until)
             error = ("http_502", message, 503)
             for number in range(3 + place):
-                self.sent(webhook, 2 + 4 * number + place, *error, type="ticket.changed")
+                self.sent(webhook, 1 + 2 * number + place, *error, type="ticket.changed")
             for number in range(4 * (place < 2)):
                 ended = {"state": "failed", "tries": 8, "finished_at": self.ago(3)}
                 self.sent(webhook, 60 * 28 + number, *error, type="ticket.changed", **ended)
@@ -265,7 +265,10 @@ class World:
             breaker_after=10,
             oauth=oauth.stored({**client, "clientSecret": "secret", "scopes": ["postings"]}),
             identity=identity("webhooks@northwind.example"),
-            health=self.trouble("http_500", "Request failed with status code 500", 3, 2, 9),
+            health=self.trouble(
+                *("http_500", "Request failed with status code 500", 3, 2, 9),
+                last_success_at=self.ago(12),
+            ),
         )
         self.calls(self.ledger, 12, lambda hour: 2 if hour < 1 else 0)
         actions.add_note(self.ledger, "Closes its books on the last day of a month.", by="mira")
@@ -373,6 +376,20 @@ class World:
             )
         for place in range(8):
             self.sent(self.orders, 91 + 7 * place, status=200, type=types[place % 3])
+        self.proven = self.sent(
+            *(self.orders, 94),
+            status=200,
+            type="order.created",
+            reference="order 4698",
+            created_by="acme live",
+        )
+        made = self.proven.created_at
+        for name, value in {
+            **{"address": "93.184.216.34:443", "tls_version": "TLSv1.3", "duration_ms": 73},
+            **{"dns_ms": 2, "connect_ms": 9, "tls_ms": 21, "wait_ms": 40, "read_ms": 1},
+            **{"answer": '{"erp_id": "A-99812"}', "ended_at": made + timedelta(milliseconds=480)},
+        }.items():
+            setattr(self.attempts[-1], name, value)
         for place in range(30):
             due = self.now + timedelta(minutes=1 + place)
             more = {"type": types[place % 3], "tries": 1 + place % 3, "due_at": due}
@@ -411,7 +428,7 @@ class World:
                 number=number,
                 kind=kind,
                 message=message,
-                ended_at=made + timedelta(seconds=5 * (number - 1)),
+                ended_at=made + timedelta(seconds=5 * number - 4.6),
                 duration_ms=2 + 3 * number,
                 dns_ms=2,
                 connect_ms=3 * number,
@@ -536,6 +553,7 @@ class World:
             "restore": f"{base}/webhook/{self.deleted.pk}/restore/",
             "job": f"{base}/job/{self.job.pk}/change/",
             "delivery": f"{base}/delivery/{self.delivery.pk}/change/",
+            "delivered": f"{base}/delivery/{self.proven.pk}/change/",
             "event": f"{base}/event/{self.event.pk}/change/",
             "event-type": f"{base}/eventtype/{self.event_type.pk}/change/",
             "event-type-add": f"{base}/eventtype/add/",

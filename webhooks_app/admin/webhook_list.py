@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from .. import actions, conf
 from ..models import Delivery, Webhook, WebhookHealth, states
@@ -322,7 +323,10 @@ class WebhookList(MassVerbs):
         reason = hold_reason(webhook, now)
         if ends := hold_ends_at(webhook, reason):
             word = "limited" if reason == "rate" and not health.rests else "rests"
-            rest = format_html(" {} until {}", word, moment(ends))
+            rest = format_html("{}{} until {}", " · " if words else "", word, moment(ends))
+        elif state.key == "paused" and webhook.stopped_note:
+            note = Truncator(webhook.stopped_note).chars(80)
+            rest = format_html(", <bdi>“{}”</bdi>", note)
         return format_html(
             '{} {}<span class="wh-sub">{}{}</span>', badge(state), mark(webhook), words, rest
         )

@@ -33,7 +33,7 @@ from ..models import (
     states,
 )
 from ..models.states import SENTENCES, hold_ends_at, hold_reason
-from ..presentation.banner import busy_words, webhook_banner
+from ..presentation.banner import SKIP, busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
 from ..presentation.latency import last_attempts, of_last_calls
@@ -187,6 +187,11 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             board["next_due"] = webhook.next_due and max(webhook.next_due, after)
             board["held_by"] = reason
             board["goes_out"] = reason in ("", "breaker", "rate")
+            board["skip_words"] = SKIP.confirm
+            tried = [head.next_at for head in board["heads"] if head.next_at]
+            held_up = sum(1 + head.behind for head in board["heads"])
+            if tried and not reason and held_up == webhook.waiting:
+                board["next_due"] = min(tried)  # nothing goes before a head does
             board["gave_up"] = bounded(webhook.gave_up or 0)
             if operate and webhook.gave_up:
                 words = {"webhook": webhook.pk, "state": Delivery.State.FAILED}
