@@ -1,6 +1,5 @@
 """Events: published once, one delivery for every subscribed webhook."""
 
-import copy
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,12 +19,12 @@ from ..rules.subscriptions import EVENT_CHANNELS_LIMIT, channel, event_type
 from .base import db_alias
 from .errors import ActionError, Conflict, Invalid, alone
 from .intake import IDEMPOTENCY_KEPT, encode, text_problem
+from .once import Key, Once
 
 EVENTS_MOST = 1000  # of one `publish_many`
 AHEAD_MOST = timedelta(days=30)  # of `deliver_at`
 LIKENED_MOST = 3  # undeclared types that are compared with all that are declared
 _CHANCES = 4  # to store what has event ids, while others store the same ones
-_UNDER_WAY = "An event with this eventId is being published."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +159,7 @@ def accept_events(
     for.
     """
     answers = _judged(requests)
-    events = [event for answer in answers if isinstance(answer, list) for event in answer]
+    events = _events(answers)
     if not events:
         return answers
     for chance in range(_CHANCES):
@@ -170,7 +169,7 @@ def accept_events(
                 return _published(answers, first, receivers_most)
         except fanout.KeyTaken:
             continue  # it was published before, or somebody does so at this moment
-    answers = [_without_keys(answer) for answer in answers]
+    answers = [_ONCE.without_keys(answer) for answer in answers]
     with transaction.atomic(using=db_alias()):
         return _published(answers, {}, receivers_most)
 
@@ -299,66 +298,42 @@ def _undeclared_sentence(meant: str) -> str:
 
 # --- storing -------------------------------------------------------------------------------------
 
-_Key = tuple[int, str | None]  # account and event id
+_ONCE: Once[Event] = Once(
+    field="eventId",
+    key_of=lambda event: (event.account_id, event.key),
+    is_same=lambda first, again: bytes(first.payload) == again.payload and first.type == again.type,
+    other=lambda event: f"The eventId {event.key} was used with another payload or type.",
+    under_way="An event with this eventId is being published.",
+)
 
 
-def _key(event: Event) -> _Key:
-    return event.account_id, event.key
+def _events(answers: Iterable[Published | None]) -> list[Event]:
+    return [event for answer in answers if isinstance(answer, list) for event in answer]
 
 
 def _published(
-    answers: Sequence[Published], first: dict[_Key, Event], receivers_most: int | None
+    answers: Sequence[Published], firsts: dict[Key, Event], receivers_most: int | None
 ) -> list[Published | None]:
     """Stored with their deliveries; or the first ones of the same event ids instead. Raises
     KeyTaken."""
-    events = [event for answer in answers if isinstance(answer, list) for event in answer]
+    events = _events(answers)
     judged = dict(zip(events, fanout.judge(db_alias(), events), strict=True))
     found: list[Published | None] = []
-    new: list[Event] = []
     for answer in answers:
-        if not isinstance(answer, list):
-            found.append(answer)
-        elif receivers_most is not None and not all(
-            judged[event].is_within(receivers_most) for event in answer
+        if (
+            receivers_most is not None
+            and isinstance(answer, list)
+            and not all(judged[event].is_within(receivers_most) for event in answer)
         ):
             found.append(None)
         else:
-            found.append(_beside(answer, first, new))
+            found.append(_ONCE.beside(answer, firsts))
+    new = [event for event in _events(found) if not event.replayed]
     fanout.put(db_alias(), [(event, judged[event]) for event in new])
     return found
 
 
-def _beside(events: Sequence[Event], first: dict[_Key, Event], new: list[Event]) -> Published:
-    """The same with the events that were there already. What is new joins `first` and `new`."""
-    found: list[Event] = []
-    own: dict[_Key, Event] = {}
-    conflicts: dict[str, Any] = {}
-    message = ""
-    for place, event in enumerate(events):
-        there = first.get(_key(event)) or own.get(_key(event)) if event.key is not None else None
-        if there is None:
-            own[event.account_id, event.key or event.pk] = event
-            found.append(event)
-        elif bytes(there.payload) == event.payload and there.type == event.type:
-            found.append(_replayed(there))
-        else:
-            said = f"The eventId {event.key} was used with another payload or type."
-            conflicts[str(place)] = {"eventId": [said]}
-            message = message or said
-    if conflicts:
-        return Conflict(message, conflicts)
-    new += own.values()
-    first |= {key: event for key, event in own.items() if event.key is not None}
-    return found
-
-
-def _replayed(first: Event) -> Event:
-    again = copy.copy(first)
-    again.replayed = True
-    return again
-
-
-def _known(events: Sequence[Event]) -> dict[_Key, Event]:
+def _known(events: Sequence[Event]) -> dict[Key, Event]:
     """The events of the last day that have these keys. Keys of older ones are free again."""
     keys: dict[int, set[str]] = {}
     for event in events:
@@ -373,13 +348,4 @@ def _known(events: Sequence[Event]) -> dict[_Key, Event]:
     old = {event.pk for event in found if event.created_at <= before}
     if old:
         rows.filter(pk__in=old).update(key_spent=F("pk"))
-    return {_key(event): event for event in found if event.pk not in old}
-
-
-def _without_keys(answer: Published) -> Published:
-    if isinstance(answer, list):
-        keyed = [place for place, event in enumerate(answer) if event.key is not None]
-        if keyed:
-            details = {str(place): {"eventId": [_UNDER_WAY]} for place in keyed}
-            return Conflict(_UNDER_WAY, details)
-    return answer
+    return {_ONCE.key_of(event): event for event in found if event.pk not in old}

@@ -1,7 +1,6 @@
 """What is stored for the worker: the one set of rules for every door, for one delivery and for
 thousands."""
 
-import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from ..models.delivery import NEXT, schedule_of
 from ..models.primary import clock
 from ..rules import strictjson
 from .base import db_alias
-from .errors import ActionError, Conflict, Invalid, NotCallable
+from .errors import ActionError, Invalid, NotCallable
+from .once import Key, Once
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 PAYLOAD_LIMIT = 1024 * 1024  # bytes
@@ -167,11 +167,13 @@ def _new(draft: Draft) -> Delivery:
 
 # --- with idempotency keys ------------------------------------------------------------------------
 
-_Key = tuple[str, str | None]  # webhook and idempotency key
-
-
-def _key(delivery: Delivery) -> _Key:
-    return delivery.webhook_id, delivery.idempotency_key
+_ONCE: Once[Delivery] = Once(
+    field="idempotency_key",
+    key_of=lambda delivery: (delivery.webhook_id, delivery.idempotency_key),
+    is_same=lambda first, again: bytes(first.payload) == again.payload,
+    other=lambda again: OTHER_BODY,
+    under_way=UNDER_WAY,
+)
 
 
 def _store_once(judged: list[Answer]) -> list[Answer]:
@@ -183,7 +185,7 @@ def _store_once(judged: list[Answer]) -> list[Answer]:
             # The first time without a look: a key is hardly ever there, and where reading comes
             # before writing, SQLite may refuse to write.
             firsts = _firsts(_deliveries(judged)) if chance else {}
-            answers = [_beside(answer, firsts) for answer in judged]
+            answers: list[Answer] = [_ONCE.beside(answer, firsts) for answer in judged]
             if _store_all(alias, answers):
                 return answers
             transaction.set_rollback(True, using=alias)
@@ -191,7 +193,7 @@ def _store_once(judged: list[Answer]) -> list[Answer]:
         for delivery in _deliveries(judged):
             if delivery.position is not None:
                 delivery.position = NEXT
-    answers = [_without_keys(answer) for answer in judged]
+    answers = [_ONCE.without_keys(answer) for answer in judged]
     store.open(alias).put(list(_deliveries(answers)))
     return answers
 
@@ -202,28 +204,28 @@ def _store_all(alias: str, answers: list[Answer]) -> bool:
     store.open(alias).number(new)  # in the order in which they were asked for
     keyed = [delivery for delivery in new if delivery.idempotency_key is not None]
     # Everybody in the same order, so that two who store the same keys never deadlock.
-    if store.open(alias).put_once(sorted(keyed, key=_key)) < len(keyed):
+    if store.open(alias).put_once(sorted(keyed, key=_ONCE.key_of)) < len(keyed):
         return False
     store.open(alias).put([each for each in new if each.idempotency_key is None])
     return True
 
 
-def _firsts(deliveries: Iterable[Delivery]) -> dict[_Key, Delivery]:
+def _firsts(deliveries: Iterable[Delivery]) -> dict[Key, Delivery]:
     """The deliveries that hold the keys of these. One that has held its key for a day gives it
     up."""
-    sizes: dict[_Key, set[int]] = {}
+    sizes: dict[Key, set[int]] = {}
     for delivery in deliveries:
         if delivery.idempotency_key is not None:
-            sizes.setdefault(_key(delivery), set()).add(len(delivery.payload))
-    found: dict[_Key, Delivery] = {}
+            sizes.setdefault(_ONCE.key_of(delivery), set()).add(len(delivery.payload))
+    found: dict[Key, Delivery] = {}
     keys = sorted(sizes)
     for start in range(0, len(keys), _LOOKED_UP_AT_ONCE):
         for first in _holders(keys[start : start + _LOOKED_UP_AT_ONCE], sizes):
-            found[_key(first)] = first
+            found[_ONCE.key_of(first)] = first
     return found
 
 
-def _holders(keys: list[_Key], sizes: dict[_Key, set[int]]) -> list[Delivery]:
+def _holders(keys: list[Key], sizes: dict[Key, set[int]]) -> list[Delivery]:
     those = Q(pk__in=[])
     for webhook_id, own in groupby(keys, key=itemgetter(0)):
         those |= Q(webhook_id=webhook_id, idempotency_key__in=[key for _, key in own])
@@ -232,46 +234,8 @@ def _holders(keys: list[_Key], sizes: dict[_Key, set[int]]) -> list[Delivery]:
     old.update(idempotency_key=None)
     # Of the payloads, a mebibyte each perhaps, only those that may be the same are read.
     holders: list[Any] = list(rows.annotate(size=Length("payload")).defer("payload"))
-    alike = [row.pk for row in holders if row.size in sizes[_key(row)]]
+    alike = [row.pk for row in holders if row.size in sizes[_ONCE.key_of(row)]]
     payloads = dict(Delivery.objects.filter(pk__in=alike).values_list("pk", "payload"))
     for row in holders:
         row.payload = payloads.get(row.pk, b"")
     return holders
-
-
-def _beside(answer: Answer, firsts: dict[_Key, Delivery]) -> Answer:
-    """The same with the deliveries that were there already; what is new joins `firsts`."""
-    if not isinstance(answer, list):
-        return answer
-    found: list[Delivery] = []
-    own: dict[_Key, Delivery] = {}
-    conflicts: dict[str, Any] = {}
-    for place, delivery in enumerate(answer):
-        key = _key(delivery)
-        first = firsts.get(key) or own.get(key) if delivery.idempotency_key is not None else None
-        if first is None:
-            own[key] = delivery
-            found.append(delivery)
-        elif bytes(first.payload) == delivery.payload:
-            found.append(_replayed(first))
-        else:
-            conflicts[str(place)] = {"idempotency_key": [OTHER_BODY]}
-    if conflicts:
-        return Conflict(OTHER_BODY, conflicts)
-    firsts |= {key: delivery for key, delivery in own.items() if key[1] is not None}
-    return found
-
-
-def _replayed(first: Delivery) -> Delivery:
-    again = copy.copy(first)
-    again.replayed = True
-    return again
-
-
-def _without_keys(answer: Answer) -> Answer:
-    if isinstance(answer, list):
-        keyed = [place for place, each in enumerate(answer) if each.idempotency_key is not None]
-        if keyed:
-            details = {str(place): {"idempotency_key": [UNDER_WAY]} for place in keyed}
-            return Conflict(UNDER_WAY, details)
-    return answer

@@ -34,7 +34,6 @@ from ..models import (
 )
 from ..models.delivery import schedule_of
 from ..models.event import FIRST_MOST
-from ..models.health import release
 from ..models.primary import clock
 from ..rules import forms
 from ..rules.ids import ID_LENGTH
@@ -472,8 +471,8 @@ def has_older_workers(alias: str) -> bool:
     """Whether a worker that reads no payloads of events may claim deliveries. One that was killed
     counts, too, until its row is removed: it may as well be asleep. Where there is none at all, it
     is being restarted, until one that counts what it does has been here."""
-    versions = Worker.objects.using(alias).order_by().values_list("version", flat=True).distinct()
-    if versions:
-        return any(release(version) < EVENTS_SINCE for version in versions)
+    releases = Worker.objects.using(alias).releases().values()
+    if releases:
+        return min(releases) < EVENTS_SINCE
     names = (ACCEPTED, Attempt.Exchange.DELIVERY.value)
     return not Counter.objects.using(alias).filter(name__in=names).exists()

@@ -334,10 +334,15 @@ def release(version: str) -> tuple[int, ...]:
 
 
 class WorkerQuerySet(PrimaryQuerySet["Worker"]):
+    def releases(self) -> dict[str, tuple[int, ...]]:
+        """Their versions, and the first two numbers of each."""
+        versions = self.order_by().values_list("version", flat=True).distinct()
+        return {version: release(version) for version in versions}
+
     def before(self, since: tuple[int, int]) -> Self:
         """Of versions before that one."""
-        versions = self.order_by().values_list("version", flat=True).distinct()
-        return self.filter(version__in=[each for each in versions if release(each) < since])
+        older = [version for version, numbers in self.releases().items() if numbers < since]
+        return self.filter(version__in=older)
 
     def alive(self, now: datetime | None = None) -> Self:
         return self.filter(seen_at__gt=(now or clock(self.db)) - WORKER_SILENT_AFTER)
