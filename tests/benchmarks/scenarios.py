@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import doors, in_order, stage
+from . import calls, doors, in_order, stage
 from .__main__ import machine, markdown
 from .candidates import produced
 from .disk import bytes_each
@@ -181,6 +181,14 @@ def intake(server, receiver):
         return doors.intake((server, stage.Sqlite(folder)), receiver, max(1, 5 * SIZE))
 
 
+def interactions(server, receiver):
+    """Interactions that are answered at once, and a thousand at a time that wait, of one process;
+    on PostgreSQL and on SQLite."""
+    with stage.folder() as folder:
+        places = (server, stage.Sqlite(folder))
+        return calls.interactions(places, receiver, max(1, 5 * SIZE))
+
+
 def trickle(server, receiver):
     """A few deliveries a second: what each costs, from commit to receipt; and a start."""
     with stage.folder() as folder:
@@ -234,7 +242,7 @@ SCENARIOS = {
     each.__name__: each
     for each in (
         *(hanging, history, snapshot, memory, backlog, counts, signed, intake, trickle, disk),
-        *(events, order),
+        *(events, order, interactions),
     )
 }
 
