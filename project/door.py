@@ -1,10 +1,11 @@
-"""A fast door for requests that store deliveries or publish events: those that come together are
-stored together.
+"""A fast door for requests that store deliveries, publish events or send interactions: those that
+come together are served together.
 
-A transaction for each request costs several times as much as what is stored in it. Here one thread
+A transaction for each request costs several times as much as what is done in it. Here one thread
 takes what waits, reads the tokens and webhooks of all of it in the transaction that stores it, and
-answers when that has been committed; meanwhile the next ones gather. Nothing that decides is kept
-from one group to the next.
+answers when that has been committed; meanwhile the next ones gather. An interaction is sent then,
+and comes back when its receiver has answered, to be recorded with others. Nothing that decides is
+kept from one group to the next.
 
 The rules are those of the API's views, and so are the words. What is not plainly theirs (another
 path, a session, a wrong token, a large body, an odd host) goes to Django as it came.
@@ -15,7 +16,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 from django.conf import settings
@@ -27,17 +28,21 @@ from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from webhooks_app import actions, request_ids
-from webhooks_app.api import errors, throttling
-from webhooks_app.api.authentication import TokenCaller, bearer, webhooks_of
+from webhooks_app import request_ids
+from webhooks_app.actions.interactions import Beginnings
+from webhooks_app.api import errors
+from webhooks_app.api.authentication import bearer
 from webhooks_app.api.errors import Problem
-from webhooks_app.engine import faults, store
+from webhooks_app.engine import faults, loop, store
 from webhooks_app.engine.store.errors import is_locked
 from webhooks_app.limits import Headers, Scope
 from webhooks_app.models import AccessToken, Delivery, database_file
 from webhooks_app.models.account import digest
 
-from .door_requests import Answer, Asked, Single, SingleEvent, answer_to, refused, served
+from .door_calls import Calls, calls_of
+from .door_requests import Answer, Asked, Interaction, SingleEvent, answer_to, refused, served
+from .door_rules import accept, judged
+from .door_waiting import Waiting, answered, hand_out
 from .fair_queue import FairQueue
 
 SMALL = 64 * 1024  # bytes of a body; a larger one takes a transaction of its own, at Django's door
@@ -45,7 +50,6 @@ GROUP_MOST = 256  # requests
 GROUP_SIZE = 1024 * 1024  # bytes of their bodies
 QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
 EACH_SIZE = 1024  # bytes that a request counts beside its body
-RECEIVERS_MOST = 100  # of an event; one with more takes a transaction of its own, too
 APART_FOR = 60.0  # seconds for which all events of its token do
 NAMES = "webhooks_app.request_ids.middleware"
 LOCKED_MOST = 0.5  # seconds that a group waits for rows of somebody else
@@ -57,10 +61,6 @@ BUSY = "More requests are waiting than can be stored; try again."
 logger = logging.getLogger("webhooks_app.api")
 
 
-# A request, and where its answer goes: None, when Django is to give it.
-Waiting = tuple[Asked, "asyncio.Future[Answer | None]"]
-
-
 class Door:
     def __init__(self) -> None:
         self._alias = router.db_for_write(Delivery)
@@ -69,6 +69,8 @@ class Door:
         self._lanes: dict[str, Hashable] = {}
         self._apart: dict[str, float] = {}  # by digest, until when its events go to Django
         self._added = Added()
+        self._beginnings = Beginnings()
+        self._calls = Calls(self._alias, self._put_ended)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._rested = 0.0  # when the last group was stored, monotonic
@@ -86,7 +88,7 @@ class Door:
         if not self._queue.put(lane, (asked, future), asked.size + EACH_SIZE):
             given: Answer | None = refused(asked, Problem(503, BUSY, retry_after=1))
         else:
-            given = await future
+            given = await answered(asked, future)
         if given is None:
             return None
         status, headers, content = given
@@ -111,6 +113,8 @@ class Door:
         secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
         if not secret:
             return None
+        if kind is Interaction and loop.engine() is None:
+            return None  # nothing is sent from here
         asked = kind(request, ident, sent)
         asked.digest = digest(secret)
         is_apart = isinstance(asked, SingleEvent) and self._is_apart(asked.digest)
@@ -127,6 +131,11 @@ class Door:
         return True
 
     # --- the thread -----------------------------------------------------------------------------
+
+    def _put_ended(self, call: Waiting) -> None:
+        while not self._queue.put(Interaction, call, 0):
+            pass  # that one was closed, and there is a new one
+        self._start()
 
     def _start(self) -> None:
         if self._thread is None:
@@ -157,16 +166,29 @@ class Door:
             connections[self._alias].close()
 
     def _serve_group(self, group: "list[Waiting]") -> None:
+        asked = [pair for pair in group if not pair[0].has_ended]
+        ended = [pair for pair in calls_of(group) if pair[0].has_ended]
+        if asked:
+            self._serve_asked(asked)
+        if ended:
+            self._calls.record(ended)
+
+    def _serve_asked(self, group: "list[Waiting]") -> None:
         asked = [each for each, _ in group]
         answers: list[Answer | None] = [None] * len(group)
         tokens: dict[str, AccessToken] = {}
         try:
             tokens = self._store(asked)
-            answers = [answer_to(each) if each.digest in tokens else None for each in asked]
+            answers = [
+                None if each.waits or each.digest not in tokens else answer_to(each)
+                for each in asked
+            ]
         except Exception as error:
             answers = self._failed(error, asked)
         finally:
-            _hand_out([future for _, future in group], answers)
+            now = [number for number, each in enumerate(asked) if not each.waits]
+            hand_out([group[number] for number in now], [answers[number] for number in now])
+        self._calls.send([pair for pair in calls_of(group) if pair[0].waits])
         if tokens:
             faults.settle()
         for each in tokens.values():
@@ -182,8 +204,8 @@ class Door:
             store.open(self._alias).limit_locks(LOCKED_MOST)
             tokens = AccessToken.objects.by_digests({each.digest for each in group})
             known = [each for each in group if each.digest in tokens]
-            good = _judged(known, tokens)
-            _accept(good)
+            good = judged(known, tokens)
+            accept(good, self._beginnings)
             for each in good:
                 each.settle()
         database_file.check(self._alias)
@@ -194,6 +216,9 @@ class Door:
         """What all of a group are told whose transaction failed: that the database does not answer,
         or what Django will find when each is tried by itself."""
         problem = errors.foreseen(error)
+        self._beginnings.forget()
+        for each in group:
+            each.waits = False
         if isinstance(error, database_file.Replaced) or is_locked(error):
             return [None] * len(group)  # the first also ends this process
         if problem is None or problem.status_code != 503:
@@ -212,75 +237,7 @@ class Door:
                 self._apart[asked.digest] = time.monotonic() + APART_FOR
 
 
-def _judged(group: list[Asked], tokens: dict[str, AccessToken]) -> list[Asked]:
-    """Those of whom there is nothing to object to; the others have a `problem`."""
-    group = _within(group, lambda each: each.address, throttling.address_counts)
-    for each in group:
-        each.caller = TokenCaller.of(tokens[each.digest])
-    group = _passing(group, lambda each: each.caller.check_account(each.query_params))
-    group = _within(group, lambda each: each.caller.key, throttling.caller_counts)
-    webhooks = webhooks_of({each.key for each in group if isinstance(each, Single)})
-    return _passing(group, lambda each: each.judge(webhooks))
-
-
-def _accept(group: list[Asked]) -> None:
-    """Store what they ask for, in the present transaction."""
-    deliveries = [each for each in group if isinstance(each, Single)]
-    drafts = [each.drafts for each in deliveries]
-    for each, answer in zip(deliveries, actions.accept(drafts), strict=True):
-        each.answer = answer
-    events = [each for each in group if isinstance(each, SingleEvent)]
-    asked = [each.publication for each in events]
-    published = actions.accept_events(asked, receivers_most=RECEIVERS_MOST)
-    for event, stored in zip(events, published, strict=True):
-        event.answer = stored
-
-
-def _passing(group: list[Asked], judge: Callable[[Asked], None]) -> list[Asked]:
-    for each in group:
-        try:
-            judge(each)
-        except Exception as error:
-            each.problem = errors.foreseen(error)
-            if each.problem is None:
-                raise
-    return [each for each in group if each.problem is None]
-
-
-def _within(
-    group: list[Asked],
-    key_of: Callable[[Asked], str],
-    count: Callable[[str, int], throttling.Counted],
-) -> list[Asked]:
-    """Those within a limit, which counts all of a key at once."""
-    by_key: dict[str, list[Asked]] = {}
-    for each in group:
-        by_key.setdefault(key_of(each), []).append(each)
-    for key, those in by_key.items():
-        within, refusal = count(key, len(those))
-        for each in those[within:]:
-            each.problem = refusal
-    return [each for each in group if each.problem is None]
-
-
 # --- answers --------------------------------------------------------------------------------------
-
-
-def _hand_out(
-    futures: "list[asyncio.Future[Answer | None]]", answers: "list[Answer | None]"
-) -> None:
-    pairs = list(zip(futures, answers, strict=True))
-    for loop in {future.get_loop() for future in futures}:
-        try:
-            loop.call_soon_threadsafe(_set, [pair for pair in pairs if pair[0].get_loop() is loop])
-        except RuntimeError:
-            logger.debug("nobody waits for these answers any more")
-
-
-def _set(pairs: "Iterable[tuple[asyncio.Future[Answer | None], Answer | None]]") -> None:
-    for future, answer in pairs:
-        if not future.done():  # a client that has left
-            future.set_result(answer)
 
 
 class Added:

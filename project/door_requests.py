@@ -1,4 +1,5 @@
-"""What the fast door serves: requests that store deliveries or publish events, and their answers.
+"""What the fast door serves: requests that store deliveries, publish events or send interactions,
+and their answers.
 
 The rules are those of the API's views, and so are the words.
 """
@@ -9,9 +10,11 @@ from typing import Any, ClassVar
 from django.core.handlers.asgi import ASGIRequest
 
 from webhooks_app import actions, request_ids
+from webhooks_app.actions import interactions
 from webhooks_app.api import body, errors, intake, intake_events, query, rendering, throttling
 from webhooks_app.api.authentication import Need, TokenCaller
 from webhooks_app.api.errors import Problem
+from webhooks_app.api.views_calls import InteractionViewSet
 from webhooks_app.api.views_deliveries import BulkViewSet, WebhookDeliveriesViewSet
 from webhooks_app.api.views_events import EventsInBulkViewSet, EventsViewSet
 from webhooks_app.limits import Headers
@@ -32,6 +35,10 @@ class Asked:
     parameters: ClassVar[frozenset[str]]
     allow: ClassVar[str]
     weight: ClassVar[int] = 1  # what each byte of the body counts
+    status: ClassVar[int] = 202  # of its answer
+
+    waits = False  # for a receiver
+    has_ended = False  # which has answered
 
     caller: TokenCaller
 
@@ -81,20 +88,10 @@ class Asked:
         raise NotImplementedError
 
 
-# --- deliveries -----------------------------------------------------------------------------------
-
-
-class Single(Asked):
-    """`POST /webhooks/:id/deliveries`."""
-
-    need = WebhookDeliveriesViewSet.needs["create"]
-    parameters = WebhookDeliveriesViewSet.create.parameters
-    allow = "GET, POST, HEAD"
+class OfWebhook(Asked):
+    """About a webhook that its path names."""
 
     webhook: Webhook
-    drafts: list[actions.Draft]
-    answer: actions.Answer
-    held: str  # why deliveries of its webhook are held
 
     @property
     def key(self) -> tuple[int, str]:
@@ -104,6 +101,21 @@ class Single(Asked):
         if self.key not in webhooks:
             raise Problem(404, errors.NOT_FOUND)
         self.webhook = webhooks[self.key]
+
+
+# --- deliveries -----------------------------------------------------------------------------------
+
+
+class Single(OfWebhook):
+    """`POST /webhooks/:id/deliveries`."""
+
+    need = WebhookDeliveriesViewSet.needs["create"]
+    parameters = WebhookDeliveriesViewSet.create.parameters
+    allow = "GET, POST, HEAD"
+
+    drafts: list[actions.Draft]
+    answer: actions.Answer
+    held: str  # why deliveries of its webhook are held
 
     def read(self) -> None:
         self.drafts = self.drafted()
@@ -136,6 +148,35 @@ class Bulk(Single):
         deliveries = intake.of_bulk(self.answer)
         shown = [delivery_object.shown(each, self.held) for each in deliveries]
         return intake.headers(deliveries), shown
+
+
+# --- interactions ---------------------------------------------------------------------------------
+
+
+class Interaction(OfWebhook):
+    """`POST /webhooks/:id/interactions`: answered when its receiver has answered."""
+
+    need = InteractionViewSet.needs["create"]
+    parameters = InteractionViewSet.create.parameters
+    allow = "POST"
+    status = 200
+
+    to_interact: interactions.ToInteract
+    begun: interactions.Begun  # where it `waits`
+    answer: dict[str, Any] | Exception
+
+    def read(self) -> None:
+        sent = body.loads_object(self.sent)
+        self.to_interact = interactions.ToInteract(self.webhook, sent, self.caller.by)
+
+    @property
+    def is_lost(self) -> bool:
+        return self.waits and self.begun.is_lost
+
+    def told(self) -> tuple[dict[str, str], Any]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {}, self.answer
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -200,6 +241,8 @@ def served(path: str) -> tuple[type[Asked] | None, str]:
             return Single, ident
         case ["", "webhooks", ident, "deliveries", "bulk"] if is_id(ident):
             return Bulk, ident
+        case ["", "webhooks", ident, "interactions"] if is_id(ident):
+            return Interaction, ident
         case ["", "events"]:
             return SingleEvent, ""
         case ["", "events", "bulk"]:
@@ -223,7 +266,7 @@ def answer_to(asked: Asked) -> Answer | None:
         if problem is None:
             raise
         return refused(asked, problem)
-    return _rendered(asked, 202, headers, content)
+    return _rendered(asked, asked.status, headers, content)
 
 
 def refused(asked: Asked, problem: Problem) -> Answer:

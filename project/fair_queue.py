@@ -24,10 +24,10 @@ class FairQueue(Generic[T]):
         self._closed = False
 
     def put(self, lane: Hashable, item: T, size: int) -> bool:
-        """False when there is no room."""
+        """False when there is no room, which what has no size does not need, or it is closed."""
         with self._changed:
             own = self._sizes.get(lane, 0)
-            if self._closed or own + size > self._most - self._size:
+            if self._closed or (size and own + size > self._most - self._size):
                 return False
             self._lanes.setdefault(lane, deque()).append((item, size))
             self._sizes[lane] = own + size

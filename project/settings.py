@@ -179,7 +179,8 @@ if _database["ENGINE"].endswith("sqlite3"):
 _database["CONN_MAX_AGE"] = None
 _database["CONN_HEALTH_CHECKS"] = _database["ENGINE"].endswith("postgresql")
 
-# Requests that store deliveries are stored in one transaction with those that come at once.
+# Requests that store deliveries, publish events or send interactions share their transactions with
+# those that come at once.
 GROUP_COMMIT = read(flag, "GROUP_COMMIT", True)
 
 # What limits count in. In the memory of a process the counts are its own: several web processes

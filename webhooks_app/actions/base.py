@@ -64,6 +64,11 @@ def fresh(webhook: Webhook) -> Webhook:
         raise Webhook.DoesNotExist
     if row.deleted_at is not None:
         raise NotCallable("deleted")
+    refuse_while_held()
+    return row
+
+
+def refuse_while_held() -> None:
+    """Raises NotCallable while the site calls nobody."""
     if site.is_held():
         raise NotCallable(states.SITE.reason, SITE_RETRY_AFTER)
-    return row

@@ -12,6 +12,8 @@ from ..rules.failures import Failure
 from .base import CALLS, db_alias, fresh, is_number, outside_transactions, readable
 from .errors import Busy, ExchangeFailed, Invalid, NotCallable, TooSoon
 
+OUR_FAULT = "The call failed inside this application; try again."
+
 
 def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> dict[str, Any]:
     """Send an interaction now and return the receiver's `{"responses": […], "attributes": {…}}`.
@@ -23,10 +25,10 @@ def interact(webhook: Webhook, interaction: dict[str, Any], *, by: str = "") -> 
     `transaction.atomic`.
     """
     outside_transactions(CALLS)
-    interaction = _checked(interaction)
-    row, probe = _callable(webhook)
-    entry, answer = _call(calls.Interaction(row, interaction, probe=probe), by)
-    return _answer(entry, answer)
+    interaction = checked(interaction)
+    row = fresh(webhook)
+    entry, answer = _call(calls.Interaction(row, interaction, probe=is_probe(row)), by)
+    return answer_in(entry, answer)
 
 
 async def ainteract(
@@ -85,7 +87,7 @@ def test(
         raise Invalid({"generation": ["Must be 1 or 2."]})
     if interaction is not None:
         try:
-            interaction = _checked(interaction)
+            interaction = checked(interaction)
         except Invalid as error:
             raise Invalid({"interaction": error.details}) from None
     row = fresh(webhook)
@@ -99,10 +101,10 @@ def test(
 test.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest's
 
 
-def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
-    """`fresh`, of a webhook that may be called now. Where its breaker has been open long enough,
-    this call is the probe (true), and others wait for what comes of it."""
-    row, now = fresh(webhook), clock(db_alias())
+def is_probe(row: Webhook) -> bool:
+    """Where its breaker has been open long enough, this call is the probe, and others wait for what
+    comes of it. Raises NotCallable when it may not be called now."""
+    now = clock(db_alias())
     reason = states.hold_reason(row, now, told=False)
     until = row.health.breaker_until
     if reason == "breaker" and until is not None:
@@ -111,10 +113,11 @@ def _callable(webhook: Webhook) -> tuple[Webhook, bool]:
         raise NotCallable(reason)
     if until is not None and not breaker.take_probe(db_alias(), row.pk, now, row.exchange_timeout):
         raise NotCallable("breaker", max(1.0, row.exchange_timeout))
-    return row, until is not None
+    return until is not None
 
 
-def _checked(interaction: Any) -> dict[str, Any]:
+def checked(interaction: Any) -> dict[str, Any]:
+    """An interaction of a caller's. Raises Invalid."""
     if not isinstance(interaction, dict):
         raise Invalid({"": ["Must be an object."]})
     details = calls.interaction_errors(interaction)
@@ -130,12 +133,13 @@ def _call(call: "calls.Call", by: str) -> tuple[Entry, Any]:
     except calls.NoSlot as reason:
         raise Busy(str(reason)) from reason
     except calls.OurFault as reason:
-        raise Busy("The call failed inside this application; try again.") from reason
+        raise Busy(OUR_FAULT) from reason
     except IntegrityError as reason:  # removed while it was called
         raise NotCallable("deleted") from reason
 
 
-def _answer(entry: Entry, answer: Any) -> dict[str, Any]:
+def answer_in(entry: Entry, answer: Any) -> dict[str, Any]:
+    """What a receiver said. Raises ExchangeFailed."""
     if (failure := entry.failure) is not None:
         recorded = Failure(failure.kind, storable(failure.message))
         raise ExchangeFailed(recorded, entry.ended_at)

@@ -77,7 +77,7 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response:
     """The answer to any exception of a view. What nobody foresaw is logged and hidden: a 500."""
     problem = foreseen(exception)
     if problem is None:
-        problem = _unforeseen(exception, context)
+        problem = unforeseen(exception, context)
     set_rollback()
     status, headers, body = answer(problem)
     response = Response(body, status=status, headers=headers)
@@ -191,7 +191,7 @@ def _of_action(error: actions.ActionError) -> Problem:
     return Problem(409, error.message)
 
 
-def _unforeseen(exception: Exception, context: dict[str, Any]) -> Problem:
+def unforeseen(exception: Exception, context: dict[str, Any]) -> Problem:
     request = context.get("request")
     logger.error("unforeseen error in the API", exc_info=exception)
     # Error trackers and the test client listen to this signal.

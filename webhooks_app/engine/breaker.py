@@ -6,6 +6,7 @@ for longer. Deliveries do the same in the memory of the worker that owns the web
 which writes what it finds into the webhook's health and reads there what was found here.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db.models import F
@@ -26,7 +27,7 @@ def note(
     calls that were under way when it opened only the probe opens it once more."""
     health = WebhookHealth.objects.using(alias).filter(pk=webhook_id)
     if not failures.is_away(failure):
-        health.filter(breaker_trips__gt=0).update(breaker_until=None, breaker_trips=0)
+        close(alias, [webhook_id])
         return
     if exchange not in COUNTING:
         return
@@ -41,6 +42,12 @@ def note(
         return
     until = now + timedelta(seconds=DEFAULT.breaker_pause(run.breaker_trips))
     health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
+
+
+def close(alias: str, webhook_ids: Collection[str]) -> None:
+    """These receivers have answered, as `note` is told."""
+    health = WebhookHealth.objects.using(alias).filter(pk__in=webhook_ids)
+    health.filter(breaker_trips__gt=0).update(breaker_until=None, breaker_trips=0)
 
 
 def _are_all_away(alias: str, webhook_id: str, number: int) -> bool:

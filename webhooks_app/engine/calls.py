@@ -4,9 +4,10 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
 from ..models.primary import clock, present
-from ..rules import answers
+from ..rules import answers, failures
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
 from . import breaker, history, loop, message, store, timings
@@ -45,6 +46,18 @@ class Call(Protocol):
     def request(self, head: message.Head) -> Request: ...
     def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]: ...
     def conclude(self, failure: Failure | None, outcome: Outcome) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call and how it went; `by`: who asked for it."""
+
+    call: Call
+    outcome: Outcome
+    by: str = ""
+
+
+Recorded = tuple[history.Entry, Any]  # and the judged answer
 
 
 def _now() -> float:
@@ -131,7 +144,7 @@ class Verification:
         row.save(update_fields=["verified_at", "verification_due_at"])
 
 
-def make(call: Call, *, by: str = "") -> tuple[history.Entry, Any]:
+def make(call: Call, *, by: str = "") -> Recorded:
     """Make a call from a synchronous caller; returns what was recorded and the judged answer.
 
     Raises NoSlot when all slots of the process, or its account's or webhook's share of them, are
@@ -161,18 +174,60 @@ def prepare(call: Call) -> Request | Outcome:
     try:
         return call.request(message.head(call.webhook))
     except message.Unsendable as error:
-        return Outcome(started_at=datetime.now(UTC), failure=error.failure)
+        return unsent(error)
 
 
-def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry, Any]:
+def unsent(error: message.Unsendable) -> Outcome:
+    """What came of a request that cannot be made."""
+    return Outcome(started_at=datetime.now(UTC), failure=error.failure)
+
+
+def finish(call: Call, outcome: Outcome, *, by: str = "") -> Recorded:
     """Judge and record an outcome, and change what it changes, in one transaction.
 
     Raises OurFault.
     """
     if outcome.our_fault:
         raise OurFault
-    failure, answer = call.judge(outcome)
+    [found] = finish_all([Ended(call, outcome, by)])
+    return found
+
+
+def finish_all(ended: Sequence[Ended], *, locked_most: float = 0.0) -> list[Recorded]:
+    """`finish` for several together, none of which is a fault of ours. `locked_most`: seconds to
+    wait for rows of somebody else, 0 for as long as it takes."""
+    if not ended:
+        return []
     alias = router.db_for_write(Attempt)
+    here = store.open(alias)
+    found = [_judged(each, alias) for each in ended]
+    entries = [entry for entry, _ in found]
+
+    def write() -> None:
+        with transaction.atomic(using=alias):
+            if locked_most:
+                here.limit_locks(locked_most)
+            for each, entry in zip(ended, entries, strict=True):
+                each.call.conclude(entry.failure, each.outcome)
+            asked = [each.outcome.asked for each in ended if each.outcome.asked is not None]
+            tokens = [_of_asked(each, alias).row() for each in asked]
+            here.record([*tokens, *[entry.row() for entry in entries]])
+            # After the health of the webhooks, which is locked before them wherever both are.
+            _note(alias, ended, entries)
+            gone = [entry.webhook_id for entry in entries if _stops(entry)]
+            if gone:
+                record.stop(here, gone, Webhook.Stopped.GONE)
+
+    record.with_free_keys(write)
+    if timings.kept:
+        for entry in entries:
+            timings.exchanges[entry.exchange].note(entry.outcome.duration_ms / 1000)
+    return found
+
+
+def _judged(ended: Ended, alias: str) -> Recorded:
+    call, outcome = ended.call, ended.outcome
+    failure, answer = call.judge(outcome)
     # Dated as everything it is compared with: this host's own clock may be wrong.
     outcome.started_at = clock(alias) - timedelta(milliseconds=outcome.duration_ms)
     entry = history.Entry(
@@ -182,26 +237,28 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> tuple[history.Entry
         url=message.without_token(call.webhook.url),
         outcome=outcome,
         failure=failure,
-        requested_by=by[:150],
+        requested_by=ended.by[:150],
     )
-
-    here = store.open(alias)
-
-    def write() -> None:
-        with transaction.atomic(using=alias):
-            call.conclude(failure, outcome)
-            asked = [] if outcome.asked is None else [_of_asked(outcome.asked, alias).row()]
-            here.record([*asked, entry.row()])
-            # After the health of the webhook, which is locked before the webhook wherever both are.
-            if isinstance(call, Interaction):
-                breaker.note(alias, call.webhook.pk, call.exchange, failure, probe=call.probe)
-            if call.exchange == Attempt.Exchange.INTERACTION and failure and failure.kind == "gone":
-                record.stop(here, [call.webhook.pk], Webhook.Stopped.GONE)
-
-    record.with_free_keys(write)
-    if timings.kept:
-        timings.exchanges[call.exchange].note(outcome.duration_ms / 1000)
     return entry, answer
+
+
+def _note(alias: str, ended: Sequence[Ended], entries: Sequence[history.Entry]) -> None:
+    """What the breakers of their webhooks are told."""
+    told = [
+        (each.call, entry)
+        for each, entry in zip(ended, entries, strict=True)
+        if isinstance(each.call, Interaction)
+    ]
+    if answered := {e.webhook_id for _, e in told if not failures.is_away(e.failure)}:
+        breaker.close(alias, answered)
+    for call, entry in told:
+        if failures.is_away(entry.failure):
+            breaker.note(alias, entry.webhook_id, entry.exchange, entry.failure, probe=call.probe)
+
+
+def _stops(entry: history.Entry) -> bool:
+    is_interaction = entry.exchange == Attempt.Exchange.INTERACTION
+    return is_interaction and entry.failure is not None and entry.failure.kind == "gone"
 
 
 def note_asked(asked: Asked) -> None:

@@ -8,9 +8,10 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from .. import conf
 from .sender import Sender
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("webhooks")
 
+SLOT_AWAITED = 0.25  # seconds for which what nobody waits for in a thread waits for a slot
 LOOKED_AFTER = 1.0  # seconds between looks whether what is waited for can still come
 
 
@@ -28,6 +30,16 @@ class NoSlot(Exception):
 
 class LoopEnded(Exception):
     """The thread of the loop has ended, and what was under way on it with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T]):
+    """What is run for nobody who waits, whose it is, and who is told the result."""
+
+    work: Callable[[Sender], Coroutine[Any, Any, T]]
+    account: int
+    webhook: str
+    done: Callable[[T | NoSlot | None], None]  # None: nothing can be said of it
 
 
 class EngineLoop:
@@ -43,6 +55,7 @@ class EngineLoop:
         self._of_account: Counter[int] = Counter()  # slots taken
         self._of_webhook: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="webhooks-engine", daemon=True
         )
@@ -63,8 +76,47 @@ class EngineLoop:
             return future.result()
         finally:
             with self._lock:
-                self._of_account -= Counter([account])  # forgets those that have none
-                self._of_webhook -= Counter([webhook])
+                self._give(account, webhook)
+
+    def start(self, works: "Sequence[Work[Any]]") -> None:
+        """`run` for several, without waiting: each is told on the loop's thread what comes of it.
+        Where there is no slot, one may become free for a moment yet."""
+        self._loop.call_soon_threadsafe(self._begin, works)
+
+    def _begin(self, works: "Sequence[Work[Any]]") -> None:
+        for each in works:
+            task = self._loop.create_task(self._do(each))
+            self._tasks.add(task)  # which the loop itself does not hold
+            task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, work: "Work[Any]") -> None:
+        result = None
+        try:
+            if (result := await self._slot(work)) is None:
+                try:
+                    result = await work.work(self._sender)
+                finally:
+                    with self._lock:
+                        self._give(work.account, work.webhook)
+        finally:
+            work.done(result)
+
+    async def _slot(self, work: "Work[Any]") -> NoSlot | None:
+        """Takes one; or says why there is none."""
+        until = self._loop.time() + SLOT_AWAITED
+        while True:
+            try:
+                with self._lock:
+                    self._take(work.account, work.webhook)
+                return None
+            except NoSlot as error:
+                if self._loop.time() >= until:
+                    return error
+            await asyncio.sleep(SLOT_AWAITED / 20)
+
+    def _give(self, account: int, webhook: str) -> None:
+        _drop(self._of_account, account)
+        _drop(self._of_webhook, webhook)
 
     def _take(self, account: int, webhook: str) -> None:
         free = conf.settings.concurrency - self._of_account.total()
@@ -88,6 +140,12 @@ class EngineLoop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+
+def _drop(taken: Counter[Any], key: Any) -> None:
+    taken[key] -= 1
+    if not taken[key]:
+        del taken[key]
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -122,6 +180,12 @@ def shared() -> Runner:
         if _shared is None:
             _shared = EngineLoop()
         return _shared
+
+
+def engine() -> EngineLoop | None:
+    """`shared`; None where another runner has taken its place."""
+    runner = shared()
+    return runner if isinstance(runner, EngineLoop) else None
 
 
 def replace(runner: Runner | None) -> Runner | None:

@@ -1,0 +1,142 @@
+"""Interactions that are made together: judged in one transaction, sent without any, and recorded in
+another. `interact` is the same for one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine import calls, loop
+from ..engine.exchange import Outcome, Request
+from ..engine.kept_heads import KeptHeads
+from ..engine.message import Unsendable
+from ..engine.sender import Sender
+from ..fields import WrongKey
+from ..models import Webhook
+from .base import db_alias, refuse_while_held
+from .calls import OUR_FAULT, answer_in, checked, is_probe
+from .errors import ActionError, Busy, NotCallable
+
+
+@dataclass(frozen=True, slots=True)
+class ToInteract:
+    """An interaction that is asked for. `webhook`: its row with its health, as the present
+    transaction has read it."""
+
+    webhook: Webhook
+    interaction: Any
+    by: str = ""
+
+
+@dataclass(slots=True)
+class Begun:
+    """One that was judged. `result`: how it went, or that there was no slot for it; None until it
+    has ended, or where it broke on a fault of ours."""
+
+    call: calls.Interaction
+    prepared: Request | Outcome
+    by: str
+    result: Outcome | loop.NoSlot | None = None
+    runner: loop.EngineLoop | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it will never end."""
+        return self.runner is not None and not self.runner.is_alive
+
+
+class Beginnings:
+    """Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._heads = KeptHeads()
+
+    def begin(self, asked: Sequence[ToInteract]) -> list[Begun | ActionError]:
+        """Judge interactions as `interact` does. In the caller's transaction, which must have ended
+        before any is sent."""
+        found = [_judged(each) for each in asked]
+        webhooks = [each.webhook for each in found if isinstance(each, calls.Interaction)]
+        heads = self._heads.of(webhooks, db_alias())
+        begun: list[Begun | ActionError] = []
+        for each, call in zip(asked, found, strict=True):
+            if isinstance(call, ActionError):
+                begun.append(call)
+                continue
+            head = heads.get(call.webhook.pk)
+            if head is None:
+                begun.append(NotCallable("deleted"))
+            elif isinstance(head, WrongKey):
+                begun.append(NotCallable("unreadable"))
+            elif isinstance(head, Unsendable):
+                begun.append(Begun(call, calls.unsent(head), each.by))
+            else:
+                begun.append(Begun(call, call.request(head), each.by))
+        return begun
+
+    def forget(self) -> None:
+        """That transaction was undone."""
+        self._heads = KeptHeads()
+
+
+def _judged(asked: ToInteract) -> calls.Interaction | ActionError:
+    try:
+        interaction = checked(asked.interaction)
+        refuse_while_held()
+        return calls.Interaction(asked.webhook, interaction, probe=is_probe(asked.webhook))
+    except ActionError as error:
+        return error
+
+
+def send(begun: Sequence[tuple[Begun, Callable[[], None]]]) -> None:
+    """Send what has begun, and wait for nothing. What stands beside each is called once it has
+    ended, perhaps on another thread."""
+    runner = loop.engine()
+    for each, ended in begun:
+        each.runner = runner
+        if runner is None:
+            ended()
+    if runner is not None:
+        runner.start([_work(each, ended) for each, ended in begun])
+
+
+def _work(begun: Begun, ended: Callable[[], None]) -> loop.Work[Outcome]:
+    webhook, prepared = begun.call.webhook, begun.prepared
+    seconds = webhook.exchange_timeout
+
+    async def work(sender: Sender) -> Outcome:
+        if isinstance(prepared, Outcome):
+            return prepared
+        return await sender.send(prepared, timeout=seconds)
+
+    def done(result: Outcome | loop.NoSlot | None) -> None:
+        begun.result = result
+        ended()
+
+    return loop.Work(work, webhook.account_id, webhook.pk, done)
+
+
+def conclude(
+    ended: Sequence[Begun], *, locked_most: float = 0.0
+) -> list[dict[str, Any] | ActionError]:
+    """Record what has ended, all of it in one transaction. The answer to each: what the receiver
+    says, or why that is not known. Raises IntegrityError when a webhook was removed meanwhile;
+    nothing is recorded then. `locked_most`: seconds that it waits for rows of somebody else, 0 for
+    as long as it takes."""
+    told = {
+        id(each): calls.Ended(each.call, each.result, each.by)
+        for each in ended
+        if isinstance(each.result, Outcome) and not each.result.our_fault
+    }
+    recorded = calls.finish_all(list(told.values()), locked_most=locked_most)
+    found = dict(zip(told, recorded, strict=True))
+    return [_answer(each, found.get(id(each))) for each in ended]
+
+
+def _answer(ended: Begun, recorded: calls.Recorded | None) -> dict[str, Any] | ActionError:
+    if isinstance(ended.result, loop.NoSlot):
+        return Busy(str(ended.result))
+    if recorded is None:
+        return Busy(OUR_FAULT)
+    try:
+        return answer_in(*recorded)
+    except ActionError as error:
+        return error
