@@ -206,8 +206,9 @@ class Door:
             known = [each for each in group if each.digest in tokens]
             good = judged(known, tokens)
             accept(good, self._beginnings)
+            held: dict[str, str] = {}
             for each in good:
-                each.settle()
+                each.settle(held)
         database_file.check(self._alias)
         self._rested = time.monotonic()
         return tokens

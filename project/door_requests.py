@@ -75,8 +75,9 @@ class Asked:
         """What is asked. Raises Problem."""
         raise NotImplementedError
 
-    def settle(self) -> None:
-        """Look up all that the answer tells, before the commit: after it nothing may fail."""
+    def settle(self, held: dict[str, str]) -> None:
+        """Look up all that the answer tells, before the commit: after it nothing may fail. `held`:
+        why deliveries of webhooks are held, as far as this group knows."""
 
     @property
     def is_apart(self) -> bool:
@@ -125,8 +126,11 @@ class Single(OfWebhook):
     def drafted(self) -> list[actions.Draft]:
         return intake.single(self, self.webhook, self.sent, self.caller.by)
 
-    def settle(self) -> None:
-        self.held = actions.hold_reason(self.webhook)
+    def settle(self, held: dict[str, str]) -> None:
+        ident = self.webhook.pk
+        if ident not in held:
+            held[ident] = actions.hold_reason(self.webhook)
+        self.held = held[ident]
 
     def told(self) -> tuple[dict[str, str], Any]:
         delivery = intake.of_single(self.answer)
@@ -199,7 +203,7 @@ class SingleEvent(Asked):
     def new(self) -> list[actions.NewEvent]:
         return intake_events.single(self, self.sent)
 
-    def settle(self) -> None:
+    def settle(self, held: dict[str, str]) -> None:
         if isinstance(self.answer, list):
             for event in self.answer:
                 event.first_deliveries  # noqa: B018 - of one that was there before
@@ -225,7 +229,7 @@ class BulkOfEvents(SingleEvent):
     def new(self) -> list[actions.NewEvent]:
         return intake_events.bulk(self, self.sent)
 
-    def settle(self) -> None:
+    def settle(self, held: dict[str, str]) -> None:
         """Their deliveries are not told."""
 
     def told(self) -> tuple[dict[str, str], Any]:

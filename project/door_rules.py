@@ -16,8 +16,9 @@ RECEIVERS_MOST = 100  # of an event; one with more takes a transaction of its ow
 def judged(group: Sequence[Asked], tokens: Mapping[str, AccessToken]) -> list[Asked]:
     """Those of whom there is nothing to object to; the others have a `problem`."""
     group = _within(group, lambda each: each.address, throttling.address_counts)
+    callers = {digest: TokenCaller.of(token) for digest, token in tokens.items()}
     for each in group:
-        each.caller = TokenCaller.of(tokens[each.digest])
+        each.caller = callers[each.digest]
     group = _passing(group, lambda each: each.caller.check_account(each.query_params))
     group = _within(group, lambda each: each.caller.key, throttling.caller_counts)
     webhooks = webhooks_of({each.key for each in group if isinstance(each, OfWebhook)})

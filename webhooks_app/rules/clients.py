@@ -1,6 +1,7 @@
 """Whose request it is: the address that limits count by."""
 
 import ipaddress
+from functools import lru_cache
 
 ADDRESS_LIMIT = 128  # characters; an IPv6 address with brackets, scope and port has fewer
 
@@ -18,8 +19,11 @@ def client_address(remote: str, forwarded: str, proxies: int) -> str:
 
 def _unit(text: str) -> str:
     """IPv4 as it is, IPv6 as its /64; `""` for what is no address. A port is left off."""
-    if len(text) > ADDRESS_LIMIT:
-        return ""
+    return _address(text) if len(text) <= ADDRESS_LIMIT else ""
+
+
+@lru_cache(maxsize=1024)  # whoever asks once asks again
+def _address(text: str) -> str:
     host = text.split("%")[0]
     if host.startswith("["):
         host = host[1:].partition("]")[0]

@@ -296,7 +296,7 @@ def test_a_key_that_was_made_in_a_transaction_that_failed_signs_nothing(
     assert [is_signed(request, key.secret) for request in receiver.requests] == [True, True]
 
 
-def broken(asked):
+def broken(asked, held):
     raise RuntimeError("a fault of ours")
 
 
