@@ -52,7 +52,7 @@ def killed(web):
 
 
 class Client(threading.Thread):
-    """Sends one delivery after the other, each with a key of its own and again until it is
+    """Sends one delivery or event after the other, each with a key of its own and again until it is
     acknowledged, as a careful client does."""
 
     def __init__(self, port, paths, secret, name):
@@ -62,27 +62,39 @@ class Client(threading.Thread):
         self.ended = threading.Event()
 
     def run(self):
+        self.connection = self.connected()
         number = 0
         while not self.ended.is_set():
             number += 1
             path, key = self.paths[number % len(self.paths)], f"{self.name}-{number}"
             while not self.send(path, key, {"n": number}) and not self.ended.is_set():
                 time.sleep(0.01)
+        self.connection.close()
+
+    def connected(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def send(self, path, key, body):
+        headers = {"Idempotency-Key": key}
+        if path == "/events":
+            headers, body = {}, {"type": "order.created", "payload": body, "eventId": key}
         try:
-            self.connection = getattr(self, "connection", None) or http.client.HTTPConnection(
-                "127.0.0.1", self.port, timeout=30
-            )
-            headers = {"Idempotency-Key": key}
             status, answer = over(self.connection, "POST", path, body, self.secret, **headers)
         except (OSError, http.client.HTTPException):
-            self.connection = None
+            self.connection.close()
+            self.connection = self.connected()
             return False
         assert status in (202, 503), answer
         if status == 202:
             self.acknowledged[key] = answer["id"]
         return status == 202
+
+
+def subscribe(crew, hook):
+    crew.site.shell(
+        "from webhooks_app import actions; from webhooks_app.models import Webhook;"
+        f"actions.set_subscriptions(Webhook.objects.get(pk={hook!r}), [{{'types': ['order.*']}}])"
+    )
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.prove)])
@@ -91,7 +103,8 @@ def test_a_killed_web_process_has_stored_what_it_acknowledged_once(crew, kills):
         hooks = crew.webhooks(4, sink)
     secret = crew.site.manage("webhooks", "create-token", "acme").strip()
     port = free_port()
-    paths = [f"/webhooks/{hook}/deliveries" for hook in hooks]
+    subscribe(crew, hooks[0])
+    paths = [*(f"/webhooks/{hook}/deliveries" for hook in hooks), "/events"]
     clients = [Client(port, paths, secret, f"c{number}") for number in range(8)]
     web = crew.web(port)
     until(lambda: answers(port), 60, "the web process")
@@ -110,18 +123,30 @@ def test_a_killed_web_process_has_stored_what_it_acknowledged_once(crew, kills):
         client.ended.set()
     for client in clients:
         client.join(60)
-    stored = dict(crew.rows("SELECT idempotency_key, id FROM webhooks_app_delivery"))
+    by_key = "SELECT idempotency_key, id FROM webhooks_app_delivery WHERE event_id IS NULL"
+    events = dict(crew.rows("SELECT key, id FROM webhooks_app_event"))
+    stored = dict(crew.rows(by_key)) | events
     acknowledged = {key: ident for client in clients for key, ident in client.acknowledged.items()}
     report(f"{kills} kills of a web process", database=crew.database, stored=len(stored))
     assert {key: stored.get(key) for key in acknowledged} == acknowledged
     # Nothing twice: not one row more than keys, and none that nobody sent.
+    assert events
+    assert crew.value("SELECT count(*) FROM webhooks_app_event") == len(events)
+    # Those of events: one for each, of the webhook that subscribes.
     assert crew.value("SELECT count(*) FROM webhooks_app_delivery") == len(stored)
+    of_events = crew.rows("SELECT event_id FROM webhooks_app_delivery WHERE event_id IS NOT NULL")
+    assert sorted(ident for (ident,) in of_events) == sorted(events.values())
     assert len(stored) - len(acknowledged) <= len(clients)  # cut off before the answer
 
 
-def test_what_is_revoked_paused_changed_or_deleted_is_so_in_every_web_process_at_once(crew):
-    with Sink() as sink:
-        paused, changed, deleted = crew.webhooks(3, sink)
+@pytest.fixture
+def sink():
+    with Sink() as running:
+        yield running
+
+
+def test_what_is_revoked_paused_changed_or_deleted_is_so_in_every_web_process_at_once(crew, sink):
+    paused, changed, deleted = crew.webhooks(3, sink)
     secret = crew.site.manage("webhooks", "create-token", "acme").strip()
     other = crew.site.manage("webhooks", "create-token", "acme").strip()
     ports = [free_port(), free_port()]
@@ -134,30 +159,36 @@ def test_what_is_revoked_paused_changed_or_deleted_is_so_in_every_web_process_at
     for port in ports:
         until(lambda port=port: answers(port), 60, "a web process")
 
-    def by_both(webhook, token=secret):
-        path = f"/webhooks/{webhook}/deliveries"
+    def by_both(webhook, token=secret, what="deliveries"):
+        path = f"/webhooks/{webhook}/{what}"
         return [asked(port, "POST", path, {"n": 1}, token) for port in ports]
+
+    def called_by_both(webhook, token=secret):
+        return [status for status, _ in by_both(webhook, token, "interactions")]
 
     for hook in (paused, changed, deleted):
         for token in (secret, other):
             assert [(status, told["reason"]) for status, told in by_both(hook, token)] == [
                 (202, "")
             ] * 2
+        assert called_by_both(hook) == [200] * 2
 
     one = ports[0]
     settings = {"enabled": False}
     assert asked(one, "PATCH", f"/webhooks/{paused}/settings", settings, secret)[0] == 200
     assert [told["reason"] for _, told in by_both(paused)] == ["paused"] * 2
+    assert called_by_both(paused) == [409] * 2
     url = {"url": "http://127.0.0.1:9/other"}
     assert asked(one, "PATCH", f"/webhooks/{changed}", url, secret)[0] == 200
     assert [told["reason"] for _, told in by_both(changed)] == ["unverified"] * 2
+    assert called_by_both(changed) == [409] * 2
     assert asked(one, "DELETE", f"/webhooks/{deleted}", secret=secret)[0] == 200
-    assert [status for status, _ in by_both(deleted)] == [404] * 2
+    assert [status for status, _ in by_both(deleted)] == called_by_both(deleted) == [404] * 2
     stored = crew.value("SELECT count(*) FROM webhooks_app_delivery")
     crew.site.shell(
         "from webhooks_app import actions; from webhooks_app.models import AccessToken;"
         f"actions.revoke_token(AccessToken.objects.for_secret({secret!r}))"
     )
-    assert [status for status, _ in by_both(paused)] == [401] * 2
+    assert [status for status, _ in by_both(paused)] == called_by_both(paused) == [401] * 2
     assert [status for status, _ in by_both(paused, other)] == [202] * 2
     assert crew.value("SELECT count(*) FROM webhooks_app_delivery") == stored + 2
