@@ -169,7 +169,9 @@ def accept_events(
                 return _published(answers, first, receivers_most)
         except fanout.KeyTaken:
             continue  # it was published before, or somebody does so at this moment
-    answers = [_ONCE.without_keys(answer) for answer in answers]
+    answers = [
+        _ONCE.without_keys(answer) if isinstance(answer, list) else answer for answer in answers
+    ]
     with transaction.atomic(using=db_alias()):
         return _published(answers, {}, receivers_most)
 
@@ -320,10 +322,10 @@ def _published(
     judged = dict(zip(events, fanout.judge(db_alias(), events), strict=True))
     found: list[Published | None] = []
     for answer in answers:
-        if (
-            receivers_most is not None
-            and isinstance(answer, list)
-            and not all(judged[event].is_within(receivers_most) for event in answer)
+        if not isinstance(answer, list):
+            found.append(answer)
+        elif receivers_most is not None and not all(
+            judged[event].is_within(receivers_most) for event in answer
         ):
             found.append(None)
         else:

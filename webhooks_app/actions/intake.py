@@ -185,7 +185,10 @@ def _store_once(judged: list[Answer]) -> list[Answer]:
             # The first time without a look: a key is hardly ever there, and where reading comes
             # before writing, SQLite may refuse to write.
             firsts = _firsts(_deliveries(judged)) if chance else {}
-            answers: list[Answer] = [_ONCE.beside(answer, firsts) for answer in judged]
+            answers: list[Answer] = [
+                _ONCE.beside(answer, firsts) if isinstance(answer, list) else answer
+                for answer in judged
+            ]
             if _store_all(alias, answers):
                 return answers
             transaction.set_rollback(True, using=alias)
@@ -193,7 +196,9 @@ def _store_once(judged: list[Answer]) -> list[Answer]:
         for delivery in _deliveries(judged):
             if delivery.position is not None:
                 delivery.position = NEXT
-    answers = [_ONCE.without_keys(answer) for answer in judged]
+    answers = [
+        _ONCE.without_keys(answer) if isinstance(answer, list) else answer for answer in judged
+    ]
     store.open(alias).put(list(_deliveries(answers)))
     return answers
 

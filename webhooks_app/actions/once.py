@@ -1,15 +1,14 @@
 """Stored once for a key: what is asked for, beside what was there already."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..models import Delivery, Event
-from .errors import ActionError, Conflict
+from .errors import Conflict
 
 Row = TypeVar("Row", Delivery, Event)
-Error = TypeVar("Error", bound=ActionError)
 Key = tuple[Any, str | None]  # whose key it is, and the key; None: it has none, and no twin
 
 
@@ -23,18 +22,14 @@ class Once(Generic[Row]):
     other: Callable[[Row], str]  # that it is not the same
     under_way: str  # that somebody stores its twin at this moment
 
-    def beside(
-        self, answer: list[Row] | Error, firsts: dict[Key, Row]
-    ) -> list[Row] | Error | Conflict:
+    def beside(self, rows: Sequence[Row], firsts: dict[Key, Row]) -> list[Row] | Conflict:
         """The same rows, in place of twins the `firsts`, as they were `replayed`. What is new joins
         `firsts`; of a request with another row under a key nothing does."""
-        if not isinstance(answer, list):
-            return answer
         found: list[Row] = []
         own: dict[Key, Row] = {}
         conflicts: dict[str, Any] = {}
         message = ""
-        for place, row in enumerate(answer):
+        for place, row in enumerate(rows):
             key = self.key_of(row)
             first = None if key[1] is None else firsts.get(key) or own.get(key)
             if first is None:
@@ -52,14 +47,13 @@ class Once(Generic[Row]):
         firsts |= own
         return found
 
-    def without_keys(self, answer: list[Row] | Error) -> list[Row] | Error | Conflict:
+    def without_keys(self, rows: list[Row]) -> list[Row] | Conflict:
         """The same where no row has a key: of the others, somebody else stores the twins."""
-        if isinstance(answer, list):
-            places = [place for place, row in enumerate(answer) if self.key_of(row)[1] is not None]
-            if places:
-                details = {str(place): {self.field: [self.under_way]} for place in places}
-                return Conflict(self.under_way, details)
-        return answer
+        places = [place for place, row in enumerate(rows) if self.key_of(row)[1] is not None]
+        if not places:
+            return rows
+        details = {str(place): {self.field: [self.under_way]} for place in places}
+        return Conflict(self.under_way, details)
 
 
 def _replayed(first: Row) -> Row:

@@ -90,7 +90,7 @@ class EngineLoop:
             task.add_done_callback(self._tasks.discard)
 
     async def _do(self, work: "Work[Any]") -> None:
-        result = None
+        result: Any = None
         try:
             if (result := await self._slot(work)) is None:
                 try:
