@@ -2,8 +2,10 @@
 another. `interact` is the same for one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
 
 from ..engine import calls, loop
 from ..engine.exchange import Outcome, Request
@@ -33,7 +35,7 @@ class Begun:
     has ended, or where it broke on a fault of ours."""
 
     call: calls.Interaction
-    prepared: Request | Outcome
+    prepared: Request | Outcome = field(repr=False)  # with its secrets
     by: str
     result: Outcome | loop.NoSlot | None = None
     runner: loop.EngineLoop | None = None
@@ -50,6 +52,7 @@ class Beginnings:
     def __init__(self) -> None:
         self._heads = KeptHeads()
 
+    @sensitive_variables()
     def begin(self, asked: Sequence[ToInteract]) -> list[Begun | ActionError]:
         """Judge interactions as `interact` does. In the caller's transaction, which must have ended
         before any is sent."""
