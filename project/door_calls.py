@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +19,7 @@ from .door_requests import Answer, Interaction, answer_to, refused
 from .door_waiting import Waiting, hand_out
 
 LOCKED_MOST = 0.5  # seconds that a group waits for rows of somebody else
+RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 ALONE = 4  # threads for those that could not be recorded with the others
 
 Call = tuple[Interaction, "asyncio.Future[Answer | None]"]
@@ -36,6 +38,7 @@ class Calls:
         self._alias = alias
         self._ended = ended
         self._alone = ThreadPoolExecutor(ALONE, "door-alone")
+        self._rested = 0.0  # when the last ones were recorded, monotonic
 
     def send(self, calls: Sequence[Call]) -> None:
         interactions.send([(call[0].begun, partial(self._note_end, call)) for call in calls])
@@ -49,8 +52,11 @@ class Calls:
         sake of one, each is recorded by itself."""
         begun = [asked.begun for asked, _ in calls]
         try:
+            if time.monotonic() - self._rested > RESTED:
+                connections[self._alias].close_if_unusable_or_obsolete()
             database_file.check(self._alias)
             answers = interactions.conclude(begun, locked_most=LOCKED_MOST)
+            self._rested = time.monotonic()
         except Exception as error:
             logger.info("interactions are recorded one by one", exc_info=error)
             for call in calls:

@@ -136,7 +136,7 @@ def table(result):
         f"Medians of {len(result['rounds'])} interleaved rounds on {result['when']}, "
         f"{result['count']:,} deliveries each.",
     ]
-    stored = [["stored/s", "API", "deliver", "deliver_many"]]
+    stored = [["stored/s", "deliver", "deliver_many"]]
     for name in result["rounds"][0]:
         if name.startswith(ENQUEUE):
             rates = medians([results[name] for results in result["rounds"]])

@@ -87,27 +87,14 @@ def with_latency(server, seconds):
 
 
 def enqueue(server):
-    """Deliveries stored a second: by the REST API, by `deliver`, by `deliver_many`."""
+    """Deliveries stored a second: by `deliver`, by `deliver_many`."""
 
     def run(sink, count):
         count = max(100, count // 30)
         with server.database() as url:
-            rates = stage.part("enqueue", sink.url(), count, database=url)
-        with server.database() as url:
-            found = stage.part("account", sink.url(), database=url)
-            rates["API"] = _by_api(url, found["webhook"], found["token"], count)
-        return rates
+            return stage.part("enqueue", sink.url(), count, database=url)
 
     return run
-
-
-def _by_api(database, webhook, token, count):
-    with web(database) as (_, port):
-        address = f"http://127.0.0.1:{port}/webhooks/{webhook}/deliveries"
-        for number in (20, count):  # the first of them only warm the server up
-            client = stage.python("-m", "tests.benchmarks.yardstick", address, number, token)
-            seconds = float(client.communicate(timeout=300)[0])
-        return count / seconds
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """`python -m tests.benchmarks.yardstick URL COUNT`: a bare aiohttp + uvloop loop, no database.
 
 What every other figure is compared with: it signs as Standard Webhooks has it and posts the same
-bodies, 100 at a time, over one session. With a TOKEN it is a client of our API, 10 at a time.
-Prints the seconds it took.
+bodies, 100 at a time, over one session. Prints the seconds it took.
 """
 
 import asyncio
@@ -32,12 +31,10 @@ def signed(body):
     }
 
 
-async def main(url, count, token=""):
-    concurrency = 10 if token else CONCURRENCY
-    always = {"Authorization": f"Bearer {token}"} if token else {}
+async def main(url, count):
     left = iter(range(count))
-    connector = aiohttp.TCPConnector(limit=concurrency)
-    async with aiohttp.ClientSession(connector=connector, headers=always) as session:
+    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
+    async with aiohttp.ClientSession(connector=connector) as session:
 
         async def send():
             for _ in left:
@@ -46,9 +43,9 @@ async def main(url, count, token=""):
                     await response.read()
 
         started = time.perf_counter()
-        await asyncio.gather(*[send() for _ in range(concurrency)])
+        await asyncio.gather(*[send() for _ in range(CONCURRENCY)])
         print(time.perf_counter() - started)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2])))
