@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from tests.admin.pages import forms, page, text_of, url
 from tests.admin.test_home import plain
-from tests.factories import AttemptFactory, WebhookFactory
+from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import Delivery
 
@@ -99,6 +99,19 @@ def test_a_webhook_that_stopped_says_what_may_be_done(operator, account):
     operator.post(url("delivery", dead.pk, "cancel"))
     webhook.refresh_from_db()
     assert webhook.stopped == ""
+
+
+def test_what_gave_up_before_the_one_that_blocks_has_nothing_to_skip(operator, account):
+    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", stopped="blocked")
+    now = timezone.now()
+    old, last = (
+        DeliveryFactory(webhook=webhook, position=place, state="failed", tries=1, finished_at=at)
+        for place, at in ((1, now - timedelta(hours=1)), (2, now))
+    )
+    assert "Skip…" in plain(text_of(operator.get(page(last, "delivery"))))
+    says = plain(text_of(operator.get(page(old, "delivery"))))
+    assert "Skip…" not in says
+    assert "is stopped for this" not in says
 
 
 def test_the_order_is_a_field_of_the_form(editor, account):

@@ -192,6 +192,28 @@ class TestWhenAllTriesOfOneHaveFailed:
         with pytest.raises(actions.Conflict):  # it blocks nothing any more
             actions.cancel(first)
 
+    def test_what_gave_up_long_ago_decides_nothing(self, drain, blocked):
+        """It was let go on without; those behind the last one wait for a word about that one."""
+        receiver, webhook, first, second = blocked
+        before = DeliveryFactory(
+            webhook=webhook,
+            position=-1,
+            state="failed",
+            finished_at=timezone.now() - LATER,
+            payload=b'{"n": 9}',
+        )
+        with pytest.raises(actions.Conflict):
+            actions.cancel(before)
+        actions.retry(before)
+        drain()
+        webhook.refresh_from_db()
+        assert webhook.stopped == "blocked"
+        assert arrived(receiver) == [0]
+        assert state_of(second) == "pending"
+        actions.cancel(first)
+        drain()
+        assert arrived(receiver) == [0, 9, 1]
+
     def test_or_enables_the_webhook(self, drain, blocked):
         receiver, webhook, _, _ = blocked
         actions.enable(webhook)

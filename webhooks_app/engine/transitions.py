@@ -27,7 +27,7 @@ from django.db import router, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from ..models import Delivery, Event, Webhook, WebhookHealth
-from ..models.delivery import OPEN
+from ..models.delivery import OPEN, DeliveryQuerySet
 from ..models.primary import clock, present
 from . import store
 from .store.record import FAILING_STOPS_AFTER
@@ -117,11 +117,10 @@ def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
     )
 
 
-def _blocked_by(deliveries: "QuerySet[Delivery]") -> list[str]:
+def _blocked_by(deliveries: DeliveryQuerySet) -> list[str]:
     """The webhooks that are stopped because one of these gave up."""
-    dead = deliveries.filter(state=Delivery.State.FAILED, position__isnull=False)
-    stopped = dead.filter(webhook__stopped=Webhook.Stopped.BLOCKED)
-    return list(stopped.order_by().values_list("webhook", flat=True).distinct())
+    blocking = deliveries.blocking().order_by()
+    return list(blocking.values_list("webhook", flat=True).distinct())
 
 
 def _unblock(webhook_ids: Sequence[str]) -> None:

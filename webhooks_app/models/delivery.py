@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models, router
-from django.db.models import Q, Value
+from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
@@ -86,6 +86,16 @@ class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
 
     def of_type(self, type: str) -> Self:
         return self.filter(type=type).exclude(type="")
+
+    def blocking(self) -> Self:
+        """Those for which their webhook is stopped, `blocked`: what gave up before them was let
+        go on without, and holds nobody up any more."""
+        dead = Q(state=Delivery.State.FAILED, position__isnull=False)
+        later = Delivery.objects.filter(
+            dead, webhook=OuterRef("webhook"), finished_at__gt=OuterRef("finished_at")
+        )
+        rows = self.filter(dead, webhook__stopped=Webhook.Stopped.BLOCKED)
+        return rows.exclude(Exists(later))
 
 
 class Delivery(PrimaryModel):

@@ -271,7 +271,7 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         buttons = [RETRY]
     if state.key == "failed":
         buttons = [RETRY]
-        if delivery.webhook.stopped == Webhook.Stopped.BLOCKED and delivery.position is not None:
+        if _blocks(delivery):
             buttons = [RETRY, SKIP]
             advice = f"{advice} Its webhook is stopped for this: retry it, or skip it.".lstrip()
     if delivery.webhook.deleted_at:
@@ -286,6 +286,12 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         buttons=buttons,
         filled=not quiet and not _is_nothing(advice),
     )
+
+
+def _blocks(delivery: Delivery) -> bool:
+    if delivery.webhook.stopped != Webhook.Stopped.BLOCKED:
+        return False
+    return Delivery.objects.filter(pk=delivery.pk).blocking().exists()
 
 
 def lower(title: str) -> str:
