@@ -374,6 +374,21 @@ class TestDeclared:
             with pytest.raises(actions.Invalid):
                 actions.publish(account, type, 1)
 
+    def test_one_of_the_site_will_not_once_the_account_has_archived_its_own(self, account):
+        actions.declare_event_type(None, "order.paid")
+        own = actions.declare_event_type(account, "order.paid")
+        actions.publish(account, "order.paid", 1)
+        actions.update_event_type(own, archived=True)
+        for refused in (
+            lambda: actions.publish(account, "order.paid", 1),
+            lambda: actions.set_subscriptions(
+                WebhookFactory(account=account), [{"types": ["order.paid"]}]
+            ),
+        ):
+            with pytest.raises(actions.Invalid, match="eclared"):
+                refused()
+        actions.publish(AccountFactory(), "order.paid", 1)
+
     def test_a_pattern_must_match_a_declared_type(self, account):
         actions.declare_event_type(account, "order.item.added")
         subscribed(account, "order.item.added", "order.*", "order.item.*", "*")

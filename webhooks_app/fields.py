@@ -1,6 +1,6 @@
 """EncryptedTextField: text that is ciphertext in the database; IdField and KeyField: an id and a
 key of rules/ids; WordsField: a few words; HostOf and NameStart: what is looked for of a column;
-Begins: how.
+Begins and Hold: how.
 
 Migrations name them for ever.
 """
@@ -78,7 +78,7 @@ class KeyField(models.BigIntegerField):
 
 class WordsField(models.CharField):
     """A tuple of words without spaces, stored as text with a space around each, so that rows that
-    hold one are found: `filter(channels__contains=" eu ")`."""
+    hold one are found: `filter(channels__hold="eu")`."""
 
     _pyi_private_set_type: Any  # for mypy, as all that begins so in the stubs
     _pyi_private_get_type: Any
@@ -96,6 +96,23 @@ class WordsField(models.CharField):
 
     def value_to_string(self, obj: Any) -> str:
         return str(self.get_prep_value(self.value_from_object(obj)))
+
+
+@WordsField.register_lookup
+class Hold(Lookup):
+    """Whether a word is among those of a column, letter by letter: LIKE knows no case on SQLite."""
+
+    lookup_name = "hold"
+
+    def get_prep_lookup(self) -> str:
+        return f" {self.rhs} "
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        column, values = self.process_lhs(compiler, connection)
+        _, word = self.process_rhs(compiler, connection)
+        if connection.vendor == "postgresql":
+            return f"POSITION(%s IN {column}) > 0", [*word, *values]
+        return f"INSTR({column}, %s) > 0", [*values, *word]
 
 
 HOST_KEPT = 260  # characters; the longest host has 253, and a port

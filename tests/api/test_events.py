@@ -52,6 +52,7 @@ class TestRead:
             reference="4711",
         )
         actions.publish(account, "order.created", 1, channels=["eu-2"])
+        actions.publish(account, "order.created", 1, channels=["EU"])
         since = timestamp(timezone.now() - timedelta(hours=1))
         for query in (
             "type=order.paid",

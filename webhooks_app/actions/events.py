@@ -284,7 +284,7 @@ def _undeclared(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
 
 def _missing(account: Account, types: Collection[str]) -> dict[str, str]:
     """Which of these types are not declared, and which declared one is the nearest."""
-    there = EventType.objects.known_to(account).declared()
+    there = EventType.objects.offered_to(account)
     known = set(there.filter(name__in=types).values_list("name", flat=True))
     missing = dict.fromkeys(sorted(set(types) - known), "")
     if missing:

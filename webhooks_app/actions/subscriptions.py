@@ -155,7 +155,7 @@ def _list_problems(values: Any, judge: Any, most: int, *, least: int = 0) -> Any
 
 def _undeclared(webhook: Webhook, judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The patterns that match no declared type."""
-    there = EventType.objects.known_to(webhook.account_id).declared()
+    there = EventType.objects.offered_to(webhook.account_id)
     names = list(there.values_list("name", flat=True))
     known = {EVERY, *names}
     for name in names:

@@ -31,7 +31,7 @@ class EventQuerySet(PrimaryQuerySet["Event"]):
 
     def in_channel(self, channel: str) -> Self:
         """Reads all the rows that it is asked of."""
-        return self.filter(channels__contains=f" {channel} ")
+        return self.filter(channels__hold=channel)
 
     # SQLite takes a partial index only where its condition stands in the query, word by word.
 
@@ -160,6 +160,13 @@ class EventTypeQuerySet(PrimaryQuerySet["EventType"]):
     def declared(self) -> Self:
         """By a person or a program, and not archived."""
         return self.filter(seen=False, archived_at__isnull=True)
+
+    def offered_to(self, account: Account | int) -> Self:
+        """Those that its events may have where types must be declared: one of the site is none
+        where the account has archived its own of that name."""
+        own = EventType.objects.filter(account=account, archived_at__isnull=False)
+        rows = self.known_to(account).declared()
+        return rows.exclude(account__isnull=True, name__in=own.order_by().values("name"))
 
 
 class EventType(PrimaryModel):

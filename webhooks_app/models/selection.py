@@ -79,7 +79,7 @@ def _event(value: str, now: datetime) -> Q:
 
 
 def _channel(value: str, now: datetime) -> Q:
-    return Q(channels__contains=f" {channel(value)} ")
+    return Q(channels__hold=channel(value))
 
 
 def _state(value: str, now: datetime) -> Q:
