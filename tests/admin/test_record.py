@@ -173,6 +173,14 @@ def test_over_plain_http_it_says_that_nothing_was_checked(boss, account):
     assert record["delivered"]["tls"] == "none: the address is http"
 
 
+def test_what_a_customer_wrote_commands_no_terminal(boss, account):
+    webhook = WebhookFactory(account=account, name="Orders\x1b[2J\u202e")
+    delivery = DeliveryFactory(webhook=webhook, type="a\x9bm", reference="4711\x07")
+    text = taken(boss, delivery, "text").content.decode()
+    assert "Orders\\u001b[2J\\u202e" in text
+    assert all(sign.isprintable() or sign == "\n" for sign in text)
+
+
 def test_before_the_first_try_the_address_is_told_without_its_token_too(boss, account):
     webhook = WebhookFactory(account=account, url="https://erp.example.com/h?token=s3cret&a=1")
     taken_as = [taken(boss, DeliveryFactory(webhook=webhook), form) for form in ("json", "text")]

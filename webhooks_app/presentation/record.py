@@ -215,10 +215,11 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _block(lines: list[tuple[str, str]]) -> list[str]:
-    """Label and value beside each other; a value of several lines stays in its column."""
+    """Label and value beside each other; a value of several lines stays in its column. A
+    customer's own words, too, are for a terminal."""
     wide = 16
     return [
         f"{label if place == 0 else '':<{wide}}{line}"
         for label, value in lines
-        for place, line in enumerate(value.splitlines() or [""])
+        for place, line in enumerate(visible(value).splitlines() or [""])
     ]
