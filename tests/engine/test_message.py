@@ -1,5 +1,6 @@
 """The bytes of a request."""
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -84,6 +85,14 @@ def test_second_names_written_past_the_api_are_refused(prefix):
     with pytest.raises(message.Unsendable) as refused:
         head_of(signature_prefix=prefix)
     assert refused.value.failure.kind == "bad_url"
+
+
+def test_no_secret_is_shown_by_a_request():
+    head = head_of(token="tok-hush", auth_username="u", auth_password="pass-hush")
+    request = message.post(head, request_id="x", now=1, body=b'{"a": "hush"}')
+    shown = repr(request.bearing("access-hush"))
+    assert "hush" not in shown
+    assert b64encode(b"u:pass-hush").decode() not in shown
 
 
 def test_no_key_is_shown_by_a_head():

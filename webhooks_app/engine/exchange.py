@@ -17,8 +17,8 @@ class Request:
     host: str
     port: int
     account: int  # whose call it is: lines are kept for each by itself
-    head: bytes
-    body: bytes = b""
+    head: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
     tls: Tls | None = None  # certificate and authorities of the webhook's own
     access: "TokenCall | None" = None  # an access token goes along, which this call brings
     # For the Outcome alone:
@@ -66,8 +66,8 @@ class Outcome:
     address: str = ""  # "ip:port" that was called; "" when none was
     tls_version: str | None = None  # of the connection that was used, kept ones too: "TLSv1.3"
     status: int | None = None
-    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""  # at most ANSWER_LIMIT, as it came
+    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
+    body: bytes = field(default=b"", repr=False)  # at most ANSWER_LIMIT, as it came
     failure: Failure | None = None
     retry_after: float | None = None  # seconds, 0 to RETRY_AFTER_LIMIT
     certificate_ends_at: datetime | None = None  # the receiver's, when there was a TLS handshake
