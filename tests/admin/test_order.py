@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from tests.admin.pages import forms, page, text_of, url
 from tests.admin.test_home import plain
-from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
+from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from webhooks_app import actions
 from webhooks_app.models import Delivery
 
@@ -112,6 +112,15 @@ def test_what_gave_up_before_the_one_that_blocks_has_nothing_to_skip(operator, a
     says = plain(text_of(operator.get(page(old, "delivery"))))
     assert "Skip…" not in says
     assert "is stopped for this" not in says
+
+
+def test_not_beside_a_worker_that_knows_no_order(editor, account):
+    webhook = WebhookFactory(account=account)
+    WorkerFactory(version="0.1.0", host="app-1")
+    fields = forms(editor.get(page(webhook))).forms["webhook_form"]
+    refused = text_of(editor.post(page(webhook), fields | {"order": "key"}))
+    assert "worker of an older version runs (app-1:" in refused
+    assert editor.post(page(webhook), fields | {"name": "New"}).status_code == 302
 
 
 def test_the_order_is_a_field_of_the_form(editor, account):

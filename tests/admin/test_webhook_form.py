@@ -116,6 +116,20 @@ def test_limits_are_set_and_taken_back(boss, webhook):
     assert Webhook.objects.get().delays is None
 
 
+def test_the_form_of_events_is_chosen_and_has_a_content_type_of_its_own(boss, webhook):
+    own = {"headers-TOTAL_FORMS": "4", "headers-3-name": "content-type"}
+    own |= {"headers-3-new_value": "text/plain"}
+    refused = save(boss, webhook, form="standard", **own)
+    assert "remove the header Content-Type" in errors(refused)
+    assert Webhook.objects.get().form == "payload"
+    save(boss, webhook, form="standard")
+    assert Webhook.objects.get().form == "standard"
+    assert "remove the header Content-Type" in errors(save(boss, webhook, **own))
+    save(boss, webhook, form="payload", **own)
+    assert headers_of(Webhook.objects.get())[-1] == ("content-type", "text/plain")
+    assert "remove the header Content-Type" in errors(save(boss, webhook, form="thin"))
+
+
 def test_who_may_only_look_sees_the_limits(viewer, webhook):
     Webhook.objects.update(rate_count=100, rate_seconds=60, retry_schedule="5,300")
     shown = viewer.get(page(webhook)).content.decode()

@@ -23,6 +23,7 @@ from ..models import (
 from ..models.primary import clock, present
 from ..models.webhook import BREAKER_AFTER, SECRETS, Form, OnDead, Order
 from ..rules import certificates, signing, validators
+from ..rules.forms import OWN_TYPE
 from . import credentials
 from .base import because, db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
@@ -252,7 +253,7 @@ def _form_problem(form: object, headers: Sequence[tuple[str, str]]) -> str:
         return f"Must be one of: {', '.join(Form.values)}."
     names = {name.lower() for name, _ in headers if isinstance(name, str)}
     if form != Form.PAYLOAD and "content-type" in names:
-        return "This form has its own content type: remove the header Content-Type."
+        return OWN_TYPE
     return ""
 
 

@@ -18,7 +18,7 @@ from .stale import StaleForm
 
 PLAIN = (  # what stands in the form as it is stored
     *("name", "url", "auth_username", "timeout", "max_in_flight", "signature_prefix"),
-    *("order", "on_dead", "breaker_after", "breaker_off"),
+    *("form", "order", "on_dead", "breaker_after", "breaker_off"),
 )
 SECRETS = {"token": "token", "password": "auth_password"}  # and the columns behind them
 
@@ -102,6 +102,8 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
             **conf.settings.url_rules,
         )
         self._read_limits(data)
+        if data.get("order") and data["order"] != self.instance.order:
+            self._report_older("order")
         signature = details.get("signature", {})
         auth = details.get("auth", {})
         self._report("name", details.get("name"))
@@ -133,9 +135,14 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
         except ValueError as error:
             self._report("rate_limit", [str(error)])
             return
-        if rate != self.instance.rate and (older := actions.older_workers()):
+        if rate != self.instance.rate:
+            self._report_older("rate_limit")
+
+    def _report_older(self, field: str) -> None:
+        """Where a worker would not keep to it."""
+        if older := actions.older_workers():
             words = f"{actions.OlderWorkers.words} ({', '.join(older)})."
-            self._report("rate_limit", [words])
+            self._report(field, [words])
 
     def _keeps(self, secret: str) -> bool:
         """Whether there is a stored secret that stays after this form."""

@@ -111,7 +111,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         token, password = "new_token", "new_password"
-        more = ["timeout", "max_in_flight", "signature_prefix"]
+        more = ["timeout", "max_in_flight", "signature_prefix", "form"]
         schedule = "schedule"
         may_change = obj is None or self.has_change_permission(request, obj)
         if not may_change:
@@ -254,8 +254,11 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
         try:
             return super().changeform_view(request, object_id, *args, **kwargs)
         except (WrongKey, actions.NotCallable):
-            self.message_user(request, SENTENCES["unreadable"], messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+            said = SENTENCES["unreadable"]
+        except actions.ActionError as error:  # as it was not while the form was judged
+            said = error.message
+        self.message_user(request, said, messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         """`save_related` writes the webhook together with its headers."""

@@ -15,6 +15,7 @@ JSON = "application/json"
 CLOUDEVENT = "application/cloudevents+json"
 
 PAYLOAD, STANDARD, THIN, CLOUDEVENTS = "payload", "standard", "thin", "cloudevents"
+OWN_TYPE = "This form has its own content type: remove the header Content-Type."
 
 
 class Told(NamedTuple):
