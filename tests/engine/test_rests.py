@@ -462,3 +462,18 @@ def test_a_delivery_that_waits_for_a_rate_says_so_on_every_face(account):
     held = states.held_deliveries(timezone.now())
     assert held["rate"].get() == delivery
     assert not Attempt.objects.exists()
+
+
+@pytest.mark.django_db
+def test_another_rate_ends_what_the_one_before_held_back_and_no_pause_of_the_receiver(account):
+    until = timezone.now() + timedelta(minutes=50)
+    rate = {"account": account, "rate_count": 1, "rate_seconds": 3600}
+    own = WebhookFactory(**rate, health={"rests_until": until})
+    asked = WebhookFactory(**rate, health={"rests_until": until, "rests": 1})
+    for webhook in (own, asked):
+        actions.update_webhook(webhook, rate_limit=None)
+    held = [
+        states.hold_reason(Webhook.objects.get(pk=webhook.pk), timezone.now())
+        for webhook in (own, asked)
+    ]
+    assert held == ["", "rate"]

@@ -176,6 +176,9 @@ def update_webhook(webhook: Webhook, *, by: str = "", **changes: Any) -> Webhook
                 changed.append("headers")
             if "breaker_off" in fields and row.breaker_off:
                 _health(row).update(breaker_until=None, breaker_trips=0)
+            if not RATE.isdisjoint(fields):
+                # What the limit before held back; not the pause that a receiver asked for.
+                _health(row).filter(rests=0).update(rests_until=None)
             AuditEntry.objects.note(by, f"Changed {', '.join(changed)}.", row)
             transitions.announce(db_alias())
     return row
