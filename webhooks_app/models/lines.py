@@ -41,7 +41,7 @@ def heads(webhook: Webhook, now: datetime, most: int = HEADS_MOST) -> list[Head]
         return []
     found = [_head(webhook, row) for row in _waiting(webhook, now, most)]
     if webhook.stopped == Webhook.Stopped.BLOCKED:
-        dead = webhook.deliveries.blocking().order_by("-finished_at")[:1]
+        dead = Delivery.objects.filter(webhook=webhook).blocking().order_by("-finished_at")[:1]
         found = [*(_head(webhook, row, is_dead=True) for row in dead), *found]
     return found[:most]
 
