@@ -101,6 +101,11 @@ class TestOfWhoDidNot:
         said = only(actions.publish(account, "order.paid", {"total": 5, "state": "paid"}))
         assert said == ("filtered", "Its filter does not hold at /total/$gte (subscription 1).")
 
+    def test_a_filter_that_looks_into_a_list_as_a_whole(self, account):
+        subscribed(account, "order.*", filter={"total": 100})
+        said = only(actions.publish(account, "order.paid", [{"total": 5}]))
+        assert said == ("filtered", "Its filter does not hold at the root (subscription 1).")
+
     def test_each_of_several_filters(self, account):
         webhook = WebhookFactory(account=account)
         new = [{"types": ["*"], "filter": {"a": 1}}, {"types": ["x"], "filter": {"b": {"$gt": 2}}}]

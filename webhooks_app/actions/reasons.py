@@ -222,7 +222,8 @@ class Asked(Hearing):
                 return f"{TOO_COSTLY}: its filter would look at {_MOST} elements of the payload"
             case "unreadable":
                 return "Its filter cannot be read by this version"
-        return f"Its filter does not hold at {_some(self._refusals(text))}"
+        places = [place or "the root" for place in self._refusals(text)]
+        return f"Its filter does not hold at {_some(places)}"
 
     def _refusals(self, text: str) -> list[str]:
         if text not in self._found:
