@@ -149,3 +149,11 @@ def test_what_a_taken_key_sent_back_draws_its_positions_anew(api, account):
     keys, positions = zip(*rows, strict=True)
     assert keys == ("a", "b", "c", None, None, None)
     assert len(set(positions)) == 6
+
+
+def test_the_same_key_twice_in_a_bulk_is_the_same_delivery_twice(api, account):
+    webhook = WebhookFactory(account=account, order="webhook", stopped="paused")
+    items = [{"payload": {"n": 1}, "idempotencyKey": "a"}] * 2
+    first, again = api.post(f"/webhooks/{webhook.pk}/deliveries/bulk", {"deliveries": items}).json()
+    assert first == again == api.get(f"/deliveries/{first['id']}").json()
+    assert first["sequence"] > 0

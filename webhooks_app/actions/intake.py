@@ -212,6 +212,11 @@ def _store_all(alias: str, answers: list[Answer]) -> bool:
     if store.open(alias).put_once(sorted(keyed, key=_ONCE.key_of)) < len(keyed):
         return False
     store.open(alias).put([each for each in new if each.idempotency_key is None])
+    stored = {each.pk: each for each in new}
+    for again in _deliveries(answers):  # in the same request, copied before it was stored
+        if again.replayed and (first := stored.get(again.pk)):
+            again.due_at, again.created_at = first.due_at, first.created_at
+            again.position = first.position
     return True
 
 
