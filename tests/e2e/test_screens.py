@@ -17,7 +17,7 @@ from tests.factories import UserFactory
 from tests.security.test_roles import patterns
 from webhooks_app.admin.base import ConsoleAdmin
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WIDTHS = (320, 390, 768, 1023, 1024, 1100, 1180, 1280, 1920)
 FEW_WIDTHS = (320, 768, 1024, 1280)
