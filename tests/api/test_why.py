@@ -142,6 +142,12 @@ class TestTrial:
         answer = tried({**body, "subscriptions": new})
         assert len(answer.content) < 2000
 
+    @pytest.mark.parametrize("number", [10**4200, 10**130 - 1, -(7**5000)])
+    def test_a_long_number_is_shown_by_its_first_signs(self, tried, number):
+        new = [{"types": ["*"], "filter": {"a": 1}}]
+        answer = tried({"type": "a", "payload": {"a": number}, "subscriptions": new}).json()
+        assert answer["checks"][1]["value"] == str(number)[:100] + "…"
+
     def test_a_filter_past_its_budget_takes_nothing_and_says_so(self, tried):
         body = {"type": "a", "payload": {"list": [0] * 30_000}}
         answer = tried({**body, "subscriptions": [{"types": ["*"], "filter": {"list": 1}}]}).json()

@@ -1,7 +1,9 @@
 """The conditions of a filter that was tried, for people: values shortened to what can be read."""
 
 import json
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ..rules.filters import Check
@@ -30,7 +32,7 @@ def excerpt(value: Any, depth: int = DEPTH) -> Any:
     if isinstance(value, str):
         return value if len(value) <= SIGNS else value[:SIGNS] + MORE
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * SIGNS:
-        return excerpt(str(value))
+        return _beginning(value)
     if not isinstance(value, list | dict) or not value:
         return value
     if depth == 0:
@@ -41,6 +43,18 @@ def excerpt(value: Any, depth: int = DEPTH) -> Any:
     names = list(value)[:ITEMS]
     shortened = {excerpt(name): excerpt(value[name], depth - 1) for name in names}
     return shortened | ({MORE: MORE} if len(value) > ITEMS else {})
+
+
+def _beginning(number: int) -> str:
+    """The first signs of a long one: all its digits would cost the square of their number."""
+    surplus = int(number.bit_length() * math.log10(2)) - SIGNS  # digits, never one too many
+    sign = "-" if number < 0 else ""
+    return f"{sign}{abs(number) // _power(surplus // 64)}"[:SIGNS] + MORE
+
+
+@cache
+def _power(number: int) -> int:
+    return 10 ** (64 * number)  # JSON's numbers need 67 of these
 
 
 def check_rows(checks: list[Check]) -> list[CheckRow]:
