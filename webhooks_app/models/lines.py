@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Min, Q, QuerySet
+from django.db.models import Case, OuterRef, Q, Subquery, When
 
-from .delivery import Delivery
+from .counted import Counted
+from .delivery import Attempt, Delivery
 from .states import FAR_AHEAD, UNRECORDED
 from .webhook import Webhook
 
@@ -39,14 +41,15 @@ def heads(webhook: Webhook, now: datetime, most: int = HEADS_MOST) -> list[Head]
     """Those that hold others up, the ones that are tried again last first."""
     if not webhook.order:
         return []
-    found = [_head(webhook, row) for row in _waiting(webhook, now, most)]
+    found, dead = _waiting(webhook, now, most), ""
     if webhook.stopped == Webhook.Stopped.BLOCKED:
-        dead = Delivery.objects.filter(webhook=webhook).blocking().order_by("-finished_at")[:1]
-        found = [*(_head(webhook, row, is_dead=True) for row in dead), *found]
-    return found[:most]
+        gave_up = Delivery.objects.filter(webhook=webhook).blocking().order_by("-finished_at")
+        dead = gave_up.values_list("pk", flat=True).first() or ""
+        found = [dead, *found] if dead else found
+    return _heads(webhook, found[:most], dead)
 
 
-def _waiting(webhook: Webhook, now: datetime, most: int) -> list[Delivery]:
+def _waiting(webhook: Webhook, now: datetime, most: int) -> list[str]:
     """Of each key the first that waits for its next try, or for a person."""
     rows = Delivery.objects.pending().filter(
         Q(tries__gt=0) | Q(reason=UNRECORDED),
@@ -54,24 +57,33 @@ def _waiting(webhook: Webhook, now: datetime, most: int) -> list[Delivery]:
         position__isnull=False,
         due_at__gt=now,
     )
-    by_key: dict[str | None, Delivery] = {}
-    for row in rows.defer("payload").order_by("-due_at")[: 10 * most]:
-        first = by_key.setdefault(row.ordering_key, row)
-        if (row.position or 0) < (first.position or 0):
-            by_key[row.ordering_key] = row
-    return list(by_key.values())[:most]
+    rows = rows.order_by("-due_at").values_list("pk", "ordering_key", "position")[: 10 * most]
+    by_key: dict[str | None, tuple[int, str]] = {}
+    for pk, key, position in rows:
+        by_key[key] = min(by_key.get(key, (position, pk)), (position, pk))
+    return [pk for _, pk in by_key.values()][:most]
 
 
-def _head(webhook: Webhook, delivery: Delivery, *, is_dead: bool = False) -> Head:
-    delivery.webhook = webhook
-    since = delivery.attempts.aggregate(first=Min("ended_at"))["first"]
-    behind = 0 if delivery.position is None else _behind(webhook, delivery).count()
-    return Head(delivery, behind, since or delivery.created_at, is_dead)
-
-
-def _behind(webhook: Webhook, delivery: Delivery) -> "QuerySet[Delivery]":
-    rows = Delivery.objects.pending().filter(webhook=webhook, position__gt=delivery.position)
-    # A line beside the keys holds all of them up.
-    if delivery.ordering_key is not None:
-        rows = rows.filter(ordering_key=delivery.ordering_key)
-    return rows.filter(position__isnull=False)[:BEHIND_MOST]
+def _heads(webhook: Webhook, keys: list[str], dead: str) -> list[Head]:
+    """In the order of these keys, all in one statement."""
+    pending = Delivery.objects.pending().filter(
+        webhook=OuterRef("webhook"), position__isnull=False, position__gt=OuterRef("position")
+    )
+    own = pending.filter(ordering_key=OuterRef("ordering_key"))
+    first = Attempt.objects.filter(delivery=OuterRef("pk")).order_by("pk").values("ended_at")
+    rows: Any = Delivery.objects.filter(pk__in=keys).defer("payload")
+    rows = rows.annotate(
+        first_ended=Subquery(first[:1]),
+        # A line beside the keys holds all of them up.
+        held_up=Case(
+            When(ordering_key__isnull=True, then=Counted.of(pending, BEHIND_MOST)),
+            default=Counted.of(own, BEHIND_MOST),
+        ),
+    )
+    found = {row.pk: row for row in rows.order_by()} if keys else {}
+    for row in found.values():
+        row.webhook = webhook
+    return [
+        Head(row, row.held_up, row.first_ended or row.created_at, row.pk == dead)
+        for row in (found[key] for key in keys if key in found)
+    ]

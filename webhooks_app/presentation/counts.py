@@ -1,10 +1,11 @@
 """How many there are, and never more index rows read than a limit: "1,000+" past it."""
 
-from typing import Any
+from typing import Any, Self
 
 from django.db import models
 
-from ..models import Delivery, Webhook
+from ..models import Webhook
+from ..models.counted import Counted
 
 COUNT_LIMIT = 1000  # nothing is counted further
 
@@ -14,22 +15,12 @@ def bounded(count: int) -> str:
     return f"{COUNT_LIMIT:,}+" if count > COUNT_LIMIT else f"{count:,}"
 
 
-class BoundedCount(models.Subquery):
-    """How many rows a subquery has that ends at a limit: reads that many index rows at most."""
-
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
-    output_field = models.IntegerField()
+class BoundedCount(Counted):
+    """How many rows a subquery has, at most 1,001."""
 
     @classmethod
-    def of(cls, rows: models.QuerySet[Any]) -> "BoundedCount":
-        if not rows.query.combinator:  # a union has its column
-            rows = rows.order_by().values(_indexed(rows.model))
-        return cls(rows[: COUNT_LIMIT + 1])
-
-
-def _indexed(model: Any) -> str:
-    """A column that the indexes of a model hold, so that its rows need not be read."""
-    return "webhook_id" if model is Delivery else "pk"
+    def of(cls, rows: models.QuerySet[Any], most: int = COUNT_LIMIT + 1) -> Self:
+        return super().of(rows, most)
 
 
 def bounded_counts(**sets: models.QuerySet[Any] | models.Subquery) -> dict[str, Any]:
