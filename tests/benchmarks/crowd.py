@@ -170,7 +170,7 @@ def _webhooks(numbers, sql, start, end):
             "failures_in_row": failures,
             "failing_since": f"CASE WHEN {down} THEN {broken} WHEN {failures} > 0 THEN "
             f"{lately} END",
-            "breaker_until": f"CASE WHEN n % 300 = 47 OR n % 100 = 2 THEN {later} END",
+            "breaker_until": f"CASE WHEN n % 300 = 47 OR {down} AND n % 100 = 2 THEN {later} END",
             "breaker_trips": "0",
             "certificate_ends_at": f"CASE WHEN n % 1000 = 61 THEN {later} END",
             "identity_ends_at": f"CASE WHEN n % 1000 = 67 THEN {later} END",

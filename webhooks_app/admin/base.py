@@ -64,6 +64,11 @@ def plural(noun: str) -> str:
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
+def counted(verb: str, noun: str, count: int) -> str:
+    """ "Pause 3 webhooks"."""
+    return f"{verb} {count:,} {noun if count == 1 else plural(noun)}"
+
+
 class OnePage(Paginator):
     """Looks one row past the page instead of counting the table."""
 
@@ -262,19 +267,47 @@ class ConsoleAdmin(Exporting, ModelAdmin):
         None once it was confirmed."""
         if "confirmed" in request.POST:
             return None
-        count = len(rows)
+        here = request.get_full_path()
+        return self.question(
+            request,
+            rows,
+            counted(verb, noun, len(rows)),
+            words,
+            crumbs=[(here, self.list_title)],
+            place=here,
+            action=request.POST["action"],
+            note=note,
+        )
+
+    def question(
+        self,
+        request: HttpRequest,
+        rows: Any,
+        said: str,
+        words: str,
+        *,
+        crumbs: list[tuple[str, str]],
+        place: str,
+        action: str = "",
+        note: bool = False,
+        where: str = "",
+    ) -> HttpResponse:
+        """Asks whether what is `said` is to be done to these rows. It is posted to `place`, as the
+        `action` of a list where there is one; `crumbs` lead back."""
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
-            "title": f"{verb} {count:,} {noun if count == 1 else plural(noun)}?",
-            "verb": verb,
+            "title": f"{said}{where}?",
+            "said": said,
             "words": words,
             "note": note,
             "rows": rows,
-            "action": request.POST["action"],
-            "back": request.get_full_path(),
-            "list_title": self.list_title,
+            "cut": not action and len(rows) == COUNT_LIMIT,
+            "action": action,
+            "place": place,
+            "crumbs": crumbs,
+            "back": crumbs[-1][0],
         }
         return TemplateResponse(request, "admin/webhooks_app/confirm.html", context)
 

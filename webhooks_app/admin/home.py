@@ -8,7 +8,7 @@ from functools import cached_property
 from html import unescape
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import ExpressionWrapper, IntegerField, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -38,7 +38,7 @@ from ..presentation.formatting import (
 )
 from ..presentation.latency import Latency
 from ..presentation.looks import WEBHOOK_STATES, State
-from ..presentation.our_side import KEEPS_UP, LATE, due
+from ..presentation.our_side import KEEPS_UP, LATE, counts_with_due
 from ..presentation.outages import (
     ATTENTION,
     READ,
@@ -151,11 +151,11 @@ class Home:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
         keys = (*SILENT, "rate", "unsteady", "working")
-        return bounded_counts(
+        return counts_with_due(
+            self.now,
             any=Webhook.objects.live(),
             **{key: states.counted(key, self.now) for key in keys},
             stopped_today=Webhook.objects.live().filter(stopped_today(self.now)),
-            **due(self.now),
             retrying=Delivery.objects.filter(states.deliveries_in("retrying", self.now)),
             deliveries=Delivery.objects.all(),
         )
@@ -174,7 +174,8 @@ class Home:
 
     @property
     def oldest_due(self) -> datetime | None:
-        return self.counts["due_since"] or None
+        since: datetime | None = self.counts["due_since"]
+        return since
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -354,7 +355,8 @@ class Home:
         # Not in SQL, which would see the newest only as ids to join every failure with. And by
         # indexes alone: failures lie far apart among millions of rows, their webhooks as well.
         deleted = Webhook.objects.filter(deleted_at__isnull=False).values("pk")
-        is_deleted = ExpressionWrapper(Q(webhook__in=deleted), output_field=BooleanField())
+        # As a number, which Django takes from SQLite as it is.
+        is_deleted = ExpressionWrapper(Q(webhook__in=deleted), output_field=IntegerField())
         newest = newest_failures(self.start).annotate(is_deleted=is_deleted)
         for kind, webhook, gone in newest.values_list("kind", "webhook_id", "is_deleted"):
             calls[kind] += 1

@@ -36,7 +36,7 @@ from ..rules import failures
 from ..rules.hosts import host_of, read_host
 from . import links
 from .attempts import asked_for
-from .base import ConsoleAdmin, named, typed_note
+from .base import ConsoleAdmin, counted, named, typed_note
 from .export import ROWS_MOST, sheet
 from .jobs import add_url
 from .mass_verbs import HELD
@@ -298,23 +298,20 @@ class AtHost(ConsoleAdmin):
         """The page that says what a verb would do; None once it was confirmed."""
         if "confirmed" in request.POST or not rows:
             return None
-        nouns = noun if len(rows) == 1 else f"{noun}s"
-        said = f"{CONFIRMED[verb]} {len(rows):,} {nouns}"
-        context = self._context(
+        customers = len({row.account_id for row in rows})
+        nouns = "customer" if customers == 1 else "customers"
+        return self.question(
             request,
-            host,
-            title=f"{said} at {host.host}?",
-            said=said,
-            words=words,
-            note=note,
-            rows=rows,
-            customers=len({row.account_id for row in rows}),
-            back=links.host(host.host),
+            rows,
+            counted(CONFIRMED[verb], noun, len(rows)),
+            f"{words} Of {customers:,} {nouns}:",
+            crumbs=[(links.listing("webhook"), "Webhooks"), (links.host(host.host), host.host)],
             place=reverse(
                 f"admin:webhooks_app_webhook_host_{verb.replace('-', '_')}", args=[host.host]
             ),
+            note=note,
+            where=f" at {host.host}",
         )
-        return TemplateResponse(request, "admin/webhooks_app/webhook/host_confirm.html", context)
 
     def _done(self, request: HttpRequest, host: Host, rows: list[Any], words: str) -> HttpResponse:
         count = f"{len(rows):,} webhook{'' if len(rows) == 1 else 's'} at {host.host}"

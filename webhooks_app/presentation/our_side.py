@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from statistics import quantiles
-from typing import Any
+from typing import Any, Self
 
-from django.db.models import Subquery
+from django.db.models import F
 
 from .. import conf
 from ..engine.connection import ANSWER_LIMIT
@@ -15,8 +15,9 @@ from ..models import Attempt, Delivery, Worker, site, states
 from ..models.health import WORKER_SILENT_AFTER
 from ..models.lag import HourlyLag, worst_of_the_day
 from ..models.primary import clock
-from ..rules.ids import id_time
-from .counts import bounded_counts
+from ..rules.ids import id_time, read_moment
+from .collected import Collected
+from .counts import COUNT_LIMIT, bounded_counts
 from .formatting import duration
 from .looks import State
 
@@ -54,11 +55,28 @@ def rate_of(moments: Sequence[datetime], now: datetime) -> Rate:
     return Rate(round(len(moments) / span * 60), about=True)
 
 
-def due(now: datetime) -> dict[str, Any]:
-    """For `bounded_counts`: what could go out, as `due`, and since when the oldest of it could, as
-    `due_since`."""
-    rows = Delivery.objects.filter(states.deliveries_in("due", now))
-    return {"due": rows, "due_since": Subquery(rows.order_by("due_at").values("due_at")[:1])}
+class _Due(Collected):
+    """How many deliveries could go out, and since when the oldest of them could: they are walked
+    through once for both."""
+
+    template = '(SELECT json_array(COUNT(*), MIN("one")) FROM (%(subquery)s) AS "counted")'
+
+    @classmethod
+    def at(cls, now: datetime) -> Self:
+        rows = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
+        return cls(rows.values(one=F("due_at"))[: COUNT_LIMIT + 1])
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = self.template.replace("json_array", "jsonb_build_array")
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def counts_with_due(now: datetime, **sets: Any) -> dict[str, Any]:
+    """`bounded_counts` of some sets and of what could go out, as `due`, with since when the oldest
+    of it could, as `due_since` (None: nothing could)."""
+    found = bounded_counts(due=_Due.at(now), **sets)
+    count, since = found["due"] or (0, None)
+    return {**found, "due": count, "due_since": read_moment(since) if since else None}
 
 
 class OurSide:
@@ -93,8 +111,8 @@ class OurSide:
     @cached_property
     def counts(self) -> dict[str, Any]:
         held = states.held_deliveries(self.now)
-        return bounded_counts(
-            **due(self.now),
+        return counts_with_due(
+            self.now,
             **{f"held_{reason}": rows for reason, rows in held.items()},
             **{f"held_{states.UNRECORDED}": states.unrecorded()},
         )
