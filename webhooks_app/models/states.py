@@ -316,8 +316,10 @@ def _behind(now: datetime) -> Q:
     own = Exists(waits.filter(ordering_key=OuterRef("ordering_key")))
     line = Exists(waits.filter(ordering_key__isnull=True))
     ordered = Q(webhook__order__in=[Order.WEBHOOK, Order.KEY])
+    # In the words of the index of what is in line: `_PENDING` would have all that waits read.
+    here = Q(state=Delivery.State.PENDING, position__isnull=False, due_at__lte=now)
     # Of very many without an order nothing more is asked.
-    return _PENDING & Q(position__isnull=False, due_at__lte=now) & ordered & (Q(own) | Q(line))
+    return here & ordered & (Q(own) | Q(line))
 
 
 def behind(now: datetime) -> "QuerySet[Delivery]":
