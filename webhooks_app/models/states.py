@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.lookups import GreaterThan
 
 from .. import conf
 from ..rules.ids import timestamp
@@ -315,7 +316,9 @@ def _behind(now: datetime) -> Q:
     )
     own = Exists(waits.filter(ordering_key=OuterRef("ordering_key")))
     line = Exists(waits.filter(ordering_key__isnull=True))
-    ordered = Q(webhook__order__in=[Order.WEBHOOK, Order.KEY])
+    # Asked for each of the few: PostgreSQL would read all webhooks for those with an order.
+    order = Webhook.objects.filter(pk=OuterRef("webhook")).values("order")
+    ordered = Q(GreaterThan(Subquery(order), Value(Order.NONE)))
     # In the words of the index of what is in line: `_PENDING` would have all that waits read.
     here = Q(state=Delivery.State.PENDING, position__isnull=False, due_at__lte=now)
     # Of very many without an order nothing more is asked.
