@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from .. import actions
 from ..models import Attempt, Delivery, Job, states
 from ..models.in_time import TooSlow, in_time
-from ..models.selection import condition
+from ..models.selection import LOOKED_THROUGH, condition
 from ..models.states import delivery_hold_reason, hold_ends_at
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
@@ -263,8 +263,8 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
         SortFilter,
         MetFilter,
         WebhookFilter,
-        word("account", sieves=True),
-        word("host", sieves=True),
+        word("account", words=LOOKED_THROUGH, sieves=True),
+        word("host", words=LOOKED_THROUGH, sieves=True),
         TypeFilter,
         word("reference"),
         word("event"),

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import F
+from django.db.models import CharField, F, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -59,17 +59,31 @@ class Finder:
 
     def page_of_id(self) -> str:
         """The page of the one row that has the term as its id, `""` where there is none."""
-        models: dict[str, Any] = {"delivery": Delivery, "event": Event, "webhook": Webhook}
         if is_id(self.term):
-            for name, model in models.items():
-                rows = Webhook.objects.live() if model is Webhook else model.objects.all()
-                if name in self.sees and rows.filter(pk=self.term).exists():
-                    return reverse(f"admin:webhooks_app_{name}_change", args=[self.term])
-            if "delivery" in self.sees and Job.objects.filter(pk=self.term).exists():
-                return reverse("admin:webhooks_app_job_change", args=[self.term])
+            if name := self._model_of_id():
+                return reverse(f"admin:webhooks_app_{name}_change", args=[self.term])
         elif "attempt" in self.sees and self._is_attempt():
             return reverse("admin:webhooks_app_attempt_change", args=[self.term])
         return ""
+
+    def _model_of_id(self) -> str:
+        """Of which model a row has the term as its id, by one question for all of them."""
+        models: dict[str, Any] = {
+            "delivery": Delivery.objects.all(),
+            "event": Event.objects.all(),
+            "webhook": Webhook.objects.live(),
+        }
+        rows = {name: models[name] for name in models if name in self.sees}
+        if "delivery" in self.sees:
+            rows["job"] = Job.objects.all()
+        found = [
+            row.filter(pk=self.term).order_by().values_list(Value(name, CharField()))
+            for name, row in rows.items()
+        ]
+        if not found:
+            return ""
+        names = {name for (name,) in found[0].union(*found[1:]).order_by()}
+        return next((name for name in rows if name in names), "")
 
     def _is_attempt(self) -> bool:
         """A number of people's own is shorter than the key of an attempt."""

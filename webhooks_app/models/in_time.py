@@ -34,14 +34,16 @@ def in_time(read: Callable[[], T], seconds: float, using: str = "default") -> T:
 
 
 def _on_postgresql(connection: Any, read: Callable[[], T], seconds: float) -> T:
-    set_to = "SELECT set_config('statement_timeout', %s, true)"
+    set_to = "set_config('statement_timeout', %s, true)"
+    inner = connection.in_atomic_block  # of a transaction that goes on afterwards
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            both = f"SELECT current_setting('statement_timeout'), ({set_to})"
+            both = f"SELECT current_setting('statement_timeout'), {set_to}"
             cursor.execute(both, [str(int(seconds * 1000))])
             before = cursor.fetchone()[:1]
             found = read()
-            cursor.execute(set_to, before)  # for the rest of a transaction around this one
+            if inner:
+                cursor.execute(f"SELECT {set_to}", before)
             return found
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", "") == "57014":  # query_canceled

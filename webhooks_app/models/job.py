@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ..rules.ids import ID_LENGTH, id_time, new_id
@@ -85,10 +85,12 @@ class Job(PrimaryModel):
         return f"{self.created_by[:110]}, job {self.pk}"
 
     def touched(self) -> Q:
-        """The deliveries that it changed, as far as they still tell."""
-        tried = Attempt.objects.ended(since=self.created_at)
-        tried = tried.filter(requested_by=self.signature, delivery__isnull=False)
-        asked = Q(requested_by=self.signature) | Q(pk__in=tried.order_by().values("delivery"))
+        """The deliveries that it changed, as far as they still tell: asked of each by itself, since
+        nothing leads from a job to its attempts."""
+        tried = Attempt.objects.ended(since=self.created_at).filter(
+            requested_by=self.signature, delivery=OuterRef("pk"), delivery__isnull=False
+        )
+        asked = Q(requested_by=self.signature) | Q(Exists(tried))
         if self.verb == self.Verb.CANCEL:
             asked = Q(reason=f"cancelled by {self.signature}")
         return asked & Q(pk__gte=self.first, pk__lte=self.place)

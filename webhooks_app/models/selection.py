@@ -9,11 +9,22 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
-from django.db.models.lookups import GreaterThan
+from django.db.models import (
+    BinaryField,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+)
+from django.db.models.lookups import Exact, GreaterThan, In
 
+from ..rules.hosts import spellings
 from ..rules.ids import first_id, is_id, read_moment
 from ..rules.subscriptions import channel
+from .account import Account
 from .delivery import Attempt, Delivery, ended_before, ended_since
 from .states import deliveries_in
 from .webhook import Webhook
@@ -70,6 +81,26 @@ def _webhook(value: str, now: datetime) -> Q:
 
 def _at_host(value: str) -> Q:
     return Q(webhook__in=Webhook.objects.at_host(value).order_by().values("pk"))
+
+
+def _of_own_account(value: str, now: datetime) -> Q:
+    theirs = Subquery(Account.objects.filter(name=value).values("pk"))
+    return Q(Exact(_own("account"), theirs))
+
+
+def _of_own_host(value: str, now: datetime) -> Q:
+    return Q(In(_own("host"), sorted(spellings(value))))
+
+
+def _of_own_type(value: str, now: datetime) -> Q:
+    """Of an attempt."""
+    own = Subquery(Delivery.objects.filter(pk=OuterRef("delivery")).values("type"))
+    return Q(Exact(own, Value(value)))
+
+
+def _own(column: str) -> Subquery:
+    """Of the webhook of a row, asked for each row."""
+    return Subquery(Webhook.objects.filter(pk=OuterRef("webhook")).values(column))
 
 
 def _event(value: str, now: datetime) -> Q:
@@ -132,6 +163,13 @@ CONDITIONS: dict[str, Condition] = {
     ),
     "payload": lambda value, now: payload_holds(value),
 }
+# The same of rows that are looked through, so many and no more: a customer or a host may have more
+# webhooks than those are rows, and a database that begins with the webhooks reads them all.
+LOOKED_THROUGH: dict[str, Condition] = {
+    **CONDITIONS,
+    "account": _of_own_account,
+    "host": _of_own_host,
+}
 # Of events, in their list.
 OF_EVENTS: dict[str, Condition] = {
     "account": lambda value, now: Q(account__name=value),
@@ -145,9 +183,9 @@ OF_EVENTS: dict[str, Condition] = {
 }
 # The same words of attempts, in the lists that show them.
 OF_ATTEMPTS: dict[str, Condition] = {
-    "account": lambda value, now: Q(webhook__account__name=value),
-    "host": lambda value, now: _at_host(value),
-    "type": lambda value, now: Q(delivery__type=value),
+    "account": _of_own_account,
+    "host": _of_own_host,
+    "type": _of_own_type,
     "status": _status("status"),
     "since": lambda value, now: ended_since(read_moment(value)),
     "until": lambda value, now: ended_before(read_moment(value)),
