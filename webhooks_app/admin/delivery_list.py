@@ -196,7 +196,7 @@ class SkippedBy(OfJob):
     title, parameter_name = "skipped by the job", "skipped"
 
     def of(self, job: Job, queryset: Any) -> Any:
-        return queryset.filter(pk__in=skipped_by(job).values("pk"))
+        return skipped_by(job, queryset)
 
 
 def with_last_attempts(rows: list[Any]) -> None:

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 
 from ..models import Delivery, Job, Webhook
 from ..models.in_time import TooSlow, in_time
-from ..models.selection import select
+from ..models.selection import LOOKED_THROUGH, condition, select
 from ..models.states import webhooks_in
 from ..models.webhook import SECRETS
 from ..presentation.banner import lower
@@ -104,10 +104,12 @@ def is_watched(job: Job, outcome: Outcome | None) -> bool:
     return bool(outcome and outcome.under_way and timezone.now() - ended < WATCHED)
 
 
-def skipped_by(job: Job) -> Any:
-    """The deliveries that it looked at and left as they were."""
-    held = select(job.selection, timezone.now()).filter(pk__gte=job.first, pk__lte=job.place)
-    return held.exclude(job.touched())
+def skipped_by(job: Job, rows: Any) -> Any:
+    """Of some deliveries, of which only so many are looked through, those that it looked at and
+    left as they were."""
+    for name, value in job.selection.items():
+        rows = rows.filter(condition(name, value, timezone.now(), LOOKED_THROUGH))
+    return rows.filter(pk__gte=job.first, pk__lte=job.place).exclude(job.touched())
 
 
 def likely_to_fail(
