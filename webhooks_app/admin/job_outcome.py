@@ -126,12 +126,12 @@ def likely_to_fail(
         rows = rows.filter(pk__in=newest)
     else:
         return []
-    named = rows.select_related("health").defer(*SECRETS).order_by("pk")[:NAMED]
+    first = rows.select_related("health").defer(*SECRETS).order_by("pk")[:NAMED]
     try:
-        rows = in_time(lambda: list(named), NAMED_IN, using=named.db)
+        named = in_time(lambda: list(first), NAMED_IN, using=first.db)
     except TooSlow:
         return []
-    return [(row, lower(webhook_state(row, now).word), _error(row)) for row in rows]
+    return [(row, lower(webhook_state(row, now).word), _error(row)) for row in named]
 
 
 def _error(webhook: Webhook) -> str:

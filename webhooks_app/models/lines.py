@@ -57,9 +57,9 @@ def _waiting(webhook: Webhook, now: datetime, most: int) -> list[str]:
         position__isnull=False,
         due_at__gt=now,
     )
-    rows = rows.order_by("-due_at").values_list("pk", "ordering_key", "position")[: 10 * most]
+    places: Any = rows.order_by("-due_at").values_list("pk", "ordering_key", "position")
     by_key: dict[str | None, tuple[int, str]] = {}
-    for pk, key, position in rows:
+    for pk, key, position in places[: 10 * most]:
         by_key[key] = min(by_key.get(key, (position, pk)), (position, pk))
     return [pk for _, pk in by_key.values()][:most]
 
