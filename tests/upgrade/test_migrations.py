@@ -44,6 +44,35 @@ print(json.dumps({
 """
 
 
+SEEN_MEANWHILE = """
+import json, sqlite3
+from django.core.management import call_command
+from django.db import connection
+outside = sqlite3.connect(connection.settings_dict["NAME"])
+NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'new__%'"
+def tables():
+    return {name for name, in outside.execute(NAMES)}
+seen, gone = tables(), set()
+def look(execute, *args):
+    result = execute(*args)
+    now = tables()
+    gone.update(seen - now)
+    seen.update(now)
+    return result
+with connection.execute_wrapper(look):
+    call_command("migrate", verbosity=0)
+print(json.dumps([len(seen), sorted(gone)]))
+"""
+
+
+@pytest.mark.once
+def test_no_table_is_gone_for_a_moment_while_sqlite_is_migrated(released):
+    """Old workers and web processes go on meanwhile; and a kill would leave it so."""
+    seen, gone = json.loads(released.shell(SEEN_MEANWHILE)[-1])
+    assert seen > 20
+    assert gone == []
+
+
 def test_everything_of_a_released_database_is_there_after_migrate(upgraded):
     seen = json.loads(upgraded.shell(f"TOKEN = {TOKEN!r}\n{LOOK}")[-1])
     assert seen["names"] == ["Failing", "Healthy", "New", "Paused"]

@@ -1,7 +1,7 @@
 from importlib import import_module
 from typing import Any
 
-from django.db import migrations, models
+from django.db import migrations, models, transaction
 
 import webhooks_app.fields
 
@@ -24,15 +24,23 @@ def allow_tokens(apps: Any, schema_editor: Any) -> None:
             return
         # As https://www.sqlite.org/lang_altertable.html tells for changes of a check alone; Django
         # would write the whole table anew, twice.
-        cursor.execute("PRAGMA schema_version")
-        version = cursor.fetchone()[0]
-        cursor.execute("PRAGMA writable_schema = 1")
-        cursor.execute(
-            "UPDATE sqlite_master SET sql = replace(sql, %s, %s) WHERE type = 'table' AND name = %s",
-            [f"({BEFORE})", f"({NOW})", TABLE],
-        )
-        cursor.execute(f"PRAGMA schema_version = {version + 1}")
-        cursor.execute("PRAGMA writable_schema = 0")
+        with transaction.atomic(using=schema_editor.connection.alias):
+            cursor.execute("PRAGMA schema_version")
+            version = cursor.fetchone()[0]
+            cursor.execute("PRAGMA writable_schema = 1")
+            cursor.execute(
+                "UPDATE sqlite_master SET sql = replace(sql, %s, %s)"
+                " WHERE type = 'table' AND name = %s",
+                [f"({BEFORE})", f"({NOW})", TABLE],
+            )
+            cursor.execute(f"PRAGMA schema_version = {version + 1}")
+            cursor.execute("PRAGMA writable_schema = 0")
+
+
+class AddField(migrations.AddField):
+    """In a transaction of its own: SQLite makes the table anew, and nobody may find it gone."""
+
+    atomic = True
 
 
 class Migration(migrations.Migration):
@@ -43,33 +51,33 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddField(
             model_name="webhook",
             name="oauth",
             field=webhooks_app.fields.EncryptedTextField(
                 blank=True, db_default="", default="", verbose_name="OAuth 2"
             ),
         ),
-        migrations.AddField(
+        AddField(
             model_name="webhook",
             name="identity",
             field=webhooks_app.fields.EncryptedTextField(
                 blank=True, db_default="", default="", verbose_name="client certificate"
             ),
         ),
-        migrations.AddField(
+        AddField(
             model_name="webhook",
             name="ca_certificates",
             field=models.TextField(
                 blank=True, db_default="", default="", verbose_name="certificate authorities"
             ),
         ),
-        migrations.AddField(
+        AddField(
             model_name="webhookhealth",
             name="identity_ends_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.AddField(
+        AddField(
             model_name="webhookhealth",
             name="identity_told",
             field=models.DateTimeField(blank=True, null=True),
