@@ -34,10 +34,13 @@ WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SA
 
 OUTLIVED = """
 import os, time
+parent = os.getpid()
 if orphan := os.fork():
-    os.write(1, b"pid %d\\npid %d\\n" % (os.getpid(), orphan))
+    os.write(1, b"pid %d\\npid %d\\n" % (parent, orphan))
     time.sleep(60)
 else:
+    while os.getppid() == parent:
+        time.sleep(0.01)
     time.sleep({seconds})
     os.write(1, b"finished\\n")
 """

@@ -62,6 +62,7 @@ FORM = {
     "max_in_flight": "10",
     "breaker_after": "10",
     "on_dead": "continue",
+    "form": "payload",
     "headers-TOTAL_FORMS": "1",
     "headers-INITIAL_FORMS": "0",
     "headers-0-name": "X-One",
