@@ -52,7 +52,7 @@ def test_several_are_paused_with_a_reason_that_the_audit_log_keeps(listed, live_
     press(listed, "Go")
     assert listed.inner_text("#content h1") == "Pause 3 webhooks?"
     listed.fill("#note", REASON)
-    press(listed, "Pause 3")
+    press(listed, "Pause 3 webhooks")
     assert "Paused: 3 webhooks" in listed.inner_text(".messagelist")
     assert set(Webhook.objects.values_list("stopped_note", flat=True)) == {REASON}
     listed.goto(f"{live_server.url}/admin/webhooks_app/auditentry/?did=paused")

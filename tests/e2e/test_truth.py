@@ -154,7 +154,7 @@ def test_a_pause_asks_for_its_reason_keeps_it_and_forgets_no_failure(mira, live_
     tripped.refresh_from_db()
     assert not tripped.stopped, "it is asked first"
     mira.fill("#note", "shop closed for the move")
-    press(mira, "Pause 1")
+    press(mira, "Pause 1 webhook")
     tripped.refresh_from_db()
     assert (tripped.stopped, tripped.stopped_note) == ("paused", "shop closed for the move")
 

@@ -81,9 +81,13 @@ class Sink:
         self._loop.call_later(delay, call.line.answer, call, status)
 
     def lines_of(self, pid):
-        """The open lines of a process."""
+        """The open lines of a process; one that waits to be accepted is waited for. It opens others
+        meanwhile, unless it is stopped."""
         connections = psutil.Process(pid).net_connections("tcp")
         ports = {c.laddr.port for c in connections if c.raddr and c.raddr.port == self.port}
+        end = time.monotonic() + 10
+        while not ports <= {line.port for line in list(self.lines)} and time.monotonic() < end:
+            time.sleep(0.01)
         return [line for line in list(self.lines) if line.port in ports and line.is_open]
 
     # --- the account ----------------------------------------------------------------------------
