@@ -221,7 +221,7 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
     press(page, "Go")
     judge("several paused")
     page.goto(screens["replay"])
-    press(page, "Replay 12 all the same")
+    press(page, "Replay 7 all the same")
     judge("job started")
     page.goto(screens["webhook-delete"])
     press(page, "Delete it")
