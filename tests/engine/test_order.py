@@ -314,8 +314,24 @@ def test_a_large_delivery_keeps_its_place(drain):
         ] * 5
 
 
-@pytest.mark.knobs(keys_most=50, keys_at_once=7)
-def test_more_keys_than_are_remembered_are_all_served(drain):
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(
+            "three of a key at once", marks=pytest.mark.knobs(keys_most=50, keys_at_once=7)
+        ),
+        pytest.param(
+            "one at a time", marks=pytest.mark.knobs(keys_most=50, keys_at_once=7, key_ahead=1)
+        ),
+        pytest.param(
+            "to look through all keys is dear",
+            marks=pytest.mark.knobs(
+                keys_most=50, keys_at_once=7, key_ahead=1, scan_apart=10_000, scan_latest=0.4
+            ),
+        ),
+    ],
+)
+def test_more_keys_than_are_remembered_are_all_served(drain, how):
     with Receiver() as receiver:
         webhook = WebhookFactory(url=receiver.url, order="key", max_in_flight=100)
         with transaction.atomic():

@@ -104,6 +104,9 @@ class Discovery:
         if self._scanned is None:
             answer.scanned = True
             # A scan of very many webhooks must not eat the day.
-            now, rest = time.monotonic(), min(50 * self._scan_cost, self._knobs.scan_latest)
+            now, rest = (
+                time.monotonic(),
+                min(self._knobs.scan_apart * self._scan_cost, self._knobs.scan_latest),
+            )
             self._scan_again_at = now + rest
             self._scan_at = now + max(self._knobs.scan_every, rest)

@@ -28,7 +28,8 @@ class Knobs:
     overlap: timedelta = timedelta(milliseconds=250)  # how far back a look reaches
     reach_most: timedelta = timedelta(seconds=60)  # at the most, after a long SQLite transaction
     scan_every: float = 5.0
-    scan_latest: float = 60.0  # however dear a scan is
+    scan_apart: int = 50  # times as long as a scan took: whoever has very much must not eat the day
+    scan_latest: float = 60.0  # and no longer
     scan_first: int = 10  # webhooks in the first step of a scan; each takes a quarter more
     claim_most: int = 1000  # rows of one claim
     # Deliveries of deleted webhooks that one turn cancels, for which all others wait; the rest is
@@ -53,7 +54,10 @@ class Knobs:
     stopped_lately: timedelta = timedelta(seconds=2)  # a stop is looked for: it may commit late
 
     # --- what is sent in order ----------------------------------------------------------------
-    key_ahead: int = 25  # rows of a key that are read at once
+    key_ahead: int = 50  # rows of a key that are read at once;
+    # those that are to go after others, of one webhook and of all, some 64 MB at the most
+    ahead_each: int = 1000
+    ahead_most: int = 4000
     keys_at_once: int = (
         1000  # of a webhook that a step of a scan finds, and that it may always keep
     )

@@ -349,6 +349,16 @@ class Lanes:
             for lane in more.values()
         ) or any(self._has_question(lane, now) for lane in self._lines.values())
 
+    def scans_later(self, now: float) -> bool:
+        """Whether the keys of some webhook are to be looked through, and were a moment ago."""
+        return any(
+            lane.line is not None
+            and lane.slot in self.owned
+            and not self._rests(lane, now)
+            and lane.line.has_question(0, inf)
+            for lane in self._lines.values()
+        )
+
     def _is_full(self, lane: Lane) -> bool:
         return self._buffered[lane.behind] >= self._knobs.buffer_low
 

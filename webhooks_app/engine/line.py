@@ -207,7 +207,7 @@ class Line:
 
     def _each(self, keys: int) -> int:
         """Rows of each of so many keys."""
-        room = min(self._knobs.buffer_each - self.ahead, self._knobs.buffer_low - self._kept.rows)
+        room = min(self._knobs.ahead_each - self.ahead, self._knobs.ahead_most - self._kept.rows)
         return max(1, min(self._knobs.key_ahead, room // max(keys, 1)))
 
     def _room(self, key: Key, each: int) -> int:
@@ -261,8 +261,8 @@ class Line:
         if self._after is None:
             self._has_scanned = True
             self._scans, self._scans_again = self._scans_again, False
-            # Whoever has very many keys must not eat the day.
-            self._scan_at = now + min(50 * found.seconds, self._knobs.scan_latest)
+            apart = self._knobs.scan_apart * found.seconds
+            self._scan_at = now + min(apart, self._knobs.scan_latest)
 
     def _count(self, rows: int) -> None:
         self.ahead += rows

@@ -240,7 +240,8 @@ class Worker:
         if not self._tasks:
             self._completer.flush()  # nothing comes that would be written with it
         # What a look found is claimed by the next cycle.
-        more = self._lanes.buffered or self._lanes.hungry(time.monotonic())
+        now = time.monotonic()
+        more = self._lanes.buffered or self._lanes.hungry(now) or self._lanes.scans_later(now)
         if self._tasks or self._completer.is_busy or more or found:
             self._empty_looks = 0
         elif answer.looked:
