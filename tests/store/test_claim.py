@@ -110,6 +110,16 @@ def test_what_arrives_is_claimed_by_the_look_that_finds_it(arrivals, now):
     assert seen.horizon
 
 
+def test_what_arrives_comes_in_the_order_in_which_it_became_due(now):
+    webhook, since = WebhookFactory(), now - timedelta(seconds=1)
+    moments = [since + timedelta(milliseconds=20 * n) for n in range(40)]
+    due = {moment: DeliveryFactory(webhook=webhook, due_at=moment).pk for moment in moments[::-1]}
+    rows, _, _ = store.open("default").arrivals(
+        since - timedelta(seconds=1), now, store.Watermark(since), set(range(SLOTS)), 100
+    )
+    assert [row.id for row in rows] == [due[moment] for moment in moments]
+
+
 def test_nothing_arrives_for_slots_of_others_and_too_much_is_said_to_be(arrivals, now):
     assert arrivals()[:2] == (set(), set())
     assert arrivals()[2].horizon

@@ -139,7 +139,8 @@ class Postgres(Common):
               SELECT * FROM {DELIVERIES} p WHERE {" AND ".join(conditions)}
               ORDER BY p.due_at LIMIT %s
             ) d ON true
-            LEFT JOIN {WEBHOOKS} h ON h.id = d.webhook_id""",
+            LEFT JOIN {WEBHOOKS} h ON h.id = d.webhook_id
+            ORDER BY d.due_at, d.id""",
             [*parameters, most],
         )
         arrived, held = [], set()

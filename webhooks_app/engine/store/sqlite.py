@@ -68,7 +68,8 @@ def _arrivals(is_callable: str) -> str:
         f"""
         SELECT {CLAIMED} AS body, d.due_at, d.webhook_id, {is_callable} AS callable
         FROM {DELIVERIES} d JOIN {WEBHOOKS} h ON h.id = d.webhook_id
-        WHERE d.id IN (SELECT value FROM json_each(?)) AND d.state = 'pending'""",
+        WHERE d.id IN (SELECT value FROM json_each(?)) AND d.state = 'pending'
+        ORDER BY d.due_at, d.id""",
         *("webhook_id", "callable"),
     )
 
