@@ -56,7 +56,11 @@ class TestReceiverThatDemandsOne:
 
     def test_says_so_to_whoever_has_none(self, run, loopback, demanding):
         with Receiver(tls=demanding) as receiver:
-            outcome = called(run, receiver, Tls.of("", authority_pem()))
+            for _ in range(5):
+                outcome = called(run, receiver, Tls.of("", authority_pem()))
+                # The end of the connection may overtake the alert that says why.
+                if outcome.failure.kind != "reset":
+                    break
         assert outcome.failure.kind in ("tls_client", "tls_refused")
         assert receiver.requests == []
 
