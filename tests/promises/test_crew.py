@@ -67,8 +67,7 @@ def test_workers_join_and_leave_under_load(crew, changes, silence, per_second):
         assert len(sink.by_path()) == 64
         for calls in sink.by_path().values():
             assert overlap(calls) == 1
-            # Not promised without an order: on SQLite what arrives at a take-over may go first.
-            assert in_order(calls) or not crew.postgres
+            assert in_order(calls)
         assert silent < silence
 
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connections, transaction
 
 from ...models import Attempt, Delivery, Webhook, database_file, states
 from ...models.delivery import NEXT, OPEN
+from ...models.primary import clock
 from ..knobs import DEFAULT, Knobs
 from . import bulk, microseconds, record
 from .base import Store
@@ -178,13 +179,20 @@ class Common(Store):
         raise NotImplementedError
 
     def put_one(self, delivery: Delivery) -> None:
-        if delivery.position == NEXT:
-            # What draws a position and what is stored with it belong together.
-            with transaction.atomic(using=self.connection.alias, savepoint=False):
-                self.number([delivery])
-                self._put_one(delivery)
-        else:
+        # What draws a position and what is stored with it belong together.
+        with transaction.atomic(using=self.connection.alias, savepoint=False):
+            self._date([delivery])
+            self.number([delivery])
             self._put_one(delivery)
+
+    def _date(self, deliveries: Sequence[Delivery]) -> None:
+        """What is due at once is so from now on, in a transaction that has waited for the writes of
+        others: looks reach back to the commit before, and not behind it."""
+        at_once = [delivery for delivery in deliveries if delivery.due_at == delivery.created_at]
+        if at_once:
+            now = self.clock() or clock(self.connection.alias)
+            for delivery in at_once:
+                delivery.due_at = delivery.created_at = now
 
     def _put_one(self, delivery: Delivery) -> None:
         # `save` would put the same SQL together each time, which costs more than running it.
@@ -211,10 +219,7 @@ class Common(Store):
         if not deliveries:
             return
         database_file.check(self.connection.alias)
-        at_once = [delivery for delivery in deliveries if delivery.due_at == delivery.created_at]
-        if at_once and (now := self.clock()) is not None:
-            for delivery in at_once:
-                delivery.due_at = delivery.created_at = now
+        self._date(deliveries)
         self.number(deliveries)
         for some in _batched(deliveries):
             yield [_in_microseconds(each) for each in some]
