@@ -42,6 +42,7 @@ from webhooks_app.models.account import digest
 from .door_calls import Calls, calls_of
 from .door_requests import Answer, Asked, Interaction, SingleEvent, answer_to, refused, served
 from .door_rules import accept, judged
+from .door_session import LOCKED_MOST, Session
 from .door_waiting import Waiting, answered, hand_out
 from .fair_queue import FairQueue
 
@@ -52,8 +53,6 @@ QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
 EACH_SIZE = 1024  # bytes that a request counts beside its body
 APART_FOR = 60.0  # seconds for which all events of its token do
 NAMES = "webhooks_app.request_ids.middleware"
-LOCKED_MOST = 0.5  # seconds that a group waits for rows of somebody else
-RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 LANES_KEPT = 10_000
 
 BUSY = "More requests are waiting than can be stored; try again."
@@ -70,10 +69,10 @@ class Door:
         self._apart: dict[str, float] = {}  # by digest, until when its events go to Django
         self._added = Added()
         self._beginnings = Beginnings()
-        self._calls = Calls(self._alias, self._put_ended)
+        self._session = Session(self._alias)
+        self._calls = Calls(self._session, self._put_ended)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._rested = 0.0  # when the last group was stored, monotonic
 
     async def answer(self, scope: Scope, sent: bytes) -> Answer | None:
         """The answer to a request, once it is stored; None for one that Django is to answer."""
@@ -197,8 +196,7 @@ class Door:
 
     def _store(self, group: list[Asked]) -> dict[str, AccessToken]:
         """Judge and store them; returns the tokens among theirs that are good, by their digests."""
-        if time.monotonic() - self._rested > RESTED:
-            connections[self._alias].close_if_unusable_or_obsolete()
+        self._session.wake()
         with transaction.atomic(using=self._alias):
             # A key or an event that somebody stores in a long transaction holds up its twin alone.
             store.open(self._alias).limit_locks(LOCKED_MOST)
@@ -210,7 +208,7 @@ class Door:
             for each in good:
                 each.settle(held)
         database_file.check(self._alias)
-        self._rested = time.monotonic()
+        self._session.note_use()
         return tokens
 
     def _failed(self, error: Exception, group: list[Asked]) -> list[Answer | None]:

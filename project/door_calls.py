@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,10 +15,9 @@ from webhooks_app.api import errors
 from webhooks_app.models import database_file
 
 from .door_requests import Answer, Interaction, answer_to, refused
+from .door_session import LOCKED_MOST, Session
 from .door_waiting import Waiting, hand_out
 
-LOCKED_MOST = 0.5  # seconds that a group waits for rows of somebody else
-RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 ALONE = 4  # threads for those that could not be recorded with the others
 
 Call = tuple[Interaction, "asyncio.Future[Answer | None]"]
@@ -34,11 +32,11 @@ def calls_of(group: Sequence[Waiting]) -> list[Call]:
 class Calls:
     """`ended` takes what has ended to where `record` gets it from."""
 
-    def __init__(self, alias: str, ended: Callable[[Call], None]) -> None:
-        self._alias = alias
+    def __init__(self, session: Session, ended: Callable[[Call], None]) -> None:
+        self._session = session
+        self._alias = session.alias
         self._ended = ended
         self._alone = ThreadPoolExecutor(ALONE, "door-alone")
-        self._rested = 0.0  # when the last ones were recorded, monotonic
 
     def send(self, calls: Sequence[Call]) -> None:
         interactions.send([(call[0].begun, partial(self._note_end, call)) for call in calls])
@@ -52,11 +50,10 @@ class Calls:
         sake of one, each is recorded by itself."""
         begun = [asked.begun for asked, _ in calls]
         try:
-            if time.monotonic() - self._rested > RESTED:
-                connections[self._alias].close_if_unusable_or_obsolete()
+            self._session.wake()
             database_file.check(self._alias)
             answers = interactions.conclude(begun, locked_most=LOCKED_MOST)
-            self._rested = time.monotonic()
+            self._session.note_use()
         except Exception as error:
             logger.info("interactions are recorded one by one", exc_info=error)
             for call in calls:
