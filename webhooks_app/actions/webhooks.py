@@ -23,7 +23,7 @@ from ..models import (
 from ..models.primary import clock, present
 from ..models.webhook import BREAKER_AFTER, SECRETS, Form, OnDead, Order
 from ..rules import certificates, signing, validators
-from ..rules.forms import OWN_TYPE
+from ..rules.forms import header_problem
 from . import credentials
 from .base import because, db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
@@ -251,13 +251,11 @@ def _validate(
         raise Invalid(details)
 
 
-def _form_problem(form: object, headers: Sequence[tuple[str, str]]) -> str:
+def _form_problem(form: str, headers: Sequence[tuple[str, str]]) -> str:
     if form not in Form.values:
         return f"Must be one of: {', '.join(Form.values)}."
-    names = {name.lower() for name, _ in headers if isinstance(name, str)}
-    if form != Form.PAYLOAD and "content-type" in names:
-        return OWN_TYPE
-    return ""
+    names = (name for name, _ in headers if isinstance(name, str))
+    return next(filter(None, (header_problem(form, name) for name in names)), "")
 
 
 def delete_webhook(webhook: Webhook, *, by: str = "") -> None:

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from .. import conf
 from ..models import Header, Webhook
 from ..roles import may
-from ..rules.forms import OWN_TYPE, PAYLOAD
+from ..rules.forms import header_problem
 from ..rules.validators import HEADERS_LIMIT, webhook_errors
 from .secret_fields import ENTER_ANEW, KEPT, AsTyped, SecretField, moved
 
@@ -121,9 +121,9 @@ class HeaderFormSet(BaseInlineFormSet):
         ).get("headers", {})
         if isinstance(details, list):
             raise forms.ValidationError(details)
-        for row in rows if webhook.form != PAYLOAD else ():
-            if row.cleaned_data.get("name", "").lower() == "content-type":
-                row.add_error("name", OWN_TYPE)
+        for row in rows:
+            if problem := header_problem(webhook.form, row.cleaned_data.get("name", "")):
+                row.add_error("name", problem)
         for place, errors in details.items():
             row = rows[int(place)]
             for field, name in (("name", "name"), ("value", "new_value")):

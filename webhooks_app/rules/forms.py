@@ -15,7 +15,7 @@ JSON = "application/json"
 CLOUDEVENT = "application/cloudevents+json"
 
 PAYLOAD, STANDARD, THIN, CLOUDEVENTS = "payload", "standard", "thin", "cloudevents"
-OWN_TYPE = "This form has its own content type: remove the header Content-Type."
+_OWN_TYPE = "This form has its own content type: remove the header Content-Type."
 
 
 class Told(NamedTuple):
@@ -28,6 +28,11 @@ class Told(NamedTuple):
     reference: str
     source: str  # of a CloudEvent
     payload: bytes
+
+
+def header_problem(form: str, name: str) -> str:
+    """What is wrong with a header of that name beside a form, in a sentence; `""` for nothing."""
+    return _OWN_TYPE if form != PAYLOAD and name.lower() == "content-type" else ""
 
 
 def body(form: str, event: Told) -> tuple[str, bytes]:
