@@ -14,23 +14,17 @@ from django.db.models import F
 from ..models import Attempt, WebhookHealth
 from ..models.primary import clock
 from ..rules import failures
-from ..rules.failures import Failure
 from .knobs import DEFAULT
 from .store.record import COUNTING
 
 
-def note(
-    alias: str, webhook_id: str, exchange: str, failure: Failure | None, *, probe: bool = False
-) -> None:
-    """An interaction or a test was recorded, in the caller's transaction, which holds the health of
-    the webhook. An answer closes the breaker; a test that fails finds out, and opens nothing. Of
+def note_away(alias: str, webhook_id: str, exchange: str, *, probe: bool = False) -> None:
+    """The receiver of an interaction or a test was not there, as is recorded in the caller's
+    transaction, which holds the health of the webhook. A test finds out, and opens nothing. Of
     calls that were under way when it opened only the probe opens it once more."""
-    health = WebhookHealth.objects.using(alias).filter(pk=webhook_id)
-    if not failures.is_away(failure):
-        close(alias, [webhook_id])
-        return
     if exchange not in COUNTING:
         return
+    health = WebhookHealth.objects.using(alias).filter(pk=webhook_id)
     long = health.filter(failures_in_row__gte=F("webhook__breaker_after"))
     run = long.filter(webhook__breaker_off=False).select_related("webhook").first()
     if run is None:
@@ -45,7 +39,7 @@ def note(
 
 
 def close(alias: str, webhook_ids: Collection[str]) -> None:
-    """These receivers have answered, as `note` is told."""
+    """These receivers have answered an interaction or a test, as `note_away` is told."""
     health = WebhookHealth.objects.using(alias).filter(pk__in=webhook_ids)
     health.filter(breaker_trips__gt=0).update(breaker_until=None, breaker_trips=0)
 

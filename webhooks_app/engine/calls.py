@@ -253,7 +253,7 @@ def _note(alias: str, ended: Sequence[Ended], entries: Sequence[history.Entry]) 
         breaker.close(alias, answered)
     for call, entry in told:
         if failures.is_away(entry.failure):
-            breaker.note(alias, entry.webhook_id, entry.exchange, entry.failure, probe=call.probe)
+            breaker.note_away(alias, entry.webhook_id, entry.exchange, probe=call.probe)
 
 
 def _stops(entry: history.Entry) -> bool:
