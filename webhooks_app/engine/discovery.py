@@ -103,10 +103,6 @@ class Discovery:
         self._scan_cost += time.monotonic() - started
         if self._scanned is None:
             answer.scanned = True
-            # A scan of very many webhooks must not eat the day.
-            now, rest = (
-                time.monotonic(),
-                min(self._knobs.scan_apart * self._scan_cost, self._knobs.scan_latest),
-            )
+            now, rest = time.monotonic(), self._knobs.scan_pause(self._scan_cost)
             self._scan_again_at = now + rest
             self._scan_at = now + max(self._knobs.scan_every, rest)

@@ -145,6 +145,10 @@ class Knobs:
         are about."""
         return self.rest / 2
 
+    def scan_pause(self, took: float) -> float:
+        """Until what was scanned in so many seconds is scanned again."""
+        return min(self.scan_apart * took, self.scan_latest)
+
     def breaker_pause(self, trips: int) -> float:
         """For which a breaker opens that did so as often before."""
         return min(self.breaker_first * 2 ** min(trips, 16), self.breaker_longest)

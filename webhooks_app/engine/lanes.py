@@ -351,13 +351,7 @@ class Lanes:
 
     def scans_later(self, now: float) -> bool:
         """Whether the keys of some webhook are to be looked through, and were a moment ago."""
-        return any(
-            lane.line is not None
-            and lane.slot in self.owned
-            and not self._rests(lane, now)
-            and lane.line.has_question(0, inf)
-            for lane in self._lines.values()
-        )
+        return any(self._has_question(lane, now, scans_at=inf) for lane in self._lines.values())
 
     def _is_full(self, lane: Lane) -> bool:
         return self._buffered[lane.behind] >= self._knobs.buffer_low
@@ -504,12 +498,12 @@ class Lanes:
         lane.line = Line(order, self._kept, self._knobs, lane.known) if order else None
         self._ask_for(lane)
 
-    def _has_question(self, lane: Lane, now: float) -> bool:
+    def _has_question(self, lane: Lane, now: float, *, scans_at: float | None = None) -> bool:
         return (
             lane.line is not None
             and lane.slot in self.owned
             and not self._rests(lane, now)
-            and lane.line.has_question(self._keys_room(lane), now)
+            and lane.line.has_question(self._keys_room(lane), scans_at or now)
         )
 
     def _keys_room(self, lane: Lane) -> int:

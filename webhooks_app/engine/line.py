@@ -261,8 +261,7 @@ class Line:
         if self._after is None:
             self._has_scanned = True
             self._scans, self._scans_again = self._scans_again, False
-            apart = self._knobs.scan_apart * found.seconds
-            self._scan_at = now + min(apart, self._knobs.scan_latest)
+            self._scan_at = now + self._knobs.scan_pause(found.seconds)
 
     def _count(self, rows: int) -> None:
         self.ahead += rows

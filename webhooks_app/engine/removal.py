@@ -59,7 +59,7 @@ def _remove_webhook(webhook_id: str, removed: dict[str, int], at_once: int) -> N
         with _step():
             hours.filter(hour__in=some).delete()
     with _step():
-        removed["webhooks"] += remove_empty(Webhook.objects.only("pk").get(pk=webhook_id))
+        removed["webhooks"] += remove_empty(Webhook.objects.only("pk", "url").get(pk=webhook_id))
 
 
 @contextmanager

@@ -161,8 +161,8 @@ class Store(ABC):
         """`look` and the claim of what it finds in one statement, of these slots only.
 
         Returns the deliveries of callable webhooks, in the order in which they became due, the
-        webhooks of the others, and what was seen:
-        None when there were `most`, and may be more; or where it cannot be had so.
+        webhooks of the others, and what was seen: None when there were `most`, and may be more; or
+        where it cannot be had so.
         """
 
     @abstractmethod
