@@ -33,7 +33,6 @@ from webhooks_app.rules import schedules, signing
 from webhooks_app.rules.ids import first_id, first_key, new_id
 
 from .load import BODY, CONCURRENCY, WEBHOOKS
-from .turns import signs
 
 
 def webhooks(urls, count=WEBHOOKS):
@@ -310,26 +309,14 @@ def without_counts():
     call_command("webhooks", "deliver")
 
 
-def signing_by_turns(seconds):
-    """A worker that in some turns of so many seconds signs its calls, and in others does not and
-    masks nothing of the answers either; see `turns.signs`."""
-    from dataclasses import replace
-
+def unsigned():
+    """A worker that signs no call, and has no secret to look for in an answer."""
     from django.core.management import call_command
 
     from webhooks_app.engine import message
 
-    post, bare = message.post, {}
-
-    def by_turns(head, **rest):
-        unsigned = bare.get(head.post)
-        if unsigned is None:
-            varying = message._varying(head.prefixes, signed=False)
-            unsigned = replace(head, signers=(), secrets=(), varying=varying)
-            bare[head.post] = unsigned
-        return post(head if signs(time.monotonic(), seconds) else unsigned, **rest)
-
-    message.post = by_turns
+    head = message.head
+    message.head = lambda webhook, headers=None, keys=None: head(webhook, headers, [])
     call_command("webhooks", "deliver")
 
 

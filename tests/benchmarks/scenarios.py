@@ -19,7 +19,7 @@ from .candidates import produced
 from .disk import bytes_each
 from .load import WEBHOOKS
 from .sink import PythonSink, sink
-from .turns import signs
+from .versus import Side, against
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SIZE = float(os.environ.get("SIZE", "1"))
@@ -128,50 +128,25 @@ def backlog(server, receiver):
 
 def counts(server, receiver):
     """Hourly counts in the finish batch, against a worker that keeps none."""
-    count = sized(40_000)
-    rates = {
-        name: _durable(server, receiver, count, *command)
-        for name, command in (("without", ("-c", WITHOUT_COUNTS)), ("with", ()))
-    }
-    return rates, {"rate kept": (rates["with"] / rates["without"], ">= 0.95")}
+    found = _against(server, receiver, "without_counts")
+    return found, {"rate kept": (found["rate kept"], ">= 0.95"), "CPU": (found["CPU"], "")}
 
 
 def signed(server, receiver):
-    """Calls that are signed, against calls that are not, by turns in the same worker; on PostgreSQL
-    and on SQLite."""
+    """Calls that are signed, against calls that are not; on PostgreSQL and on SQLite."""
     found, verdicts = {}, {}
     with stage.folder() as folder:
         for place in (server, stage.Sqlite(folder)):
-            rates = _by_turns(place, receiver, sized(60_000))
-            kept = rates["with"] / rates["without"]
-            found[place.name] = rates
-            verdicts[f"rate kept, {place.name}"] = (kept, ">= 0.95")
+            found[place.name] = _against(place, receiver, "unsigned")
+            verdicts[f"rate kept, {place.name}"] = (found[place.name]["rate kept"], ">= 0.95")
+            verdicts[f"CPU, {place.name}"] = (found[place.name]["CPU"], "")
     return found, verdicts
 
 
-def _by_turns(server, receiver, count):
-    """Deliveries a second of a worker that signs and does not sign in turns, from rows that are
-    stored before it starts. A run is so short that neither finds another machine."""
-    counted = {True: [], False: []}
-    code = f"from tests.benchmarks import ours; ours.signing_by_turns({TURN})"
-    with server.database() as url:
-        stage.part("fill", receiver.url(), count * 5 // 4, database=url)
-        first = receiver.count()
-        with stage.workers(1, url, "-c", code):
-            while receiver.count() - first < count // 20:
-                time.sleep(stage.POLL)
-            before = None
-            while before is None or before[1] - first < count:
-                time.sleep(TURN - time.monotonic() % TURN)
-                now = time.monotonic(), receiver.count()
-                if before is not None:
-                    middle = (before[0] + now[0]) / 2
-                    counted[signs(middle, TURN)].append((now[1] - before[1], now[0] - before[0]))
-                before = now
-    return {
-        name: sum(number for number, _ in turns) / sum(seconds for _, seconds in turns)
-        for name, turns in (("without", counted[False]), ("with", counted[True]))
-    }
+def _against(server, receiver, lacking):
+    """A worker as it is against one of `ours` that does less."""
+    less = ("-c", f"from tests.benchmarks import ours; ours.{lacking}()")
+    return against(receiver, sized(60_000), Side(server), Side(server, less))
 
 
 def intake(server, receiver):
@@ -227,17 +202,6 @@ def events(server, receiver):
     return found, verdicts
 
 
-def _durable(server, receiver, count, *command):
-    """Deliveries a second of a worker, from rows that are stored before it starts."""
-    with server.database() as url:
-        stage.part("fill", receiver.url(), count * 5 // 4, database=url)
-        before = receiver.count()
-        with stage.workers(1, url, *command):
-            return stage.pace(receiver, before, count // 20, count)
-
-
-TURN = 0.1  # seconds in which calls are signed, or are not
-WITHOUT_COUNTS = "from tests.benchmarks import ours; ours.without_counts()"
 SCENARIOS = {
     each.__name__: each
     for each in (

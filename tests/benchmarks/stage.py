@@ -1,5 +1,6 @@
 """Where candidates run: databases, processes, and what is seen of them from outside."""
 
+import copy
 import json
 import os
 import shutil
@@ -33,9 +34,9 @@ class Missing(Exception):
     """A candidate cannot run here; the sentence says why."""
 
 
-def python(*arguments, database="sqlite://:memory:", set_to=None, **options):
+def python(*arguments, database="sqlite://:memory:", set_to=None, root=ROOT, **options):
     """A Python of ours, with the settings of an installation and loopback allowed, and what else
-    its environment is to be `set_to`."""
+    its environment is to be `set_to`; of the checkout `root`."""
     environment = os.environ | {
         "DATABASE_URL": database,
         "WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.0/8",
@@ -43,18 +44,31 @@ def python(*arguments, database="sqlite://:memory:", set_to=None, **options):
     }
     options.setdefault("stdout", subprocess.PIPE)
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, **options)
+    return subprocess.Popen(command, env=environment, cwd=root, text=True, **options)
 
 
-def part(*arguments, database):
+def part(*arguments, database, root=ROOT):
     """Run a part of ours.py to its end; what it found."""
-    process = python("-m", "tests.benchmarks.ours", *arguments, database=database)
+    process = python("-m", "tests.benchmarks.ours", *arguments, database=database, root=root)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, f"{arguments} failed"
     return json.loads(output)
 
 
-class Sqlite:
+class Server:
+    """`root`: the checkout whose tables it has."""
+
+    root = ROOT
+
+    def of(self, root):
+        """The same server, with the tables of another checkout."""
+        other = copy.copy(self)
+        other.__dict__.pop("_empty", None)
+        other.root = root
+        return self if root == self.root else other
+
+
+class Sqlite(Server):
     name = "SQLite"
 
     def __init__(self, folder):
@@ -62,8 +76,8 @@ class Sqlite:
 
     @cached_property
     def _empty(self):
-        file = self._folder / "empty.sqlite3"
-        migrate(f"sqlite:///{file}")
+        file = self._folder / f"{uuid.uuid4().hex}.empty"
+        migrate(f"sqlite:///{file}", self.root)
         return file
 
     @contextmanager
@@ -87,7 +101,7 @@ class Sqlite:
         return []
 
 
-class Postgres:
+class Postgres(Server):
     name = "PostgreSQL"
     SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "autovacuum")
 
@@ -100,7 +114,7 @@ class Postgres:
     @cached_property
     def _empty(self):
         url = self._new()
-        migrate(url)
+        migrate(url, self.root)
         return url
 
     def _new(self, template="template1"):
@@ -144,8 +158,8 @@ def name_of(url):
     return url.partition("?")[0].rpartition("/")[2]
 
 
-def migrate(database):
-    process = python("manage.py", "migrate", "-v0", database=database, stdout=None)
+def migrate(database, root=ROOT):
+    process = python("manage.py", "migrate", "-v0", database=database, root=root, stdout=None)
     assert process.wait(timeout=120) == 0
 
 
@@ -240,10 +254,10 @@ def _look(sink, before, seen, moved):
 
 
 @contextmanager
-def workers(number, database, *arguments):
+def workers(number, database, *arguments, root=ROOT):
     """Worker processes as an installation starts them, ready to send."""
     command = arguments or ("manage.py", "webhooks", "deliver")
-    started = [python(*command, database=database) for _ in range(number)]
+    started = [python(*command, database=database, root=root) for _ in range(number)]
     try:
         for worker in started:
             line = worker.stdout.readline()

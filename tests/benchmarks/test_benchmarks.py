@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -51,3 +52,22 @@ def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
         assert run["per_second"] > 0
         assert f"| {name} " in done.stdout
     assert figures["PostgreSQL, 1 worker"]["p50_ms"] > 0
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_this_checkout_against_itself_says_by_how_much_the_two_differ():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.versus", str(stage.ROOT)],
+        cwd=stage.ROOT,
+        env=os.environ | {"COUNT": "60000", "ROUNDS": "1", "DB": "sqlite"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    kept, cpu = re.match(
+        r"SQLite: rate kept (\S+) .* CPU of a delivery (\S+) ", done.stdout
+    ).groups()
+    assert 0.2 < float(kept) < 5
+    assert 0.5 < float(cpu) < 2

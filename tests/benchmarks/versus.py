@@ -1,0 +1,143 @@
+"""`python -m tests.benchmarks.versus CHECKOUT`: this version against that of another checkout.
+
+Two workers, each with a database of its own, by turns of half a second: while one works, the other
+is frozen. Whatever the machine's neighbours do, they do it to both; runs one after the other differ
+by a quarter for that reason alone. The other checkout runs in this environment, with its own code.
+From the environment: ROUNDS (7), COUNT (deliveries of each side in a round, 60,000), DB (`sqlite`,
+`postgres` or both).
+"""
+
+import os
+import signal
+import statistics
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+import psutil
+
+from . import stage
+from .sink import sink
+
+ROUNDS = int(os.environ.get("ROUNDS", "7"))
+COUNT = int(os.environ.get("COUNT", "60000"))
+DB = os.environ.get("DB", "sqlite,postgres").split(",")
+TURN = 0.5  # seconds
+WARM = 2  # turns of each side that do not count
+LEFT = 0.1  # of the deliveries, at which a round ends: nobody waits for work
+
+
+@dataclass(frozen=True)
+class Side:
+    """A worker: where its database is, with the tables of its checkout, and how it is started."""
+
+    server: stage.Server
+    command: tuple[str, ...] = ()
+
+
+@dataclass
+class Run:
+    """A worker that is frozen, and what it did in its turns."""
+
+    family: list[psutil.Process]
+    received: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # seconds, of the worker and of the server
+
+    def signal(self, number):
+        for process in self.family:
+            process.send_signal(number)
+
+    def take(self, receiver, meter):
+        before, used, started = receiver.count(), meter.cpu(), time.perf_counter()
+        self.signal(signal.SIGCONT)
+        time.sleep(TURN)
+        self.signal(signal.SIGSTOP)
+        self.seconds.append(time.perf_counter() - started)
+        self.received.append(receiver.count() - before)
+        self.cpu.append(meter.cpu() - used)
+
+    def rates(self):
+        return [n / s for n, s in zip(self.received, self.seconds, strict=True)][WARM:]
+
+    def each_cost(self):
+        """CPU of a delivery, in seconds."""
+        return sum(self.cpu[WARM:]) / sum(self.received[WARM:])
+
+
+@contextmanager
+def _frozen(side, receiver, count):
+    root = side.server.root
+    with (
+        side.server.database() as url,
+        stage.workers(1, url, *side.command, root=root) as (worker,),
+    ):
+        process = psutil.Process(worker.pid)
+        run = Run([process, *process.children(recursive=True)])
+        run.signal(signal.SIGSTOP)
+        try:
+            stage.part("fill", receiver.url(), count, database=url, root=root)
+            yield run
+        finally:
+            run.signal(signal.SIGCONT)
+
+
+def against(receiver, count, this, other):
+    """What `this` does against what `other` does, as ratios, and the rates of both."""
+    with ExitStack() as stack:
+        sides = (this, other)
+        runs = [stack.enter_context(_frozen(side, receiver, count)) for side in sides]
+        meters = [
+            stage.Meter([*(each.pid for each in run.family), *side.server.processes()])
+            for run, side in zip(runs, sides, strict=True)
+        ]
+        for place in cycle((0, 1, 1, 0)):
+            runs[place].take(receiver, meters[place])
+            even = len(runs[0].received) == len(runs[1].received)
+            if even and max(sum(run.received) for run in runs) > (1 - LEFT) * count:
+                break
+    mine, others = (run.rates() for run in runs)
+    assert mine, f"{count} deliveries are over before {WARM + 1} turns of each side"
+    pairs = [a / b for a, b in zip(mine, others, strict=True)]
+    return {
+        "rate kept": sum(mine) / sum(others),
+        "pairs": pairs,
+        "CPU": runs[0].each_cost() / runs[1].each_cost(),
+        "rates": [statistics.mean(mine), statistics.mean(others)],
+    }
+
+
+def told(name, rounds):
+    kept = [found["rate kept"] for found in rounds]
+    cpu = [found["CPU"] for found in rounds]
+    pairs = [pair for found in rounds for pair in found["pairs"]]
+    low, middle, high = statistics.quantiles(pairs, n=4)
+    return (
+        f"{name}: rate kept {statistics.median(kept):.3f} (rounds {min(kept):.2f} to "
+        f"{max(kept):.2f}; {len(pairs)} pairs of turns, quartiles {low:.2f}, {middle:.2f}, "
+        f"{high:.2f}), CPU of a delivery {statistics.median(cpu):.3f} ({min(cpu):.2f} to "
+        f"{max(cpu):.2f})"
+    )
+
+
+def main(checkout):
+    stage.prepare()
+    with stage.folder() as folder, sink() as receiver:
+        servers = {"sqlite": stage.Sqlite, "postgres": lambda _: stage.Postgres()}
+        places = [servers[name](folder) for name in DB]
+        sides = [(Side(place), Side(place.of(Path(checkout).resolve()))) for place in places]
+        found = {place.name: [] for place in places}
+        for number in range(1, ROUNDS + 1):
+            for this, other in sides:
+                rounds = found[this.server.name]
+                rounds.append(against(receiver, COUNT, this, other))
+                print(f"round {number}, {this.server.name}: {rounds[-1]}", file=sys.stderr)
+    for name, rounds in found.items():
+        print(told(name, rounds))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
