@@ -9,6 +9,7 @@ from tests import test_events
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.actions import reasons
+from webhooks_app.engine import fanout
 from webhooks_app.models import Delivery, Event, Subscription, Webhook
 
 pytestmark = pytest.mark.django_db
@@ -170,6 +171,22 @@ class TestOfWhoDidNot:
         verdict, because = verdicts(event)[second.pk]
         assert verdict == "pending"
         assert "handed out" in because
+
+    def test_one_that_it_was_cancelled_before(self, account, monkeypatch):
+        monkeypatch.setattr(fanout, "STEP", 2)
+        webhooks = sorted(subscribed(account, "*").pk for _ in range(3))
+        event = actions.publish(account, "a", 1)
+        actions.cancel_event(event, by="mira")
+        assert fanout.turn() == 0
+        said = verdicts(event)
+        assert [said[webhook] for webhook in webhooks] == [
+            *[("cancelled", "cancelled by mira")] * 2,
+            ("cancelled", "The event was cancelled before it was handed out to this one."),
+        ]
+        actions.cancel_event(event)
+        Delivery.objects.all().delete()
+        said = verdicts(event)
+        assert [said[webhook][0] for webhook in webhooks] == ["not-kept", "not-kept", "cancelled"]
 
 
 class TestPages:

@@ -102,8 +102,9 @@ def test_a_webhook_that_stopped_says_what_may_be_done(operator, account):
 
 
 def test_what_gave_up_before_the_one_that_blocks_has_nothing_to_skip(operator, account):
-    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", stopped="blocked")
     now = timezone.now()
+    stopped = {"stopped": "blocked", "stopped_at": now}
+    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", **stopped)
     old, last = (
         DeliveryFactory(webhook=webhook, position=place, state="failed", tries=1, finished_at=at)
         for place, at in ((1, now - timedelta(hours=1)), (2, now))

@@ -215,6 +215,17 @@ class TestEventTypes:
         assert api.post("/event-types", self.NEW).json()["seen"] is False
         problem(api.post("/event-types", self.NEW), 409)
 
+    def test_an_account_declares_10000_at_most(self, api, account):
+        from webhooks_app.models import EventType
+
+        full = [EventType(account=account, name=f"type.{n}") for n in range(9_999)]
+        EventType.objects.bulk_create(full)
+        assert api.post("/event-types", self.NEW).status_code == 200
+        error = problem(api.post("/event-types", self.NEW | {"name": "order.paid"}), 400)
+        assert error["details"] == {"name": ["There are 10,000 types, and no more may be."]}
+        assert api.delete("/event-types/type.1?expunge=true").status_code == 200
+        assert api.post("/event-types", self.NEW | {"name": "order.paid"}).status_code == 200
+
     def test_what_is_referred_to_is_not_removed(self, api, account, webhook):
         api.post("/event-types", self.NEW)
         path = "/event-types/order.created?expunge=true"

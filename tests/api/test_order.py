@@ -111,8 +111,10 @@ def test_who_holds_up_whom_is_told(api, webhook, held_up):
 
 
 def test_what_gave_up_and_blocks_is_skipped_by_cancelling_it(api, account):
-    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", stopped="blocked")
-    ended = {"state": "failed", "finished_at": timezone.now(), "tries": 1}
+    now = timezone.now()
+    stopped = {"stopped": "blocked", "stopped_at": now}
+    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", **stopped)
+    ended = {"state": "failed", "finished_at": now, "tries": 1}
     dead = DeliveryFactory(webhook=webhook, position=1, last_error="Request failed", **ended)
     DeliveryFactory(webhook=webhook, position=2)
     [told] = api.get(settings_of(webhook)).json()["health"]["heads"]

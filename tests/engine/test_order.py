@@ -220,6 +220,66 @@ class TestWhenAllTriesOfOneHaveFailed:
         drain()
         assert arrived(receiver) == [0, 1]
 
+    @pytest.fixture
+    def two_blocked(self, drain):
+        """A webhook with two keys of which both first ones gave up together; one waits behind
+        each."""
+        answers = {0: 500, 1: 500}
+        both = threading.Barrier(2, timeout=20)
+
+        def answer(request):
+            n = request.json["n"]
+            if n in answers:
+                both.wait()
+            return answers.get(n, 200)
+
+        with Receiver(answer) as receiver:
+            webhook = WebhookFactory(url=receiver.url, order="key", on_dead="stop")
+            first, behind_first = deliver(webhook, 0, 2, key="a")
+            second, behind_second = deliver(webhook, 1, 3, key="b")
+            drain()
+            webhook.refresh_from_db()
+            assert webhook.stopped == "blocked"
+            assert {head.delivery for head in actions.heads(webhook)} == {first, second}
+            assert all(head.is_dead and head.behind == 1 for head in actions.heads(webhook))
+            answers.clear()
+            yield receiver, webhook, (first, second), (behind_first, behind_second)
+            webhook.refresh_from_db()
+            assert webhook.stopped == ""
+            assert state_of(behind_first) == state_of(behind_second) == "delivered"
+
+    DECISIONS = {"retries": actions.retry, "skips": actions.cancel}
+
+    @pytest.mark.parametrize("then", DECISIONS)
+    @pytest.mark.parametrize("at_first", DECISIONS)
+    def test_of_two_keys_a_person_decides_on_both(self, drain, two_blocked, at_first, then):
+        receiver, webhook, dead, behind = two_blocked
+        self.DECISIONS[at_first](dead[0], by="mira")
+        drain()
+        webhook.refresh_from_db()
+        assert webhook.stopped == "blocked"
+        assert [head.delivery for head in actions.heads(webhook)] == [dead[1]]
+        assert [state_of(each) for each in behind] == ["pending"] * 2
+        assert actions.delivery_reason(behind[0]) == "blocked"
+        self.DECISIONS[then](dead[1])
+        drain()
+        again = [n for n, how in enumerate((at_first, then)) if how == "retries"]
+        assert sorted(arrived(receiver)[2:]) == sorted([*again, 2, 3])
+
+    def test_or_replays_both(self, drain, two_blocked):
+        receiver, webhook, _, _ = two_blocked
+        actions.replay(webhook, since=timezone.now() - LATER)
+        drain()
+        assert sorted(arrived(receiver)[2:]) == [0, 1, 2, 3]
+
+    def test_or_enables_the_webhook_without_them(self, drain, two_blocked):
+        receiver, webhook, dead, _ = two_blocked
+        actions.enable(webhook)
+        drain()
+        assert sorted(arrived(receiver)[2:]) == [2, 3]
+        with pytest.raises(actions.Conflict):  # they block nothing any more
+            actions.cancel(dead[0])
+
 
 def test_what_waited_when_the_order_was_chosen_goes_first(drain):
     with Receiver() as receiver:

@@ -11,6 +11,7 @@ from tests.factories import WebhookFactory
 from tests.store.ended import STATES, delivery_in, finish, finished
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions
+from webhooks_app.engine.store import microseconds
 from webhooks_app.models import Attempt, Delivery, states
 from webhooks_app.rules.failures import Failure
 
@@ -118,6 +119,40 @@ def test_410_stops_with_its_reason_and_a_pause_of_people_stays():
     webhook.refresh_from_db()
     paused.refresh_from_db()
     assert (webhook.stopped, paused.stopped) == ("gone", "paused")
+
+
+def dead(webhook, **values):
+    """One that gives up, for which its webhook is to stop."""
+    delivery = delivery_in("pending", webhook=webhook, **values)
+    return finished(delivery, state="failed", failure=FAILURE, stops="blocked")
+
+
+def test_what_gives_up_stops_its_webhook_at_that_moment():
+    webhook = WebhookFactory(order="key", on_dead="stop")
+    first, second = (dead(webhook, ordering_key=key, position=n) for n, key in enumerate("ab", 1))
+    finish(second, first)
+    webhook.refresh_from_db()
+    assert webhook.stopped == "blocked"
+    assert webhook.stopped_at == microseconds.at(first.finished_at)
+    blocking = Delivery.objects.blocking().order_by("finished_at").values_list("pk", flat=True)
+    assert list(blocking) == [first.attempt.request_id, second.attempt.request_id]
+
+
+def test_one_that_gave_up_a_little_earlier_and_is_written_a_little_later_is_one_of_them():
+    webhook = WebhookFactory(order="key", on_dead="stop")
+    first, second = (dead(webhook, ordering_key=key, position=n) for n, key in enumerate("ab", 1))
+    finish(second)
+    finish(first)
+    webhook.refresh_from_db()
+    assert webhook.stopped_at == microseconds.at(first.finished_at)
+    assert Delivery.objects.blocking().count() == 2
+
+
+def test_what_was_under_way_when_the_order_was_chosen_stops_nothing():
+    webhook = WebhookFactory(order="webhook", on_dead="stop")
+    finish(dead(webhook, position=None))
+    webhook.refresh_from_db()
+    assert webhook.stopped == ""
 
 
 def test_an_answer_with_nul_and_broken_text_is_storable():

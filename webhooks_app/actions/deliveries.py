@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from ..engine import transitions
 from ..models import AuditEntry, Delivery, Webhook
+from ..models.delivery import SKIPPED
 from . import intake
 from .base import because, db_alias
 from .errors import ActionError, Conflict, NotCallable, alone
@@ -108,12 +109,12 @@ def replayable(webhook: Webhook, since: datetime) -> int:
 def cancel(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
     """Give a pending delivery up; an attempt under way is still recorded. Of what is sent in order
     the next one goes then; so it does where the webhook is stopped because this one has failed for
-    good, `blocked`. `note` as in `retry`. Raises Conflict for one that is not pending and blocks
-    nothing."""
+    good, `blocked`, as soon as nothing else does that. `note` as in `retry`. Raises Conflict for
+    one that is not pending and blocks nothing."""
     if transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
         AuditEntry.objects.note(by, because("Cancelled.", note), delivery)
-    elif transitions.skip(delivery.pk):
-        AuditEntry.objects.note(by, because("Skipped: those behind it go on.", note), delivery)
+    elif transitions.skip(delivery.pk, f"{SKIPPED} by {by}" if by else SKIPPED):
+        AuditEntry.objects.note(by, because("Skipped: it holds nothing up.", note), delivery)
     else:
         raise Conflict("Only a pending delivery can be cancelled.")
     transitions.announce(db_alias())

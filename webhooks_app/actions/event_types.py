@@ -16,6 +16,7 @@ from .errors import Conflict, Invalid
 from .intake import text_problem
 
 EXAMPLE_LIMIT = 64 * 1024  # bytes as JSON
+DECLARED_MOST = 10_000  # of an account, and of the whole site
 
 
 def declare_event_type(
@@ -31,8 +32,8 @@ def declare_event_type(
 
     `group` (128 characters) puts types together in lists, `description` (4,000) says what happened
     when it is sent, `example` is a payload (64 KiB as JSON; None for none). One that a worker has
-    noted because an event had it becomes a declared one. Raises Invalid; Conflict when it is there
-    already.
+    noted because an event had it becomes a declared one. Raises Invalid, also where there are
+    DECLARED_MOST; Conflict when it is there already.
     """
     values = _judged(name=name, group=group, description=description, example=example)
     taken = Conflict(f"The event type {name} is declared already.")
@@ -43,6 +44,8 @@ def declare_event_type(
             row = rows.filter(name=name).select_for_update().first() or EventType(account=account)
             if row.pk is not None and not row.seen:
                 raise taken
+            if rows.filter(seen=False).count() >= DECLARED_MOST:
+                raise Invalid({"name": [f"There are {DECLARED_MOST:,} types, and no more may be."]})
             for field, value in values.items():
                 setattr(row, field, value)
             row.seen = False

@@ -51,9 +51,9 @@ class Line:
     `delivery` is the one that was made for it. `verdict`: with a delivery `delivered`, `pending`,
     `held`, `failed` or `cancelled`; without one `filtered`, `not-subscribed`, `too-late` (the
     webhook or its subscription is younger than the event), `pending` (the event is still being
-    handed out), `not-kept` (it matched, and its delivery is kept no longer). Of `match`: `matches`,
-    `held` (it would get it, and that would wait), `filtered`, `not-subscribed`. `because` is a
-    sentence for people.
+    handed out), `cancelled` (the event was, before it was handed out to this one), `not-kept` (it
+    matched, and its delivery is kept no longer). Of `match`: `matches`, `held` (it would get it,
+    and that would wait), `filtered`, `not-subscribed`. `because` is a sentence for people.
     """
 
     webhook: Webhook
@@ -244,6 +244,8 @@ def _some(words: Sequence[str]) -> str:
 def _matched_without_delivery(event: Event, webhook: Webhook) -> tuple[Verdict, str]:
     if event.fanned_out_to is not None and webhook.pk > event.fanned_out_to:
         return "pending", "The event is still being handed out to very many webhooks."
+    if event.cancelled_after is not None and webhook.pk > event.cancelled_after:
+        return "cancelled", "The event was cancelled before it was handed out to this one."
     return "not-kept", "It matched; its delivery is kept no longer."
 
 
@@ -262,8 +264,8 @@ def _of_delivery(delivery: Delivery, now: datetime) -> tuple[Verdict, str]:
             due = timestamp(delivery.due_at)
             return "pending", f"{tried}, the next is due at {due}: {delivery.last_error}"
         case "failed":
-            reason = delivery.reason or delivery.last_error
-            return "failed", f"It was given up, {tried}: {reason}"
+            said = "; ".join(filter(None, (delivery.last_error, delivery.reason)))
+            return "failed", f"It was given up, {tried}: {said}"
     return "cancelled", delivery.reason or "It was cancelled."
 
 

@@ -216,7 +216,7 @@ def finish_all(ended: Sequence[Ended], *, locked_most: float = 0.0) -> list[Reco
             _note(alias, ended, entries)
             gone = [entry.webhook_id for entry in entries if _stops(entry)]
             if gone:
-                record.stop(here, gone, Webhook.Stopped.GONE)
+                record.stop_gone(here, gone)
 
     record.with_free_keys(write)
     if timings.kept:

@@ -14,17 +14,19 @@ State × verb (– changes nothing):
 | purge  | – (held too long: cancelled) | removed        | removed        | removed        |
 
 (retry and replay of what has ended start again with tries 0; delete is the webhook's. Where a
-webhook was stopped because one of these failed, `blocked`, retry, replay and skip start it.)
+webhook was stopped because some of these failed, `blocked`, retry, replay and skip of the last of
+them start it.)
 
 Each is one UPDATE with its precondition in the WHERE; whoever comes late changes no row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from ..models import Delivery, Event, Webhook, WebhookHealth
 from ..models.delivery import OPEN, DeliveryQuerySet
@@ -36,10 +38,8 @@ from .store.record import FAILING_STOPS_AFTER
 def retry(delivery_id: str, *, by: str = "") -> bool:
     """Due now; unless pending, tries from 0. False when its webhook is deleted."""
     rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    blocking = _blocked_by(rows_)
-    done = _hurry(rows_, by) or _restart(rows_, by)
-    _unblock(blocking)
-    return bool(done)
+    with _deciding(rows_):
+        return bool(_hurry(rows_, by) or _restart(rows_, by))
 
 
 def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
@@ -55,10 +55,8 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
     webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
     live = set(webhooks.values_list("pk", flat=True))
     rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
-    blocking = _blocked_by(rows_)
-    done = _hurry(rows_, by) + _restart(rows_, by)
-    _unblock(blocking)
-    return done
+    with _deciding(rows_):
+        return _hurry(rows_, by) + _restart(rows_, by)
 
 
 def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
@@ -76,16 +74,14 @@ def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
     until = clock(router.db_for_write(Delivery))
     failed = failed_since(webhook_id, since).filter(finished_at__lte=until)
     replayed, place = 0, ""
-    blocking: list[str] = []
     rest = failed.order_by("pk").values_list("pk", flat=True)
     while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
         # By their keys alone: joined, PostgreSQL would go through all of them for each.
         again = Delivery.objects.filter(pk__in=ids, state=Delivery.State.FAILED)
-        blocking = blocking or _blocked_by(again)
-        replayed += _restart(again, by)
+        with _deciding(again):
+            replayed += _restart(again, by)
         place = ids[-1]
         _here().let_others_in()
-    _unblock(blocking)
     return replayed
 
 
@@ -117,22 +113,33 @@ def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
     )
 
 
-def _blocked_by(deliveries: DeliveryQuerySet) -> list[str]:
-    """The webhooks that are stopped because one of these gave up."""
-    blocking = deliveries.blocking().order_by()
-    return list(blocking.values_list("webhook", flat=True).distinct())
+@contextmanager
+def _deciding(deliveries: DeliveryQuerySet) -> Iterator[None]:
+    """In one transaction with what is done to these: where it leaves nothing that blocks a webhook
+    that one of them blocked, that goes on."""
+    with transaction.atomic(using=router.db_for_write(Webhook)):
+        blocked = _blocked(deliveries)
+        if blocked:  # two who decide on two of them at once do so one after the other
+            webhooks = Webhook.objects.filter(pk__in=blocked).order_by("pk")
+            list(webhooks.select_for_update(no_key=True).values_list("pk"))
+        yield
+        if blocked:
+            others = _blocked(Delivery.objects.filter(webhook__in=blocked))
+            for webhook_id in sorted(blocked - others):
+                start(webhook_id)
 
 
-def _unblock(webhook_ids: Sequence[str]) -> None:
-    for webhook_id in webhook_ids:
-        start(webhook_id)
+def _blocked(deliveries: DeliveryQuerySet) -> set[str]:
+    """The webhooks that are stopped because some of these gave up."""
+    return set(deliveries.blocking().order_by().values_list("webhook", flat=True))
 
 
-def skip(delivery_id: str) -> bool:
-    """Let those behind one that gave up go on without it. False when nothing waits for that."""
-    blocking = _blocked_by(Delivery.objects.filter(pk=delivery_id))
-    _unblock(blocking)
-    return bool(blocking)
+def skip(delivery_id: str, reason: str) -> bool:
+    """Let those behind one that gave up go on without it; `reason` begins with SKIPPED. False when
+    nothing waits for that."""
+    rows_ = Delivery.objects.filter(pk=delivery_id)
+    with _deciding(rows_):
+        return bool(rows_.blocking().update(reason=reason[:255]))
 
 
 def cancel(delivery_id: str, reason: str) -> bool:
@@ -160,7 +167,9 @@ def cancel_event(event_id: str, reason: str) -> int:
     """Cancel what waits of an event, and what is still to be made of it; returns how many those
     were. Some thousand a transaction."""
     # Waits for a step that is under way; none comes after it.
-    Event.objects.filter(pk=event_id).update(fanned_out_to=None)
+    Event.objects.fanning_out().filter(pk=event_id).update(
+        cancelled_after=F("fanned_out_to"), fanned_out_to=None
+    )
     waiting = Delivery.objects.filter(OPEN, event=event_id).order_by("pk")
     cancelled, place = 0, ""
     while ids := list(waiting.filter(pk__gt=place).values_list("pk", flat=True)[:AT_ONCE]):

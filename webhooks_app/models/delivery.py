@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models, router
-from django.db.models import Exists, OuterRef, Q, Value
+from django.db.models import F, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
@@ -26,6 +26,10 @@ def schedule_of(own: str | None) -> str:
 # Pending, of rows sought by their ids. The word itself would let PostgreSQL walk through all that
 # is pending, when its statistics are from before it came.
 OPEN = Q(finished_at__isnull=True)
+
+
+# What the reason of one begins with that failed and that somebody let the others go on without.
+SKIPPED = "skipped"
 
 
 # A position that is to be drawn when the delivery is stored, by the store alone. Real ones begin
@@ -88,14 +92,13 @@ class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
         return self.filter(type=type).exclude(type="")
 
     def blocking(self) -> Self:
-        """Those for which their webhook is stopped, `blocked`: what gave up before them was let
-        go on without, and holds nobody up any more."""
-        dead = Q(state=Delivery.State.FAILED, position__isnull=False)
-        later = Delivery.objects.filter(
-            dead, webhook=OuterRef("webhook"), finished_at__gt=OuterRef("finished_at")
-        )
-        rows = self.filter(dead, webhook__stopped=Webhook.Stopped.BLOCKED)
-        return rows.exclude(Exists(later))
+        """Those for which their webhook is stopped, `blocked`: of each key one may have given up
+        since. What gave up before was let go on without, and holds nobody up any more; nor does
+        what somebody skipped."""
+        rows = self.filter(state=Delivery.State.FAILED, position__isnull=False)
+        stopped_at = F("webhook__stopped_at")
+        rows = rows.filter(webhook__stopped=Webhook.Stopped.BLOCKED, finished_at__gte=stopped_at)
+        return rows.exclude(reason__startswith=SKIPPED)
 
 
 class Delivery(PrimaryModel):

@@ -81,6 +81,8 @@ class Event(PrimaryModel):
     judged_at = models.DateTimeField(default=timezone.now)
     # The webhook up to which, in the order of ids, it is fanned out; null: to all.
     fanned_out_to = models.CharField(max_length=ID_LENGTH, null=True, blank=True)  # noqa: DJ001
+    # The one up to which it was when somebody cancelled it before it was fanned out to all.
+    cancelled_after = models.CharField(max_length=ID_LENGTH, null=True, blank=True)  # noqa: DJ001
     created_at = models.DateTimeField(default=timezone.now)
     created_by = models.CharField(max_length=150, blank=True, default="")
 

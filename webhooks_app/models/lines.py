@@ -41,12 +41,11 @@ def heads(webhook: Webhook, now: datetime, most: int = HEADS_MOST) -> list[Head]
     """Those that hold others up, the ones that are tried again last first."""
     if not webhook.order:
         return []
-    found, dead = _waiting(webhook, now, most), ""
+    dead: list[str] = []
     if webhook.stopped == Webhook.Stopped.BLOCKED:
         gave_up = Delivery.objects.filter(webhook=webhook).blocking().order_by("-finished_at")
-        dead = gave_up.values_list("pk", flat=True).first() or ""
-        found = [dead, *found] if dead else found
-    return _heads(webhook, found[:most], dead)
+        dead = list(gave_up.values_list("pk", flat=True)[:most])
+    return _heads(webhook, [*dead, *_waiting(webhook, now, most)][:most], dead)
 
 
 def _waiting(webhook: Webhook, now: datetime, most: int) -> list[str]:
@@ -64,7 +63,7 @@ def _waiting(webhook: Webhook, now: datetime, most: int) -> list[str]:
     return [pk for _, pk in by_key.values()][:most]
 
 
-def _heads(webhook: Webhook, keys: list[str], dead: str) -> list[Head]:
+def _heads(webhook: Webhook, keys: list[str], dead: list[str]) -> list[Head]:
     """In the order of these keys, all in one statement."""
     pending = Delivery.objects.pending().filter(
         webhook=OuterRef("webhook"), position__isnull=False, position__gt=OuterRef("position")
@@ -84,6 +83,6 @@ def _heads(webhook: Webhook, keys: list[str], dead: str) -> list[Head]:
     for row in found.values():
         row.webhook = webhook
     return [
-        Head(row, row.held_up, row.first_ended or row.created_at, row.pk == dead)
+        Head(row, row.held_up, row.first_ended or row.created_at, row.pk in dead)
         for row in (found[key] for key in keys if key in found)
     ]

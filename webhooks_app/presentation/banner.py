@@ -99,7 +99,10 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
                 "All tries of a delivery failed, and this webhook is to stop then, so that nothing "
                 "overtakes it."
             )
-            advice = "Retry the head of the line below, skip it, or resume the webhook without it."
+            advice = (
+                "Retry or skip what stands at the head of the line below, or resume the webhook "
+                "without it."
+            )
         first = RESUME
     elif state.key == "unreadable":
         headline = format_html("Unreadable{}: a key is missing", _since(health.unreadable_since))

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any, TypeVar
 
 from django.db import IntegrityError
-from django.db.models import QuerySet
+from django.db.models import Min, Q, QuerySet
 
-from ...models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
+from ...models import Attempt, Delivery, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ...models.health import COUNT_COLUMNS, LATENCY_COLUMNS
 from ...models.primary import present
 from ...rules.ids import other_process
@@ -234,24 +234,35 @@ def _stop_hopeless(store: Store, failed: set[str]) -> None:
         _stop(rows, Webhook.Stopped.FAILING, "nothing but failure for 5 days")
 
 
-_NOTES = {
-    Webhook.Stopped.GONE: "the receiver answered 410",
-    Webhook.Stopped.BLOCKED: "all tries of a delivery failed",
-}
-
-
 def stop_of(store: Store, batch: Sequence[Finished], given_up: Sequence[Finished]) -> None:
     """Webhooks whose receivers answered 410 are stopped, whatever their deliveries have become
     meanwhile; and those that stop at what gave up."""
-    for reason, items in ((Webhook.Stopped.GONE, batch), (Webhook.Stopped.BLOCKED, given_up)):
-        if ids := {item.attempt.webhook_id for item in items if item.stops == reason}:
-            stop(store, ids, reason)
+    if gone := {item.attempt.webhook_id for item in batch if item.stops == Webhook.Stopped.GONE}:
+        stop_gone(store, gone)
+    if dead := [i.attempt.request_id for i in given_up if i.stops == Webhook.Stopped.BLOCKED]:
+        _block(store, dead)
 
 
-def stop(store: Store, webhook_ids: Collection[str], reason: Webhook.Stopped) -> None:
-    """For one of _NOTES."""
+def stop_gone(store: Store, webhook_ids: Collection[str]) -> None:
     rows = Webhook.objects.using(store.connection.alias).live().filter(pk__in=webhook_ids)
-    _stop(rows, reason, _NOTES[reason])
+    _stop(rows, Webhook.Stopped.GONE, "the receiver answered 410")
+
+
+def _block(store: Store, dead: Sequence[str]) -> None:
+    """Stop the webhooks of these deliveries at the moment when the first of each gave up: what
+    ended from then on is what they are stopped for. Behind one without a position, which was under
+    way when the order was chosen, nothing waits."""
+    alias = store.connection.alias
+    rows: Any = Delivery.objects.using(alias).filter(pk__in=dead, position__isnull=False)
+    first = rows.order_by("webhook").values_list("webhook").annotate(at=Min("finished_at"))
+    for webhook_id, at in first:
+        # One that ended a little earlier may be written a little later.
+        sooner = Q(stopped="") | Q(stopped=Webhook.Stopped.BLOCKED, stopped_at__gt=at)
+        webhooks = Webhook.objects.using(alias).live().filter(sooner, pk=webhook_id)
+        note = "all tries of a delivery failed"
+        webhooks.update(
+            stopped=Webhook.Stopped.BLOCKED, stopped_note=note, stopped_by="", stopped_at=at
+        )
 
 
 def _stop(rows: "QuerySet[Webhook]", reason: str, note: str) -> None:
