@@ -1,5 +1,5 @@
 """Filters and payloads that mean harm, drawn from a seed: of few words, so that they meet, as wide,
-deep and long as they may be, and the payloads half of what a filter asks for."""
+deep and long as they may be, and most payloads made of what a filter asks for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ OPERATORS = (
     *("$eq", "$neq", "$in", "$nin", *COMPARED, "$startsWith", "$endsWith"),
     *("$exist", "$not", "$or", "$and"),
 )
-LONG = (50, 300, 900, 5_000, 19_000, 40_000, 200_000)
+LONG = (*(50, 100, 200, 300, 600, 900) * 2, 5_000, 19_000, 40_000, 200_000)
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,8 @@ class Pair:
 
 
 def pairs(seed: int, filters: int, payloads: int) -> Iterator[Pair]:
-    """So many filters, each with so many payloads: half of these are common to many filters, half
-    are made for the one. No two pairs are the same."""
+    """So many filters, each with so many payloads: a third of these is common to many filters, the
+    others are made for the one. No two pairs are the same."""
     draw = Draw(Random(seed))
     common: dict[str, Any] = {}
     while len(common) < 20 * payloads:
@@ -233,7 +233,7 @@ def pairs(seed: int, filters: int, payloads: int) -> Iterator[Pair]:
         if filter.text in seen:
             continue
         seen.add(filter.text)
-        asked = {text: common[text] for text in draw.dice.sample(texts, payloads // 2)}
+        asked = {text: common[text] for text in draw.dice.sample(texts, payloads // 3)}
         while len(asked) < payloads:
             told = draw.meeting(filter.source)
             asked[repr(told)] = told

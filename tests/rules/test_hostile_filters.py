@@ -156,7 +156,7 @@ def judge(filter, payload):
     return verdict, True
 
 
-SHARES = {True: 0.2, False: 0.2, None: 0.01}  # of each verdict, at the least
+SHARES = {True: 0.1, False: 0.3, None: 0.03}  # of each verdict, at the least
 
 
 def judge_all(pairs):
@@ -177,7 +177,7 @@ def judge_all(pairs):
 
 
 def test_any_pair_has_the_verdict_of_the_naive_matcher_and_stays_within_its_budget():
-    assert judge_all(pairs(seed=1, filters=60, payloads=20)) == 1_200
+    assert judge_all(pairs(seed=1, filters=60, payloads=15)) == 900
 
 
 @pytest.mark.prove

@@ -9,6 +9,7 @@ from tests.security.asking import Ask, dear, filled
 from tests.security.outside import UNITS
 from webhooks_app.limits import BODY_LIMIT
 from webhooks_app.models import AccessToken
+from webhooks_app.rules import strictjson
 from webhooks_app.testing import FakeReceiver
 
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -57,24 +58,35 @@ def bodies(units, size):
             yield filled(frame, unit, size)
 
 
-def tried(doors, units, size, step):
+def tried(doors, units, size, *, everywhere):
+    """Each body at one address, in turn; `everywhere`: what is JSON at all of them, for what is
+    none is refused before it is known whose it is."""
     secret, addresses = doors
     headers = [JSON, ("authorization", f"Bearer {secret}".encode())]
     for number, body in enumerate(bodies(units, size)):
+        step = 1 if everywhere and is_json(body) else len(addresses)
         for method, path in addresses[number % step :: step]:
             request = {"method": method, "path": path, "headers": headers, "body": body}
             yield f"{method} {path} {body[:50]!r}", request
 
 
+def is_json(body):
+    try:
+        strictjson.loads(body)
+    except ValueError:
+        return False
+    return True
+
+
 def test_whatever_a_client_sends(ask, doors):
-    some = list(tried(doors, SAMPLE, BODY_LIMIT // 4, 8))
+    some = tried(doors, SAMPLE, BODY_LIMIT // 4, everywhere=False)
     assert dear(ask, some, ALLOWED / 4 + A_REQUEST) == []
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(3600)
 def test_whatever_a_client_sends_anywhere(ask, doors):
-    assert dear(ask, list(tried(doors, UNITS, BODY_LIMIT - 1024, 1)), ALLOWED) == []
+    assert dear(ask, tried(doors, UNITS, BODY_LIMIT - 1024, everywhere=True), ALLOWED) == []
 
 
 def test_what_is_sent_is_understood_where_it_can_be(ask, doors):
