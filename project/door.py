@@ -4,11 +4,11 @@ come together are served together.
 A transaction for each request costs several times as much as what is done in it. Here one thread
 takes what waits, reads the tokens and webhooks of all of it in the transaction that stores it, and
 answers when that has been committed; meanwhile the next ones gather. An interaction is sent then,
-and comes back when its receiver has answered, to be recorded with others. Nothing that decides is
-kept from one group to the next.
+and comes back when its receiver has answered, to be recorded with others. What is large has threads
+and a transaction of its own. Nothing that decides is kept from one group to the next.
 
 The rules are those of the API's views, and so are the words. What is not plainly theirs (another
-path, a session, a wrong token, a large body, an odd host) goes to Django as it came.
+path, a session, a wrong token, an odd host) goes to Django as it came.
 """
 
 import asyncio
@@ -16,44 +16,40 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Hashable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
-from django.db import connections, router, transaction
+from django.db import router
 from django.http import HttpResponse
-from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from webhooks_app import request_ids
-from webhooks_app.actions.interactions import Beginnings
-from webhooks_app.api import errors
 from webhooks_app.api.authentication import bearer
 from webhooks_app.api.errors import Problem
-from webhooks_app.engine import faults, loop, store
-from webhooks_app.engine.store.errors import is_locked
+from webhooks_app.engine import loop, store
 from webhooks_app.limits import Headers, Scope
-from webhooks_app.models import AccessToken, Delivery, database_file
+from webhooks_app.models import Delivery
 from webhooks_app.models.account import digest
 
-from .door_calls import Calls, calls_of
-from .door_requests import Answer, Asked, Interaction, SingleEvent, answer_to, refused, served
-from .door_rules import accept, judged
-from .door_session import LOCKED_MOST, Session
-from .door_waiting import Waiting, answered, hand_out
+from .door_calls import Calls
+from .door_groups import Cut, Groups, Known
+from .door_requests import Answer, Asked, Interaction, SingleEvent, refused, served
+from .door_threads import Threads
+from .door_waiting import Waiting, answered
 from .fair_queue import FairQueue
 
-SMALL = 64 * 1024  # bytes of a body; a larger one takes a transaction of its own, at Django's door
-GROUP_MOST = 256  # requests
-GROUP_SIZE = 1024 * 1024  # bytes of their bodies
+SMALL = 64 * 1024  # bytes of a body; a larger one takes a transaction of its own
+TOGETHER = Cut(requests=256, size=1024 * 1024, receivers=100)
+ALONE = Cut(requests=1, size=0)
 QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
+LARGE_QUEUE_SIZE = 64 * 1024 * 1024
 EACH_SIZE = 1024  # bytes that a request counts beside its body
-APART_FOR = 60.0  # seconds for which all events of its token do
+LARGE_AT_ONCE = 2  # while one waits for the database, another is read
 NAMES = "webhooks_app.request_ids.middleware"
-LANES_KEPT = 10_000
 
 BUSY = "More requests are waiting than can be stored; try again."
 
@@ -63,16 +59,17 @@ logger = logging.getLogger("webhooks_app.api")
 class Door:
     def __init__(self) -> None:
         self._alias = router.db_for_write(Delivery)
-        self._queue: FairQueue[Waiting] = FairQueue(QUEUE_SIZE)
-        # By the digest of its token, whose request it is: for the order alone in which they come.
-        self._lanes: dict[str, Hashable] = {}
-        self._apart: dict[str, float] = {}  # by digest, until when its events go to Django
+        self._known = Known()
         self._added = Added()
-        self._beginnings = Beginnings()
-        self._session = Session(self._alias)
-        self._calls = Calls(self._session, self._put_ended)
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._calls = Calls(self._alias, self._put_ended)
+        one_writer = store.open(self._alias).has_one_writer
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if one_writer else nullcontext()
+        )
+        self._small: Threads[Waiting] = Threads("door", 1, QUEUE_SIZE, self._serve_together)
+        self._large: Threads[Waiting] = Threads(
+            "door-large", LARGE_AT_ONCE, LARGE_QUEUE_SIZE, self._serve_alone
+        )
 
     async def answer(self, scope: Scope, sent: bytes) -> Answer | None:
         """The answer to a request, once it is stored; None for one that Django is to answer."""
@@ -80,11 +77,10 @@ class Door:
         asked = self._asked(scope, sent)
         if asked is None or (added := self._added.to(asked.request)) is None:
             return None
-        self._start()
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        # Who was never seen waits with all others of whom that is so.
-        lane = self._lanes.get(asked.digest)
-        if not self._queue.put(lane, (asked, future), asked.size + EACH_SIZE):
+        is_large = asked.size > SMALL or self._is_apart(asked)
+        threads, size = (self._large, len(sent)) if is_large else (self._small, asked.size)
+        if not threads.put(self._known.lane(asked.digest), (asked, future), size + EACH_SIZE):
             given: Answer | None = refused(asked, Problem(503, BUSY, retry_after=1))
         else:
             given = await answered(asked, future)
@@ -101,8 +97,6 @@ class Door:
         kind, ident = served(scope["path"])
         if kind is None or get_script_prefix(scope):
             return None
-        if len(sent) * kind.weight > SMALL:
-            return None
         if not scope["query_string"].isascii():
             return None
         try:
@@ -112,128 +106,34 @@ class Door:
         secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
         if not secret:
             return None
-        if kind is Interaction and loop.engine() is None:
+        if kind is Interaction and (len(sent) > SMALL or loop.engine() is None):
             return None  # nothing is sent from here
         asked = kind(request, ident, sent)
         asked.digest = digest(secret)
-        is_apart = isinstance(asked, SingleEvent) and self._is_apart(asked.digest)
-        return None if is_apart else asked
+        return asked
 
-    def _is_apart(self, digest: str) -> bool:
-        """Whether this token's last events had more receivers than a group takes."""
-        until = self._apart.get(digest)
-        if until is None:
-            return False
-        if until < time.monotonic():
-            self._apart.pop(digest, None)
-            return False
-        return True
-
-    # --- the thread -----------------------------------------------------------------------------
+    def _is_apart(self, asked: Asked) -> bool:
+        return isinstance(asked, SingleEvent) and self._known.is_apart(asked.digest)
 
     def _put_ended(self, call: Waiting) -> None:
-        while not self._queue.put(Interaction, call, 0):
+        while not self._small.put(Interaction, call, 0):
             pass  # that one was closed, and there is a new one
-        self._start()
 
-    def _start(self) -> None:
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._serve, args=(self._queue,), name="door", daemon=True
-                    )
-                    self._thread.start()
+    # --- the threads ----------------------------------------------------------------------------
+
+    def _serve_together(self, waiting: "FairQueue[Waiting]") -> None:
+        self._groups(TOGETHER).serve(waiting)
+
+    def _serve_alone(self, waiting: "FairQueue[Waiting]") -> None:
+        self._groups(ALONE).serve(waiting)
+
+    def _groups(self, cut: Cut) -> Groups:
+        return Groups(self._alias, self._known, self._calls, self._turn, cut)
 
     def close(self) -> None:
         """Once what waits has been answered. The next request opens it again."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-            waiting, self._queue = self._queue, FairQueue(QUEUE_SIZE)
-        waiting.close()
-        if thread is not None:
-            thread.join()
-
-    def _serve(self, waiting: "FairQueue[Waiting]") -> None:
-        try:
-            while group := waiting.take(GROUP_MOST, GROUP_SIZE):
-                try:
-                    self._serve_group(group)
-                except Exception:  # all are answered; those to come need this thread
-                    logger.exception("after a group of requests something failed")
-        finally:
-            connections[self._alias].close()
-
-    def _serve_group(self, group: "list[Waiting]") -> None:
-        asked = [pair for pair in group if not pair[0].has_ended]
-        ended = [pair for pair in calls_of(group) if pair[0].has_ended]
-        if asked:
-            self._serve_asked(asked)
-        if ended:
-            self._calls.record(ended)
-
-    def _serve_asked(self, group: "list[Waiting]") -> None:
-        asked = [each for each, _ in group]
-        answers: list[Answer | None] = [None] * len(group)
-        tokens: dict[str, AccessToken] = {}
-        try:
-            tokens = self._store(asked)
-            answers = [
-                None if each.waits or each.digest not in tokens else answer_to(each)
-                for each in asked
-            ]
-        except Exception as error:
-            answers = self._failed(error, asked)
-        finally:
-            now = [number for number, each in enumerate(asked) if not each.waits]
-            hand_out([group[number] for number in now], [answers[number] for number in now])
-        self._calls.send([pair for pair in calls_of(group) if pair[0].waits])
-        if tokens:
-            faults.settle()
-        for each in tokens.values():
-            each.note_use(timezone.now())
-        self._remember(tokens, asked)
-
-    def _store(self, group: list[Asked]) -> dict[str, AccessToken]:
-        """Judge and store them; returns the tokens among theirs that are good, by their digests."""
-        self._session.wake()
-        with transaction.atomic(using=self._alias):
-            # A key or an event that somebody stores in a long transaction holds up its twin alone.
-            store.open(self._alias).limit_locks(LOCKED_MOST)
-            tokens = AccessToken.objects.by_digests({each.digest for each in group})
-            known = [each for each in group if each.digest in tokens]
-            good = judged(known, tokens)
-            accept(good, self._beginnings)
-            held: dict[str, str] = {}
-            for each in good:
-                each.settle(held)
-        database_file.check(self._alias)
-        self._session.note_use()
-        return tokens
-
-    def _failed(self, error: Exception, group: list[Asked]) -> list[Answer | None]:
-        """What all of a group are told whose transaction failed: that the database does not answer,
-        or what Django will find when each is tried by itself."""
-        problem = errors.foreseen(error)
-        self._beginnings.forget()
-        for each in group:
-            each.waits = False
-        if isinstance(error, database_file.Replaced) or is_locked(error):
-            return [None] * len(group)  # the first also ends this process
-        if problem is None or problem.status_code != 503:
-            logger.warning("a group of requests is stored one by one", exc_info=error)
-            return [None] * len(group)
-        return [refused(each, problem) for each in group]
-
-    def _remember(self, tokens: dict[str, AccessToken], group: list[Asked]) -> None:
-        for kept in (self._lanes, self._apart):
-            if len(kept) > LANES_KEPT:
-                kept.clear()
-        for each, token in tokens.items():
-            self._lanes[each] = token.account_id
-        for asked in group:
-            if asked.problem is None and asked.digest in tokens and asked.is_apart:
-                self._apart[asked.digest] = time.monotonic() + APART_FOR
+        self._large.close()
+        self._small.close()
 
 
 # --- answers --------------------------------------------------------------------------------------

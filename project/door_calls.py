@@ -32,9 +32,8 @@ def calls_of(group: Sequence[Waiting]) -> list[Call]:
 class Calls:
     """`ended` takes what has ended to where `record` gets it from."""
 
-    def __init__(self, session: Session, ended: Callable[[Call], None]) -> None:
-        self._session = session
-        self._alias = session.alias
+    def __init__(self, alias: str, ended: Callable[[Call], None]) -> None:
+        self._alias = alias
         self._ended = ended
         self._alone = ThreadPoolExecutor(ALONE, "door-alone")
 
@@ -45,15 +44,15 @@ class Calls:
         call[0].has_ended = True
         self._ended(call)
 
-    def record(self, calls: Sequence[Call]) -> None:
+    def record(self, calls: Sequence[Call], session: Session) -> None:
         """What was answered cannot be asked again: where it fails for all together, perhaps for the
         sake of one, each is recorded by itself."""
         begun = [asked.begun for asked, _ in calls]
         try:
-            self._session.wake()
+            session.wake()
             database_file.check(self._alias)
             answers = interactions.conclude(begun, locked_most=LOCKED_MOST)
-            self._session.note_use()
+            session.note_use()
         except Exception as error:
             logger.info("interactions are recorded one by one", exc_info=error)
             for call in calls:

@@ -198,7 +198,9 @@ class SingleEvent(Asked):
 
     def read(self) -> None:
         new, account = self.new(), self.caller.account()
-        self.publication = actions.Publication(account, new, self.caller.by, self.name)
+        self.publication = actions.Publication(
+            account, new, self.caller.by, self.name, are_read=True
+        )
 
     def new(self) -> list[actions.NewEvent]:
         return intake_events.single(self, self.sent)

@@ -10,8 +10,6 @@ from webhooks_app.models import AccessToken
 
 from .door_requests import Asked, Interaction, OfWebhook, Single, SingleEvent
 
-RECEIVERS_MOST = 100  # of an event; one with more takes a transaction of its own, too
-
 
 def judged(group: Sequence[Asked], tokens: Mapping[str, AccessToken]) -> list[Asked]:
     """Those of whom there is nothing to object to; the others have a `problem`."""
@@ -25,15 +23,18 @@ def judged(group: Sequence[Asked], tokens: Mapping[str, AccessToken]) -> list[As
     return _passing(group, lambda each: each.judge(webhooks))
 
 
-def accept(group: Sequence[Asked], beginnings: Beginnings) -> None:
-    """Store what they ask for, in the present transaction; and begin what they wait for."""
+def accept(
+    group: Sequence[Asked], beginnings: Beginnings, receivers_most: int | None = None
+) -> None:
+    """Store what they ask for, in the present transaction, but events with more receivers; and
+    begin what they wait for."""
     deliveries = [each for each in group if isinstance(each, Single)]
     drafts = [each.drafts for each in deliveries]
     for each, answer in zip(deliveries, actions.accept(drafts), strict=True):
         each.answer = answer
     events = [each for each in group if isinstance(each, SingleEvent)]
     asked = [each.publication for each in events]
-    published = actions.accept_events(asked, receivers_most=RECEIVERS_MOST)
+    published = actions.accept_events(asked, receivers_most=receivers_most)
     for event, stored in zip(events, published, strict=True):
         event.answer = stored
     calls = [each for each in group if isinstance(each, Interaction)]

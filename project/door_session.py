@@ -1,4 +1,4 @@
-"""The connection of the fast door's thread."""
+"""The connection of a thread of the fast door."""
 
 import time
 

@@ -1,10 +1,10 @@
 """`python -m tests.benchmarks.clients PORT METHOD PATH CLIENTS SECONDS TOKEN [PACE]`: clients of a
 site.
 
-Each keeps its connection and asks again as soon as it is answered; a POST carries 1 KiB, a bulk 100
-deliveries of it. Prints requests a second and how long they took. One costs the client some 0.1 ms.
-With a PACE they ask so often a second, all together; then it prints when each was answered, by the
-id in the answer.
+Each keeps its connection and asks again as soon as it is answered; a POST carries 1 KiB, one to
+`…/bulk:100` so many deliveries or events of it. Prints requests a second and how long they took.
+One costs the client some 0.1 ms. With a PACE they ask so often a second, all together; then it
+prints when each was answered, by the id in the answer.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections import Counter
 
 import uvloop
 
-from .load import BODY, BULK
+from .load import BODY
 
 
 class Client(asyncio.Protocol):
@@ -112,12 +112,16 @@ async def paced(number, port, request, seconds, pace):
 
 
 async def main(port, method, path, clients, seconds, token, pace=None):
+    path, _, number = path.partition(":")
+    event = b'{"type": "order.created", "payload": %b}' % BODY
     body = BODY if method == "POST" else b""
-    if path.endswith("/bulk"):
-        items = b", ".join([b'{"payload": %b}' % BODY] * BULK)
+    if path == "/events":
+        body = event
+    elif path == "/events/bulk":
+        body = b'{"events": [%b]}' % b", ".join([event] * int(number))
+    elif number:
+        items = b", ".join([b'{"payload": %b}' % BODY] * int(number))
         body = b'{"deliveries": [%b]}' % items
-    elif path == "/events":
-        body = b'{"type": "order.created", "payload": %b}' % BODY
     request = (
         f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -8,7 +8,7 @@ import time
 
 from . import stage
 from .candidates import NOTHING_PENDING, web
-from .load import BULK
+from .load import BULKS
 
 UNLIMITED = dict.fromkeys(("WEBHOOKS_RATE_PER_TOKEN", "WEBHOOKS_RATE_PER_ADDRESS"), "1000000000")
 CLIENTS = {1: ">= 1", 10: ">= 4", 50: ">= 6"}  # and how many times as many are wanted
@@ -33,17 +33,28 @@ def intake(places, receiver, seconds):
                 }
                 found[place.name, kind] = accepted
                 verdicts |= _against(accepted, f"{kind}, {place.name}")
-            path = f"{paths(account)['deliveries']}/bulk"
-            figures = _accepted(place, doors, path, 10, account["token"], seconds)["together"]
-            found[place.name, "bulk"] = figures
-            for name, value in figures.items():
-                wanted = ">= 15000" if name == "per_second" else ""
-                verdicts[f"bulk, {place.name}: {name}"] = (value, wanted)
+            door = {"together": together}
+            for kind, path in paths(account).items():
+                for number in BULKS:
+                    path_of = f"{path}/bulk:{number}"
+                    figures = _accepted(place, door, path_of, 10, account["token"], seconds)
+                    found[place.name, f"{kind} in bulks of {number}"] = figures
+                    what = f"{kind} in bulks of {number}, {place.name}"
+                    verdicts |= _of_bulk(figures["together"], what)
         figures = _with_worker(place, receiver, seconds)
         found[place.name, "with a worker"] = figures
         for name, value in figures.items():
             verdicts[f"with a worker, {place.name}: {name}"] = (value, WANTED.get(name, ""))
     return {", ".join(key): value for key, value in found.items()}, verdicts
+
+
+def _of_bulk(figures, what):
+    wanted = ">= 15000" if what.startswith(f"deliveries in bulks of {max(BULKS)}") else ""
+    return {
+        f"stored a second, {what}": (figures["per_second"], wanted),
+        f"CPU ms of web, {what}": (figures["cpu_ms"], ""),
+        f"CPU ms of database, {what}": (figures["database_cpu_ms"], ""),
+    }
 
 
 WANTED = {
@@ -78,7 +89,7 @@ def _against(accepted, what):
 def _accepted(place, doors, path, clients, token, seconds):
     """By the door: answers of 202 a second, and the CPU of web process and database for each; of a
     bulk, for each of its deliveries."""
-    found, each = {}, BULK if path.endswith("/bulk") else 1
+    found, each = {}, int(path.partition(":")[2] or 1)
     # Turn about, so that neither is always the one that finds the machine warm.
     for name in sorted(doors, reverse=time.time_ns() % 2 == 0):
         server, port = doors[name]

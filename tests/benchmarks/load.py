@@ -3,4 +3,4 @@
 BODY = b'{"order": "' + b"x" * 1011 + b'"}'  # 1 KiB
 WEBHOOKS = 100
 CONCURRENCY = 100
-BULK = 100  # deliveries in one request
+BULKS = (100, 1000)  # deliveries or events in one request

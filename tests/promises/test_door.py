@@ -52,8 +52,8 @@ def killed(web):
 
 
 class Client(threading.Thread):
-    """Sends one delivery or event after the other, each with a key of its own and again until it is
-    acknowledged, as a careful client does."""
+    """Sends one delivery, event or bulk after the other, each with a key of its own and again until
+    it is acknowledged, as a careful client does."""
 
     def __init__(self, port, paths, secret, name):
         super().__init__(name=name, daemon=True)
@@ -78,6 +78,10 @@ class Client(threading.Thread):
         headers = {"Idempotency-Key": key}
         if path == "/events":
             headers, body = {}, {"type": "order.created", "payload": body, "eventId": key}
+        elif path.endswith("/bulk"):
+            # Of a size that takes a transaction of its own.
+            item = {"payload": body | {"more": "x" * 5000}, "idempotencyKey": key}
+            headers, body = {}, {"deliveries": [item]}
         try:
             status, answer = over(self.connection, "POST", path, body, self.secret, **headers)
         except (OSError, http.client.HTTPException):
@@ -86,7 +90,7 @@ class Client(threading.Thread):
             return False
         assert status in (202, 503), answer
         if status == 202:
-            self.acknowledged[key] = answer["id"]
+            self.acknowledged[key] = (answer[0] if path.endswith("/bulk") else answer)["id"]
         return status == 202
 
 
@@ -105,6 +109,7 @@ def test_a_killed_web_process_has_stored_what_it_acknowledged_once(crew, kills):
     port = free_port()
     subscribe(crew, hooks[0])
     paths = [*(f"/webhooks/{hook}/deliveries" for hook in hooks), "/events"]
+    paths.append(f"{paths[0]}/bulk")
     clients = [Client(port, paths, secret, f"c{number}") for number in range(8)]
     web = crew.web(port)
     until(lambda: answers(port), 60, "the web process")

@@ -27,6 +27,10 @@ def new():
     return new
 
 
+def test_a_new_delivery_has_all_of_its_fields(new):
+    assert new().get_deferred_fields() == set()
+
+
 def put(how, *deliveries):
     queue = store.open("default")
     if how == "many":

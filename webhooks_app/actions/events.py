@@ -125,12 +125,14 @@ class Publication:
     """A request to publish 1 to EVENTS_MOST events: all of them are stored, or none.
 
     `request_id`: the name of the request that asks, where it is not the one that is served here.
+    `are_read`: the payloads are bytes that were read as strict JSON.
     """
 
     account: Account
     events: Sequence[NewEvent]
     by: str = ""
     request_id: str | None = None
+    are_read: bool = False
 
 
 Published = list[Event] | Invalid | Conflict
@@ -142,7 +144,7 @@ def accept_events(requests: Sequence[Publication]) -> list[Published]: ...
 
 @overload
 def accept_events(
-    requests: Sequence[Publication], *, receivers_most: int
+    requests: Sequence[Publication], *, receivers_most: int | None
 ) -> list[Published | None]: ...
 
 
@@ -207,7 +209,7 @@ def _one(asked: Publication, new: NewEvent) -> tuple[dict[str, Any], Event]:
     except ValueError as error:
         note("type", str(error))
     try:
-        payload = encode(new.payload)
+        payload = encode(new.payload, is_read=asked.are_read)
     except ValueError as error:
         payload = b""
         note("payload", f"Not usable: {error}.")
@@ -222,10 +224,10 @@ def _one(asked: Publication, new: NewEvent) -> tuple[dict[str, Any], Event]:
         note("deliverAt", f"Must be at most {AHEAD_MOST.days} days ahead.")
     if details:
         return details, Event(account=asked.account)
-    event = Event(
-        account=asked.account,
+    event = Event.new(
+        asked.account,
+        payload,
         type=new.type,
-        payload=payload,
         key=new.event_id,
         channels=tuple(dict.fromkeys(new.channels)),
         ordering_key=new.ordering_key,

@@ -69,22 +69,24 @@ def accept(requests: Sequence[Sequence[Draft]]) -> list[Answer]:
     that came with other bytes, or is stored by somebody else right now; NotCallable for a deleted
     webhook (one that is held takes deliveries, which wait).
     """
-    answers = [_judged(drafts) for drafts in requests]
+    alias = db_alias()
+    answers = [_judged(drafts, alias) for drafts in requests]
     if any(delivery.idempotency_key for delivery in _deliveries(answers)):
         answers = _store_once(answers)
     else:
-        store.open(db_alias()).put(list(_deliveries(answers)))
+        store.open(alias).put(list(_deliveries(answers)))
     if any(isinstance(answer, list) for answer in answers):
-        transitions.announce(db_alias())
+        transitions.announce(alias)
     return answers
 
 
-def encode(payload: Any) -> bytes:
+def encode(payload: Any, *, is_read: bool = False) -> bytes:
     """The bytes that are sent for a payload, at most PAYLOAD_LIMIT. Raises ValueError when they are
-    more or no strict JSON, TypeError for a value that JSON has nothing for."""
+    more or no strict JSON, TypeError for a value that JSON has nothing for. `is_read`: bytes that
+    were read as strict JSON before."""
     if isinstance(payload, bytes | bytearray | memoryview):
         body = bytes(payload)
-        if len(body) <= PAYLOAD_LIMIT:
+        if len(body) <= PAYLOAD_LIMIT and not is_read:
             strictjson.loads(body)
     else:
         body = json.dumps(
@@ -106,7 +108,7 @@ def _deliveries(answers: Iterable[Answer]) -> Iterable[Delivery]:
 # --- judged ---------------------------------------------------------------------------------------
 
 
-def _judged(drafts: Sequence[Draft]) -> Answer:
+def _judged(drafts: Sequence[Draft], alias: str) -> Answer:
     """The deliveries that are to be stored."""
     details = {
         str(place): problems for place, draft in enumerate(drafts) if (problems := _problems(draft))
@@ -115,7 +117,9 @@ def _judged(drafts: Sequence[Draft]) -> Answer:
         return Invalid(details)
     if any(draft.webhook.deleted_at is not None for draft in drafts):
         return NotCallable("deleted")
-    return [_new(draft) for draft in drafts]
+    own = {draft.webhook.retry_schedule for draft in drafts}
+    schedules = {schedule: schedule_of(schedule) for schedule in own}
+    return [_new(draft, clock(alias), schedules[draft.webhook.retry_schedule]) for draft in drafts]
 
 
 def _problems(draft: Draft) -> dict[str, list[str]]:
@@ -145,14 +149,15 @@ def text_problem(text: object, limit: int) -> str:
     return ""
 
 
-def _new(draft: Draft) -> Delivery:
+def _new(draft: Draft, now: datetime, retry_schedule: str) -> Delivery:
     delivery = Delivery.new(
         draft.webhook.pk,
         draft.payload,
         type=draft.type,
         reference=draft.reference,
-        retry_schedule=schedule_of(draft.webhook.retry_schedule),
+        retry_schedule=retry_schedule,
         created_by=draft.by[:150],
+        at=now,
         order=draft.webhook.order,
         ordering_key=draft.ordering_key,
     )

@@ -178,7 +178,7 @@ class EventViewSet(ApiViewSet):
 
 
 def _accepted(view: ApiViewSet, new: Sequence[actions.NewEvent]) -> actions.Published:
-    asked = actions.Publication(view.caller.account(), new, view.caller.by)
+    asked = actions.Publication(view.caller.account(), new, view.caller.by, are_read=True)
     return actions.accept_events([asked])[0]
 
 

@@ -14,6 +14,7 @@ from django.db.models import F
 from ..models import Attempt, WebhookHealth
 from ..models.primary import clock
 from ..rules import failures
+from . import store
 from .knobs import DEFAULT
 from .store.record import COUNTING
 
@@ -40,8 +41,15 @@ def note_away(alias: str, webhook_id: str, exchange: str, *, probe: bool = False
 
 def close(alias: str, webhook_ids: Collection[str]) -> None:
     """These receivers have answered an interaction or a test, as `note_away` is told."""
-    health = WebhookHealth.objects.using(alias).filter(pk__in=webhook_ids)
-    health.filter(breaker_trips__gt=0).update(breaker_until=None, breaker_trips=0)
+    rows = [(ident,) for ident in sorted(webhook_ids)]
+    store.open(alias).execute(_CLOSE, _IDS, rows)
+
+
+_IDS = (("id", "text"),)
+_CLOSE = (
+    f"UPDATE {WebhookHealth._meta.db_table} AS h SET breaker_until = NULL, breaker_trips = 0 "
+    "FROM {rows} WHERE h.webhook_id = r.id AND h.breaker_trips > 0"
+)
 
 
 def _are_all_away(alias: str, webhook_id: str, number: int) -> bool:

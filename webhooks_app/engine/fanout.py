@@ -34,6 +34,7 @@ from ..models import (
 )
 from ..models.delivery import schedule_of
 from ..models.event import FIRST_MOST
+from ..models.health import release
 from ..models.primary import clock
 from ..rules import forms
 from ..rules.ids import ID_LENGTH
@@ -410,7 +411,7 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
         return
     bodies: list[tuple[str, str, str, bytes]] = []
     deliveries: list[Delivery] = []
-    copies = has_older_workers(queue.connection.alias)
+    copies = has_older_workers(queue)
     for event, found in judged:
         payloads = {}
         asked = {wish: _spelled(wish) for _, wish in found.receivers}
@@ -467,12 +468,21 @@ def told(event: Event) -> forms.Told:
     )
 
 
-def has_older_workers(alias: str) -> bool:
+_VERSIONS = f"SELECT DISTINCT version FROM {Worker._meta.db_table}"
+_COUNTS = (
+    f"SELECT 1 FROM {Counter._meta.db_table} "
+    f"WHERE name IN ('{ACCEPTED}', '{Attempt.Exchange.DELIVERY.value}') LIMIT 1"
+)
+
+
+def has_older_workers(queue: Store) -> bool:
     """Whether a worker that reads no payloads of events may claim deliveries. One that was killed
     counts, too, until its row is removed: it may as well be asleep. Where there is none at all, it
     is being restarted, until one that counts what it does has been here."""
-    releases = Worker.objects.using(alias).releases().values()
-    if releases:
-        return min(releases) < EVENTS_SINCE
-    names = (ACCEPTED, Attempt.Exchange.DELIVERY.value)
-    return not Counter.objects.using(alias).filter(name__in=names).exists()
+    with queue.connection.cursor() as cursor:
+        cursor.execute(_VERSIONS)
+        versions = [version for (version,) in cursor.fetchall()]
+        if versions:
+            return min(map(release, versions)) < EVENTS_SINCE
+        cursor.execute(_COUNTS)
+        return cursor.fetchone() is None

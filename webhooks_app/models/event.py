@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.base import ModelState
 from django.utils import timezone
 from django.utils.functional import cached_property
 
@@ -120,6 +121,49 @@ class Event(PrimaryModel):
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
+
+    @classmethod
+    def new(
+        cls,
+        account: Account,
+        payload: bytes,
+        *,
+        type: str,
+        key: str | None,
+        channels: tuple[str, ...],
+        ordering_key: str,
+        subject: str,
+        reference: str,
+        time: datetime,
+        deliver_at: datetime | None,
+        created_by: str,
+    ) -> Self:
+        """One that nobody has judged yet; made as `Delivery.new` makes them."""
+        now = timezone.now()
+        event = cls.__new__(cls)
+        event.__dict__ = {
+            "_state": ModelState(),
+            "id": new_id(),
+            "account_id": account.pk,
+            "type": type,
+            "payload": payload,
+            "key": key,
+            "key_spent": "",
+            "channels": channels,
+            "ordering_key": ordering_key,
+            "subject": subject,
+            "reference": reference,
+            "time": time,
+            "deliver_at": deliver_at,
+            "matched": 0,
+            "filtered": 0,
+            "judged_at": now,
+            "fanned_out_to": None,
+            "created_at": now,
+            "created_by": created_by,
+        }
+        event._state.fields_cache["account"] = account
+        return event
 
     @cached_property
     def first_deliveries(self) -> list[tuple[str, str]]:

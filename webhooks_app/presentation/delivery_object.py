@@ -21,7 +21,8 @@ def shown(delivery: Delivery, held: str | None = None) -> dict[str, Any]:
 
 
 def _shown(delivery: Delivery, held: str) -> dict[str, Any]:
-    finished_at = delivery.finished_at
+    created_at, due_at, finished_at = delivery.created_at, delivery.due_at, delivery.finished_at
+    created = timestamp(created_at)
     return {
         "id": delivery.id,
         "webhookId": delivery.webhook_id,
@@ -31,8 +32,8 @@ def _shown(delivery: Delivery, held: str) -> dict[str, Any]:
         "reason": held or delivery.reason,
         "tries": delivery.tries,
         "maxTries": delivery.max_tries,
-        "createdAt": timestamp(delivery.created_at),
-        "dueAt": timestamp(delivery.due_at),
+        "createdAt": created,
+        "dueAt": created if due_at == created_at else timestamp(due_at),
         "finishedAt": timestamp(finished_at) if finished_at else None,
         "lastStatus": delivery.last_status,
         "lastError": delivery.last_error,

@@ -118,7 +118,9 @@ def timestamp(moment: datetime | None) -> str:
     """The documented form of a moment: UTC, milliseconds, `Z`; `""` for none."""
     if moment is None:
         return ""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='milliseconds')[:-6]}Z"  # in place of +00:00
 
 
 def read_moment(text: str) -> datetime:

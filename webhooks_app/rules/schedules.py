@@ -11,6 +11,7 @@ _WORDS = f"Must be a number of seconds from 0 to {LONGEST}."
 _TOO_MANY = f"Must have at most {DELAYS_MOST} delays."
 
 
+@lru_cache(maxsize=128)
 def delays(text: str) -> tuple[float, ...]:
     """Of a schedule as a delivery keeps it."""
     return tuple(float(part) for part in text.split(",") if part)

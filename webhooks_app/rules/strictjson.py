@@ -70,7 +70,9 @@ def _too_deep(data: bytes, most: int) -> bool:
     quote of one that does not end."""
     if data.count(b"[") + data.count(b"{") <= most:
         return False
-    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    plain = data
+    if b"\\" in data:  # a look for one sign is thirty times as quick as one for two
+        plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = b"".join(plain.split(b'"')[::2])
     steps = outside.translate(_STEPS, _NO_BRACKETS)
     for many in (64, 8, 2):  # side by side they are as deep as one of them
@@ -80,7 +82,7 @@ def _too_deep(data: bytes, most: int) -> bool:
 
 def _check_escapes(text: str) -> None:
     """Of JSON text that is well formed."""
-    if "\\u" not in text:
+    if "\\" not in text or "\\u" not in text:
         return
     plain = text.replace("\\\\", "__")
     if "\\u0000" in plain:
@@ -189,8 +191,7 @@ class _Walk:
     def __init__(self, text: str) -> None:
         self._text = text
         self._scan: Callable[[str, int], tuple[Any, int]] = _DECODERS[True].scan_once  # type: ignore[attr-defined]
-        self._at = 0
-        self._skip()
+        self._at = self._behind_space(0)
 
     @property
     def sign(self) -> str:
@@ -201,8 +202,7 @@ class _Walk:
         try:
             value, self._at = self._scan(self._text, self._at)
         except StopIteration as stopped:
-            self._at = stopped.value
-            self._fail("Expecting value")
+            raise self._wrong("Expecting value", stopped.value) from None
         return value
 
     def slice(self) -> bytes:
@@ -212,18 +212,23 @@ class _Walk:
 
     def names(self) -> Iterator[str]:
         """Of the object that begins here; whoever gets one reads its value before the next."""
+        text = self._text
         seen: set[str] = set()
         while self._goes_on("}", first=not seen):
-            self._expect('"', "Expecting property name enclosed in double quotes")
-            key, self._at = _scan(self._text, self._at + 1, True)
+            at = self._at
+            if text[at : at + 1] != '"':
+                raise self._wrong("Expecting property name enclosed in double quotes", at)
+            key, at = _scan(text, at + 1, True)
             if key in seen:
                 raise ValueError("an object has the same key twice")
             if len(seen) == WALKED_KEYS_MOST:
                 raise ValueError(f"an object has more than {WALKED_KEYS_MOST} keys")
             seen.add(key)
-            self._skip()
-            self._expect(":", "Expecting ':' delimiter")
-            self._step()
+            if text[at : at + 1] != ":":
+                at = self._behind_space(at)
+                if text[at : at + 1] != ":":
+                    raise self._wrong("Expecting ':' delimiter", at)
+            self._at = self._behind_space(at + 1)
             yield key
 
     def items(self, most: int) -> Iterator[int]:
@@ -236,39 +241,34 @@ class _Walk:
             number += 1
 
     def end(self) -> None:
-        self._skip()
+        self._at = self._behind_space(self._at)
         if self.sign:
-            self._fail("Extra data")
+            raise self._wrong("Extra data", self._at)
 
     def _goes_on(self, closing: str, *, first: bool) -> bool:
         """Steps to the next part of what `closing` ends, or behind it."""
+        # The first time past the bracket that opened it.
+        at = self._behind_space(self._at + first)
+        sign = self._text[at : at + 1]
+        if sign == closing:
+            self._at = at + 1
+            return False
         if first:
-            self._step()  # past the bracket that opened it
-            if self.sign != closing:
-                return True
-        else:
-            self._skip()
-            if self.sign == ",":
-                self._step()
-                return True
-            self._expect(closing, "Expecting ',' delimiter")
-        self._at += 1
-        return False
+            self._at = at
+            return True
+        if sign != ",":
+            raise self._wrong("Expecting ',' delimiter", at)
+        self._at = self._behind_space(at + 1)
+        return True
 
-    def _expect(self, sign: str, message: str) -> None:
-        if self.sign != sign:
-            self._fail(message)
+    def _behind_space(self, at: int) -> int:
+        sign = self._text[at : at + 1]
+        if sign > " " or not sign:
+            return at
+        return _SPACE.match(self._text, at).end()  # type: ignore[union-attr]
 
-    def _fail(self, message: str) -> None:
-        raise json.JSONDecodeError(message, self._text, self._at)
-
-    def _step(self) -> None:
-        self._at += 1
-        self._skip()
-
-    def _skip(self) -> None:
-        if self.sign in " \t\n\r":
-            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+    def _wrong(self, message: str, at: int) -> json.JSONDecodeError:
+        return json.JSONDecodeError(message, self._text, at)
 
 
 def _text(data: bytes, depth: int) -> str:

@@ -1,10 +1,14 @@
 """The door of Django's views and the fast one of the site: whoever stores a delivery is judged by
 the same rules and answered in the same words."""
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.db import transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +17,7 @@ from tests.api.conftest import problem
 from tests.api.doors import SiteApi, together, told
 from tests.api.test_body import NOT_STRICT
 from tests.factories import WebhookFactory
+from webhooks_app import actions
 from webhooks_app.models import AccessToken, Counter, Delivery, FailedAuthentication
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,15 +194,52 @@ def test_the_fast_door_leaves_nothing_of_its_own_to_django(open_site, secret, pa
     assert open_site.by_django == before + 2
 
 
-def test_a_bulk_of_hundreds_takes_a_transaction_of_its_own_however_short_it_is(
-    open_site, secret, path
-):
-    before = open_site.by_django
-    items = [{"payload": 1}] * 1000
-    sent = json.dumps({"deliveries": items}, separators=(",", ":")).encode()
-    assert len(sent) < 16 * 1024
-    SiteApi(open_site, secret).post(f"{path}/bulk", sent, content_type="application/json")
-    assert open_site.by_django == before + 1
+def test_what_is_large_is_stored_by_the_fast_door_too(open_site, secret, path):
+    api, before = SiteApi(open_site, secret), open_site.by_django
+    short = json.dumps({"deliveries": [{"payload": 1}] * 1000}, separators=(",", ":")).encode()
+    assert len(short) < 16 * 1024
+    answers = together(
+        *(api.asked("POST", f"{path}/bulk", short) for _ in range(3)),
+        *(api.asked("POST", path, b'"%b"' % (b"x" * 70_000)) for _ in range(3)),
+        api.asked("POST", f"{path}/bulk", {"deliveries": [{"payload": "x" * 1_000_000}] * 4}),
+        api.asked("POST", f"{path}/bulk", {"deliveries": [{"payload": 1}, {}] * 500}),
+    )
+    assert [answer.status_code for answer in answers] == [*[202] * 7, 400]
+    assert Delivery.objects.count() == 3 * 1000 + 3 + 4
+    assert open_site.by_django == before
+
+
+@pytest.mark.skipif(
+    "config.getoption('--db') == 'sqlite'", reason="SQLite has one writer at a time"
+)
+def test_a_large_bulk_that_waits_for_a_key_holds_up_nobody_else(open_site, secret, webhook, path):
+    api = SiteApi(open_site, secret)
+    large = [{"payload": "x" * 70_000}]
+    with ThreadPoolExecutor() as pool:
+        with transaction.atomic():
+            actions.deliver(webhook, {}, idempotency_key="taken")
+            keyed = [{"payload": {}, "idempotencyKey": "taken"}, *large]
+            waits = pool.submit(api.post, f"{path}/bulk", {"deliveries": keyed})
+            for address, body in ((path, {}), (f"{path}/bulk", {"deliveries": large})):
+                assert pool.submit(api.post, address, body).result(30).status_code == 202
+            assert not waits.done()
+        assert [each["state"] for each in waits.result(30).json()] == ["pending"] * 2
+    assert Delivery.objects.count() == 2 + 2
+
+
+def test_more_than_there_is_room_for_is_503_and_may_come_again(open_site, secret, path):
+    api = SiteApi(open_site, secret)
+    sent = json.dumps({"deliveries": [{"payload": "x" * 1_000_000}] * 5}).encode()
+
+    async def all_of_them():
+        return await asyncio.gather(*(api.asked("POST", f"{path}/bulk", sent) for _ in range(20)))
+
+    answers = async_to_sync(all_of_them)()
+    assert {answer.status_code for answer in answers} == {202, 503}
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert {answer["Retry-After"] for answer in refused} == {"1"}
+    assert Delivery.objects.count() == 5 * (20 - len(refused))
+    assert api.post(path, {}).status_code == 202
 
 
 def test_the_access_log_has_one_line_a_request(open_site, secret, path, caplog):

@@ -79,6 +79,7 @@ class Ownership(Protocol):
 class Store(ABC):
     # Whether one worker owns all webhooks, and any other one waits for its end.
     is_all_or_nothing: bool
+    has_one_writer: bool  # whether transactions that write wait for each other
     look_again: float  # seconds after an announcement, for what was committed meanwhile
 
     def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:

@@ -96,7 +96,9 @@ def stored(delivery: Delivery, due_at: Any, created_at: Any) -> list[Any]:
 
 def _in_microseconds(delivery: Delivery) -> list[Any]:
     due_at, created_at = delivery.due_at, delivery.created_at
-    return stored(delivery, microseconds.of(due_at), microseconds.of(created_at))
+    created = microseconds.of(created_at)
+    due = created if due_at == created_at else microseconds.of(due_at)
+    return stored(delivery, due, created)
 
 
 def _batched(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:

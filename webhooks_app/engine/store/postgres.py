@@ -53,6 +53,7 @@ _PREPARED_AFTER = 5  # times that a session has asked the same question
 
 class Postgres(Common):
     is_all_or_nothing = False
+    has_one_writer = False
     look_again = 1.5 * ANNOUNCE_APART
 
     def put_one(self, delivery: Delivery) -> None:

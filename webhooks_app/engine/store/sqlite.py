@@ -76,6 +76,7 @@ def _arrivals(is_callable: str) -> str:
 
 class Sqlite(Common):
     is_all_or_nothing = True
+    has_one_writer = True
     look_again = inf  # every commit is seen
 
     def __init__(self, connection: BaseDatabaseWrapper, knobs: Knobs = DEFAULT) -> None:
