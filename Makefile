@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
 # The examples have a target of their own.
-PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --ignore=tests/examples
+PYTEST := $(BIN)/python -m pytest --forks=$(PROCESSES) --ignore=tests/examples
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
@@ -33,8 +33,7 @@ run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLit
 
 test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 13 minutes on two cores)
 	@tests/install-tools.sh
-	@$(MAKE) --no-print-directory test-sqlite
-	@$(MAKE) --no-print-directory test-postgres
+	@$(MAKE) --no-print-directory -j2 test-sqlite test-postgres PROCESSES=2
 	@$(MAKE) --no-print-directory test-browser PROCESSES=2
 
 test-sqlite: $(VENV)/dev.stamp

@@ -28,7 +28,7 @@ PAIRS = [
     for python in pythons
 ]
 POSTGRES = (14, 15, 16, 17, 18)
-TOOLS = ("pytest", "pytest-django", "pytest-timeout", "pytest-xdist", "factory-boy", "hypothesis")
+TOOLS = ("pytest", "pytest-django", "pytest-timeout", "factory-boy", "hypothesis")
 MORE = (
     "time-machine",
     "trustme",
@@ -74,7 +74,7 @@ def postgres(session: nox.Session, version: int) -> None:
 
 def core(session: nox.Session, db: str, **environment: str) -> None:
     session.run(
-        *("python", "-m", "pytest", "-n", "2", f"--db={db}"),
+        *("python", "-m", "pytest", "--forks=2", f"--db={db}"),
         *("-m", "not browser and not node and not slow", *(session.posargs or CORE)),
         env=environment,
     )

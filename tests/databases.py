@@ -31,6 +31,11 @@ def new_file(file):
         new(file)
 
 
+def prepare():
+    """Make what `new` copies, and start the server that forks the processes of the site."""
+    template("migrated", migrate)
+
+
 def copy(name, fill, file):
     """The URL of a copy of the database that `fill` fills, in this file or on the server."""
     url = template(name, fill)
