@@ -22,6 +22,7 @@ from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess, TimeoutExpired
 
 ROOT = Path(__file__).resolve().parent.parent
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
+PROGRAM = [sys.executable, "-m", "tests.program"]  # a program as text follows
 
 
 def start(command, **options):

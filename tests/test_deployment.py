@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 
 from tests import processes
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
-from tests.processes import MANAGE, ROOT
+from tests.processes import MANAGE, PROGRAM, ROOT
 
 PRODUCTION = {
     "DJANGO_ENV_FILE": os.devnull,
@@ -61,8 +61,8 @@ WRONG = {
 }
 # System checks do not run under the first two.
 SERVERS = [
-    ("-c", "import project.asgi"),
-    ("-c", "import project.wsgi"),
+    ("-m", "project.asgi"),
+    ("-m", "project.wsgi"),
     (MANAGE[1], "webhooks", "deliver", "--once"),
 ]
 
@@ -84,7 +84,7 @@ def test_production_does_not_start_with(wrong):
 
 @pytest.mark.once
 def test_production_starts_with_the_documented_settings_under_both_interfaces():
-    assert start("-c", "import project.asgi, project.wsgi").returncode == 0
+    assert start(*PROGRAM[1:], "import project.asgi, project.wsgi").returncode == 0
 
 
 # --- the policy of the browser ----------------------------------------------------------------
@@ -190,7 +190,7 @@ print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE, settings.SESS
 
 @pytest.mark.once
 def test_https_is_insisted_on():
-    asked = start("-c", HTTPS_ANSWER, DJANGO_SETTINGS_MODULE="project.settings")
+    asked = start(*PROGRAM[1:], HTTPS_ANSWER, DJANGO_SETTINGS_MODULE="project.settings")
     assert asked.stdout.splitlines() == [
         "301 https://hooks.example.com/admin/login/",
         "200",

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 
 import pytest
 from cryptography.fernet import Fernet
 
 from project import first_run
 from tests import processes
-from tests.processes import ROOT
+from tests.processes import PROGRAM, ROOT
 
 pytestmark = pytest.mark.once
 
@@ -36,9 +35,7 @@ def start(file=os.devnull, **environment):
         "WEBHOOKS_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
         **environment,
     }
-    return processes.run(
-        [sys.executable, "-c", SHOW], cwd=ROOT, env=given, capture_output=True, text=True
-    )
+    return processes.run([*PROGRAM, SHOW], cwd=ROOT, env=given, capture_output=True, text=True)
 
 
 def shown(started):
@@ -82,7 +79,7 @@ def test_the_time_to_wait_for_sqlite_is_a_number():
 def test_no_secret_stands_in_a_traceback(name, value):
     source = SHOW.replace("import json\n", "import json, django; django.setup()\n", 1)
     started = processes.run(
-        [sys.executable, "-c", source + "\nfrom webhooks_app import conf; conf.validate()"],
+        [*PROGRAM, source + "\nfrom webhooks_app import conf; conf.validate()"],
         cwd=ROOT,
         env={
             **os.environ,

@@ -1,7 +1,5 @@
 """The standalone site around the app: its favicon, and what stands on standard error."""
 
-import sys
-
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import RequestFactory
@@ -9,6 +7,7 @@ from django.test import RequestFactory
 from project.serving import TokenHandler
 from tests import processes
 from tests.factories import AccountFactory
+from tests.processes import PROGRAM
 from webhooks_app.models import AccessToken
 
 pytestmark = pytest.mark.once
@@ -37,7 +36,7 @@ with patch("project.views.render", side_effect=RuntimeError("the page broke")):
 
 
 def test_an_error_of_a_page_stands_on_standard_error_without_what_was_sent():
-    told = processes.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=60)
+    told = processes.run([*PROGRAM, BROKEN], capture_output=True, text=True, timeout=60)
     assert told.stdout.strip() == "500"
     assert "Traceback" in told.stderr
     assert "RuntimeError: the page broke" in told.stderr
@@ -52,9 +51,7 @@ print(Client().get("/admin/", headers={"host": "evil.example"}).status_code)
 
 
 def test_a_foreign_host_is_refused_without_a_traceback():
-    told = processes.run(
-        [sys.executable, "-c", FOREIGN], capture_output=True, text=True, timeout=60
-    )
+    told = processes.run([*PROGRAM, FOREIGN], capture_output=True, text=True, timeout=60)
     assert told.stdout.strip() == "400"
     assert "Traceback" not in told.stderr
 

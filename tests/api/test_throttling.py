@@ -118,10 +118,9 @@ except throttling.Problem as problem:
 @pytest.mark.once
 def test_processes_that_share_a_cache_share_the_counts(tmp_path):
     shared = {"CACHE_URL": f"filecache://{tmp_path}", "WEBHOOKS_RATE_PER_TOKEN": "2"}
-    said = [
-        start(MANAGE[1], "shell", "-v", "0", "-c", COUNT, **shared).stdout
-        for _ in range(5)  # of which two may fall into another minute
-    ]
+    said = []
+    while "429\n" not in said and len(said) < 5:  # of which two may fall into another minute
+        said.append(start(MANAGE[1], "shell", "-v", "0", "-c", COUNT, **shared).stdout)
     assert said[:2] == ["counted\n", "counted\n"]
     assert "429\n" in said
 

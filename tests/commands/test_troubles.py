@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 from django.utils import timezone
@@ -14,7 +13,7 @@ from tests import processes
 from tests.databases import new_postgres_database
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from tests.ports import free_port
-from tests.processes import DEVNULL, MANAGE, PIPE, ROOT
+from tests.processes import DEVNULL, MANAGE, PIPE, PROGRAM, ROOT
 from webhooks_app.management.commands import webhooks
 
 SOME = "0" * 24
@@ -30,7 +29,7 @@ ARGUMENTS = {
     "match": ["acme", "order.created", "--data", "{}"],
 }
 # Every verb in one process, as `manage.py` runs them; prints what each ended with.
-PROGRAM = """
+EACH = """
 import json, sys, django
 from django.core.management import ManagementUtility
 for line in json.load(sys.stdin):
@@ -56,7 +55,7 @@ def lines():
 def ended(lines, **environment):
     """The exit code of each command line and what it said."""
     process = processes.run(
-        [sys.executable, "-c", PROGRAM],
+        [*PROGRAM, EACH],
         cwd=ROOT,
         env=os.environ | environment,
         input=json.dumps(lines),

@@ -46,7 +46,10 @@ def sqlite(name):
     return {{
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": "{folder}/" + name,
-        "OPTIONS": {{"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}},
+        "OPTIONS": {{
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+        }},
     }}
 
 

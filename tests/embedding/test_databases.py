@@ -27,10 +27,11 @@ class Apart:
 
 def test_an_account_has_members_who_act_for_it_and_can_be_deleted(tmp_path):
     host = Host(tmp_path, SETTINGS, {"routers.py": ROUTER})
-    for alias in ("default", "hooks"):
-        host.manage("migrate", "-v", "0", "--database", alias)
     host.python(
         """
+from django.core.management import call_command
+for alias in ("default", "hooks"):
+    call_command("migrate", verbosity=0, database=alias)
 ops = User.objects.create_superuser("ops", "ops@example.org", "x")
 ann, bob = (User.objects.create_user(name, is_staff=True) for name in ("ann", "bob"))
 from django.contrib.auth.models import Permission

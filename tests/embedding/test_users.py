@@ -34,10 +34,11 @@ def test_a_user_whose_name_is_a_number_works_in_the_console_and_in_a_session(tmp
             "people/migrations/__init__.py": "",
         },
     )
-    host.manage("makemigrations", "people", "-v", "0")
-    host.manage("migrate", "-v", "0")
     out = host.python(
         """
+from django.core.management import call_command
+call_command("makemigrations", "people", verbosity=0)
+call_command("migrate", verbosity=0)
 user = User.objects.create(number=4711, is_superuser=True)
 account = Account.objects.create(name="acme")
 webhook = actions.create_webhook(account, name="w", url="https://receiver.example.com/")
