@@ -75,7 +75,7 @@ def test_looking_changes_nothing(boss, webhook):
     before = rows_of_everything()
     for place in pages:
         assert boss.get(place).status_code == 200
-    for place, _ in every_button(webhook):
+    for place in dict.fromkeys(place for place, _ in every_button(webhook)):
         boss.get(place)
     assert rows_of_everything() == before
 

@@ -107,9 +107,11 @@ def work(before=(0, 0)):
     return cpu, read
 
 
-def visit(browser, asked):
-    """Seconds, the statements and the answer of one visit, by GET or with a form."""
-    connection.close()
+def visit(browser, asked, *, anew=True):
+    """Seconds, the statements and the answer of one visit, by GET or with a form; on a connection
+    of its own, unless `anew` is False."""
+    if anew:
+        connection.close()
     address, form = (asked, None) if isinstance(asked, str) else asked
     if form is not None:
         form = {**form, "csrfmiddlewaretoken": browser.cookies["csrftoken"].value}
