@@ -15,6 +15,8 @@ NAMES = (
     *("chromium-headless-shell", "chromium", "chromium-browser"),
     *("google-chrome", "google-chrome-stable"),
 )
+# Pages share a process: a new one costs more than most tests ask of theirs.
+FEW = ("--renderer-process-limit=1",)
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def chromium_of_the_system():
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path=path, args=["--no-sandbox"] if root else []
+                executable_path=path, args=[*FEW, *(["--no-sandbox"] if root else [])]
             )
             yield browser
             browser.close()

@@ -1,9 +1,12 @@
 """The console in a real Chromium, the system's own."""
 
+from contextlib import suppress
+
 import pytest
 from django.conf import settings
 from django.test import Client
 
+from tests.browser import as_long_as_possible
 from tests.factories import UserFactory
 
 READER = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}  # five and a half hours before UTC
@@ -18,19 +21,31 @@ document.adoptedStyleSheets.push(still);
 """
 
 
-@pytest.fixture
-def page(chromium):
-    """A page that collects what went wrong in it: `page.troubles`."""
+@pytest.fixture(scope=as_long_as_possible)
+def browser(chromium):
+    """Of one reader. The files that it has fetched stay; who is logged in, and what pages keep in
+    it, is each test's own."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, **READER)
     context.set_default_timeout(60_000)  # the first page of a busy machine is no failure
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.add_init_script(PREPARED)
-    page = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that collects what went wrong in it: `page.troubles`."""
+    page = browser.new_page()
     page.troubles = []
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
     page.on("console", lambda message: note_trouble(page, message))
     yield page
-    context.close()
+    for each in browser.pages:
+        with suppress(Exception):  # it has come to no page that could keep something
+            each.evaluate("localStorage.clear()")
+        each.close()
+    browser.clear_cookies()
 
 
 def note_trouble(page, message):
