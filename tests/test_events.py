@@ -289,6 +289,7 @@ class TestMany:
             actions.publish_many(account, new)
         assert not Event.objects.exists()
 
+    @pytest.mark.once
     @pytest.mark.parametrize("number", [0, 1001])
     def test_1_to_1000_at_once(self, account, number):
         with pytest.raises(actions.Invalid):
@@ -336,6 +337,7 @@ BAD = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_named_as_in_the_api(account, name):
     with pytest.raises(actions.Invalid) as raised:

@@ -126,6 +126,7 @@ class TestApi:
         assert api.delete(path).status_code == 200
 
 
+@pytest.mark.once
 class TestCommands:
     def test_explain_names_the_key(self, webhook):
         delivery = DeliveryFactory(webhook=webhook)
@@ -144,6 +145,7 @@ class TestCommands:
         assert len(receiver.requests) == 1
 
 
+@pytest.mark.once
 class TestConsole:
     def test_the_page_and_its_list_are_shown(self, boss, webhook):
         assert webhook.url in text_of(boss.get(page(webhook)))

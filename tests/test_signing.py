@@ -263,6 +263,7 @@ class TestALostKey:
         assert actions.hold_reason(Webhook.objects.get(pk=lost.pk)) == "unreadable"
 
 
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("loopback")
 class TestEveryCall:

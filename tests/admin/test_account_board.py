@@ -58,6 +58,7 @@ def test_what_waits_and_what_gave_up(boss, acme):
     assert shown(boss, found["1"]) == 1
 
 
+@pytest.mark.once
 def test_its_tokens_events_and_contact(boss, acme):
     AccessToken.issue(acme, name="chat bot")
     used, _ = AccessToken.issue(acme, name="shop")
@@ -79,6 +80,7 @@ def test_the_notices_that_went_out(boss, acme):
     assert "ops@acme.example" not in AuditEntry.objects.get(by="the worker").action
 
 
+@pytest.mark.once
 def test_only_what_may_be_seen(acme):
     AccessToken.issue(acme, name="chat bot")
     text = text_of(log_in("view_account").get(page_of(acme)))

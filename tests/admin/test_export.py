@@ -81,6 +81,7 @@ def test_what_waits_says_why_in_the_words_of_the_list(boss, account):
         assert f"held: {reason}" in shown
 
 
+@pytest.mark.once
 def test_looking_takes_nothing(boss, everything):
     before = AuditEntry.objects.count()
     answer = boss.get(url("webhook", "export") + "?state=failing")
@@ -88,6 +89,7 @@ def test_looking_takes_nothing(boss, everything):
     assert AuditEntry.objects.count() == before
 
 
+@pytest.mark.once
 def test_what_strangers_wrote_is_no_formula(boss, everything):
     WebhookFactory(account=everything.account, name='=HYPERLINK("https://evil.example")')
     DeliveryFactory(webhook=everything, reference="-1+1", type="@now")
@@ -109,6 +111,7 @@ def test_it_holds_what_the_filters_leave_on_all_pages_in_the_order_of_the_list(b
     assert len(table(boss.post(url("webhook", "export") + f"?account=acme&before={place}"))) == 60
 
 
+@pytest.mark.once
 def test_no_secret_and_no_path_of_a_url_is_in_it(boss, everything):
     WebhookFactory(account=everything.account, url="https://erp.example.com/hush?key=hush")
     text = str(table(boss.post(url("webhook", "export"))))
@@ -134,6 +137,7 @@ def test_rows_cost_no_queries_of_their_own(boss, account, django_assert_max_num_
             assert len(table(boss.post(url(model, "export")))) == 40
 
 
+@pytest.mark.once
 def test_what_was_typed_is_not_in_the_audit_log(boss, everything):
     table(boss.post(url("delivery", "export") + "?q=hush&payload=hush&created=any"))
     action = AuditEntry.objects.latest("pk").action

@@ -175,6 +175,7 @@ class TestNumbers:
         assert "last 24 hours" in text_of(viewer.get(HOME, {"span": "x"}))
 
 
+@pytest.mark.once
 class TestAlarm:
     def test_it_stands_on_every_page_until_a_worker_lives(self, boss, orders):
         pages = [HOME, "/admin/webhooks_app/", "/admin/auth/user/", url("webhook"), url("delivery")]
@@ -193,6 +194,7 @@ class TestAlarm:
         assert "No worker" not in text_of(client.get("/"))
 
 
+@pytest.mark.once
 class TestWhoSees:
     def test_staff_without_permissions_see_no_webhooks(self, orders):
         nobody = log_in()

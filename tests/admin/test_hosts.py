@@ -114,6 +114,7 @@ class TestPage:
         assert shown(operator, found["12"]) == 12
         assert "CRM" not in says
 
+    @pytest.mark.once
     def test_a_note_for_the_customers_names_none_of_them(self, viewer, outage):
         note = text_of(viewer.get(PAGE)).split('id="customers-note"')[1].split("</pre>")[0]
         assert HOST in note
@@ -131,6 +132,7 @@ class TestPage:
         for host in ("nobody.example", "a b", "%00", "[", "x" * 300):
             assert viewer.get(url("webhook", "host", host)).status_code == 404
 
+    @pytest.mark.once
     def test_without_the_permission_it_is_refused(self, outage):
         assert log_in("view_delivery").get(PAGE).status_code == 403
         someone = log_in("view_webhook")
@@ -145,6 +147,7 @@ class TestPage:
             operator.get(HOME)
 
 
+@pytest.mark.once
 class TestVerbs:
     def test_pause_all_asks_first_for_a_reason_and_is_noted_for_each(self, operator, outage):
         place = PAGE + "pause-all/"
@@ -200,6 +203,7 @@ class TestSheet:
         assert rows[0]["Contact"] == "ops@flowers.example"
         assert AuditEntry.objects.get().did == f"Took the webhooks of {HOST} as CSV"
 
+    @pytest.mark.once
     def test_no_cell_is_a_formula(self, viewer, outage):
         for place, start in enumerate(("=", "+", "-", "@", "\t=", " =")):
             WebhookFactory(name=f"{start}cmd|' /C calc'!A{place}", url=f"https://{HOST}/")
@@ -207,6 +211,7 @@ class TestSheet:
             for cell in row.values():
                 assert not re.match(r"[\s\ufeff]*[=+\-@|]", cell), cell
 
+    @pytest.mark.once
     def test_contacts_are_for_who_may_see_accounts(self, outage):
         assert {row["Contact"] for row in self.rows(log_in("view_webhook"))} == {""}
 

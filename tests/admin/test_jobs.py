@@ -76,6 +76,7 @@ class TestCreating:
         monkeypatch.setattr(screen, "COUNT_LIMIT", 2)
         assert "More than 2 deliveries" in text_of(operator.get(ADD, {"webhook": webhook.pk}))
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         "data", [{"webhook": "x"}, {"state": "green"}, {"since": "soon"}, {"pace": "0"}]
     )
@@ -84,6 +85,7 @@ class TestCreating:
         assert "This selection cannot be used" in text_of(answer)
         assert not Job.objects.exists()
 
+    @pytest.mark.once
     def test_only_who_may_operate_makes_one(self, viewer, webhook):
         assert viewer.get(ADD).status_code == 403
         assert viewer.post(ADD, {"confirm": "1"}).status_code == 403

@@ -70,6 +70,7 @@ class TestLists:
         assert "10 shown" in second
         assert "more below" not in second
 
+    @pytest.mark.once
     def test_secrets_are_no_filter_and_no_order(self, boss, webhook):
         for query in ("token__startswith=tok", "headers__value__startswith=v", "auth_password=x"):
             assert boss.get(url("webhook") + "?" + query).status_code == 400
@@ -229,6 +230,7 @@ class TestDeleted:
         assert "Deleted 1" not in text_of(boss.get(url("webhook")))
         assert "Gone" in text_of(boss.get(url("webhook")))
 
+    @pytest.mark.once
     def test_a_viewer_may_look_and_nobody_reaches_their_page(self, viewer, boss, account):
         gone = WebhookFactory(account=account, name="Gone")
         actions.delete_webhook(gone)
@@ -246,6 +248,7 @@ class TestDeleted:
         assert gone.deleted_at
 
 
+@pytest.mark.once
 def test_a_paused_webhook_says_why_in_the_list(viewer, account):
     note = "moves <b>until Friday</b> " + "x" * 200
     WebhookFactory(account=account, stopped="paused", stopped_note=note, stopped_at=timezone.now())

@@ -18,6 +18,7 @@ def note(client, row, text, model="webhook", **more):
     return client.post(url(model, row.pk, "note"), {"text": text, **more}, follow=True)
 
 
+@pytest.mark.once
 class TestNotes:
     def test_one_is_written_read_and_struck_out_with_who_and_when(self, operator, viewer, orders):
         text = text_of(note(operator, orders, " Owner moves on <b>Friday</b>.\nAsk Ada. "))

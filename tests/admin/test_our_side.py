@@ -50,6 +50,7 @@ def test_red_above_a_minutes_lag(staff, workers):
     assert "wh-t-bad" in text_of(staff.get(PAGE))
 
 
+@pytest.mark.once
 def test_red_without_a_worker_and_while_the_site_is_held(staff, db):
     assert verdict(staff).startswith("No worker is alive: nothing is sent")
     WorkerFactory()
@@ -118,6 +119,7 @@ def test_what_a_customers_operators_ask(staff, workers, settings):
     assert "up to 100 KiB" in says
 
 
+@pytest.mark.once
 def test_home_leads_there_whoever_may_see_it(staff, workers):
     WebhookFactory()
     assert PAGE in text_of(staff.get("/admin/"))

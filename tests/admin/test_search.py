@@ -121,6 +121,7 @@ def scans(asked):
     return found
 
 
+@pytest.mark.once
 class TestWhoSees:
     def test_only_what_the_lists_would_show(self, shop):
         staff = log_in("view_account")

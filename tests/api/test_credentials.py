@@ -165,6 +165,7 @@ WRONG_PEMS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", WRONG_PEMS)
 def test_a_pem_that_cannot_be_shown_is_refused(api, path, name):
     pem, words = WRONG_PEMS[name]
@@ -180,6 +181,7 @@ def test_comments_between_the_parts_are_left_out(api, path):
     assert Webhook.objects.get().identity == pem
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("pem", "words"),
     [
@@ -205,6 +207,7 @@ WRONG_OAUTH = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", WRONG_OAUTH)
 def test_bad_oauth_is_named_by_its_field(api, path, name):
     wrong = WRONG_OAUTH[name]
@@ -213,6 +216,7 @@ def test_bad_oauth_is_named_by_its_field(api, path, name):
     assert isinstance(details, list) if name == "a text" else list(details) == [name]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "value", [None, 1, True, [], {}, [[]], "\ud800", "a\0", "x" * 3000, {"a": {"b": []}}]
 )

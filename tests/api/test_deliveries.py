@@ -79,6 +79,7 @@ def test_the_list_is_filtered_by_state_type_reference_and_time(api, webhook, pat
     assert found("type=a&state=failed") == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "query",
     [
@@ -235,6 +236,7 @@ def test_replay_retries_what_failed_since(api, webhook):
     assert (new.state, old.state) == ("pending", "failed")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("body", [{}, {"since": None}, {"since": 5}, {"since": "x"}])
 def test_replay_wants_a_moment(api, webhook, body):
     details = problem(api.post(f"/webhooks/{webhook.id}/replay", body), 400)["details"]
@@ -354,6 +356,7 @@ def test_a_limited_webhook_says_until_when_and_so_do_its_deliveries(api, account
     assert api.get(f"/deliveries/{made['id']}").json()["reason"] == ""
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -372,6 +375,7 @@ def test_settings_that_cannot_be_are_400(api, webhook, field, value):
     assert field in problem(response, 400)["details"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("field", "meant"),
     [
@@ -390,12 +394,14 @@ def test_a_setting_that_there_is_not_is_400_and_nothing_of_the_request_is_done(
     assert not webhook.stopped
 
 
+@pytest.mark.once
 def test_of_a_thousand_unknown_settings_ten_are_named(api, webhook):
     body = {f"setting{n}": n for n in range(1000)}
     response = api.patch(f"/webhooks/{webhook.id}/settings", body)
     assert len(problem(response, 400)["details"]) == 10
 
 
+@pytest.mark.once
 def test_a_note_without_a_pause_is_400(api, webhook):
     response = api.patch(f"/webhooks/{webhook.id}/settings", {"note": "moving"})
     assert list(problem(response, 400)["details"]) == ["note"]

@@ -119,3 +119,21 @@ def test_whoever_gave_up_waits_as_long_as_before_afterwards(secret):
         assert not in_passing(lambda: token.update(last_used_at=None))
         assert setting() == before
     assert AccessToken.objects.get().last_used_at is not None
+
+
+def test_a_database_that_only_reads_is_503(account, secret):
+    """As PostgreSQL is while another server takes over."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no such state")
+    api, webhook = Api(secret), WebhookFactory(account=account)
+    path = f"/webhooks/{webhook.id}"
+    api.get(path)  # the first use of a token is noted
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        try:
+            assert api.get(path).status_code == 200
+            for response in (api.post(f"{path}/deliveries", {}), api.delete(path)):
+                problem(response, 503)
+                assert int(response["Retry-After"]) >= 1
+        finally:
+            cursor.execute("SET default_transaction_read_only = off")

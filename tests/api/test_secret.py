@@ -47,6 +47,7 @@ class TestShown:
         assert "<html" in shown
         assert secret not in shown
 
+    @pytest.mark.once
     @pytest.mark.parametrize("scope", ["read", "send"])
     def test_not_to_a_smaller_scope(self, api_for, account, path, scope):
         small = api_for(account, scope=scope)
@@ -92,6 +93,7 @@ class TestRotated:
         assert browser.post(f"{path}/rotate").json() == {"key": MASK}
         assert len(secrets_of(webhook)) == 2
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("body", "field"),
         [
@@ -138,6 +140,7 @@ class TestRotated:
         ]
         assert Webhook.objects.get(pk=webhook.pk).version == webhook.version + 2
 
+    @pytest.mark.once
     @pytest.mark.parametrize("verb", ["get", "put", "patch"])
     def test_other_verbs_are_405(self, api, path, verb):
         problem(getattr(api, verb)(f"{path}/rotate"), 405)
@@ -159,6 +162,7 @@ class TestSecondNames:
         whose = AuditEntry.objects.values_list("action", flat=True)
         assert set(whose) == {"Changed names of the signature headers."}
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("signature", "where"),
         [
@@ -175,6 +179,7 @@ class TestSecondNames:
         answer = api.patch(f"/webhooks/{webhook.id}/settings", {"signature": signature})
         assert list(problem(answer, 400)["details"]["signature"]) == where
 
+    @pytest.mark.once
     @pytest.mark.parametrize("signature", [[], "svix-", 5, None])
     def test_what_is_no_object_is_400(self, api, webhook, signature):
         answer = api.patch(f"/webhooks/{webhook.id}/settings", {"signature": signature})

@@ -98,6 +98,7 @@ def test_pages_follow_the_link(api, account):
     assert seen == idents
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "query",
     [
@@ -172,6 +173,7 @@ def test_what_put_leaves_out_stays_and_what_is_empty_is_cleared(api):
     assert body["auth"] == {"username": "", "password": ""}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("field", ["name", "url"])
 def test_name_and_url_are_required_in_post_and_put_not_in_patch(api, field):
     ident = created(api)
@@ -288,6 +290,7 @@ BAD = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("path", "change"), BAD.values(), ids=BAD)
 def test_what_is_past_the_limits_is_400_at_its_place(api, path, change):
     ident = created(api)
@@ -330,6 +333,7 @@ def test_the_trailing_slash_is_served_alike(api):
     is_envelope(api.delete(f"/webhooks/{ident}/"), ident)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("content_type", ["", "application/json", "text/plain"])
 def test_delete_needs_no_content_type(api, account, content_type):
     webhook = WebhookFactory(account=account)

@@ -142,6 +142,7 @@ class TestTrial:
         answer = tried({**body, "subscriptions": new})
         assert len(answer.content) < 2000
 
+    @pytest.mark.once
     @pytest.mark.parametrize("number", [10**4200, 10**130 - 1, -(7**5000)])
     def test_a_long_number_is_shown_by_its_first_signs(self, tried, number):
         new = [{"types": ["*"], "filter": {"a": 1}}]
@@ -154,6 +155,7 @@ class TestTrial:
         assert answer["matches"] is False
         assert {check["holds"] for check in answer["checks"][1:]} == {None}
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("body", "field"),
         [
@@ -211,6 +213,7 @@ class TestTrial:
         history = tried({"subscriptions": [LARGE]}, "?history=1000").json()["history"]
         assert history == {"looked": 0, "matched": [], "cut": "time"}
 
+    @pytest.mark.once
     @pytest.mark.parametrize("query", ["?history=0", "?history=1001", "?history=x", "?histroy=5"])
     def test_a_history_of_another_length_is_refused(self, tried, query):
         problem(tried({"type": "a", "payload": 1}, query), 400)

@@ -93,6 +93,7 @@ class TestCreateToken:
 
         assert "1 to 64 of a-z, 0-9 and -" in err
 
+    @pytest.mark.once
     @pytest.mark.parametrize("arguments", [["--scope", "all"], ["--expires-days", "0"], ["--x"]])
     def test_wrong_options(self, account, arguments):
         with pytest.raises(CommandError):
@@ -132,12 +133,14 @@ class TestSend:
 
         assert bytes(Delivery.objects.get().payload) == '{"é": 1}'.encode()
 
+    @pytest.mark.once
     @pytest.mark.parametrize("data", ["{", "NaN", '{"a": 1, "a": 2}', "@/no/such/file"])
     def test_a_body_that_cannot_be_sent_is_wrong_usage(self, data):
         both("send", WebhookFactory().id, "--data", data, code=2)
 
         assert not Delivery.objects.exists()
 
+    @pytest.mark.once
     @pytest.mark.parametrize("ident", ["0" * 24, "x", ""])
     def test_an_unknown_webhook_is_wrong_usage(self, ident):
         assert both("send", ident, code=2)[1] == f"There is no webhook {ident}."
@@ -258,6 +261,7 @@ class TestReplay:
     def test_nothing_to_do_is_done(self):
         assert run("replay") == "0 deliveries will be sent again.\n"
 
+    @pytest.mark.once
     @pytest.mark.parametrize("since", ["yesterday", "2999-01-01", "2h ago"])
     def test_wrong_times(self, since):
         with pytest.raises(CommandError):
@@ -419,6 +423,7 @@ class TestPurge:
         assert (shown["deliveries"], shown["dryRun"]) == (1, True)
         assert Delivery.objects.exists()
 
+    @pytest.mark.once
     @pytest.mark.parametrize("age", ["2", "30 days", "-1d", ""])
     def test_wrong_ages(self, age):
         with pytest.raises(CommandError):
@@ -471,6 +476,7 @@ class TestTest:
         with FakeReceiver(500):
             assert "status code 500" in run("test", webhook.id, code=1)
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         "data", ["{", "[]", '{"attributes": 1}', "@/nowhere"], ids=["json", "list", "shape", "file"]
     )

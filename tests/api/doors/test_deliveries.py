@@ -75,6 +75,7 @@ def test_any_json_value_is_a_payload(api, path, body):
     assert api.post(path, body, content_type="application/json").status_code == 202
 
 
+@pytest.mark.once
 def test_type_and_reference_have_their_limits(api, path):
     good = f"{path}?type={'t' * 128}&reference={'r' * 255}"
     assert api.post(good, {}).status_code == 202
@@ -83,6 +84,7 @@ def test_type_and_reference_have_their_limits(api, path):
     problem(api.post(f"{path}?type=%00", {}), 400)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("text", ["%ff", "%ed%a0%80", "a%c3", "%EF%BF%BD%ff"])
 @pytest.mark.parametrize("name", ["type", "reference"])
 def test_text_that_is_no_utf8_is_refused_and_not_stored_as_another(api, path, name, text):
@@ -106,6 +108,7 @@ def test_a_delivery_may_be_due_later(api, path):
     assert past["dueAt"] == past["createdAt"]  # what is past is now
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("moment", ["tomorrow", "9999-12-31", "%00", "2026-13-01"])
 def test_a_moment_that_cannot_be_meant_is_400(api, path, moment):
     assert list(problem(api.post(f"{path}?dueAt={moment}", {}), 400)["details"]) == ["dueAt"]
@@ -126,6 +129,7 @@ def test_the_same_idempotency_key_and_bytes_are_one_delivery(api, path):
     assert Delivery.objects.count() == 1
 
 
+@pytest.mark.once
 def test_an_empty_idempotency_key_protects_nothing_and_is_refused(api, path):
     status = problem(api.post(path, {"a": 1}, HTTP_IDEMPOTENCY_KEY=""), 400)
     assert status["details"] == {"Idempotency-Key": ["Must not be empty."]}
@@ -161,6 +165,7 @@ def test_a_held_delivery_is_accepted_and_says_why_it_waits(api, account, state, 
     assert api.get(f"/webhooks/{webhook.id}/deliveries").json()[0]["reason"] == reason
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("body", NOT_STRICT.values(), ids=NOT_STRICT)
 def test_anything_but_strict_json_is_400(api, path, body):
     for address in (path, f"{path}/bulk"):
@@ -287,6 +292,7 @@ def test_a_thousand_are_taken_at_once_and_one_more_is_not(api, path):
     assert Delivery.objects.count() == 1000
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("item", "field"),
     [
@@ -312,6 +318,7 @@ def test_one_item_that_is_wrong_is_named_by_its_index_and_none_is_stored(api, pa
     assert not Delivery.objects.exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "sent", [{}, {"deliveries": []}, {"deliveries": {}}, {"deliveries": None}, [], "x", None]
 )
@@ -323,6 +330,7 @@ def test_a_bulk_of_nothing_is_400(api, path, sent):
     assert "did you mean deliveries?" in details["delivreies"][0]
 
 
+@pytest.mark.once
 def test_items_that_are_no_objects_are_named(api, path):
     details = problem(api.post(f"{path}/bulk", {"deliveries": [1, [], {"payload": 1}]}), 400)
     assert details["details"] == {
@@ -330,6 +338,7 @@ def test_items_that_are_no_objects_are_named(api, path):
     }
 
 
+@pytest.mark.once
 def test_of_a_thousand_wrong_items_a_hundred_are_answered_for(api, path):
     items = [{f"strange{n}": n for n in range(20)}] * 1000
     details = problem(api.post(f"{path}/bulk", {"deliveries": items}), 400)["details"]
@@ -337,6 +346,7 @@ def test_of_a_thousand_wrong_items_a_hundred_are_answered_for(api, path):
     assert len(details["deliveries"]["0"]) == 11  # ten unknown fields, and the payload
 
 
+@pytest.mark.once
 def test_payloads_of_64_levels_are_taken_and_deeper_ones_are_not(api, path):
     for depth, status in ((64, 202), (65, 400)):
         payload = b"[" * depth + b"]" * depth

@@ -89,6 +89,7 @@ class TestPublish:
         )
         assert set(told["details"]) == {"eventId"}
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("body", "at"),
         [
@@ -108,6 +109,7 @@ class TestPublish:
     def test_bad_input_is_400_and_says_where(self, api, body, at):
         assert set(problem(api.post("/events", body), 400)["details"]) == {at}
 
+    @pytest.mark.once
     @pytest.mark.parametrize("body", [b"", b"[]", b'{"type": "a", "payload": NaN}', b"{", b'"x"'])
     def test_what_is_no_object_of_strict_json_is_400(self, api, body):
         problem(api.post("/events", body), 400)
@@ -142,11 +144,13 @@ class TestBulk:
         problem(api.post("/events/bulk", {"events": events}), 413)
         assert api.post("/events/bulk", {"events": events[:5]}).status_code == 202
 
+    @pytest.mark.once
     @pytest.mark.parametrize("events", [[], {}, "x", [1], [ORDER] * 1001])
     def test_1_to_1000_events(self, api, events):
         problem(api.post("/events/bulk", {"events": events}), 400)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("body", NOT_STRICT.values(), ids=NOT_STRICT)
 def test_anything_but_strict_json_is_400(api, body):
     for address in ("/events", "/events/bulk"):
