@@ -13,7 +13,7 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import breaker, jobs, knobs, pruner, store, transitions
+from webhooks_app.engine import jobs, knobs, pruner, store, stored_breaker, transitions
 from webhooks_app.engine.turn import Heartbeat, Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
 from webhooks_app.presentation.workers import workers
@@ -149,7 +149,7 @@ def test_an_open_breaker_is_open_and_one_whose_time_is_up_is_probed(wrong, loopb
 def test_a_breaker_opens_for_as_long_as_it_says(wrong):
     health = WebhookHealth.objects.filter(pk=wrong.pk)
     health.update(failures_in_row=wrong.breaker_after, breaker_trips=1)
-    breaker.note_away("default", wrong.pk, "interaction")
+    stored_breaker.note_away("default", wrong.pk, "interaction")
     pause = health.get().breaker_until - present()
     assert abs(pause.total_seconds() - knobs.DEFAULT.breaker_pause(1)) < 30
 

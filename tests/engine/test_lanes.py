@@ -265,7 +265,7 @@ class TestWhatIsLoaded:
         unknown.load(WEBHOOK, learned(**words), 9.0)
         lane = unknown.get(WEBHOOK)
         assert (lane.cap, lane.top, lane.version) == (cap, 8, 2)
-        assert (lane.open_until, lane.behind) == (open_until, behind)
+        assert (lane.breaker.until, lane.behind) == (open_until, behind)
 
     @pytest.mark.parametrize(
         ("cap", "top", "wanted"),
@@ -281,7 +281,7 @@ class TestWhatIsLoaded:
     def test_an_open_breaker_is_none_of_the_news_of_a_lane_that_is_known(self, unknown):
         unknown.load(WEBHOOK, learned(), 9.0)
         unknown.load(WEBHOOK, learned(3, breaker_trips=2, breaker_left=60.0), 10.0)
-        assert unknown.get(WEBHOOK).open_until == 0.0
+        assert unknown.get(WEBHOOK).breaker.until == 0.0
 
     def test_one_call_after_a_breaker_and_twice_as_many_with_each_success(self, unknown):
         unknown.load(WEBHOOK, learned(breaker_trips=1), 9.0)
@@ -297,53 +297,6 @@ class TestWhatIsLoaded:
                 first = 100 * len(flown)
                 unknown.fill(more[0], [row(first + n) for n in range(more[0].room)], 10.0)
         assert flown == [1, 2, 8, 8]
-
-
-class TestABreaker:
-    """Of one lane, call by call: what it says, and until when it is open."""
-
-    AWAY, REFUSES, ANSWERS = (False, True), (False, False), (True, False)
-
-    def calls(self, lanes, outcomes, now=100.0):
-        said = []
-        for ok, away in outcomes:
-            lane = lanes.get(WEBHOOK)
-            lane.in_flight += 1
-            said.append(lanes.landed(lane, ok=ok, away=away, now=now))
-        return said
-
-    @pytest.mark.parametrize(
-        ("outcomes", "last"),
-        [
-            ([AWAY] * 9, ""),
-            ([AWAY] * 10, "opened"),
-            ([AWAY] * 9 + [REFUSES], ""),  # somebody is there
-            ([AWAY] * 9 + [REFUSES] + [AWAY] * 9, ""),
-            ([AWAY] * 9 + [ANSWERS] + [AWAY] * 10, "opened"),
-            ([AWAY] * 30, ""),  # what was under way opens it once
-        ],
-    )
-    def test_opens_after_ten_in_a_row_that_nobody_answered(self, lanes, outcomes, last):
-        said = self.calls(lanes, outcomes)
-        assert said[-1] == last
-        assert said.count("opened") == (len(said) >= 10 and outcomes[-10:] == [self.AWAY] * 10)
-
-    def test_opens_for_longer_each_time_its_probe_fails(self, lanes):
-        pauses, now = [], 100.0
-        self.calls(lanes, [self.AWAY] * 9)
-        for _ in range(7):
-            assert self.calls(lanes, [self.AWAY], now) == ["opened"]
-            pauses.append(lanes.get(WEBHOOK).open_until - now)
-            now = lanes.get(WEBHOOK).open_until + 1
-        assert pauses == [30, 60, 120, 240, 480, 600, 600]
-
-    @pytest.mark.parametrize("answer", [REFUSES, ANSWERS])
-    def test_closes_with_the_first_answer(self, lanes, answer):
-        self.calls(lanes, [self.AWAY] * 10)
-        assert self.calls(lanes, [answer], 131.0) == ["closed"]
-        lane = lanes.get(WEBHOOK)
-        assert (lane.open_until, lane.failures, lane.trips) == (0.0, 0, 0)
-        assert lanes.some_open() == []
 
 
 class TestWhatArrives:
@@ -391,7 +344,7 @@ def test_keys_that_wait_are_asked_again_of_each_webhook_however_many_one_has():
     def asked():
         """What is asked, where each head waits for its next try."""
         found = []
-        while questions := lanes.questions(9.0):
+        while questions := lanes.lines.questions(9.0):
             for question in questions:
                 webhook_id, asked = question.webhook_id, [each.key for each in question.asked]
                 heads = [Head(webhook_id, key, waits=True) for key in asked]
@@ -403,6 +356,6 @@ def test_keys_that_wait_are_asked_again_of_each_webhook_however_many_one_has():
     assert asked() == list("abcdefghz")
     reminded = []
     for _ in range(4):
-        lanes.remind()
+        lanes.lines.remind()
         reminded.append("".join(asked()))
     assert reminded == ["abc", "dez", "fgz", "ahz"]

@@ -119,7 +119,7 @@ class Story(RuleBasedStateMachine):
     @rule()
     def ask(self):
         self.tick()
-        self.asked = [self.answer(question) for question in self.lanes.questions(self.now)]
+        self.asked = [self.answer(question) for question in self.lanes.lines.questions(self.now)]
 
     def answer(self, question):
         """As the database is now."""
@@ -204,7 +204,7 @@ class Story(RuleBasedStateMachine):
         self.unwritten.append((claimed.id, claimed.tries, due))
         if due is None:
             self.row(claimed.id).has_ended = True
-        self.lanes.follow(lane, claimed, again=due is not None)
+        self.lanes.lines.follow(lane, claimed, again=due is not None)
 
     @rule()
     def write(self):
@@ -222,7 +222,7 @@ class Story(RuleBasedStateMachine):
     def scan(self):
         self.tick()
         self.lanes.mark([WEBHOOK], None)
-        self.lanes.remind()
+        self.lanes.lines.remind()
 
     @rule()
     def wait(self):

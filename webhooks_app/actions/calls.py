@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import IntegrityError, connections
 
-from ..engine import breaker, calls
+from ..engine import calls, stored_breaker
 from ..engine.history import Entry, storable
 from ..models import Attempt, AuditEntry, Webhook, states
 from ..models.primary import clock
@@ -111,7 +111,9 @@ def is_probe(row: Webhook) -> bool:
         raise NotCallable(reason, max(1.0, (until - now).total_seconds()))
     if reason:
         raise NotCallable(reason)
-    if until is not None and not breaker.take_probe(db_alias(), row.pk, now, row.exchange_timeout):
+    if until is not None and not stored_breaker.take_probe(
+        db_alias(), row.pk, now, row.exchange_timeout
+    ):
         raise NotCallable("breaker", max(1.0, row.exchange_timeout))
     return until is not None
 

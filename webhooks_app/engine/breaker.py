@@ -1,66 +1,56 @@
-"""The breaker of a webhook, as calls that somebody waits for feed and ask it.
+"""The breaker of one receiver, as the worker that owns the webhook keeps it. In memory, no I/O; all
+times are monotonic seconds.
 
-Failures in a row that say that the receiver is not there open it (ten, where the webhook says no
-other number), and calls rest; then one call is the probe: an answer closes it, a failure opens it
-for longer. Deliveries do the same in the memory of the worker that owns the webhook (see `lanes`),
-which writes what it finds into the webhook's health and reads there what was found here.
+Failures in a row that say that nobody is there open it, and nothing is sent. When its time is up,
+one call is the probe: an answer closes the breaker, a failure opens it for longer. Calls that
+somebody waits for keep the same rules in the webhook's health (`stored_breaker`); each side hears
+of what the other one found.
 """
 
-from collections.abc import Collection
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 
-from django.db.models import F
-
-from ..models import Attempt, WebhookHealth
-from ..models.primary import clock
-from ..rules import failures
-from . import store
-from .knobs import DEFAULT
-from .store.record import COUNTING
+from ..models.webhook import BREAKER_AFTER
+from .knobs import Knobs
 
 
-def note_away(alias: str, webhook_id: str, exchange: str, *, probe: bool = False) -> None:
-    """The receiver of an interaction or a test was not there, as is recorded in the caller's
-    transaction, which holds the health of the webhook. A test finds out, and opens nothing. Of
-    calls that were under way when it opened only the probe opens it once more."""
-    if exchange not in COUNTING:
-        return
-    health = WebhookHealth.objects.using(alias).filter(pk=webhook_id)
-    long = health.filter(failures_in_row__gte=F("webhook__breaker_after"))
-    run = long.filter(webhook__breaker_off=False).select_related("webhook").first()
-    if run is None:
-        return
-    if not (run.breaker_trips or _are_all_away(alias, webhook_id, run.webhook.breaker_after)):
-        return
-    now = clock(alias)
-    if run.is_resting(now) and not probe:
-        return
-    until = now + timedelta(seconds=DEFAULT.breaker_pause(run.breaker_trips))
-    health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
+@dataclass(slots=True)
+class Breaker:
+    after: int = BREAKER_AFTER  # failures in a row that open it; 0: never
+    failures: int = 0  # in a row
+    trips: int = 0  # how often it has opened since the last answer
+    until: float = 0.0  # nothing is sent before
 
+    def failed(self, now: float, knobs: Knobs) -> bool:
+        """A call ended as if nobody were there. True where that opens the breaker: of many calls
+        that were under way together only the first does."""
+        self.failures += 1
+        if not 0 < self.after <= self.failures or self.until > now:
+            return False
+        self.open(now + knobs.breaker_pause(self.trips), self.trips + 1)
+        return True
 
-def close(alias: str, webhook_ids: Collection[str]) -> None:
-    """These receivers have answered an interaction or a test, as `note_away` is told."""
-    rows = [(ident,) for ident in sorted(webhook_ids)]
-    store.open(alias).execute(_CLOSE, _IDS, rows)
+    def answered(self) -> bool:
+        """A receiver that answers is there, even if it refuses. True where that closes the breaker;
+        a pause for a fault of our own goes on."""
+        closes = self.trips > 0
+        if closes:
+            self.until = 0.0
+        self.failures = self.trips = 0
+        return closes
 
+    def heard(self, until: float, trips: int, now: float, knobs: Knobs) -> bool:
+        """Calls that somebody waits for have opened it, or one of them is the probe. True where
+        that is news."""
+        if until <= max(now, self.until) + knobs.breaker_news:
+            return False
+        self.open(until, trips)
+        return True
 
-_IDS = (("id", "text"),)
-_CLOSE = (
-    f"UPDATE {WebhookHealth._meta.db_table} AS h SET breaker_until = NULL, breaker_trips = 0 "
-    "FROM {rows} WHERE h.webhook_id = r.id AND h.breaker_trips > 0"
-)
+    def open(self, until: float, trips: int) -> None:
+        """For the `trips`th time in a row. The next failure opens it again."""
+        self.until, self.trips = until, trips
+        self.failures = max(self.failures, self.after)
 
-
-def _are_all_away(alias: str, webhook_id: str, number: int) -> bool:
-    """Of the failures in a row, which hold refusals, too, the last so many."""
-    last = Attempt.objects.using(alias).filter(webhook=webhook_id, exchange__in=COUNTING)
-    kinds = last.order_by("-id").values_list("kind", flat=True)[:number]
-    return all(kind and kind not in failures.ANSWERED for kind in kinds)
-
-
-def take_probe(alias: str, webhook_id: str, now: datetime, seconds: float) -> bool:
-    """Whether this call is the one that may try a breaker whose time is up. For the others it is
-    open so much longer: as long as the probe may take."""
-    health = WebhookHealth.objects.using(alias).filter(pk=webhook_id, breaker_until__lte=now)
-    return bool(health.update(breaker_until=now + timedelta(seconds=seconds)))
+    def pause(self, until: float) -> None:
+        """Nothing is sent before, for a fault of our own: of the receiver it says nothing."""
+        self.until = max(self.until, until)

@@ -21,7 +21,7 @@ from ..models.primary import clock, present
 from ..rules import answers, failures
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import breaker, history, loop, message, store, timings
+from . import history, loop, message, store, stored_breaker, timings
 from .exchange import Asked, Outcome, Request
 from .loop import NoSlot
 from .sender import Sender
@@ -250,10 +250,10 @@ def _note(alias: str, ended: Sequence[Ended], entries: Sequence[history.Entry]) 
         if isinstance(each.call, Interaction)
     ]
     if answered := {e.webhook_id for _, e in told if not failures.is_away(e.failure)}:
-        breaker.close(alias, answered)
+        stored_breaker.close(alias, answered)
     for call, entry in told:
         if failures.is_away(entry.failure):
-            breaker.note_away(alias, entry.webhook_id, entry.exchange, probe=call.probe)
+            stored_breaker.note_away(alias, entry.webhook_id, entry.exchange, probe=call.probe)
 
 
 def _stops(entry: history.Entry) -> bool:

@@ -89,9 +89,7 @@ class Fetcher:
             return answer
         now = time.monotonic()
         arrived, stale, later = self._lanes.expect(answer.arrived, answer.marked, now)
-        stale += [*self._lanes.stale(answer.claimed), *answer.changed]
-        if answer.lines:
-            stale += self._lanes.stale_lines(answer.lines)
+        stale += [*answer.stale, *answer.changed]
         self._lanes.meet(arrived)
         loads = await self._load(stale) if stale else Loads()
         self.heard_at = asked
@@ -123,8 +121,8 @@ class Fetcher:
         if now >= self._ownership_due:
             self._ownership_due = now + self._knobs.ownership_every
             turn.busy = lanes.busy()
-            lanes.remind()
-        turn.lines = lanes.questions(now)
+            lanes.lines.remind()
+        turn.lines = lanes.lines.questions(now)
         return turn
 
     async def _ask(self, turn: Turn, beat: Callable[[], Heartbeat]) -> Answer:

@@ -216,8 +216,10 @@ class Sending:
         away = failures.is_away(failure)
         event = self._lanes.landed(lane, ok=failure is None, away=away, now=now)
         if event == "opened":
-            until = self._after(lane.open_until - now)
-            self._completer.note(lane.webhook_id, breaker_until=until, breaker_trips=lane.trips)
+            until = self._after(lane.breaker.until - now)
+            self._completer.note(
+                lane.webhook_id, breaker_until=until, breaker_trips=lane.breaker.trips
+            )
         elif event == "closed":
             self._completer.note(lane.webhook_id, breaker_until=None, breaker_trips=0)
         if outcome.status == 429 or (outcome.status == 503 and outcome.retry_after is not None):
@@ -228,6 +230,6 @@ class Sending:
         finished = verdict(row, lane.url, outcome, started_at, jitter, stops=stops)
         self._completer.add(finished)
         if lane.line is not None:
-            self._lanes.follow(lane, row, again=finished.finished_at is None)
+            self._lanes.lines.follow(lane, row, again=finished.finished_at is None)
         if self._lanes.starves(lane):
             self._wake.set()

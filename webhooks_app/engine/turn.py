@@ -108,3 +108,18 @@ class Answer:
     def claimed_anything(self) -> bool:
         heads = any(found.heads or found.keys for found in self.lines)
         return bool(self.arrived) or heads or any(rows for _, rows in self.claimed)
+
+    @property
+    def stale(self) -> list[str]:
+        """Webhooks of which something was read in another version than their lane knows."""
+        claimed = [
+            want.webhook_id
+            for want, rows in self.claimed
+            if rows and rows[-1].version != want.version
+        ]
+        lines = [
+            found.question.webhook_id
+            for found in self.lines
+            if any(row.version != found.question.version for h in found.heads for row in h.rows)
+        ]
+        return claimed + lines

@@ -241,7 +241,7 @@ class Worker:
             self._completer.flush()  # nothing comes that would be written with it
         # What a look found is claimed by the next cycle.
         now = time.monotonic()
-        more = self._lanes.buffered or self._lanes.hungry(now) or self._lanes.scans_later(now)
+        more = self._lanes.buffered or self._lanes.hungry(now) or self._lanes.lines.scans_later(now)
         if self._tasks or self._completer.is_busy or more or found:
             self._empty_looks = 0
         elif answer.looked:
