@@ -9,7 +9,7 @@ from tests import test_events
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.actions import reasons
-from webhooks_app.engine import fanout
+from webhooks_app.engine import fanout, subscribers
 from webhooks_app.models import Delivery, Event, Subscription, Webhook
 
 pytestmark = pytest.mark.django_db
@@ -173,7 +173,7 @@ class TestOfWhoDidNot:
         assert "handed out" in because
 
     def test_one_that_it_was_cancelled_before(self, account, monkeypatch):
-        monkeypatch.setattr(fanout, "STEP", 2)
+        monkeypatch.setattr(subscribers, "STEP", 2)
         webhooks = sorted(subscribed(account, "*").pk for _ in range(3))
         event = actions.publish(account, "a", 1)
         actions.cancel_event(event, by="mira")

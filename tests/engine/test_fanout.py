@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.factories import CounterFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from tests.statements import told
 from webhooks_app import __version__, actions
-from webhooks_app.engine import bodies, catalogue, fanout, pruner, store
+from webhooks_app.engine import bodies, catalogue, fanout, pruner, store, subscribers
 from webhooks_app.models import (
     Counter,
     Delivery,
@@ -57,7 +57,7 @@ def receivers(event):
 class TestSteps:
     @pytest.fixture(autouse=True)
     def _small(self, monkeypatch):
-        monkeypatch.setattr(fanout, "STEP", 10)
+        monkeypatch.setattr(subscribers, "STEP", 10)
 
     def test_a_worker_goes_on_where_the_call_ended(self, account):
         webhooks = subscribed(account, 25)
@@ -109,8 +109,8 @@ class TestSteps:
         assert set(Delivery.objects.values_list("state", flat=True)) == {"cancelled"}
 
     def test_it_is_cut_also_where_filters_look_at_very_much(self, account, monkeypatch):
-        monkeypatch.setattr(fanout, "STEP", 10_000)
-        monkeypatch.setattr(fanout, "FILTERS", 3)
+        monkeypatch.setattr(subscribers, "STEP", 10_000)
+        monkeypatch.setattr(subscribers, "FILTERS", 3)
         for n in range(8):
             subscribed(account, 1, filter=f'{{"n":{n}}}')
         event = actions.publish(account, "a", {"n": 7})
@@ -120,8 +120,8 @@ class TestSteps:
         assert (event.fan_out, event.matched, event.filtered) == ("done", 1, 7)
 
     def test_what_filters_look_at_is_shared_by_the_events_of_a_call(self, account, monkeypatch):
-        monkeypatch.setattr(fanout, "STEP", 10_000)
-        monkeypatch.setattr(fanout, "VISITS", 100)
+        monkeypatch.setattr(subscribers, "STEP", 10_000)
+        monkeypatch.setattr(subscribers, "VISITS", 100)
         webhooks = subscribed(account, 2, filter='{"a":60}')
         new = actions.NewEvent(type="a", payload={"a": list(range(61))})
         events = actions.publish_many(account, [new] * 5)
@@ -130,8 +130,8 @@ class TestSteps:
         assert [receivers(event) for event in events] == [sorted(webhooks)] * 5
 
     def test_it_is_cut_where_there_are_more_subscriptions_than_are_read(self, account, monkeypatch):
-        monkeypatch.setattr(fanout, "STEP", 10_000)
-        monkeypatch.setattr(fanout, "READ_MOST", 4)
+        monkeypatch.setattr(subscribers, "STEP", 10_000)
+        monkeypatch.setattr(subscribers, "READ_MOST", 4)
         webhooks = subscribed(account, 11)
         event = actions.publish(account, "a", 1)
         assert event.fan_out == "running"
@@ -352,7 +352,7 @@ def test_however_it_is_cut_each_gets_it_once_that_one_of_its_subscriptions_takes
             )
             for number, (pattern, wanted, filter) in enumerate(own, 1)
         )
-    with patch.object(fanout, *most):
+    with patch.object(subscribers, *most):
         event = actions.publish(account, "a.b", {"n": n}, channels=channels)
         while fanout.turn():
             pass

@@ -15,10 +15,10 @@ def main(step):
 
     django.setup()
     from webhooks_app import actions
-    from webhooks_app.engine import fanout
+    from webhooks_app.engine import fanout, subscribers
     from webhooks_app.models import Account
 
-    fanout.STEP = step
+    subscribers.STEP = step
     ended = False
 
     def end(*_):

@@ -10,7 +10,6 @@ from django.db.models.functions import Length
 
 from ..models import Account, Event
 from ..rules.filters import Budget, Check, compiled
-from ..rules.subscriptions import lookups
 from .reasons import TOO_COSTLY, Asked
 
 HISTORY_MOST = 1000  # events
@@ -78,14 +77,13 @@ def tried_on_history(
 
 def _is_near(one: Mapping[str, Any], asked: Asked) -> bool:
     """Whether it covers the type and hears the channels."""
-    covers = not set(one["types"]).isdisjoint(lookups(asked.type))
-    return covers and asked.hears(one["channels"])
+    return asked.covers(one["types"]) and asked.hears(one["channels"])
 
 
 def _checked(one: Mapping[str, Any], pointer: str, asked: Asked) -> tuple[bool, list[Check]]:
     """Whether a subscription takes it, and each of its conditions."""
     channels = list(asked.channels)
-    covers = not set(one["types"]).isdisjoint(lookups(asked.type))
+    covers = asked.covers(one["types"])
     hears = asked.hears(one["channels"])
     checks = [Check(f"{pointer}/types", covers, True, asked.type)]
     if one["channels"]:

@@ -1,14 +1,17 @@
-"""An event before subscriptions: whether they hear its channels, what their filters say of it.
+"""An event before subscriptions: whether they cover its type and hear its channels, and what their
+filters say of it.
 
-For whoever decides that (`fanout`), and for whoever tells people why (`actions/reasons`).
+For whoever decides that (`subscribers`), and for whoever tells people why (`actions/reasons`,
+`actions/trial`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 from ..models import Event
 from ..rules import filters, strictjson
+from ..rules.subscriptions import lookups
 
 Said = Literal["takes", "refuses", "too-costly", "unreadable"]
 
@@ -31,6 +34,10 @@ class Hearing:
     def payload(self) -> Any:
         of = self._of
         return strictjson.loads(bytes(of.payload) if isinstance(of, Event) else of)
+
+    def covers(self, patterns: Iterable[str]) -> bool:
+        """Whether one of these patterns covers its type."""
+        return not set(patterns).isdisjoint(lookups(self.type))
 
     def hears(self, channels: Sequence[str]) -> bool:
         """Whether a subscription with these channels, none for any, hears the event."""
