@@ -11,7 +11,8 @@ from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
 from webhooks_app.engine.knobs import DEFAULT, Knobs
 from webhooks_app.engine.lanes import Lanes
-from webhooks_app.engine.store import Claimed
+from webhooks_app.engine.line import Found
+from webhooks_app.engine.store import Claimed, Head
 from webhooks_app.engine.turn import Loaded, Turn
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookHealth, states
 from webhooks_app.models.webhook import SLOTS
@@ -197,6 +198,20 @@ class TestPeopleAreTold:
         played.now += 10
         assert played.sent() == []
         assert played.told() == []
+
+    def test_of_what_waits_in_order_behind_the_one_that_goes_next(self):
+        played = Played("2/second", order="key")
+        played.lanes.mark([WEBHOOK], None)
+        (question,) = played.lanes.lines.questions(played.now)
+        played.lanes.answer(Found(question, keys=["a"]), played.now)
+        (question,) = played.lanes.lines.questions(played.now)
+        rows = [replace(row(number), key="a") for number in range(20)]
+        played.lanes.answer(Found(question, [Head(WEBHOOK, "a", rows)]), played.now)
+        lane, first = played.lanes.take(played.now)
+        played.answered()
+        played.lanes.lines.follow(lane, first, again=False)
+        assert played.sent() == []
+        assert played.told() == [(3.0, 0)]  # nine seconds are too far ahead to tell
 
     def test_of_a_pause_at_once_and_of_a_longer_one_after_a_second(self):
         played = Played()

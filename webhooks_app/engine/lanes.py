@@ -371,7 +371,7 @@ class Lanes:
         lane.answers = not away
         if not ok:
             self.set_behind(lane, True)
-        elif lane.behind and not lane.buffer and not self._asker(lane).has_more(lane):
+        elif lane.group.is_behind and not lane.buffer and not self._asker(lane).has_more(lane):
             self.set_behind(lane, False)
         event = ""
         if away:
