@@ -80,6 +80,7 @@ class TestList:
         assert '<span class="wh-num">2</span>' in text
         assert "1 filtered out" in text
 
+    @pytest.mark.once
     def test_nonsense_in_the_query_is_never_an_error(self, viewer, account):
         values = cycle(["%00", "x", "-1", "9" * 30, "%F0%9F%98%80"])
         names = ("before", "account", "created", "q", "p", "type", "channel", "since", "webhook")

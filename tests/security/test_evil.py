@@ -96,6 +96,11 @@ def kept(attempt):
     return attempt.answer + attempt.answer_headers
 
 
+def could_act(attempt):
+    text = kept(attempt) + attempt.message
+    return "<" in text or commands(text)
+
+
 def no_page_no_json_and_no_terminal_carries_out_what_was_sent(history, boss, api):
     for page in ("webhook", "delivery", "attempt", "webhookerror"):
         harmless_on_the_console(boss.get(admin_url(page)))
@@ -104,15 +109,15 @@ def no_page_no_json_and_no_terminal_carries_out_what_was_sent(history, boss, api
     assert any(commands(attempt.answer_headers) for attempt in telling)
     for attempt in telling:
         path = f"/deliveries/{attempt.delivery_id}/attempts"
-        harmless_on_the_console(boss.get(admin_url("delivery", attempt.delivery_id, "change")))
-        if "<" in kept(attempt) or commands(kept(attempt)):
-            harmless_on_the_console(boss.get(admin_url("attempt", attempt.pk, "change")))
-            harmless_html(boss.get(path, headers={"accept": "text/html"}))
         [shown] = api.get(path).json()
         assert shown["answer"] == attempt.answer
-        said = StringIO()
-        call_command("webhooks", "explain", attempt.delivery_id, stdout=said)
-        assert not commands(said.getvalue()), attempt.webhook.name
+        if could_act(attempt):
+            harmless_on_the_console(boss.get(admin_url("delivery", attempt.delivery_id, "change")))
+            harmless_on_the_console(boss.get(admin_url("attempt", attempt.pk, "change")))
+            harmless_html(boss.get(path, headers={"accept": "text/html"}))
+            said = StringIO()
+            call_command("webhooks", "explain", attempt.delivery_id, stdout=said)
+            assert not commands(said.getvalue()), attempt.webhook.name
     for webhook in Webhook.objects.all():
         assert api.get(f"/webhooks/{webhook.pk}/errors").status_code == 200
     assert api.get("/webhooks").status_code == 200
