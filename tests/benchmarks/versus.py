@@ -69,27 +69,34 @@ class Run:
 
 
 @contextmanager
-def _frozen(side, receiver, count):
-    root = side.server.root
-    with (
-        side.server.database() as url,
-        stage.workers(1, url, *side.command, root=root) as (worker,),
-    ):
-        process = psutil.Process(worker.pid)
-        run = Run([process, *process.children(recursive=True)])
-        run.signal(signal.SIGSTOP)
+def _frozen(sides, receiver, count):
+    """Runs of workers that have found their work.
+
+    All of the server is there before anything is frozen, and goes after it: what a frozen worker
+    does not read blocks its session, and then no database can be made or dropped.
+    """
+    with ExitStack() as stack:
+        urls = [stack.enter_context(side.server.database()) for side in sides]
+        runs = []
+        for side, url in zip(sides, urls, strict=True):
+            workers = stage.workers(1, url, *side.command, root=side.server.root)
+            process = psutil.Process(stack.enter_context(workers)[0].pid)
+            runs.append(Run([process, *process.children(recursive=True)]))
         try:
-            stage.part("fill", receiver.url(), count, database=url, root=root)
-            yield run
+            for run in runs:
+                run.signal(signal.SIGSTOP)
+            for side, url in zip(sides, urls, strict=True):
+                stage.part("fill", receiver.url(), count, database=url, root=side.server.root)
+            yield runs
         finally:
-            run.signal(signal.SIGCONT)
+            for run in runs:
+                run.signal(signal.SIGCONT)
 
 
 def against(receiver, count, this, other):
     """What `this` does against what `other` does, as ratios, and the rates of both."""
-    with ExitStack() as stack:
-        sides = (this, other)
-        runs = [stack.enter_context(_frozen(side, receiver, count)) for side in sides]
+    sides = (this, other)
+    with _frozen(sides, receiver, count) as runs:
         meters = [
             stage.Meter([*(each.pid for each in run.family), *side.server.processes()])
             for run, side in zip(runs, sides, strict=True)
