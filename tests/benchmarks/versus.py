@@ -3,10 +3,11 @@
 Two workers, each with a database of its own, by turns of half a second: while one works, the other
 is frozen. Whatever the machine's neighbours do, they do it to both; runs one after the other differ
 by a quarter for that reason alone. The other checkout runs in this environment, with its own code.
-From the environment: ROUNDS (7), COUNT (deliveries of each side in a round, 60,000), DB (`sqlite`,
-`postgres` or both).
+From the environment: ROUNDS (7), COUNT (deliveries of each side, twice a round, 60,000), DB
+(`sqlite`, `postgres` or both).
 """
 
+import math
 import os
 import signal
 import statistics
@@ -94,8 +95,20 @@ def _frozen(sides, receiver, count):
 
 
 def against(receiver, count, this, other):
-    """What `this` does against what `other` does, as ratios, and the rates of both."""
-    sides = (this, other)
+    """What `this` does against what `other` does, as ratios, and the rates of both: once with the
+    one first and once with the other, for whoever is made first is some hundredths slower."""
+    first = _against(receiver, count, this, other)
+    second = _against(receiver, count, other, this)
+    rates = [(a + b) / 2 for a, b in zip(first["rates"], reversed(second["rates"]), strict=True)]
+    return {
+        "rate kept": math.sqrt(first["rate kept"] / second["rate kept"]),
+        "CPU": math.sqrt(first["CPU"] / second["CPU"]),
+        "pairs": first["pairs"] + [1 / pair for pair in second["pairs"]],
+        "rates": rates,
+    }
+
+
+def _against(receiver, count, *sides):
     with _frozen(sides, receiver, count) as runs:
         meters = [
             stage.Meter([*(each.pid for each in run.family), *side.server.processes()])
@@ -106,14 +119,13 @@ def against(receiver, count, this, other):
             even = len(runs[0].received) == len(runs[1].received)
             if even and max(sum(run.received) for run in runs) > (1 - LEFT) * count:
                 break
-    mine, others = (run.rates() for run in runs)
-    assert mine, f"{count} deliveries are over before {WARM + 1} turns of each side"
-    pairs = [a / b for a, b in zip(mine, others, strict=True)]
+    rates = [run.rates() for run in runs]
+    assert rates[0], f"{count} deliveries are over before {WARM + 1} turns of each side"
     return {
-        "rate kept": sum(mine) / sum(others),
-        "pairs": pairs,
+        "rate kept": sum(rates[0]) / sum(rates[1]),
         "CPU": runs[0].each_cost() / runs[1].each_cost(),
-        "rates": [statistics.mean(mine), statistics.mean(others)],
+        "pairs": [a / b for a, b in zip(*rates, strict=True)],
+        "rates": [statistics.mean(each) for each in rates],
     }
 
 
