@@ -16,7 +16,7 @@ The operators are those of Hookdeck and Outpost, with the meaning that their doc
 - Of a field that is not there nothing holds but `{"$exist": false}`, and what `$not` turns round.
 
 Whatever filter and payload, `matches` looks at no more than its budget of elements; a condition
-that finds nothing to look at has looked at one.
+that finds nothing to look at has looked at one, and so has each `$not`.
 """
 
 import json
@@ -289,7 +289,11 @@ def _unless(test: Test) -> Test:
 
 
 def _not(test: Test) -> Test:
-    return lambda value, budget: not test(value, budget)
+    def turned(value: Any, budget: Budget) -> bool:
+        budget.spend(1)  # they may stand in each other
+        return not test(value, budget)
+
+    return turned
 
 
 def _compared(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
