@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from tests.factories import AccountFactory, WebhookFactory
+from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from tests.security.asking import Ask, dear, filled
 from tests.security.outside import UNITS
+from tests.security.test_tenancy import OPERATIONS
+from webhooks_app import actions
 from webhooks_app.limits import BODY_LIMIT
 from webhooks_app.models import AccessToken
 from webhooks_app.rules import strictjson
@@ -23,6 +25,9 @@ FRAMES = (
     *('{"url":"https://{}/","name":"n"}', '{"url":"{}"}', '{"url":"https://e.com/{}"}'),
     *('{"headers":[{"name":"{}","value":"v"}]}', '{"headers":[{"name":"X-A","value":"{}"}]}'),
     *('{"auth":{"username":"{}"}}', '{"token":"{}"}', '{"node":{"id":"{}"}}', '{"chatId":"{}"}'),
+    *('{"type":"{}","payload":1}', '{"type":"a","payload":"{}"}', '{"name":"a","example":"{}"}'),
+    *('{"subscriptions":[{"types":["{}"]}]}', '{"events":[{"type":"a","payload":"{}"}]}'),
+    '{"subscriptions":[{"types":["*"],"filter":{"{}":1}}]}',
     *('{"since":"{}"}', '{"note":"{}","enabled":false}', '{"headers":[{}]}', '{"a":[{}]}'),
 )
 ELEMENTS = ('{"name":"X","value":"v"},', "[],", "{},", '"",', "1,", "1e9,", '{"a":', "-", "null,")
@@ -40,14 +45,19 @@ def ask(transactional_db):
 
 @pytest.fixture
 def doors(transactional_db):
-    """The addresses that take a body, and a token for them."""
+    """The addresses that take a body, and a token for them. New ones join by themselves."""
     account = AccountFactory()
     webhook = WebhookFactory(account=account)
-    one = f"/webhooks/{webhook.pk}"
+    ids = {
+        "webhook": webhook.pk,
+        "delivery": DeliveryFactory(webhook=webhook).pk,
+        "event": actions.publish(account, "order.created", 1).pk,
+        "event_type": actions.declare_event_type(account, "order.created").name,
+    }
     return AccessToken.issue(account)[1], [
-        *(("POST", "/webhooks"), ("PUT", one), ("PATCH", one), ("POST", f"{one}/deliveries")),
-        *(("PATCH", f"{one}/settings"), ("POST", f"{one}/interactions"), ("POST", f"{one}/replay")),
-        ("POST", f"{one}/test"),
+        (method, path.replace("{id}", ids[view.target]))
+        for method, path, view in OPERATIONS
+        if method in ("POST", "PUT", "PATCH") and view.example
     ]
 
 
@@ -92,7 +102,12 @@ def test_whatever_a_client_sends_anywhere(ask, doors):
 def test_what_is_sent_is_understood_where_it_can_be(ask, doors):
     secret, addresses = doors
     headers = [JSON, ("authorization", f"Bearer {secret}".encode())]
-    ask(*addresses[2], headers=headers, body=b'{"name":"another"}')
-    assert ask.status == 200, ask.body
-    ask(*addresses[3], headers=headers, body=json.dumps("x" * 1000).encode())
-    assert ask.status == 202, ask.body
+    [webhook] = {path for method, path in addresses if method == "PUT" and "/webhooks" in path}
+    for method, path, body, status in (
+        ("PATCH", webhook, {"name": "another"}, 200),
+        ("POST", f"{webhook}/deliveries", "x" * 1000, 202),
+        ("POST", "/events", {"type": "a", "payload": "x" * 1000}, 202),
+    ):
+        assert (method, path) in addresses
+        ask(method, path, headers=headers, body=json.dumps(body).encode())
+        assert ask.status == status, ask.body
