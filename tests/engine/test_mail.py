@@ -117,6 +117,15 @@ class TestChanges:
         staff = next(letter for letter in box.outbox if "ops@example.org" in letter.to)
         assert "the receiver says it is gone (410)" in staff.body
 
+    def test_one_that_is_resumed_and_paused_at_once_is_not_said_to_be_called_again(self, webhook):
+        transitions.stop(webhook.pk, "gone")
+        assert len(subjects()) == 1
+        actions.enable(webhook)
+        actions.pause(webhook, by="mira")
+        assert subjects() == []
+        actions.enable(webhook)
+        assert subjects() == ["Webhook Orders to ERP is resumed"]
+
     def test_pausing_is_no_news(self, webhook):
         actions.pause(webhook, by="mira")
         assert subjects() == []
@@ -223,6 +232,25 @@ class Choosy(LocMemBackend):
         return super().send_messages(messages)
 
 
+class Slow(LocMemBackend):
+    """Takes eight seconds for a letter. At the fortieth another worker has its turn."""
+
+    def send_messages(self, messages):
+        sent = super().send_messages(messages)
+        Slow.clock.shift(timedelta(seconds=8))
+        if len(box.outbox) == 40:
+            mail.turn()
+        return sent
+
+
+class Away(LocMemBackend):
+    tried = 0
+
+    def send_messages(self, messages):
+        Away.tried += 1
+        raise TimeoutError
+
+
 class TestTheMailServer:
     def test_gets_each_letter_once_over_smtp(self, webhook, mail_server):
         call(webhook, REFUSED, 5)
@@ -256,6 +284,33 @@ class TestTheMailServer:
         assert len(mail_server.letters) == 1
         mail.turn()
         assert len(mail_server.letters) == 2
+
+    def test_while_it_hangs_one_letter_finds_out_for_all_and_none_is_kept_for_ever(
+        self, webhook, settings, monkeypatch
+    ):
+        settings.EMAIL_BACKEND = f"{__name__}.Away"
+        monkeypatch.setattr(Away, "tried", 0)
+        call(webhook, REFUSED, 5)
+        for _ in range(3):
+            mail.turn()
+        assert (Away.tried, Notice.objects.count()) == (1, 2)
+        with time_machine.travel(timezone.now() + timedelta(days=3), tick=False):
+            mail.turn()
+        assert (Away.tried, Notice.objects.count()) == (2, 0)
+
+    def test_that_takes_its_time_holds_up_nothing_else_and_gets_each_letter_once(
+        self, webhook, settings
+    ):
+        settings.EMAIL_BACKEND = f"{__name__}.Slow"
+        letter = {"webhook": webhook, "recipients": ["a@example.org"], "text": "t"}
+        for number in range(45):
+            Notice.objects.create(subject=f"{number}", **letter)
+        with time_machine.travel(timezone.now(), tick=False) as Slow.clock:
+            mail.turn(seconds=0)
+            assert len(box.outbox) == 1
+            mail.turn()
+        assert sorted(int(one.subject) for one in box.outbox) == list(range(45))
+        assert not Notice.objects.exists()
 
     def test_a_letter_nobody_takes_is_given_up_in_the_end(self, webhook, settings):
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"

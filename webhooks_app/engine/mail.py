@@ -11,13 +11,16 @@
 
 The row count of the UPDATE that writes it decides who writes the letter, in the same transaction;
 letters are sent later, outside of any, and are tried again while the mail server is away. A letter
-that the mail backend cannot send holds up none of the others.
+that the mail backend cannot send holds up none of the others; and a mail server that takes its
+time, or is away, nothing else that the upkeep does.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from smtplib import (
     SMTPDataError,
     SMTPException,
@@ -65,8 +68,9 @@ class Change:
     write: Callable[[WebhookHealth, datetime], tuple[str, list[str]]]  # subject, sentences
 
 
-def turn(stopped: Callable[[], bool] = bool) -> None:
-    """Note what has changed, then send what is due, until `stopped` says so."""
+def turn(stopped: Callable[[], bool] = bool, *, seconds: float = inf) -> None:
+    """Note what has changed, then send what is due, until `stopped` says so; no letter is begun
+    past so many `seconds` but the first."""
     now = timezone.now()
     for change in CHANGES:
         for row in _loaded(change.rows(now)):
@@ -74,7 +78,7 @@ def turn(stopped: Callable[[], bool] = bool) -> None:
     for certificate in CERTIFICATES:
         for row in _loaded(certificate.rows(now)):
             _note_certificate(certificate, row, now)
-    _send(now, stopped)
+    _send(stopped, seconds)
 
 
 def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
@@ -110,7 +114,9 @@ def _is_stopped(now: datetime) -> "QuerySet[WebhookHealth]":
 
 def _recovered(now: datetime) -> "QuerySet[WebhookHealth]":
     rows = WebhookHealth.objects.live().filter(told__gt="").exclude(webhook__stopped__in=STOPPED)
-    return rows.filter(Q(failures_in_row=0) | Q(told=TOLD_STOPPED))
+    # Resumed and paused at once, it is told when it is called again.
+    resumed = Q(told=TOLD_STOPPED, webhook__stopped="")
+    return rows.filter((Q(failures_in_row=0) & ~Q(told=TOLD_STOPPED)) | resumed)
 
 
 def _failing(row: WebhookHealth, now: datetime) -> tuple[str, list[str]]:
@@ -263,14 +269,16 @@ def _day(moment: datetime) -> str:
     return f"{day.day} {day:%b %Y}"
 
 
-def _send(now: datetime, stopped: Callable[[], bool]) -> None:
-    due = Notice.objects.filter(due_at__lte=now).order_by("due_at", "pk").select_related("webhook")
-    due = due.defer(*SECRETS_BESIDE)
-    for notice in list(due[:AT_ONCE]):
-        if stopped():
+def _send(stopped: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    due = Notice.objects.filter(due_at__lte=timezone.now()).order_by("due_at", "pk")
+    due = due.select_related("webhook").defer(*SECRETS_BESIDE)
+    for number, notice in enumerate(list(due[:AT_ONCE])):
+        if stopped() or (number and time.monotonic() >= until):
             return
         mine = Notice.objects.filter(pk=notice.pk, due_at=notice.due_at)
-        if not mine.update(due_at=now + SENDING_FOR, tries=F("tries") + 1):
+        # From now on: those before it may have taken long.
+        if not mine.update(due_at=timezone.now() + SENDING_FOR, tries=F("tries") + 1):
             continue  # another worker sends it
         try:
             EmailMessage(
@@ -280,24 +288,28 @@ def _send(now: datetime, stopped: Callable[[], bool]) -> None:
                 connection=get_connection(timeout=TIMEOUT),
             ).send()
         except Exception as error:  # a backend of the host raises what it likes
-            if _put_off(notice, error, now) and _is_of_the_server(error):
-                return  # the others would wait for the same server
+            if _put_off(notice, error):
+                return
             continue
         with transaction.atomic(using=router.db_for_write(Notice)):
             notice.delete()
             AuditEntry.objects.note(WE, f"{SENT}{notice.subject}", notice.webhook)
 
 
-def _put_off(notice: Notice, error: Exception, now: datetime) -> bool:
-    """Try a letter again later, each time after a longer while. False: its time is over."""
-    if now - notice.created_at > TRIED_FOR or notice.tries >= TRIES_MOST:
-        log.error("a notice is given up (%s): %s", type(error).__name__, notice.subject)
-        notice.delete()
-        return False
+def _put_off(notice: Notice, error: Exception) -> bool:
+    """Try a letter again later, each time after a longer while, until its time is over. True where
+    all that are due wait with it: for the same server, each as long as this one did."""
+    now, why, of_all = timezone.now(), type(error).__name__, _is_of_the_server(error)
+    letters = Notice.objects.filter(pk=notice.pk)
+    if of_all:
+        letters |= Notice.objects.filter(due_at__lte=now)
+    for late in letters.filter(Q(created_at__lt=now - TRIED_FOR) | Q(tries__gt=TRIES_MOST)):
+        log.error("a notice is given up (%s): %s", why, late.subject)
+        late.delete()
     wait = timedelta(seconds=min(60 * 2**notice.tries, 3600))
-    Notice.objects.filter(pk=notice.pk).update(due_at=now + wait)
-    log.warning("no notice was sent (%s), it is tried again", type(error).__name__)
-    return True
+    if letters.update(due_at=now + wait):
+        log.warning("no notice was sent (%s), it is tried again", why)
+    return of_all
 
 
 def _is_of_the_server(error: Exception) -> bool:
