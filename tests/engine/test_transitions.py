@@ -9,7 +9,7 @@ from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import STATES, delivery_in
 from webhooks_app import actions
 from webhooks_app.engine import pruner, transitions
-from webhooks_app.models import Attempt, Delivery
+from webhooks_app.models import Attempt, Delivery, Webhook
 from webhooks_app.rules.ids import first_key
 
 pytestmark = pytest.mark.django_db
@@ -123,10 +123,21 @@ def test_purge_removes_what_ended_long_ago_and_never_what_is_pending(before):
 def test_a_purge_that_is_told_to_stop_leaves_the_rest_to_the_next():
     for _ in range(5):
         delivery_in("delivered", finished_at=LONG_AGO, created_at=LONG_AGO)
-    stopped = iter([False, False, False, True, True, True, True])  # held, finished, finished …
+    stopped = iter([False, False, True])
     removed = pruner.purge(timedelta(days=30), at_once=2, stopped=lambda: next(stopped))
     assert removed["deliveries"] == 4
     assert pruner.purge(timedelta(days=30))["deliveries"] == 1
+
+
+def test_a_webhook_that_is_brought_back_while_a_purge_runs_stays():
+    deleted = [WebhookFactory(deleted_at=LONG_AGO) for _ in range(2)]
+    removed = dict.fromkeys(pruner.NAMES, 0)
+    steps = pruner.purging(timedelta(days=30), removed)
+    next(steps)
+    [left] = Webhook.objects.filter(pk__in=[webhook.pk for webhook in deleted])
+    actions.restore_webhook(left)
+    assert list(steps) == [None]
+    assert Webhook.objects.get() == left
 
 
 def test_held_longer_than_retention_is_given_up():

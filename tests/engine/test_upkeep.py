@@ -38,8 +38,8 @@ STEPS = [
     (mail, "turn"),
     (steadiness, "judge"),
     (totals, "add_up"),
-    (pruner, "purge"),
-    (upkeep, "purge_records"),
+    (pruner, "purging"),
+    (upkeep, "purging_records"),
 ]
 
 
@@ -56,7 +56,10 @@ def test_what_fails_in_one_step_keeps_no_other_from_its_turn(monkeypatch, broken
             if place == broken:
                 raise error
 
-        monkeypatch.setattr(*place, step)
+        def steps(*_, step=step, **__):
+            yield step()
+
+        monkeypatch.setattr(*place, steps if place[1].startswith("purging") else step)
     upkeep.turn(notices=True, purge=True, judge=True)
     assert done == STEPS
 
@@ -65,15 +68,18 @@ def test_what_fails_in_one_step_keeps_no_other_from_its_turn(monkeypatch, broken
 def test_a_job_that_fails_keeps_no_other_from_its_turn(monkeypatch, account):
     webhook = WebhookFactory(account=account)
     bad, good = (actions.create_job("retry", {"webhook": webhook.pk}) for _ in range(2))
-    carried_out = jobs._next
+    carried_out, tried = jobs._next, []
 
     def following(job, now):
+        tried.append(job.pk)
         if job.pk == bad.pk:
             raise DataError("an odd row")
         return carried_out(job, now)
 
     monkeypatch.setattr(jobs, "_next", following)
-    jobs.turn()
+    for _ in range(3):
+        jobs.turn()
+    assert tried.count(bad.pk) == 1
     good.refresh_from_db()
     assert good.state == Job.State.DONE
     bad.refresh_from_db()
@@ -174,6 +180,19 @@ class TestRetention:
         removed = self.purge()
         assert (removed["jobs"], removed["audit entries"]) == (1, 1)
 
+    def test_what_is_very_much_goes_in_many_turns_and_nothing_else_waits_for_it(self):
+        line = {"by": "mira", "door": "python", "kind": "account", "at": days_ago(999)}
+        AuditEntry.objects.bulk_create(AuditEntry(**line) for _ in range(2500))
+        under_way, left = {}, []
+        for begins in (True, True, False, False):
+            job = actions.create_job("retry", {})
+            upkeep.turn(notices=False, purge=begins, under_way=under_way, share=0)
+            job.refresh_from_db()
+            assert job.state == Job.State.DONE
+            left.append(AuditEntry.objects.filter(by="mira").count())
+        assert left == [1500, 500, 0, 0]
+        assert under_way == {}
+
     def test_whoever_is_told_to_stop_leaves_the_rest(self):
         for _ in range(5):
             self.job(days_ago(99))
@@ -229,22 +248,22 @@ def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(
 ):
     begun, seen = threading.Event(), []
 
-    def purge(older_than, *, stopped):
+    def purge(older_than):
         begun.set()
-        until(stopped)
-        seen.append("told to stop")
         until(lambda: not Worker.objects.exists())
         seen.append("the worker has left")
+        yield
+        seen.append("the purge goes on")
 
     def answer(request):
         begun.wait(10)
         return 200
 
-    monkeypatch.setattr(pruner, "purge", purge)
+    monkeypatch.setattr(pruner, "purging", purge)
     with Receiver(answer) as receiver:
         actions.deliver(WebhookFactory(url=receiver.url), {})
         assert worker.run(until_empty=True, knobs=knobs) == 1
-    assert seen == ["told to stop", "the worker has left"]
+    assert seen == ["the worker has left"]
 
 
 def until(true):

@@ -128,6 +128,8 @@ class Knobs:
 
     # --- upkeep -------------------------------------------------------------------------------
     upkeep_every: float = 1.0
+    # Of a turn, for the purge and for letters each: for longer nothing else waits for them.
+    upkeep_share: float = 1.0
     notices_every: float = 5.0
     steadiness_every: float = 60.0
     accepted_every: float = 10.0

@@ -28,14 +28,17 @@ def rebuild(since: datetime | None = None) -> Iterator[tuple[str, int]]:
     `("hours", rows)` or `("webhooks", rows)`. Hours beyond the retention are left as they are:
     their attempts are gone.
     """
-    kept = clock(router.db_for_write(Attempt)) - conf.settings.retention
+    alias = router.db_for_write(Attempt)
+    kept = clock(alias) - conf.settings.retention
     hour = _next_hour(hour_of(kept if since is None else max(since, kept)))
     while hour is not None:
         yield "hours", count_hour(hour)
+        store.open(alias).let_others_in()
         hour = _next_hour(hour + HOUR)
     last = ""
     while found := _next_webhooks(last):
         yield "webhooks", follow_health(found)
+        store.open(alias).let_others_in()
         last = found[-1]
 
 

@@ -29,15 +29,15 @@ def remove(account: Account, at_once: int = AT_ONCE) -> dict[str, int]:
     its webhook is gone, is lost with it."""
     removed = dict.fromkeys(("attempts", "deliveries", "events", "webhooks"), 0)
     webhooks = Webhook.objects.filter(account=account.pk).order_by("pk")
-    for [webhook_id] in batches(webhooks, 1, bool):
+    for [webhook_id] in batches(webhooks, 1):
         _remove_webhook(webhook_id, removed, at_once)
     events = Event.objects.filter(account=account.pk).order_by("pk")
-    for ids in batches(events, at_once, bool):
+    for ids in batches(events, at_once):
         with _step():
             EventBody.objects.filter(event__in=ids).delete()
             removed["events"] += _rows(Event, ids).delete()[0]
     entries = AuditEntry.objects.filter(account=account.pk).order_by("pk")
-    for ids in batches(entries, at_once, bool):
+    for ids in batches(entries, at_once):
         with _step():
             entries.filter(pk__in=ids).update(account=None)
     with _step():
@@ -49,7 +49,7 @@ def remove(account: Account, at_once: int = AT_ONCE) -> dict[str, int]:
 def _remove_webhook(webhook_id: str, removed: dict[str, int], at_once: int) -> None:
     for name, model in (("attempts", Attempt), ("deliveries", Delivery)):
         rows: Any = model._default_manager.filter(webhook=webhook_id).order_by("pk")
-        for ids in batches(rows, at_once, bool):
+        for ids in batches(rows, at_once):
             with _step():
                 if model is Delivery:
                     removed["attempts"] += Attempt.objects.filter(delivery__in=ids).delete()[0]
@@ -59,7 +59,7 @@ def _remove_webhook(webhook_id: str, removed: dict[str, int], at_once: int) -> N
         with _step():
             hours.filter(hour__in=some).delete()
     with _step():
-        removed["webhooks"] += remove_empty(Webhook.objects.only("pk", "url").get(pk=webhook_id))
+        removed["webhooks"] += remove_empty(webhook_id, Webhook.objects.all())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from django.db.models.functions import Cast
 
 from .. import conf
 from ..fields import EncryptedTextField
+from . import store
 
 STEP = 500  # rows a transaction
 
@@ -55,6 +56,7 @@ def rotate(*, dry_run: bool = False) -> Iterator[Step]:
                 break
             last = page[-1][0]
             yield _rotate(model, name, page, keys, dry_run)
+            store.open(router.db_for_write(model)).let_others_in()
 
 
 def _stored(model: type[models.Model], name: str) -> "models.QuerySet[Any]":
