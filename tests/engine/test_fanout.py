@@ -9,7 +9,13 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import CounterFactory, DeliveryFactory, WebhookFactory, WorkerFactory
+from tests.factories import (
+    AccountFactory,
+    CounterFactory,
+    DeliveryFactory,
+    WebhookFactory,
+    WorkerFactory,
+)
 from tests.statements import told
 from webhooks_app import __version__, actions
 from webhooks_app.engine import bodies, catalogue, fanout, pruner, store, subscribers
@@ -107,6 +113,41 @@ class TestSteps:
         assert actions.cancel_event(event) == 10
         assert fanout.turn() == 0
         assert set(Delivery.objects.values_list("state", flat=True)) == {"cancelled"}
+
+    def test_nobody_waits_until_anothers_many_receivers_have_theirs(self, account, monkeypatch):
+        subscribed(account, 95)
+        other = AccountFactory()
+        subscribed(other, 15)
+        first, second = (actions.publish(account, "a", n) for n in range(2))
+        small = actions.publish(other, "a", 1)
+        steps, step = [], fanout.step
+
+        def noted(ident, place):
+            steps.append(ident)
+            return step(ident, place)
+
+        monkeypatch.setattr(fanout, "step", noted)
+        while fanout.turn():
+            pass
+        assert steps.index(small.pk) < 2
+        steps.remove(small.pk)
+        assert steps == [first.pk] * 9 + [second.pk] * 9
+
+    def test_one_that_fails_keeps_no_other_from_its_receivers(self, account, monkeypatch):
+        webhooks = subscribed(account, 15)
+        bad, good = (actions.publish(account, "a", n) for n in range(2))
+        told = fanout.told
+
+        def odd(event):
+            if event.pk == bad.pk:
+                raise RuntimeError("an odd event")
+            return told(event)
+
+        monkeypatch.setattr(fanout, "told", odd)
+        with pytest.raises(RuntimeError, match="odd"):
+            fanout.turn()
+        assert receivers(good) == sorted(webhooks)
+        assert len(receivers(bad)) == 10
 
     def test_it_is_cut_also_where_filters_look_at_very_much(self, account, monkeypatch):
         monkeypatch.setattr(subscribers, "STEP", 10_000)
