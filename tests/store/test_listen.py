@@ -5,12 +5,13 @@ import contextlib
 import threading
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store
 from webhooks_app.engine.loop import new_event_loop
+from webhooks_app.models import Delivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,3 +62,20 @@ def test_whoever_was_cut_off_listens_again():
         heard.clear()
         actions.deliver(WebhookFactory(), {})
         assert heard.wait(60)
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="nothing is announced on SQLite")
+def test_what_has_committed_is_no_failure_because_nobody_can_be_woken():
+    webhook = WebhookFactory()
+    session = connection.connection.info.backend_pid
+
+    def cut_off():
+        other = connection.copy()
+        with contextlib.closing(other), other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [session])
+
+    with transaction.atomic():
+        transaction.on_commit(cut_off)
+        stored = actions.deliver(webhook, {})
+    connection.close()
+    assert Delivery.objects.get() == stored

@@ -25,8 +25,10 @@ _announced = 0.0
 def announce(connection: BaseDatabaseWrapper) -> None:
     """Once the present transaction has committed. A NOTIFY in every transaction would cost
     producers a quarter of their rate, so a process sends one in ANNOUNCE_APART seconds at most;
-    workers look once more when a little more than that has passed."""
-    transaction.on_commit(lambda: _notify(connection), using=connection.alias)
+    workers look once more when a little more than that has passed.
+
+    What has committed is no failure because nobody could be woken: workers find it by looking."""
+    transaction.on_commit(lambda: _notify(connection), using=connection.alias, robust=True)
 
 
 def _notify(connection: BaseDatabaseWrapper) -> None:

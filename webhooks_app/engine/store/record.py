@@ -120,14 +120,16 @@ def _table(model: Any) -> str:
 
 
 def _begin_health(store: Store, health: Sequence[tuple[Any, ...]]) -> None:
-    """Of webhooks that have no health row: not called before, or removed."""
-    ids = {row[0] for row in health}
-    present = WebhookHealth.objects.using(store.connection.alias).filter(pk__in=ids)
-    ids.difference_update(present.values_list("pk", flat=True))
-    if WebhookHealth.objects.using(store.connection.alias).begin(ids) < len(ids):
+    """Of webhooks that had no health row: not called before, or removed."""
+    rows = WebhookHealth.objects.using(store.connection.alias)
+    found = rows.filter(pk__in=[row[0] for row in health])
+    # One that another has begun meanwhile is there now, and says nothing of ours.
+    says = dict(found.values_list("pk", "last_attempt_at"))
+    missed = [row for row in health if says.get(row[0]) != microseconds.at(row[1])]
+    if rows.begin(row[0] for row in missed) < len(missed):
         raise IntegrityError("a webhook was removed while it was called")
-    missed = [row for row in health if row[0] in ids]
-    store.execute(_health_update(), _HEALTH_COLUMNS, missed)
+    if missed:
+        store.execute(_health_update(), _HEALTH_COLUMNS, missed)
 
 
 def _health_rows(attempts: Sequence[AttemptRow]) -> list[tuple[Any, ...]]:
