@@ -296,11 +296,14 @@ class StubResolver:
 
 
 class Listener:
-    """A port of 127.0.0.1 where every connection is played by `play(socket)`, in its own thread."""
+    """A port of 127.0.0.1 (or another place) where every connection is played by `play(socket)`, in
+    its own thread."""
 
-    def __init__(self, play: Callable[[socket.socket], Any]) -> None:
+    def __init__(
+        self, play: Callable[[socket.socket], Any], *, at: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         self._play = play
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._server = socket.create_server(at, backlog=256)
         self._open: set[socket.socket] = set()
         self.port: int = self._server.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
@@ -334,8 +337,10 @@ class ConnectProxy(Listener):
     `answer`: None opens the tunnel; bytes are sent instead, then it hangs up.
     """
 
-    def __init__(self, answer: bytes | None = None, *, credentials: str = "") -> None:
-        super().__init__(self._tunnel)
+    def __init__(
+        self, answer: bytes | None = None, *, credentials: str = "", **options: Any
+    ) -> None:
+        super().__init__(self._tunnel, **options)
         self.answer = answer
         self.asked: list[list[str]] = []
         self.url = f"http://{credentials}{'@' if credentials else ''}127.0.0.1:{self.port}"

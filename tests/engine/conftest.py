@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import time
 
 import pytest
 import uvloop
@@ -45,3 +47,21 @@ def post(run, loopback):
         return run(lambda sender: sender.send(request(url, body), timeout=timeout), **options)
 
     return post
+
+
+@pytest.fixture
+def full_backlog():
+    """A port whose queue is full: further SYN packets are dropped, as by a firewall."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+            fillers.append(filler)
+        time.sleep(0.1)
+        yield server.getsockname()[1]
+        for filler in fillers:
+            filler.close()

@@ -82,6 +82,21 @@ def test_the_proxy_itself_may_be_internal_and_a_public_name_goes_through_it(run,
     assert failed(outcome) == "proxy: proxy: status 503 for 93.184.216.34:80 (WEBHOOKS_PROXY)"
 
 
+def test_an_address_of_the_proxy_that_drops_packets_leaves_time_for_the_next(
+    run, settings, full_backlog
+):
+    names = StubResolver(
+        {"hook.example.com": ["93.184.216.34"], "squid": ["127.0.0.1", "127.0.0.2"]}
+    )
+    settings.WEBHOOKS_PROXY = f"http://squid:{full_backlog}"
+    with ConnectProxy(b"HTTP/1.1 403 No\r\n\r\n", at=("127.0.0.2", full_backlog)) as proxy:
+        outcome = run(
+            lambda s: s.send(request("http://hook.example.com/"), timeout=2), resolver=names
+        )
+    assert failed(outcome) == "proxy: proxy: status 403 for 93.184.216.34:80 (WEBHOOKS_PROXY)"
+    assert len(proxy.asked) == 1
+
+
 def test_the_next_address_is_asked_for_when_the_proxy_refuses_one(through):
     names = StubResolver({"hook.example.com": ["127.0.0.1", "::1"]})
     with ConnectProxy(b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:

@@ -501,24 +501,6 @@ def test_a_name_server_that_hangs_is_told_by_its_kind(post):
     assert 300 - EARLY <= outcome.duration_ms < LATE
 
 
-@pytest.fixture
-def full_backlog():
-    """A port whose queue is full: further SYN packets are dropped, as by a firewall."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen(0)
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(server.getsockname())
-            fillers.append(filler)
-        time.sleep(0.1)
-        yield server.getsockname()[1]
-        for filler in fillers:
-            filler.close()
-
-
 def test_dropped_packets_are_a_connection_timeout(post, full_backlog):
     outcome = post(f"http://127.0.0.1:{full_backlog}/", timeout=0.5)
     assert failed(outcome) == "connect_timeout: timeout of 500ms exceeded"
