@@ -13,7 +13,15 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import jobs, knobs, pruner, store, stored_breaker, transitions
+from webhooks_app.engine import (
+    catalogue,
+    jobs,
+    knobs,
+    pruner,
+    store,
+    stored_breaker,
+    transitions,
+)
 from webhooks_app.engine.turn import Heartbeat, Turn
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
 from webhooks_app.presentation.workers import workers
@@ -74,6 +82,19 @@ def test_a_delivery_for_a_moment_is_for_that_moment(wrong):
     assert claimed(wrong) == 0
 
 
+def test_an_event(wrong):
+    event = actions.publish(wrong.account, "order.paid", 1)
+    assert all(map(is_present, (id_time(event.pk), event.time, event.created_at)))
+    assert catalogue.turn() == 1  # its type is new
+
+
+def test_an_event_for_a_moment_is_for_that_moment(wrong):
+    most = present() + timedelta(days=30)
+    with pytest.raises(actions.Invalid, match="at most 30 days"):
+        actions.publish(wrong.account, "a", 1, deliver_at=most + timedelta(seconds=60))
+    assert actions.publish(wrong.account, "a", 1, deliver_at=most - timedelta(seconds=60))
+
+
 @pytest.mark.parametrize("verb", ["retry", "retry of what waits", "replay", "retry of many"])
 def test_what_is_sent_again(wrong, verb):
     failed = verb != "retry of what waits"
@@ -98,7 +119,8 @@ def test_a_job(wrong):
         webhook=wrong, state="failed", finished_at=timezone.now(), due_at=timezone.now()
     )
     words = {"webhook": wrong.pk, "state": "failed"}
-    Job.objects.create(verb="retry", selection=words, first=delivery.pk, last=delivery.pk)
+    job = actions.create_job("retry", words)
+    Job.objects.filter(pk=job.pk).update(first=delivery.pk, last=delivery.pk)
     assert jobs.turn() == 1
     assert claimed(wrong) == 1
 

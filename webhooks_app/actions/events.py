@@ -183,7 +183,8 @@ def accept_events(
 
 def _judged(requests: Sequence[Publication]) -> list[Published]:
     """The events that are to be stored, or what is wrong with them."""
-    found = [[_one(asked, new) for new in asked.events] for asked in requests]
+    alias = db_alias()
+    found = [[_one(asked, new, alias) for new in asked.events] for asked in requests]
     undeclared = _undeclared([event for each in found for _, event in each])
     answers: list[Published] = []
     for each in found:
@@ -196,7 +197,7 @@ def _judged(requests: Sequence[Publication]) -> list[Published]:
     return answers
 
 
-def _one(asked: Publication, new: NewEvent) -> tuple[dict[str, Any], Event]:
+def _one(asked: Publication, new: NewEvent, alias: str) -> tuple[dict[str, Any], Event]:
     """What is wrong with an event, by the names of the API; and its row, not stored."""
     details: dict[str, Any] = {}
 
@@ -220,7 +221,9 @@ def _one(asked: Publication, new: NewEvent) -> tuple[dict[str, Any], Event]:
     note("subject", text_problem(new.subject, 255))
     note("reference", text_problem(new.reference, 255))
     time, deliver_at = (_aware(moment) for moment in (new.time, new.deliver_at))
-    if deliver_at is not None and deliver_at > timezone.now() + AHEAD_MOST:
+    # By the clock that all hosts go by, as deliveries: lists and the catalogue go by the ids.
+    now = clock(alias)
+    if deliver_at is not None and deliver_at > now + AHEAD_MOST:
         note("deliverAt", f"Must be at most {AHEAD_MOST.days} days ahead.")
     if details:
         return details, Event(account=asked.account)
@@ -233,9 +236,10 @@ def _one(asked: Publication, new: NewEvent) -> tuple[dict[str, Any], Event]:
         ordering_key=new.ordering_key,
         subject=new.subject,
         reference=new.reference,
-        time=time or timezone.now(),
+        time=time or now,
         deliver_at=deliver_at,
         created_by=asked.by[:150],
+        at=now,
     )
     event.request_id = asked.request_id
     return {}, event

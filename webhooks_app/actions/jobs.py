@@ -74,6 +74,7 @@ def create_job(
         last=now,
         created_by=by[:150],
         created_at=made,
+        step_at=made,
     )
     said = f"Started: {job.get_verb_display()} what a selection holds."
     AuditEntry.objects.note(by, because(said, note), job)

@@ -137,13 +137,14 @@ class Event(PrimaryModel):
         time: datetime,
         deliver_at: datetime | None,
         created_by: str,
+        at: datetime,
     ) -> Self:
-        """One that nobody has judged yet; made as `Delivery.new` makes them."""
-        now = timezone.now()
+        """One that nobody has judged yet; made as `Delivery.new` makes them, `at` a moment by the
+        clock that all hosts go by."""
         event = cls.__new__(cls)
         event.__dict__ = {
             "_state": ModelState(),
-            "id": new_id(),
+            "id": new_id(at.timestamp()),
             "account_id": account.pk,
             "type": type,
             "payload": payload,
@@ -157,9 +158,9 @@ class Event(PrimaryModel):
             "deliver_at": deliver_at,
             "matched": 0,
             "filtered": 0,
-            "judged_at": now,
+            "judged_at": at,
             "fanned_out_to": None,
-            "created_at": now,
+            "created_at": at,
             "created_by": created_by,
         }
         event._state.fields_cache["account"] = account
