@@ -96,6 +96,14 @@ def test_any_moment_of_the_calendar_is_understood(api, path, since):
     assert api.get(f"{path}?since={since}&until={since}").json() == []
 
 
+@pytest.mark.parametrize("of", ["deliveries/{0.id}/attempts", "webhooks/{0.webhook_id}/errors"])
+def test_all_of_time_is_a_span_as_good_as_any(api, account, of):
+    delivery = DeliveryFactory(webhook__account=account)
+    AttemptFactory(webhook=delivery.webhook, delivery=delivery, kind="refused")
+    path = f"/{of.format(delivery)}?since=0001-01-01&until=9999-12-31T23:59:59.999Z"
+    assert len(api.get(path).json()) == 1
+
+
 def test_lists_cost_the_same_for_any_number(api, webhook, path, django_assert_num_queries):
     for _ in range(6):
         delivery = DeliveryFactory(webhook=webhook)

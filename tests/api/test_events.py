@@ -226,6 +226,21 @@ class TestEventTypes:
         assert api.delete("/event-types/type.1?expunge=true").status_code == 200
         assert api.post("/event-types", self.NEW | {"name": "order.paid"}).status_code == 200
 
+    def test_whoever_acts_for_several_accounts_pages_through_the_types_of_all(
+        self, browser, account
+    ):
+        accounts = [account, *AccountFactory.create_batch(3)]
+        for own in accounts:
+            own.members.add(account.members.get())
+            for name in ("order.created", "order.paid"):
+                actions.declare_event_type(own, name, group=own.name)
+        seen, path = [], "/event-types?limit=3"
+        while path:
+            answer = browser.get(path)
+            seen += [(each["name"], each["group"]) for each in answer.json()]
+            path = answer.headers.get("Link", "").partition(">")[0].removeprefix("<")
+        assert len(seen) == len(set(seen)) == 8
+
     def test_what_is_referred_to_is_not_removed(self, api, account, webhook):
         api.post("/event-types", self.NEW)
         path = "/event-types/order.created?expunge=true"

@@ -105,6 +105,10 @@ def test_who_guesses_the_token_is_not_listened_to_any_more(settings):
     wrong = HEAD.replace(TOKEN, "wrong")
     assert [asked(head, door=door) for head in (wrong, wrong, wrong, HEAD)] == [401, 401, 429, 429]
     assert asked(HEAD, "192.0.2.2", door) == 200
+    for number in (1, 2):
+        assert asked(wrong, f"2001:db8::{number}", door) == 401
+    assert asked(HEAD, "2001:db8::3", door) == 429  # one customer has a whole /64
+    assert asked(HEAD, "2001:db8:0:1::3", door) == 200
 
 
 def test_who_says_nothing_or_too_much_keeps_nobody_from_it(port):

@@ -87,6 +87,11 @@ class Caller:
         """Whether it is somebody of the installation's own, who reads its logs."""
         return False
 
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it acts for one account alone."""
+        return True
+
     def webhooks(self) -> WebhookQuerySet:
         raise NotImplementedError
 
@@ -176,6 +181,10 @@ class SessionCaller(Caller):
     @property
     def is_staff(self) -> bool:
         return bool(self.user.is_staff)
+
+    @property
+    def is_of_one(self) -> bool:
+        return self.chosen is not None
 
     @staticmethod
     def accounts(user: Any) -> Any:

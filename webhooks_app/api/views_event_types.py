@@ -45,7 +45,11 @@ class EventTypesViewSet(ApiViewSet):
         answer=EventTypeSerializer(many=True),
         parameters=(
             *PAGING,
-            parameter("after", {"type": "string", "maxLength": 128}, "The name before the page."),
+            parameter(
+                "after",
+                {"type": "string", "maxLength": 148},
+                "The name before the page (or what `Link` has for it).",
+            ),
             ACCOUNT,
             parameter(
                 "archived",
@@ -58,14 +62,15 @@ class EventTypesViewSet(ApiViewSet):
         rows = _own_first(self.caller.event_types())
         if archived := query.choice(request, "archived", ("true", "false")):
             rows = rows.filter(archived_at__isnull=archived == "false")
-        if after := query.text(request, "after", 128):
-            rows = rows.filter(name__gt=after)
+        if after := query.text(request, "after", 148):
+            rows = rows.filter(_behind(after))
         return query.page(
             request,
             rows.order_by("name", "pk"),
             query.limit(request),
             lambda row: self.show(EventTypeSerializer, row),
-            lambda row: row.name,
+            # Who acts for several accounts sees a name as often as they have it.
+            lambda row: row.name if self.caller.is_of_one else f"{row.name}/{row.pk}",
         )
 
     @describe(
@@ -169,6 +174,14 @@ class EventTypeViewSet(ApiViewSet):
     def form_content(self) -> Any:
         row = getattr(self, "event_type", None)
         return self.example if row is None else self.show(EventTypeSerializer, row)
+
+
+def _behind(place: str) -> Q:
+    """What comes after a name, or after one row of that name."""
+    name, _, key = place.partition("/")
+    if key.isascii() and key.isdigit() and len(key) < 19:
+        return Q(name__gt=name) | Q(name=name, pk__gt=int(key))
+    return Q(name__gt=place)
 
 
 def _own_first(rows: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 from django.utils.crypto import constant_time_compare
 
 from .. import conf
+from ..rules.clients import client_address
 from . import faults, timings
 
 log = logging.getLogger("webhooks")
@@ -139,11 +140,11 @@ class Door:
         if time.monotonic() - self._since > WRONG_WITHIN or len(self._wrong) > ADDRESSES_MOST:
             self._wrong.clear()
             self._since = time.monotonic()
-        most = conf.settings.failed_authentications
-        if most and self._wrong[address] >= most:
+        most, whom = conf.settings.failed_authentications, client_address(address, "", 0)
+        if most and self._wrong[whom] >= most:
             return 429, b""
         if not constant_time_compare(_token(fields), conf.settings.metrics_token):
-            self._wrong[address] += 1
+            self._wrong[whom] += 1
             return 401, b"Send the token of the metrics.\n"
         return 200, exposition()
 

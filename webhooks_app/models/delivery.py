@@ -359,7 +359,7 @@ def ended_since(moment: datetime) -> Q:
 
 
 def ended_before(moment: datetime) -> Q:
-    return Q(pk__lt=first_key(moment + KEYS_AHEAD), ended_at__lt=moment)
+    return Q(pk__lt=first_key(moment, KEYS_AHEAD), ended_at__lt=moment)
 
 
 class Attempt(PrimaryModel):

@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 ID_LENGTH = 24
 MOMENT_LENGTH = 64  # characters that a moment may have
@@ -64,9 +64,11 @@ def _key_ms(ms: int) -> int:
     return min(max(ms - KEYS_BEGIN, 0), _MOST_MS)
 
 
-def first_key(moment: datetime) -> int:
-    """The smallest key that can be made of a moment or a later one."""
-    return _key_ms(int(moment.timestamp() * 1000)) << KEY_BITS
+def first_key(moment: datetime, ahead: timedelta = timedelta(0)) -> int:
+    """The smallest key that can be made of a moment, or of one so much `ahead` of it, or of a later
+    one. Moments that no key has count as the nearest."""
+    seconds = moment.timestamp() + ahead.total_seconds()
+    return _key_ms(int(seconds * 1000)) << KEY_BITS
 
 
 def other_process() -> int:
