@@ -8,7 +8,7 @@ import pytest
 from tests.factories import WebhookFactory
 from webhooks_app.engine import message
 from webhooks_app.engine.message import with_parameters, without_token
-from webhooks_app.models import Header, SigningKey
+from webhooks_app.models import Header, SigningKey, Webhook
 from webhooks_app.rules import signing
 
 pytestmark = pytest.mark.django_db
@@ -192,7 +192,7 @@ def test_a_header_written_past_the_api_is_refused(name, value):
     webhook = WebhookFactory()
     Header.objects.create(webhook=webhook, name=name, value=value)
     with pytest.raises(message.Unsendable) as refused:
-        message.head(webhook)
+        message.head(Webhook.objects.get())
     assert refused.value.failure.kind == "bad_url"
 
 

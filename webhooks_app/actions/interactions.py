@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..engine import calls, loop
 from ..engine.exchange import Outcome, Request
 from ..engine.kept_heads import KeptHeads
-from ..engine.message import Unsendable
+from ..engine.message import Changed, Unsendable
 from ..engine.sender import Sender
 from ..fields import WrongKey
 from ..models import Webhook
@@ -69,6 +69,8 @@ class Beginnings:
                 begun.append(NotCallable("deleted"))
             elif isinstance(head, WrongKey):
                 begun.append(NotCallable("unreadable"))
+            elif isinstance(head, Changed):
+                begun.append(Busy(OUR_FAULT))
             elif isinstance(head, Unsendable):
                 begun.append(Begun(call, calls.unsent(head), each.by))
             else:

@@ -170,11 +170,14 @@ def make(call: Call, *, by: str = "") -> Recorded:
 
 @sensitive_variables()
 def prepare(call: Call) -> Request | Outcome:
-    """The request to send, or the outcome of one that cannot be made."""
+    """The request to send, or the outcome of one that cannot be made. Raises OurFault where the
+    webhook was written meanwhile."""
     try:
         return call.request(message.head(call.webhook))
     except message.Unsendable as error:
         return unsent(error)
+    except message.Changed as error:
+        raise OurFault from error
 
 
 def unsent(error: message.Unsendable) -> Outcome:

@@ -14,7 +14,7 @@ from .knobs import DEFAULT
 
 MOST = 1000  # webhooks
 
-Head = message.Head | message.Unsendable | WrongKey
+Head = message.Head | message.Unsendable | WrongKey | message.Changed
 
 
 class KeptHeads:
@@ -38,8 +38,11 @@ class KeptHeads:
     def _load(self, webhook_ids: Collection[str], alias: str) -> dict[str, Head]:
         rows = Webhook.objects.using(alias).filter(pk__in=webhook_ids).prefetch_related("headers")
         keys = SigningKey.objects.using(alias).of(sorted(webhook_ids))
-        found: dict[str, Head] = {}
+        changed = message.changed({row.pk: row.version for row in rows if row.headers.all()})
+        found: dict[str, Head] = {ident: message.Changed() for ident in changed}
         for row in rows:
+            if row.pk in found:
+                continue
             try:
                 headers = [(header.name, header.value) for header in row.headers.all()]
                 head = found[row.pk] = message.head(row, headers, keys[row.pk])

@@ -39,8 +39,11 @@ class Loading:
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
         webhooks = webhooks.select_related("health").prefetch_related("headers")
         keys = SigningKey.objects.using(self._alias).of([row.pk for row in webhooks])
+        changed = message.changed({r.pk: r.version for r in webhooks if r.headers.all()})
         opened = []
         for row in webhooks:
+            if row.pk in changed:
+                continue  # it is loaded once more
             head, failure = None, None
             try:
                 headers = [(h.name, h.value) for h in row.headers.all()]

@@ -3,7 +3,7 @@
 import base64
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote, unquote
@@ -34,6 +34,19 @@ class Unsendable(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class Changed(Exception):
+    """The webhook was written after it was read: its headers may be meant for another address."""
+
+
+def changed(versions: Mapping[str, int]) -> set[str]:
+    """Of webhooks with headers, which were read after their rows in these versions, the ids of
+    those that were written since: a secret goes to the address that it was saved with alone."""
+    if not versions:
+        return set()
+    now = Webhook.objects.filter(pk__in=versions).values_list("pk", "version")
+    return versions.keys() - {pk for pk, version in now if versions[pk] == version}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +102,13 @@ def head(
     """Everything of the request that does not change between calls. Raises Unsendable, WrongKey.
 
     The validators judge once more: a row may have been written past them. Headers and signing keys
-    that are not given are read, and a key is made where there is none; given none, calls are not
-    signed.
+    that are not given are read, which raises Changed, too, and a key is made where there is none;
+    given none, calls are not signed.
     """
     if headers is None:
         headers = [(header.name, header.value) for header in webhook.headers.all()]
+        if headers and changed({webhook.pk: webhook.version}):
+            raise Changed
     if keys is None:
         stored = SigningKey.objects.using(router.db_for_write(SigningKey))
         keys = stored.of([webhook.pk])[webhook.pk]
