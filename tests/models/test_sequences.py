@@ -104,6 +104,23 @@ def test_so_does_a_command(secret):
     call_command("webhooks", "create-token", "acme")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_nobody_takes_the_site_for_held_that_is_not(secret):
+    """As the page of operations says to hold it: right after the restore."""
+    with pytest.raises(CommandError, match=re.escape(sequences.WORDS)):
+        call_command("webhooks", "hold-all", "--timeout", "0")
+    assert actions.site_hold() is None
+    call_command("webhooks", "hold-all", "--timeout", "0")
+    assert actions.site_hold() is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_type_is_not_said_to_be_declared_already(secret):
+    api = Api(secret)
+    assert problem(api.post("/event-types", {"name": "a"}), 503)["message"] == sequences.WORDS
+    assert api.post("/event-types", {"name": "a"}).status_code == 200
+
+
 def test_a_webhook_without_a_signing_secret_gets_one_all_the_same(secret):
     webhook = WebhookFactory(account=Account.objects.get())
     assert actions.reveal_secret(webhook).startswith("whsec_")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from ..models import Account, AuditEntry, Event, EventType, Subscription
+from ..models import Account, AuditEntry, Event, EventType, Subscription, sequences
 from ..models.primary import clock
 from ..rules import strictjson
 from ..rules.subscriptions import event_type
@@ -51,8 +51,10 @@ def declare_event_type(
             row.seen = False
             row.save()
             AuditEntry.objects.note(by, "Declared.", row)
-    except IntegrityError:  # somebody else does so at this moment
-        raise taken from None
+    except IntegrityError as error:
+        if sequences.is_behind(error):
+            raise
+        raise taken from None  # somebody else does so at this moment
     return row
 
 

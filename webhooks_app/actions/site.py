@@ -21,6 +21,8 @@ def hold_all(*, note: str = "", by: str = "") -> bool:
             SiteHold.objects.create(since=clock(db_alias()), by=by[:150], note=note[:255])
             AuditEntry.objects.note(by, _words(note), None)
     except IntegrityError:
+        if not SiteHold.objects.exists():
+            raise  # it is no other hold that was in the way
         return False
     finally:
         site.forget()
