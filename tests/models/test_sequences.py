@@ -4,7 +4,7 @@ import re
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.urls import reverse
 
 from tests.api.conftest import Api, problem
@@ -17,8 +17,11 @@ from webhooks_app.models import (
     AuditEntry,
     Delivery,
     Header,
+    Job,
     Notice,
     SigningKey,
+    Webhook,
+    WebhookHealth,
     sequences,
 )
 
@@ -112,6 +115,37 @@ def test_nobody_takes_the_site_for_held_that_is_not(secret):
     assert actions.site_hold() is None
     call_command("webhooks", "hold-all", "--timeout", "0")
     assert actions.site_hold() is not None
+
+
+VERBS = {
+    "retry": lambda: actions.retry(Delivery.objects.first(), by="x"),
+    "cancel": lambda: actions.cancel(Delivery.objects.first(), by="x"),
+    "clear the error": lambda: actions.clear_error(Webhook.objects.first(), by="x"),
+    "ask for a verification": lambda: actions.request_verification(Webhook.objects.first(), by="x"),
+    "start a job": lambda: actions.create_job("retry", {}, by="x"),
+    "pause a job": lambda: actions.pause_job(Job.objects.first(), by="x"),
+}
+
+
+def rows():
+    """All that these verbs write, but the audit log."""
+    models = (Delivery, Webhook, WebhookHealth, Job)
+    return [list(model.objects.order_by("pk").values()) for model in models]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_cannot_be_noted_has_not_happened(secret, verb):
+    actions.create_job("retry", {})
+    WebhookHealth.objects.update(last_error_message="m")
+    Webhook.objects.update(verification_due_at=None)
+    before = rows()
+    with pytest.raises(IntegrityError):
+        VERBS[verb]()
+    assert rows() == before
+    sequences.catch_up()
+    VERBS[verb]()
+    assert rows() != before
 
 
 @pytest.mark.django_db(transaction=True)

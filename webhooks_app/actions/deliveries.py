@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
+from django.db import transaction
+
 from ..engine import transitions
 from ..models import AuditEntry, Delivery, Webhook
 from ..models.delivery import SKIPPED
@@ -81,10 +83,11 @@ def retry(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
 
     Raises NotCallable for a deleted webhook.
     """
-    if not transitions.retry(delivery.pk, by=by):
-        raise NotCallable("deleted")
-    AuditEntry.objects.note(by, because("Asked for one more try.", note), delivery)
-    transitions.announce(db_alias())
+    with transaction.atomic(using=db_alias()):
+        if not transitions.retry(delivery.pk, by=by):
+            raise NotCallable("deleted")
+        AuditEntry.objects.note(by, because("Asked for one more try.", note), delivery)
+        transitions.announce(db_alias())
     delivery.refresh_from_db()
     return delivery
 
@@ -111,12 +114,14 @@ def cancel(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
     the next one goes then; so it does where the webhook is stopped because this one has failed for
     good, `blocked`, as soon as nothing else does that. `note` as in `retry`. Raises Conflict for
     one that is not pending and blocks nothing."""
-    if transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
-        AuditEntry.objects.note(by, because("Cancelled.", note), delivery)
-    elif transitions.skip(delivery.pk, f"{SKIPPED} by {by}" if by else SKIPPED):
-        AuditEntry.objects.note(by, because("Skipped: it holds nothing up.", note), delivery)
-    else:
-        raise Conflict("Only a pending delivery can be cancelled.")
-    transitions.announce(db_alias())
+    with transaction.atomic(using=db_alias()):
+        if transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
+            words = "Cancelled."
+        elif transitions.skip(delivery.pk, f"{SKIPPED} by {by}" if by else SKIPPED):
+            words = "Skipped: it holds nothing up."
+        else:
+            raise Conflict("Only a pending delivery can be cancelled.")
+        AuditEntry.objects.note(by, because(words, note), delivery)
+        transitions.announce(db_alias())
     delivery.refresh_from_db()
     return delivery

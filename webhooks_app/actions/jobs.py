@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 
 from ..models import AuditEntry, Delivery, Job
@@ -64,7 +65,7 @@ def create_job(
         oldest = Delivery.objects.order_by("pk").values_list("pk", flat=True).first()
     made = clock(db_alias(), anew=True)  # what is made after the job is none of its business
     now = first_id(made)
-    job = Job.objects.create(
+    job = Job(
         verb=verb,
         selection=dict(words),
         delivered_too=delivered_too,
@@ -77,7 +78,9 @@ def create_job(
         step_at=made,
     )
     said = f"Started: {job.get_verb_display()} what a selection holds."
-    AuditEntry.objects.note(by, because(said, note), job)
+    with transaction.atomic(using=db_alias()):
+        job.save(force_insert=True)
+        AuditEntry.objects.note(by, because(said, note), job)
     return job
 
 
@@ -113,7 +116,8 @@ OPEN = (Job.State.RUNNING, Job.State.PAUSED)
 
 
 def _turn_job(job: Job, words: str, by: str, *when: str, **changes: Any) -> bool:
-    turned = bool(Job.objects.filter(pk=job.pk, state__in=when).update(**changes))
-    if turned:
-        AuditEntry.objects.note(by, words, job)
+    with transaction.atomic(using=db_alias()):
+        turned = bool(Job.objects.filter(pk=job.pk, state__in=when).update(**changes))
+        if turned:
+            AuditEntry.objects.note(by, words, job)
     return turned

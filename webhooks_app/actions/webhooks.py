@@ -346,21 +346,24 @@ def _health(webhook: Webhook) -> Any:
 
 def clear_error(webhook: Webhook, *, by: str = "") -> None:
     """Forget the last noted error; the error history stays. Raises nothing of its own."""
-    WebhookHealth.objects.filter(webhook=webhook.pk).update(
-        last_error_at=None,
-        last_error_message="",
-        last_error_kind="",
-        error_cleared_at=present(db_alias()),
-    )
-    AuditEntry.objects.note(by, "Cleared the last error.", webhook)
+    with transaction.atomic(using=db_alias()):
+        _health(webhook).update(
+            last_error_at=None,
+            last_error_message="",
+            last_error_kind="",
+            error_cleared_at=present(db_alias()),
+        )
+        AuditEntry.objects.note(by, "Cleared the last error.", webhook)
 
 
 def request_verification(webhook: Webhook, *, by: str = "") -> None:
     """Ask the worker for a verification; until then the webhook says `waiting`. Does nothing to one
     that is deleted, and raises nothing of its own."""
-    Webhook.objects.live().filter(pk=webhook.pk).update(verification_due_at=present(db_alias()))
-    AuditEntry.objects.note(by, "Asked for a verification.", webhook)
-    transitions.announce(db_alias())
+    with transaction.atomic(using=db_alias()):
+        rows = Webhook.objects.live().filter(pk=webhook.pk)
+        rows.update(verification_due_at=present(db_alias()))
+        AuditEntry.objects.note(by, "Asked for a verification.", webhook)
+        transitions.announce(db_alias())
 
 
 def delivery_reason(delivery: Delivery) -> str:
