@@ -168,6 +168,18 @@ def test_an_open_breaker_is_open_and_one_whose_time_is_up_is_probed(wrong, loopb
     assert health.get().breaker_until is None
 
 
+def test_who_would_get_an_event_and_who_did_is_told_of_now(wrong):
+    actions.set_subscriptions(wrong, [{"types": ["*"]}])
+    event = actions.publish(wrong.account, "a", 1)
+    for seconds, held in ((60, True), (-60, False)):
+        until = present() + timedelta(seconds=seconds)
+        WebhookHealth.objects.update(breaker_until=until, breaker_trips=1)
+        [would], _ = actions.match(wrong.account, "a", 1)
+        [did], _ = actions.why(event)
+        expected = ("held", "held") if held else ("matches", "pending")
+        assert (would.verdict, did.verdict) == expected
+
+
 def test_a_breaker_opens_for_as_long_as_it_says(wrong):
     health = WebhookHealth.objects.filter(pk=wrong.pk)
     health.update(failures_in_row=wrong.breaker_after, breaker_trips=1)

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from django.db.models import Count, Exists, Min, OuterRef, Q
-from django.utils import timezone
 
 from ..engine.hearing import Hearing
 from ..models import Account, Delivery, Event, Subscription, Webhook, states
 from ..models.delivery import DeliveryQuerySet
+from ..models.primary import clock
 from ..models.subscription import SubscriptionQuerySet
 from ..models.webhook import SECRETS
 from ..rules import filters, subscriptions
 from ..rules.ids import is_id, timestamp
+from .base import db_alias
 from .errors import Invalid
 from .intake import encode
 
@@ -93,7 +94,7 @@ def match(
     webhooks, more = _page(account.pk, present, after, limit)
     covering = _covering(present, [webhook.pk for webhook in webhooks], asked.type)
     lines: list[Line] = []
-    now = timezone.now()
+    now = clock(db_alias())
     for webhook in webhooks:
         if asked.is_tired:
             break
@@ -141,7 +142,7 @@ def _why(
     asked = Asked(event.type, event.channels, event)
     covering, changes = _covering(_then(event), others, event.type), _changes(event, others)
     lines: list[Line] = []
-    now = timezone.now()
+    now = clock(db_alias())
     for webhook in webhooks:
         if asked.is_tired:
             break
