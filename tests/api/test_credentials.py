@@ -141,6 +141,7 @@ def chain_of(pem):
 
 ENCRYPTED = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n"
 OLD = ENCRYPTED.replace("ENCRYPTED", "RSA").replace("MIIB", "Proc-Type: 4,ENCRYPTED\n\nMIIB")
+COMMENTED = chain_of(identity()).replace("-----\n", "-----\nComment: ä\n\n", 1)
 WRONG_PEMS = {
     "text": ("hello", "exactly one private key"),
     "a number": (7, "must be text"),
@@ -159,6 +160,7 @@ WRONG_PEMS = {
         key_of(identity()) + clients().cert_pem.bytes().decode() + chain_of(identity()),
         "not that of the first",
     ),
+    "a comment within, not in ASCII": (key_of(identity()) + COMMENTED, "no certificate"),
     "ended": (identity(not_after=datetime(2026, 1, 1, tzinfo=UTC)), "ended at 2026-01-01"),
     "too long": (identity() + "x" * 33_000, "at most 32,768"),
     "the mask": (MASK, "mask"),
@@ -188,6 +190,7 @@ def test_comments_between_the_parts_are_left_out(api, path):
         ("hello", "no certificate"),
         (identity(), "a private key in it"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "no certificate"),
+        (COMMENTED, "no certificate"),
     ],
 )
 def test_authorities_that_are_none_are_refused(api, path, pem, words):

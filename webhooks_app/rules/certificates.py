@@ -70,7 +70,8 @@ def described(pem: str) -> Certificate:
 
 
 def _read(pem: str) -> list[x509.Certificate]:
-    found = x509.load_pem_x509_certificates(pem.encode())
+    # As ssl does, which reads no other characters, not even in a comment within a block.
+    found = x509.load_pem_x509_certificates(pem.encode("ascii"))
     for certificate in found:  # which is read as far as it is asked
         certificate.subject.rfc4514_string()
     return found
