@@ -71,17 +71,17 @@ class Server:
         """`fast` ends the sessions in order, `immediate` is a crash with recovery at the start."""
         restart(self._server, mode)
 
-    def dump(self):
-        """The database as INSERT statements that any client can run."""
-        dump = self._server.bin_path / "pg_dump"
-        options = ("--inserts", "--no-owner", "--no-privileges", "--dbname", self.url)
-        script = subprocess.run([dump, *options], check=True, capture_output=True).stdout
-        # Lines for psql alone.
-        return b"\n".join(line for line in script.splitlines() if not line.startswith(b"\\"))
-
     def crash(self, backend):
         """One backend is killed: the server ends all sessions and recovers."""
         psutil.Process(backend).kill()
+
+
+def dump(url):
+    """The database as INSERT statements that any client can run."""
+    options = ("--inserts", "--no-owner", "--no-privileges", "--dbname", url)
+    script = subprocess.run([TOOLS / "pg_dump", *options], check=True, capture_output=True).stdout
+    # Lines for psql alone.
+    return b"\n".join(line for line in script.splitlines() if not line.startswith(b"\\"))
 
 
 def restart(server, mode):

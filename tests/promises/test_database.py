@@ -11,8 +11,9 @@ from urllib.parse import unquote
 import psycopg
 import pytest
 
+from tests import databases
 from tests.commands.conftest import Site
-from tests.postgres import Server
+from tests.postgres import Server, dump
 from tests.promises.crew import Crew, acknowledged, report, sends, until
 from tests.promises.forwarder import Forwarder
 from tests.promises.sink import Halt, Sink, in_order, overlap
@@ -27,9 +28,9 @@ SHORT = {"idle_most": 3.0, "turn_most": 5.0}
 def own_server(postgres, tmp_path, pytestconfig):
     # What the system has taken outlives a server that crashes, also where nobody waits for a disk.
     with Server(durable=pytestconfig.getoption("--run-prove")) as server:
-        site = Site(server.url)
-        site.manage("migrate", "-v", "0")
-        crew = Crew(site, tmp_path)
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(dump(databases.new(None)))
+        crew = Crew(Site(server.url), tmp_path)
         crew.server = server
         yield crew
         crew.stop()

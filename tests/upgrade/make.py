@@ -38,7 +38,7 @@ def main(version: str) -> None:
             connection.create_function("REGEXP", 2, lambda pattern, text: True)  # of a CHECK
             connection.execute("VACUUM")
         keep(f"{version}.sqlite3.gz", file.read_bytes())
-        keep(f"{version}.postgres.sql.gz", server.dump())
+        keep(f"{version}.postgres.sql.gz", postgres.dump(server.url))
 
 
 def keep(name: str, content: bytes) -> None:
