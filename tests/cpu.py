@@ -3,6 +3,7 @@ the end, all of them in the file that `--cpu-to` names. A clock on the wall says
 that others use, too.
 
 For Linux. Children count once they were waited for. The server of PostgreSQL counts as a whole.
+Under `--forks` the processes of the site are started by one server for all, and count for no test.
 """
 
 import json
@@ -48,11 +49,14 @@ class Meter:
 
     def __init__(self):
         self._before = 0.0  # what came before the first test is none of its own
+        self._process = os.getpid()
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self):
         outcome = yield
         now = spent()
+        if self._process != os.getpid():  # it was forked, and has spent nothing before
+            self._process, self._before = os.getpid(), 0.0
         outcome.get_result().cpu = now - self._before
         self._before = now
 
