@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from webhooks_app import request_ids
-from webhooks_app.rules.unseen import shown
+from webhooks_app.rules.safe_text import shown
 
 
 class OneLine(logging.Formatter):

@@ -37,22 +37,22 @@ from webhooks_app.models import Account, Attempt, Delivery, Webhook, selection
 from webhooks_app.models.account import digest
 from webhooks_app.presentation import formatting, sent_request
 from webhooks_app.rules import (
-    alike,
-    answers,
     certificates,
-    clients,
+    client_address,
     filters,
+    fingerprint,
     guard,
     hosts,
     ids,
     nearest,
     oauth,
     rates,
+    responses,
+    safe_text,
     schedules,
     signing,
     strictjson,
     subscriptions,
-    unseen,
     validators,
 )
 
@@ -112,8 +112,8 @@ def oauth_errors(text: str) -> object:
 
 def alike_found(text: str) -> object:
     """As the list of errors looks for messages like one of them."""
-    cut = text[: alike.LIMIT]
-    return re.search(alike.pattern(alike.blanked(cut)), f"{cut}!")
+    cut = text[: fingerprint.LIMIT]
+    return re.search(fingerprint.pattern(fingerprint.blanked(cut)), f"{cut}!")
 
 
 def masked(text: str) -> object:
@@ -181,8 +181,12 @@ CLIENTS = [
         lambda t: metrics_port.Door().respond(raw(t), "127.0.0.1"),
         ("{}", "GET /metrics HTTP/1.1\r\n{}\r\n\r\n", "GET /{}"),
     ),
-    Reader("the address of a client", lambda t: clients.client_address(t, t, 1), ("{}", "[{}]:1")),
-    Reader("the chain of proxies", lambda t: clients.client_address("", t, 10)),
+    Reader(
+        "the address of a client",
+        lambda t: client_address.client_address(t, t, 1),
+        ("{}", "[{}]:1"),
+    ),
+    Reader("the chain of proxies", lambda t: client_address.client_address("", t, 10)),
     Reader("Accept", lambda t: rendering.wants_html(meta(HTTP_ACCEPT=t)), ("{}", "text/html;{}")),  # type: ignore[arg-type]
     Reader(
         "Content-Type of a body",
@@ -339,10 +343,10 @@ RECEIVERS = [
         ),
     ),
     Reader("characters of a text", strictjson.check_text),
-    Reader("an answer", lambda t: answers.interaction(raw(t)), ("{}", '{"responses":[{}]}')),
+    Reader("an answer", lambda t: responses.interaction(raw(t)), ("{}", '{"responses":[{}]}')),
     Reader(
         "an answer to a challenge",
-        lambda t: answers.verification(200, raw(t), "c1"),
+        lambda t: responses.verification(200, raw(t), "c1"),
         ("{}", '"{}"'),
     ),
     Reader(
@@ -361,7 +365,7 @@ RECEIVERS = [
     Reader(
         "an answer with secrets",
         masked,
-        modules=("webhooks_app.rules.echoes",),
+        modules=("webhooks_app.rules.redaction",),
         every=7,
         base=0.015,
     ),
@@ -373,15 +377,15 @@ RECEIVERS = [
         ),
     ),
     Reader("a text for the database", history.storable),
-    Reader("messages alike", alike.blanked, modules=("webhooks_app.rules.alike",)),
+    Reader("messages alike", fingerprint.blanked, modules=("webhooks_app.rules.fingerprint",)),
     Reader(
         "the search for messages alike",
         alike_found,
         ("{}", "connect {}"),
-        ("webhooks_app.rules.alike",),
+        ("webhooks_app.rules.fingerprint",),
         every=3,
     ),
-    Reader("text for people", unseen.shown, ("{}", "\u202e{}")),
+    Reader("text for people", safe_text.shown, ("{}", "\u202e{}")),
     Reader("text for pages", formatting.visible),
     Reader("a URL for the history", message.without_token, ("https://e.com/?{}",)),
 ]

@@ -18,7 +18,7 @@ from tests.receivers import Answer, Receiver, StubResolver
 from tests.security.evil import EVIL, MARK, playing
 from webhooks_app import actions
 from webhooks_app.models import Attempt, Delivery, Webhook
-from webhooks_app.rules.unseen import JOINERS
+from webhooks_app.rules.safe_text import JOINERS
 
 pytestmark = pytest.mark.slow
 

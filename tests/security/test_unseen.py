@@ -16,7 +16,7 @@ from django.utils.html import escape
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 from tests.security.test_roles import admin_paths
 from webhooks_app.models import AccessToken, AuditEntry
-from webhooks_app.rules.unseen import JOINERS
+from webhooks_app.rules.safe_text import JOINERS
 
 EVIL = "evil\u202e\u2066\x1b[2J\x9b\u200b\ufeff\x7f\u2028<evil> می\u200cخواهم end"
 SHOWN = "evil\\u202e\\u2066\\u001b[2J\\u009b\\u200b\\ufeff\\u007f\\u2028&lt;evil&gt;"

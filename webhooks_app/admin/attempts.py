@@ -17,7 +17,7 @@ from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import icon, lasting, moment, visible
 from ..rules import failures
-from ..rules.alike import pattern
+from ..rules.fingerprint import pattern
 from ..rules.ids import is_id
 from . import links
 from .assets import FOLLOW_LOOKS
@@ -140,7 +140,7 @@ class Ended(CreatedFilter):
 
 
 class Message(LinkFilter):
-    """Those whose messages are alike: numbers and addresses are blanks (`rules.alike`)."""
+    """Those whose messages are alike: numbers and addresses are blanks (`rules.fingerprint`)."""
 
     title = parameter_name = "message"
     sieves = True

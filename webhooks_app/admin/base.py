@@ -31,7 +31,7 @@ from ..models.selection import unfit
 from ..presentation.counts import COUNT_LIMIT, bounded
 from ..roles import may
 from ..rules.ids import read_moment
-from ..rules.unseen import shown
+from ..rules.safe_text import shown
 from .assets import LOOKS
 from .changelist import SIEVED, Page
 from .door import seen, without_nul

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from ..models import Webhook, WebhookError
 from ..rules import failures
-from ..rules.alike import blanked
+from ..rules.fingerprint import blanked
 from . import links
 
 LOOKED_BACK = timedelta(days=30)

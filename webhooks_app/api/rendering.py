@@ -18,7 +18,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request, override_method
 
-from ..rules.unseen import JOINERS, shown
+from ..rules.safe_text import JOINERS, shown
 
 KEPT = "\n\r\t" + JOINERS
 ACCEPT_LIMIT = 1024  # characters of `Accept` that are read; those of browsers are much shorter

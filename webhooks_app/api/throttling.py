@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from .. import conf
 from ..models import FailedAuthentication
-from ..rules import clients
+from ..rules.client_address import client_address as address_of
 from .errors import Problem
 
 logger = logging.getLogger("webhooks_app.api")
@@ -22,8 +22,8 @@ MINUTE = 60  # seconds
 
 
 def client_address(request: HttpRequest) -> str:
-    """Whom limits count against; see `rules.clients`."""
-    return clients.client_address(
+    """Whom limits count against; see `rules.client_address`."""
+    return address_of(
         request.META.get("REMOTE_ADDR") or "",
         request.META.get("HTTP_X_FORWARDED_FOR", ""),
         conf.settings.trusted_proxies,

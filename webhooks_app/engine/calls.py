@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
 from ..models.primary import clock, present
-from ..rules import answers, failures
+from ..rules import failures, responses
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
 from . import history, loop, message, store, stored_breaker, timings
@@ -85,9 +85,9 @@ class Interaction:
         if outcome.failure is not None:
             return outcome.failure, None
         try:
-            return None, answers.interaction(outcome.body)
+            return None, responses.interaction(outcome.body)
         except ValueError as error:
-            if answers.is_compressed(outcome.headers, outcome.body):
+            if responses.is_compressed(outcome.headers, outcome.body):
                 return Failure("encoded", "invalid JSON: the answer is compressed"), None
             return Failure("bad_json", f"invalid JSON: {error}"), None
 
@@ -121,10 +121,10 @@ class Verification:
     def judge(self, outcome: Outcome) -> tuple[Failure | None, Any]:
         if outcome.status is None or (outcome.failure and outcome.failure.kind == "too_big"):
             return outcome.failure, None
-        failure = answers.verification(
+        failure = responses.verification(
             outcome.status, outcome.body, self.challenge, rotated=outcome.rotated
         )
-        compressed = answers.is_compressed(outcome.headers, outcome.body)
+        compressed = responses.is_compressed(outcome.headers, outcome.body)
         if compressed and failure and failure.kind == "v_body":
             failure = Failure("encoded", "Verification failed: the answer is compressed")
         return failure, None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from ..rules import echoes
+from ..rules import redaction
 from ..rules.failures import Failure
 from ..rules.ids import keys
 from .exchange import Outcome
@@ -109,5 +109,5 @@ def _starts(parts: Sequence[tuple[bytes, int]], secrets: Sequence[str]) -> list[
     starts = [data[:kept].decode("utf-8", "replace") for data, kept in parts]
     if not secrets:
         return starts
-    texts = [data[: kept + echoes.MARGIN].decode("utf-8", "replace") for data, kept in parts]
-    return echoes.all_masked(list(zip(texts, map(len, starts), strict=True)), secrets)
+    texts = [data[: kept + redaction.MARGIN].decode("utf-8", "replace") for data, kept in parts]
+    return redaction.all_masked(list(zip(texts, map(len, starts), strict=True)), secrets)

@@ -42,7 +42,7 @@ from ..models.health import CERTIFICATE_SOON
 from ..models.webhook import SECRETS_BESIDE
 from ..rules import failures
 from ..rules.hosts import host_of
-from ..rules.unseen import shown
+from ..rules.safe_text import shown
 from .store.record import FAILING_STOPS_AFTER
 
 log = logging.getLogger("webhooks")

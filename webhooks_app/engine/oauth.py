@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
-from ..rules import echoes, failures, oauth
+from ..rules import failures, oauth, redaction
 from ..rules.failures import Failure
 from .exchange import Asked, Outcome, Request, TokenCall
 
@@ -127,5 +127,5 @@ def _token_of(outcome: Outcome) -> oauth.Token:
     word = oauth.error_word(outcome.body) if outcome.status is not None else ""
     if word:
         # An odd server may answer with what it was sent.
-        raise ValueError(f"{echoes.masked(word, outcome.secrets)} (status {outcome.status})")
+        raise ValueError(f"{redaction.masked(word, outcome.secrets)} (status {outcome.status})")
     raise ValueError(failure.message)

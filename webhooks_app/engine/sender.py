@@ -23,7 +23,7 @@ from .. import conf
 from ..rules import failures
 from ..rules.failures import Failure
 from ..rules.guard import is_public
-from ..rules.unseen import shown
+from ..rules.safe_text import shown
 from .connection import ANSWER_LIMIT, Answer, Line, open_socket
 from .exchange import Outcome, Request
 from .oauth import Tokens

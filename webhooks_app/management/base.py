@@ -12,7 +12,7 @@ from django.db import DataError, IntegrityError, connections
 from django.db.utils import Error
 
 from ..models import sequences
-from ..rules.unseen import shown
+from ..rules.safe_text import shown
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells give it
 # PostgreSQL's codes for a table and a column that are not there.

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from webhooks_app.models import Actor, AuditEntry
 from webhooks_app.rules.ids import read_moment
-from webhooks_app.rules.unseen import shown
+from webhooks_app.rules.safe_text import shown
 
 BY = Actor("command line", AuditEntry.Door.COMMAND)  # for the record
 LONGEST = timedelta(days=36_500)

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from ..models import Attempt
 from ..models.health import CERTIFICATE_SOON
-from ..rules.unseen import JOINERS, shown
+from ..rules.safe_text import JOINERS, shown
 from .looks import State
 
 PHASES = (

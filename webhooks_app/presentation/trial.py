@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ..rules.filters import Check
-from ..rules.unseen import shown
+from ..rules.safe_text import shown
 from .looks import State
 
 ITEMS, DEPTH, SIGNS = 5, 2, 100  # of a value that is shown: of a list or object, inwards, of a text

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from .unseen import shown
+from .safe_text import shown
 
 FORMULA = "=+-@＝＋－＠"
 START = "\ufeff"  # without it a spreadsheet reads UTF-8 as something else

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from webhooks_app.rules.alike import blanked, pattern
+from webhooks_app.rules.fingerprint import blanked, pattern
 
 SORTS = {
     "connect ECONNREFUSED …": [

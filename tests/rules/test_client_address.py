@@ -2,7 +2,7 @@
 
 import pytest
 
-from webhooks_app.rules.clients import client_address
+from webhooks_app.rules.client_address import client_address
 
 pytestmark = pytest.mark.once
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from webhooks_app.rules import answers
+from webhooks_app.rules import responses
 
 pytestmark = pytest.mark.once
 
@@ -54,13 +54,13 @@ NOTHING = {"responses": [], "attributes": {}}
     ],
 )
 def test_every_odd_answer_is_a_success(body, meaning):
-    assert answers.interaction(body) == meaning
+    assert responses.interaction(body) == meaning
 
 
 def test_up_to_99_responses_are_handed_on():
-    assert len(answers.interaction(b'{"responses": [' + b"1," * 98 + b"1]}")["responses"]) == 99
+    assert len(responses.interaction(b'{"responses": [' + b"1," * 98 + b"1]}")["responses"]) == 99
     with pytest.raises(ValueError, match="99"):
-        answers.interaction(b'{"responses": [' + b"1," * 99 + b"1]}")
+        responses.interaction(b'{"responses": [' + b"1," * 99 + b"1]}")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_up_to_99_responses_are_handed_on():
 )
 def test_anything_else_is_a_sentence(body):
     with pytest.raises(ValueError, match=r"\w"):
-        answers.interaction(body)
+        responses.interaction(body)
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_anything_else_is_a_sentence(body):
     ],
 )
 def test_a_verification_passes_by_the_challenge_alone(status, body, kind):
-    failure = answers.verification(status, body, "c0ffee")
+    failure = responses.verification(status, body, "c0ffee")
     assert (failure.kind if failure else "") == kind

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from webhooks_app.rules.echoes import MARGIN, masked
+from webhooks_app.rules.redaction import MARGIN, masked
 from webhooks_app.rules.validators import MASK
 
 pytestmark = pytest.mark.once

@@ -1,6 +1,6 @@
 import pytest
 
-from webhooks_app.rules.unseen import JOINERS, shown
+from webhooks_app.rules.safe_text import JOINERS, shown
 
 
 @pytest.mark.parametrize(
