@@ -14,7 +14,7 @@ from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.admin.filters import word
 from webhooks_app.models import AuditEntry, Delivery, WebhookError
-from webhooks_app.models.selection import OF_ATTEMPTS, select
+from webhooks_app.models.delivery_filters import OF_ATTEMPTS, select
 from webhooks_app.rules.ids import first_id, read_moment
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)

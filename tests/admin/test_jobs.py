@@ -12,7 +12,7 @@ from tests.factories import AttemptFactory, DeliveryFactory
 from webhooks_app.admin import jobs as screen
 from webhooks_app.engine import jobs
 from webhooks_app.models import Delivery, Job
-from webhooks_app.models.in_time import TooSlow
+from webhooks_app.models.statement_timeout import TooSlow
 
 ADD = url("job", "add")
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from tests.api.conftest import Api, problem
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 from webhooks_app.models import AccessToken, FailedAuthentication
-from webhooks_app.models.in_time import in_passing
+from webhooks_app.models.statement_timeout import in_passing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WRONG = "whk_" + "x" * 43

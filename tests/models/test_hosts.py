@@ -8,7 +8,7 @@ from hypothesis.extra.django import TestCase
 
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app.models import Webhook
-from webhooks_app.models.selection import select
+from webhooks_app.models.delivery_filters import select
 from webhooks_app.rules.hosts import NO_HOST, host_of
 
 URLS = {

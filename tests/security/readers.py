@@ -33,7 +33,7 @@ from webhooks_app.api import (
 from webhooks_app.engine import calls, history, message, metrics_port, sender
 from webhooks_app.engine.connection import Line
 from webhooks_app.management import terminal
-from webhooks_app.models import Account, Attempt, Delivery, Webhook, selection
+from webhooks_app.models import Account, Attempt, Delivery, Webhook, delivery_filters
 from webhooks_app.models.account import digest
 from webhooks_app.presentation import formatting, sent_request
 from webhooks_app.rules import (
@@ -414,8 +414,8 @@ CONSOLE = [
     Reader("a request as curl", lambda t: sent_request.Sent(t[:4096], [("X", t[:4096])]).curl(t)),
     Reader("where a URL leads", secret_fields.origin_of, ("https://{}",)),
     *(
-        Reader(f"the filter {name}", lambda t, name=name: selection.condition(name, t, NOW))
-        for name in selection.CONDITIONS
+        Reader(f"the filter {name}", lambda t, name=name: delivery_filters.condition(name, t, NOW))
+        for name in delivery_filters.CONDITIONS
     ),
 ]
 

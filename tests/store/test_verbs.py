@@ -153,7 +153,7 @@ ASKS = {
     "migrations/0011_oauth_and_identity.py": "a word more in a check of the largest table",
     "migrations/0021_swept_sooner.py": "what PostgreSQL alone sweeps",
     "models/database_file.py": "a file that was replaced, noticed by whoever opens a connection",
-    "models/in_time.py": "an end to whatever is asked, by every door",
+    "models/statement_timeout.py": "an end to whatever is asked, by every door",
     "models/primary.py": "whose clock decides, in the rows that every door writes",
     "models/sequences.py": "sequences that a restore left behind",
 }

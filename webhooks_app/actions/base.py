@@ -7,7 +7,7 @@ from django.db import connections, router
 
 from ..fields import WrongKey
 from ..models import Delivery, Webhook, site, states
-from ..models.prepared import Prepared
+from ..models.compiled_query import Prepared
 from .errors import NotCallable
 
 

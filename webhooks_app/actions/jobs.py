@@ -7,10 +7,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from ..models import AuditEntry, Delivery, Job
-from ..models.in_time import TooSlow, in_time
+from ..models.delivery_filters import select
 from ..models.job import PACE, PACE_LIMIT
 from ..models.primary import clock
-from ..models.selection import select
+from ..models.statement_timeout import TooSlow, in_time
 from ..rules.ids import first_id
 from .base import because, db_alias, is_number
 from .errors import Invalid
@@ -20,7 +20,7 @@ COUNTED_IN = 0.15  # seconds
 
 
 def matching(words: Mapping[str, str], *, limit: int) -> int | None:
-    """How many deliveries a selection (see models.selection) holds, counted up to `limit` + 1.
+    """How many deliveries a selection holds (`models.delivery_filters`), counted up to `limit` + 1.
 
     None where counting would mean to read payloads, or where it takes longer than COUNTED_IN
     seconds. Raises Invalid.

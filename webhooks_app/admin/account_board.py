@@ -21,7 +21,7 @@ from ..models import (
     Webhook,
     states,
 )
-from ..models.selection import condition
+from ..models.delivery_filters import condition
 from ..presentation.charts import DAY, rate
 from ..presentation.counts import bounded, bounded_counts
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Attempt, Delivery, Webhook, WebhookError
-from ..models.selection import OF_ATTEMPTS, unfit
+from ..models.delivery_filters import OF_ATTEMPTS, unfit
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import icon, lasting, moment, visible

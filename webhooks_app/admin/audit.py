@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import AuditEntry
-from ..models.selection import unfit
+from ..models.delivery_filters import unfit
 from ..presentation.formatting import moment
 from .base import ReadOnlyAdmin
 from .csv_columns import AUDIT

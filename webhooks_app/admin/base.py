@@ -27,7 +27,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from ..models import Actor, AuditEntry, Webhook, database_file, sequences
-from ..models.selection import unfit
+from ..models.delivery_filters import unfit
 from ..presentation.counts import COUNT_LIMIT, bounded
 from ..roles import may
 from ..rules.ids import read_moment

@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery, Job, states
-from ..models.in_time import TooSlow, in_time
-from ..models.selection import LOOKED_THROUGH, condition
+from ..models.delivery_filters import LOOKED_THROUGH, condition
+from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import delivery_hold_reason, hold_ends_at
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT

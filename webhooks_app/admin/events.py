@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from ..actions import why_not
 from ..models import Delivery, Event
-from ..models.selection import OF_EVENTS, unfit
+from ..models.delivery_filters import OF_EVENTS, unfit
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.formatting import moment
 from ..presentation.looks import delivery_state

@@ -9,7 +9,7 @@ from django.db import models
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
-from ..models.selection import CONDITIONS, MOMENTS, Condition, condition, unfit
+from ..models.delivery_filters import CONDITIONS, MOMENTS, Condition, condition, unfit
 from ..presentation.counts import COUNT_LIMIT
 from ..rules.ids import first_id, is_account_name, is_id, read_moment
 from .autocomplete import accounts_url
@@ -96,7 +96,7 @@ def as_moments(lookups: list[tuple[str, str]]) -> list[Any]:
 
 
 class SelectionFilter(TextFilter):
-    """One word of a vocabulary of `models.selection`, shown while it is on."""
+    """One word of a vocabulary of `models.delivery_filters`, shown while it is on."""
 
     words: Mapping[str, Condition] = CONDITIONS
 

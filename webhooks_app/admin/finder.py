@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from ..fields import Begins, NameStart
 from ..models import Account, Attempt, Delivery, Event, Job, Webhook
-from ..models.selection import unfit
+from ..models.delivery_filters import unfit
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.looks import State, delivery_state, webhook_state
 from ..presentation.outages import TOLD

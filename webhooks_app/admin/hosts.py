@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 
 from .. import actions
 from ..models import Attempt, AuditEntry, Delivery, Job, Note, Webhook, WebhookError, states
-from ..models.selection import condition
+from ..models.delivery_filters import condition
 from ..presentation.counts import COUNT_LIMIT, bounded, bounded_counts
 from ..presentation.looks import State, webhook_state
 from ..presentation.outage_words import Headline, headline, note

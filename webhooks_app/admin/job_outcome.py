@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from ..models import Delivery, Job, Webhook
-from ..models.in_time import TooSlow, in_time
-from ..models.selection import LOOKED_THROUGH, condition, select
+from ..models.delivery_filters import LOOKED_THROUGH, condition, select
+from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import webhooks_in
 from ..models.webhook import SECRETS
 from ..presentation.banner import lower

@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Delivery, Job, Webhook
+from ..models.delivery_filters import CONDITIONS, MOMENTS, STATES
 from ..models.job import PACE, PACE_LIMIT
-from ..models.selection import CONDITIONS, MOMENTS, STATES
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, duration, moment
 from ..presentation.looks import DELIVERY_STATES, State

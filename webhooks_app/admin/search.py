@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from ..models import Delivery, Event
-from ..models.selection import payload_holds, unfit
+from ..models.delivery_filters import payload_holds, unfit
 from ..rules.ids import is_id
 
 

@@ -17,8 +17,8 @@ from django.utils.text import Truncator
 
 from .. import actions, conf
 from ..models import Delivery, Webhook, WebhookHealth, states
-from ..models.in_time import TooSlow, in_time
-from ..models.selection import unfit
+from ..models.delivery_filters import unfit
+from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import hold_ends_at, hold_reason
 from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, Chart, charts_of

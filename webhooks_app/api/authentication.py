@@ -26,9 +26,9 @@ from ..models import (
     EventType,
     Webhook,
 )
+from ..models.compiled_query import Prepared, PreparedMany
 from ..models.delivery import DeliveryQuerySet
 from ..models.event import EventQuerySet, EventTypeQuerySet
-from ..models.prepared import Prepared, PreparedMany
 from ..models.webhook import SECRETS, WebhookQuerySet
 from ..rules.ids import is_account_name
 from . import throttling

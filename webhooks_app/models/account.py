@@ -13,9 +13,9 @@ from django.db.models import F, Q, signals
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from .in_time import in_passing
-from .prepared import Prepared, PreparedMany
+from .compiled_query import Prepared, PreparedMany
 from .primary import PrimaryModel, PrimaryQuerySet
+from .statement_timeout import in_passing
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 USES_LOST_MOST = 10_000

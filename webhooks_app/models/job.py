@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from ..rules.ids import ID_LENGTH, id_time, new_id
 from .delivery import Attempt, Delivery
+from .delivery_filters import select
 from .primary import PrimaryModel
-from .selection import select
 
 PACE = 200  # deliveries a second, unless somebody says otherwise
 PACE_LIMIT = 1000
@@ -36,7 +36,7 @@ class Job(PrimaryModel):
 
     id = models.CharField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
     verb = models.CharField(max_length=6, choices=Verb)
-    selection = models.JSONField(default=dict)  # words of models.selection
+    selection = models.JSONField(default=dict)  # words of models.delivery_filters
     delivered_too = models.BooleanField(default=False)  # what was delivered already, too
     pace = models.PositiveSmallIntegerField("deliveries a second", default=PACE)
     state = models.CharField(max_length=7, choices=State, default=State.RUNNING)

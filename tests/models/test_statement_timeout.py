@@ -4,7 +4,7 @@ import pytest
 from django.db import connection, transaction
 
 from webhooks_app.models import Account
-from webhooks_app.models.in_time import TooSlow, in_time
+from webhooks_app.models.statement_timeout import TooSlow, in_time
 
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) "
 
