@@ -13,7 +13,6 @@ from webhooks_app.actions import jobs
 from webhooks_app.engine import faults
 from webhooks_app.engine.desk import Desk
 from webhooks_app.engine.knobs import Knobs
-from webhooks_app.engine.turn import Turn
 from webhooks_app.models import AccessToken, site
 from webhooks_app.rules.ids import keys
 
@@ -97,7 +96,8 @@ def desk(transactional_db, knobs):
     """The reading side of a worker, that owns all webhooks."""
     shared = connections["default"]
     desk = Desk("default", knobs)
-    desk.turn(Turn(busy=frozenset()))
+    desk.own(frozenset())
+    desk.discover()
     yield desk
     desk.leave()
     connections["default"] = shared

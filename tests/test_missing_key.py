@@ -17,7 +17,7 @@ from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.engine import calls, store, worker
-from webhooks_app.engine.turn import Turn
+from webhooks_app.engine.handover import Memory
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Header, Webhook, WebhookError, WebhookHealth, states
 from webhooks_app.rules.validators import MASK
@@ -259,11 +259,11 @@ class TestWorker:
 
     def claim(self, desk, webhook):
         """What the worker learns of a webhook of which something is due."""
-        answer = desk.turn(Turn(busy=frozenset(), wants=[store.Want(webhook.pk, 1, None)]))
-        return desk.load([want.webhook_id for want, _ in answer.claimed])
+        claims = desk.claim([store.Want(webhook.pk, 1, None)])
+        return desk.load([want.webhook_id for want, _ in claims.rows])
 
     def freed(self, desk, webhook):
-        return desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed
+        return desk.changes(Memory(held=[webhook.pk])).freed
 
     def test_it_is_read_again_when_it_was_changed(self, desk):
         webhook = WebhookFactory(token="t")
@@ -318,13 +318,13 @@ class TestWorker:
         WebhookHealth.objects.update(unreadable_since=timezone.now())
         desk.begin_anew()
         for _ in range(3):
-            desk.turn(Turn(busy=frozenset()))
+            desk.discover()
         assert all(map(self.since, lost))
         for webhook, stored in zip(lost[:4], kept, strict=False):
             write(webhook, "token", stored)
         desk.begin_anew()
         for _ in range(3):
-            desk.turn(Turn(busy=frozenset()))
+            desk.discover()
         assert [self.since(webhook) is None for webhook in lost] == [True] * 4 + [False]
 
     def test_a_lost_key_is_no_storm(self, desk):
@@ -334,7 +334,7 @@ class TestWorker:
         self.claim(desk, webhook)
         with CaptureQueriesContext(connections["default"]) as queries:
             for _ in range(20):
-                desk.turn(Turn(busy=frozenset()))
+                desk.discover()
         assert not [sql for sql in queries if "unreadable" in sql["sql"]]
 
     def test_a_verification_that_opens_it_clears_it(self, desk):

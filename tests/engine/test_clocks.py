@@ -22,7 +22,7 @@ from webhooks_app.engine import (
     stored_breaker,
     transitions,
 )
-from webhooks_app.engine.turn import Heartbeat, Turn
+from webhooks_app.engine.handover import Heartbeat, Memory
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
 from webhooks_app.presentation.workers import workers
 from webhooks_app.rules.ids import id_time
@@ -125,12 +125,9 @@ def test_a_job(wrong):
     assert claimed(wrong) == 1
 
 
-@pytest.mark.knobs(verifications_every=0.0)
 def test_a_verification(wrong, desk):
     actions.request_verification(wrong)
-    desk.begin_anew()
-    begun = desk.turn(Turn(busy=frozenset())).verifications
-    assert [call.webhook.pk for call in begun] == [wrong.pk]
+    assert [call.webhook.pk for call in desk.verifications({})] == [wrong.pk]
 
 
 def test_calls_by_hand_are_limited_by_one_clock(wrong):
@@ -198,11 +195,12 @@ def test_a_call_that_was_waited_for_is_dated_and_signed_for_now(wrong, loopback)
 
 
 def test_a_stop_and_a_deletion_are_seen_as_new(wrong, desk):
-    assert desk.turn(Turn(busy=frozenset(), heartbeat=Heartbeat())).held == []
+    desk.beat(Heartbeat())
+    assert desk.changes(Memory()).held == []
     actions.pause(wrong)
-    assert desk.turn(Turn(busy=frozenset())).held == [wrong.pk]
+    assert desk.changes(Memory()).held == [wrong.pk]
     actions.delete_webhook(wrong)
-    assert desk.turn(Turn(busy=frozenset())).held == [wrong.pk]
+    assert desk.changes(Memory()).held == [wrong.pk]
     assert is_present(Webhook.objects.get().deleted_at)
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions
-from webhooks_app.engine.turn import Turn
+from webhooks_app.engine.handover import Memory
 from webhooks_app.fields import WrongKey
 from webhooks_app.models import Webhook
 from webhooks_app.models.webhook import BREAKER_AFTER
@@ -28,7 +28,7 @@ def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
     due = {DeliveryFactory(due_at=an_hour_ago).webhook_id for _ in range(60)}
     found, steps = [], []
     while sum(steps) < len(due):
-        answer = desk.turn(Turn(busy=frozenset()))
+        answer = desk.discover()
         assert not answer.marked
         assert not answer.arrived
         found += answer.waiting
@@ -40,7 +40,6 @@ def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
 
 @pytest.mark.knobs(scan_every=60.0)
 def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk):
-    desk.turn(Turn(busy=frozenset()))  # the scan of the fixture
     webhook = WebhookFactory()
     stored, commit = threading.Event(), threading.Event()
 
@@ -52,10 +51,10 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk):
         connections.close_all()
 
     def found():
-        answer = desk.turn(Turn(busy=frozenset(), look=True))
+        answer = desk.discover(look=True)
         return {*answer.waiting, *answer.marked, *(row.webhook_id for row in answer.arrived)}
 
-    looks = [desk.turn(Turn(busy=frozenset(), look=True)) for _ in range(3)]
+    looks = [desk.discover(look=True) for _ in range(3)]
     assert not any(answer.marked for answer in looks)
     thread = threading.Thread(target=store)
     thread.start()
@@ -77,8 +76,8 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
 
     def claim(after):
         want = store.Want(webhook.pk, 2, after)
-        answer = desk.turn(Turn(busy=frozenset(), wants=[want]))
-        ((_, rows),) = answer.claimed
+        answer = desk.claim([want])
+        ((_, rows),) = answer.rows
         return rows, answer.held
 
     rows, held = claim(None)
@@ -94,46 +93,44 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
 def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(desk):
     webhook = WebhookFactory()
     transitions.stop(webhook.pk, "paused")
-    assert desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed == []
+    assert desk.changes(Memory(held=[webhook.pk])).freed == []
     actions.delete_webhook(webhook)
     left = DeliveryFactory(webhook=webhook)
-    assert desk.turn(Turn(busy=frozenset(), held=[webhook.pk])).freed == [webhook.pk]
+    assert desk.changes(Memory(held=[webhook.pk])).freed == [webhook.pk]
     want = store.Want(webhook.pk, 2, None)
-    assert desk.turn(Turn(busy=frozenset(), wants=[want])).held == []
+    assert desk.claim([want]).held == []
     left.refresh_from_db()
     assert left.state == "cancelled"
 
 
 @pytest.mark.parametrize("verb", [actions.pause, actions.delete_webhook])
-def test_who_is_stopped_is_held_at_the_next_turn_however_many_wait_in_memory(desk, verb):
-    """Whatever else a turn asks: of very many that wait it asks for some."""
+def test_who_is_stopped_is_held_at_the_next_look_however_many_wait_in_memory(desk, verb):
+    """Of very many that wait in memory a look asks for some in turn."""
     webhook, other = WebhookFactory(), WebhookFactory()
-    assert desk.turn(Turn(busy=frozenset())).held == []
+    assert desk.changes(Memory()).held == []
     verb(webhook)
-    assert desk.turn(Turn(busy=frozenset())).held == [webhook.pk]
-    assert desk.turn(Turn(busy=frozenset())).held == []  # and told once
+    assert desk.changes(Memory()).held == [webhook.pk]
+    assert desk.changes(Memory()).held == []  # and told once
     verb(other)
-    assert desk.turn(Turn(busy=frozenset())).held == [other.pk]
+    assert desk.changes(Memory()).held == [other.pk]
 
 
 def test_who_goes_on_at_once_is_not_held(desk):
     webhook = WebhookFactory()
     actions.pause(webhook)
     actions.enable(webhook)
-    assert desk.turn(Turn(busy=frozenset())).held == []
+    assert desk.changes(Memory()).held == []
     actions.pause(webhook)
-    assert desk.turn(Turn(busy=frozenset())).held == [webhook.pk]
+    assert desk.changes(Memory()).held == [webhook.pk]
 
 
-@pytest.mark.knobs(verifications_every=0.0)
 class TestVerifications:
     @pytest.fixture
     def chosen(self, desk):
         """Asks which are to begin while others are under way; their ids and accounts."""
 
         def chosen(under_way):
-            turn = Turn(busy=frozenset(), verifying=under_way)
-            begun = [call.webhook for call in desk.turn(turn).verifications]
+            begun = [call.webhook for call in desk.verifications(under_way)]
             return {webhook.pk: webhook.account_id for webhook in begun}
 
         return chosen
@@ -218,9 +215,8 @@ def test_what_people_decide_is_found_of_what_waits_in_memory_too(desk, what):
     webhook = WebhookFactory(headers=[("X-Key", "old")])
     waiting = [DeliveryFactory(webhook=webhook) for _ in range(2)]
     memory = {webhook.pk: (webhook.version, [delivery.pk for delivery in waiting])}
-    desk.turn(Turn(busy=frozenset()))
     decide(webhook, waiting)
-    answer = desk.turn(Turn(busy=frozenset(), waiting=memory))
+    answer = desk.changes(Memory(waiting=memory))
     said = {
         "held": set(answer.held) == {webhook.pk},
         "changed": answer.changed == [webhook.pk],

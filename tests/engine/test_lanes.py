@@ -6,11 +6,11 @@ from itertools import count
 
 import pytest
 
+from webhooks_app.engine.handover import Loaded
 from webhooks_app.engine.knobs import DEFAULT, Knobs
 from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.line import Found
 from webhooks_app.engine.store import Claimed, Head
-from webhooks_app.engine.turn import Loaded
 from webhooks_app.models.webhook import SLOTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from webhooks_app.engine.handover import Loaded
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.line import Found
 from webhooks_app.engine.store import Claimed
 from webhooks_app.engine.store.common import heads
-from webhooks_app.engine.turn import Loaded
 from webhooks_app.models.webhook import SLOTS
 
 WEBHOOK = "5f" + "0" * 22

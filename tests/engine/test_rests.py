@@ -9,11 +9,11 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
+from webhooks_app.engine.handover import Loaded, Memory
 from webhooks_app.engine.knobs import DEFAULT, Knobs
 from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.line import Found
 from webhooks_app.engine.store import Claimed, Head
-from webhooks_app.engine.turn import Loaded, Turn
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookHealth, states
 from webhooks_app.models.webhook import SLOTS
 from webhooks_app.rules.rates import Rate
@@ -457,9 +457,9 @@ def test_the_desk_reads_limits_and_rests(desk):
     assert 0 < one.rest_left <= 100
     other = loaded[plain.pk]
     assert (other.rate, other.rest_left, other.rests, other.breaker_after) == (None, 0.0, 0, 7)
-    assert desk.turn(Turn(resting=[webhook.pk])).rested == []
+    assert desk.changes(Memory(resting=[webhook.pk])).rested == []
     actions.close_breaker(webhook)
-    assert desk.turn(Turn(resting=[webhook.pk])).rested == [webhook.pk]
+    assert desk.changes(Memory(resting=[webhook.pk])).rested == [webhook.pk]
 
 
 @pytest.mark.django_db

@@ -11,7 +11,6 @@ from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions, upkeep
 from webhooks_app.engine.knobs import Knobs
-from webhooks_app.engine.turn import Turn
 from webhooks_app.models import Delivery, Webhook
 
 MANY = 2 * transitions.AT_ONCE + 500
@@ -52,9 +51,8 @@ def test_nobody_waits_until_a_worker_has_cancelled_what_many_deleted_webhooks_le
     actions.deliver_many([(other, {}) for other in others for _ in range(Knobs().cancelled_most)])
     deleted = [webhook, *others]
     Webhook.objects.filter(pk__in=[row.pk for row in deleted]).update(deleted_at=timezone.now())
-    desk.turn(Turn(busy=frozenset()))
     before = Delivery.objects.pending().count()
-    desk.turn(Turn(wants=[store.Want(row.pk, 10, None) for row in deleted]))
+    desk.claim([store.Want(row.pk, 10, None) for row in deleted])
     assert before - Delivery.objects.pending().count() == Knobs().cancelled_most
 
 

@@ -43,7 +43,7 @@ def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
 
 
 BROKEN = {
-    "a turn": "break_(desk.Desk, 'turn', 5)",
+    "a turn": "break_(desk.Desk, 'discover', 5)",
     "the database's thread": "break_(threads.OneThread, '_do', 20)",
     "the writing": "break_(ledger.LedgerProcess, 'write')",
     "an exchange": "break_(sender.Sender, 'send')",
@@ -54,8 +54,8 @@ BROKEN = {
         "knobs = Knobs(beat=0.05, still_most=40);sending.Sending._land = lambda *_: time.sleep(600)"
     ),
     "the way to the database": (
-        "knobs = Knobs(turn_most=0.5, hung_up_most=0.5);"
-        "desk.Desk._claim = lambda *_: time.sleep(600)"
+        "knobs = Knobs(answer_most=0.5, hung_up_most=0.5);"
+        "desk.Desk.claim = lambda *_: time.sleep(600)"
     ),
 }
 SHORT = ("an exchange", "the loop")

@@ -21,7 +21,7 @@ from tests.promises.sink import Halt, Sink, in_order, overlap
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # The short forms wait less; the whole forms run the engine's own values.
-SHORT = {"idle_most": 3.0, "turn_most": 5.0}
+SHORT = {"idle_most": 3.0, "answer_most": 5.0}
 
 
 @pytest.fixture

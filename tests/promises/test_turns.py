@@ -1,4 +1,4 @@
-"""What a worker asks in one turn is read by indexes and bounded, however many webhooks there are
+"""What a worker asks in one cycle is read by indexes and bounded, however many webhooks there are
 and whatever the database believes of its tables."""
 
 import pytest
@@ -7,8 +7,8 @@ from django.db import connection
 from tests.factories import AccountFactory, WebhookFactory
 from tests.promises.growth import learn, reading
 from webhooks_app.engine import store
+from webhooks_app.engine.handover import Memory
 from webhooks_app.engine.knobs import DEFAULT
-from webhooks_app.engine.turn import Turn
 from webhooks_app.models import (
     Attempt,
     Delivery,
@@ -85,41 +85,46 @@ NOTHING = {"type": "", "reference": "", "retry_schedule": "5", "created_by": ""}
 
 
 def asked(ids, number):
-    """All that a turn may ask, at its most: of other webhooks each."""
+    """All that a cycle may ask, at its most: what is claimed, and what may have changed, of other
+    webhooks each."""
     some = [ids[place :: len(ids) // number][:number] for place in range(4)]
     waiting = {
         ident: (1, [place + ident[1:] for place in "12"])
         for ident in some[0][: DEFAULT.webhooks_asked]
     }
-    return Turn(
-        wants=[
-            store.Want(ident, DEFAULT.claim_most // DEFAULT.claimed_for, None)
-            for ident in some[1][:200]
-        ],
-        room=True,
-        busy=frozenset(),
-        look=True,
+    wants = [
+        store.Want(ident, DEFAULT.claim_most // DEFAULT.claimed_for, None)
+        for ident in some[1][:200]
+    ]
+    memory = Memory(
         waiting=waiting,
         held=some[2][: DEFAULT.webhooks_asked],
         open_breakers=some[3][: DEFAULT.webhooks_asked],
     )
+    return wants, memory
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("known", ["never looked at", "looked at when empty", "looked at"])
 @pytest.mark.parametrize("number", [10_000, pytest.param(100_000, marks=pytest.mark.prove)])
-def test_a_turn_reads_about_what_it_asks(crowd, desk, known, number):
+def test_a_cycle_reads_about_what_it_asks(crowd, desk, known, number):
     if known == "looked at when empty":
         learn()
     ids = crowd(number)
     if known == "looked at":
         learn()
-    desk.turn(Turn(busy=frozenset()))
+    desk.begin_anew()
+    desk.discover()
+    wants, memory = asked(ids, DEFAULT.webhooks_asked)
     with reading(TABLES) as watch:
-        answer = desk.turn(asked(ids, DEFAULT.webhooks_asked))
+        desk.own(frozenset())
+        desk.discover(look=True)
+        claims = desk.claim(wants)
+        changes = desk.changes(memory)
+        desk.verifications({})
     assert watch.statements
-    assert (watch.whole, answer.ended) == ([], {})
-    assert len(answer.claimed) == 200
+    assert (watch.whole, changes.ended) == ([], {})
+    assert len(claims.rows) == 200
     assert watch.sorted <= DEFAULT.claim_most
     # By statistics from an empty table every index looks as good as any other.
     strange = 3 if known == "looked at when empty" else 1

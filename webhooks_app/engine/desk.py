@@ -1,8 +1,9 @@
 """The reading side of a worker: whose webhooks are mine, what is due, what is claimed. One
-connection, used by one thread, asked turn by turn; the session that holds the slots.
+connection, used by one thread, asked one question after the other; the session that holds the
+slots.
 
-Between two turns nothing is open: no transaction, no cursor. Whatever fails here with a database
-error leaves the worker's memory as it was; `reset` begins anew.
+Between two questions nothing is open: no transaction, no cursor. Each may raise DatabaseError, also
+when the slots went with a session that has ended; `reset` begins anew then.
 """
 
 import logging
@@ -10,29 +11,32 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeVar
 
 from django.db import DatabaseError
 from django.db.migrations.loader import MigrationLoader
 
 from .. import __version__, conf
 from ..fields import WrongKey
-from ..models import Webhook, WebhookHealth, Worker, site, states
+from ..models import Webhook, Worker, site
 from ..models.webhook import slot_of
 from ..rules.ids import new_id
 from . import calls, store, transitions
 from .bodies import Bodies
+from .changes import Looking
 from .discovery import Discovery
+from .handover import Changes, Claims, Due, Heartbeat, Loads, Memory
 from .heads import Heads
 from .knobs import Knobs
 from .line import Question
 from .loading import Loading
 from .store import Claimed, Want, microseconds
-from .turn import Answer, Heartbeat, Loads, Turn
 
 log = logging.getLogger("webhooks")
+
+T = TypeVar("T")
 
 
 class Desk:
@@ -50,10 +54,8 @@ class Desk:
         self._owned: frozenset[int] = frozenset()
         self._discovery = Discovery(self._store, knobs)
         self._loading = Loading(alias, knobs, self.now)
+        self._looking = Looking(self._store, self._loading, knobs)
         self._clock_ahead: int | None = None  # of the monotonic one, in microseconds
-        self._verifications_at = 0.0  # looked for next, monotonic seconds
-        self._opened_after: datetime | None = None  # the open breakers up to there were read
-        self._stopped: set[tuple[str, Any]] = set()  # who was found by the last look, and when
         self.id = f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-6:]}"
 
     def is_migrated(self) -> bool:
@@ -71,69 +73,76 @@ class Desk:
         """Whether the slots may be another's by now. Asked from the loop's thread."""
         return self._ownership.is_lost()
 
-    def turn(self, turn: Turn) -> Answer:
-        """Look and claim. Raises DatabaseError when the database is away."""
-        answer = self._turn(turn)
-        # What was found counts only while the slots are held by the session that found it.
+    def own(self, busy: frozenset[int]) -> frozenset[int]:
+        """The slots that are ours now; `busy` ones are never given away. Raises SharedSession."""
+        owned = self._ownership.refresh(busy)
+        if owned - self._owned:
+            # What waits there is wanted now: a scan in one go.
+            self._discovery.begin_anew()
+            self._loading.begin_anew()
+        self._owned = owned
         self._ownership.check()
-        return answer
+        return owned
+
+    def retire(self, busy: frozenset[int]) -> None:
+        """Take nothing more, and give away what is not busy."""
+        self._ownership.retire(busy)
+        self._owned = frozenset()
+
+    def discover(self, *, look: bool = False, room: bool = True) -> Due:
+        """What became due of our webhooks; see `Discovery.find`."""
+        if site.is_held():
+            self._discovery.begin_anew()  # released, all that is due must be found
+            return self._checked(Due(site_held=True, looked=True))
+        if not self._owned:
+            return Due()
+        due = self._discovery.find(self._owned, self._moment(), look=look, room=room)
+        self._bodies.fill(due.arrived)
+        due.waiting, due.marked = self._ours(due.waiting), self._ours(due.marked)
+        self._loading.reopen(self._ours)
+        return self._checked(due)
+
+    def claim(self, asked: Sequence[Want] = (), lines: Sequence[Question] = ()) -> Claims:
+        """What is next of these webhooks."""
+        claims, now = Claims(), self._moment()
+        if wants := [want for want in asked if slot_of(want.webhook_id) in self._owned]:
+            by_webhook: dict[str, list[Claimed]] = {want.webhook_id: [] for want in wants}
+            found = self._store.claim(wants, now)
+            self._bodies.fill(found)
+            for row in found:
+                by_webhook[row.webhook_id].append(row)
+            claims.rows = [(want, by_webhook[want.webhook_id]) for want in wants]
+        if questions := [one for one in lines if slot_of(one.webhook_id) in self._owned]:
+            claims.lines = self._heads.find(questions, now)
+        empty = [want.webhook_id for want, rows in claims.rows if not rows]
+        empty += [
+            found.question.webhook_id
+            for found in claims.lines
+            if found.question.asked and not found.heads
+        ]
+        claims.held = self._held(empty)
+        return self._checked(claims)
 
     def load(self, webhook_ids: Sequence[str]) -> Loads:
-        """What the lanes of these need to know. Raises as `turn`."""
-        loads = self._loading.load(webhook_ids)
-        self._ownership.check()
-        return loads
+        """What the lanes of these need to know."""
+        return self._checked(self._loading.load(webhook_ids))
 
-    def _turn(self, turn: Turn) -> Answer:
-        answer = Answer()
-        if turn.leaving:
-            self._ownership.retire(turn.busy or frozenset())
-            self._owned = frozenset()
-        elif turn.busy is not None:
-            owned = self._ownership.refresh(turn.busy)
-            if owned - self._owned:
-                # What waits there is wanted now: a scan in one go.
-                self._discovery.begin_anew()
-                self._loading.begin_anew()
-                self._verifications_at = 0.0
-            self._owned = owned
-        answer.owned = self._owned
-        if turn.heartbeat is not None:
-            self._beat(turn.heartbeat)
-        answer.clock_ahead = self._clock_ahead
-        answer.site_held = site.is_held()
-        if answer.site_held:
-            answer.looked = True
-            self._discovery.begin_anew()  # released, all that is due must be found
-        if answer.site_held or not self._owned:
-            return answer
+    def changes(self, memory: Memory) -> Changes:
+        """What people have changed of what a worker has in memory."""
+        return self._checked(self._looking.changes(memory, self._owned, self._moment()))
+
+    def _checked(self, answer: T) -> T:
+        """What was found counts only while the slots are held by the session that found it."""
+        self._ownership.check()
+        return answer
+
+    def _moment(self) -> datetime:
+        """Up to which something is due. Of a worker that runs `once`, what becomes due after its
+        start is left for another time."""
         now = self.now()
         if self._once:
-            # What becomes due after the start is left for another time.
             now = self._horizon = self._horizon or now
-        self._discovery.find(answer, turn, self._owned, now)
-        self._bodies.fill(answer.arrived)
-        answer.waiting, answer.marked = self._ours(answer.waiting), self._ours(answer.marked)
-        self._claim(answer, turn.wants, now)
-        if turn.lines:
-            self._read_lines(answer, turn.lines, now)
-        if turn.waiting:
-            self._look_after(answer, turn.waiting)
-        if turn.held:
-            answer.freed = self._freed(turn.held)
-        if turn.open_breakers:
-            answer.closed = self._ended(turn.open_breakers, "breaker_until")
-        if turn.resting:
-            answer.rested = self._ended(turn.resting, "rests_until")
-        if turn.busy is not None:
-            answer.opened = self._opened(now)
-            stopped = self._just_stopped(now)
-            answer.held += [ident for ident in stopped if ident not in answer.held]
-        self._loading.reopen(self._ours)
-        if time.monotonic() >= self._verifications_at:
-            self._verifications_at = time.monotonic() + self._knobs.verifications_every
-            answer.verifications = self._verifications(turn.verifying)
-        return answer
+        return now
 
     def now(self) -> datetime:
         """The database's clock: a worker whose own is wrong, or set anew, neither storms nor
@@ -144,46 +153,6 @@ class Desk:
 
     def _ours(self, webhook_ids: list[str]) -> list[str]:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
-
-    def _claim(self, answer: Answer, asked: Sequence[Want], now: datetime) -> None:
-        wants = [want for want in asked if slot_of(want.webhook_id) in self._owned]
-        if not wants:
-            return
-        by_webhook: dict[str, list[Claimed]] = {want.webhook_id: [] for want in wants}
-        found = self._store.claim(wants, now)
-        self._bodies.fill(found)
-        for row in found:
-            by_webhook[row.webhook_id].append(row)
-        answer.claimed = [(want, by_webhook[want.webhook_id]) for want in wants]
-        answer.held += self._held([want.webhook_id for want, rows in answer.claimed if not rows])
-
-    def _read_lines(self, answer: Answer, asked: Sequence[Question], now: datetime) -> None:
-        ours = [question for question in asked if slot_of(question.webhook_id) in self._owned]
-        answer.lines = self._heads.find(ours, now)
-        empty = [one.question for one in answer.lines if one.question.asked and not one.heads]
-        answer.held += self._held([question.webhook_id for question in empty])
-
-    def _look_after(self, answer: Answer, waiting: Mapping[str, tuple[int, Sequence[str]]]) -> None:
-        """What was claimed a while ago may have been cancelled since; its webhook may have been
-        paused, deleted or sent elsewhere."""
-        versions = {ident: version for ident, version, ok in self._callable(waiting) if ok}
-        may_be_called = versions.keys()
-        answer.held += [ident for ident in waiting if ident not in may_be_called]
-        answer.changed = [i for i in may_be_called if versions[i] != waiting[i][0]]
-        ids = [ident for webhook in may_be_called for ident in waiting[webhook][1]]
-        pending = self._store.pending_of(ids)
-        for webhook in may_be_called:
-            if ended := set(waiting[webhook][1]) - pending:
-                answer.ended[webhook] = ended
-
-    def prepare(self, call: calls.Verification) -> calls.Request | calls.Outcome:
-        """`calls.prepare`. Raises WrongKey."""
-        prepared = calls.prepare(call)
-        self._loading.was_read(call.webhook.pk)
-        return prepared
-
-    def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
-        self._loading.cannot_read(webhook, error)
 
     def _held(self, webhook_ids: list[str]) -> list[str]:
         """Which of these gave nothing because they may not be called."""
@@ -197,73 +166,12 @@ class Desk:
                 break
             # Made by somebody who still held the webhook while it was deleted.
             left -= max(1, transitions.cancel_some(webhook_id, transitions.DELETED, left))
-        found = self._callable(webhook_ids)
+        found = self._looking.callable(webhook_ids)
         return [ident for ident, _, ok in found if not ok and ident not in deleted]
 
-    def _freed(self, webhook_ids: Sequence[str]) -> list[str]:
-        # A deleted one is asked for once more: what is left of it is cancelled then.
-        return [
-            ident
-            for ident, version, ok in self._callable(webhook_ids, deleted_too=True)
-            if ok and not self._loading.is_unreadable(ident, version)
-        ]
-
-    def _callable(
-        self, webhook_ids: Iterable[str], *, deleted_too: bool = False
-    ) -> list[tuple[str, int, bool]]:
-        """Id, version and whether it may be called, of those of these webhooks that exist.
-
-        Judged here: the same condition as a subquery has the database read all webhooks once its
-        statistics are old.
-        """
-        rows = Webhook.objects.using(self._alias).filter(pk__in=list(webhook_ids))
-        found = rows.values_list("pk", "version", *states.CLAIM_COLUMNS, named=True)
-        return [
-            (row.pk, row.version, states.may_be_claimed(row))
-            if row.deleted_at is None or not deleted_too
-            else (row.pk, row.version, True)
-            for row in found
-        ]
-
-    def _ended(self, webhook_ids: Sequence[str], until: str) -> list[str]:
-        """Of which people have cleared the moment in that column."""
-        rows = WebhookHealth.objects.using(self._alias).filter(pk__in=list(webhook_ids))
-        return list(rows.filter(**{f"{until}__isnull": True}).values_list("pk", flat=True))
-
-    def _opened(self, now: datetime) -> dict[str, tuple[float, int]]:
-        """Some breakers in turn: interactions open them, too."""
-        after = max(now, self._opened_after or now)
-        found = WebhookHealth.objects.using(self._alias).filter(breaker_until__gt=after)
-        columns = ("pk", "breaker_until", "breaker_trips")
-        some = list(
-            found.order_by("breaker_until").values_list(*columns)[: self._knobs.webhooks_asked]
-        )
-        self._opened_after = some[-1][1] if len(some) == self._knobs.webhooks_asked else None
-        return {
-            ident: ((until - now).total_seconds(), trips)
-            for ident, until, trips in some
-            if until is not None and slot_of(ident) in self._owned
-        }
-
-    def _just_stopped(self, now: datetime) -> list[str]:
-        """Who was stopped or deleted a moment ago: of very many that wait in memory
-        `_look_after` asks for some in turn, and people want a pause at once."""
-        rows = Webhook.objects.using(self._alias)
-        after = now - self._knobs.stopped_lately
-        found: set[tuple[str, Any]] = set()
-        for moment, some in (
-            ("stopped_at", rows.exclude(stopped="").filter(stopped_at__gte=after)),
-            ("deleted_at", rows.filter(deleted_at__gte=after)),
-        ):
-            found.update(
-                some.order_by(f"-{moment}").values_list("pk", moment)[: self._knobs.webhooks_asked]
-            )
-        new, self._stopped = found - self._stopped, found
-        return self._ours([ident for ident, _ in new])
-
-    def _verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
+    def verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
         """The next ones, the oldest first. None waits behind those that hang."""
-        if not conf.settings.verification_required:
+        if not (self._owned and conf.settings.verification_required):
             return []
         each, knobs = self._knobs.verifying_each, self._knobs
         of_account = Counter(under_way.values())
@@ -280,13 +188,24 @@ class Desk:
                 chosen.append(ident)
         del chosen[min(knobs.verified_at_once, knobs.verifying_most - len(under_way)) :]
         rows = due.filter(pk__in=chosen).prefetch_related("headers")
-        return [calls.Verification(row) for row in rows]
+        return self._checked([calls.Verification(row) for row in rows])
+
+    def prepare(self, call: calls.Verification) -> calls.Request | calls.Outcome:
+        """`calls.prepare`. Raises WrongKey."""
+        prepared = calls.prepare(call)
+        self._loading.was_read(call.webhook.pk)
+        return prepared
+
+    def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
+        self._loading.cannot_read(webhook, error)
 
     def payload(self, row: Claimed) -> bytes:
         """What a claim left behind because it is large."""
         return self._bodies.payload(row)
 
-    def _beat(self, beat: Heartbeat) -> None:
+    def beat(self, beat: Heartbeat) -> int | None:
+        """Say that we are there. By how much the database's clock is ahead of the monotonic one, in
+        microseconds; None: it is this host's."""
         self._store.connection.ensure_connection()
         asked_at = time.monotonic_ns() // 1000
         if (clock := self._store.clock()) is not None:
@@ -310,6 +229,7 @@ class Desk:
             },
         )
         workers.filter(seen_at__lt=now - timedelta(days=1)).delete()
+        return self._clock_ahead
 
     def reset(self) -> None:
         """The database went away: drop the connection and everything that hung on it."""
@@ -323,14 +243,13 @@ class Desk:
             log.debug("closing a broken connection failed", exc_info=True)
 
     def begin_anew(self) -> None:
-        """What the last turn found did not arrive: find all that is due."""
+        """What was found last did not arrive: find all that is due."""
         self._discovery.begin_anew()
         self._loading.begin_anew()
-        self._verifications_at = 0.0
-        self._stopped = set()
+        self._looking.begin_anew()
 
     def hang_up(self) -> None:
-        """Break the connection under a turn that never ends. Called from another thread."""
+        """Break the connection under a question that never ends. Called from another thread."""
         self._store.hang_up()
 
     def leave(self) -> None:

@@ -8,9 +8,9 @@ finds them.
 import time
 from datetime import datetime
 
+from .handover import Due
 from .knobs import Knobs
 from .store import ALL_WEBHOOKS, Store, Watermark
-from .turn import Answer, Turn
 
 
 class Discovery:
@@ -42,44 +42,53 @@ class Discovery:
         self._writers = {}
         self.begin_anew()
 
-    def find(self, answer: Answer, turn: Turn, owned: frozenset[int], now: datetime) -> None:
-        """Of every webhook; the caller leaves out those that are not its own."""
+    def find(self, owned: frozenset[int], now: datetime, *, look: bool, room: bool) -> Due:
+        """Of every webhook; the caller leaves out those that are not its own. `look`: something was
+        announced. `room`: what is just found may be claimed, too."""
+        due = Due()
         changed = self._store.has_changed()
         whole = self._seen is None
         if self._seen is None:
             self._seen = Watermark(now)
             self._scanned = None
-            answer.looked = True
-        elif turn.look or changed or time.monotonic() >= self._look_at:
-            self._look(answer, turn, owned, now, changed)
-            answer.looked = True
+            due.looked = True
+        elif look or changed or time.monotonic() >= self._look_at:
+            self._look(due, self._seen, owned, now, changed=changed, room=room)
+            due.looked = True
         if changed:
             self._changed_at = now
-        if answer.looked:
+        if due.looked:
             self._look_at = time.monotonic() + self._knobs.look_every
-        due_at = self._scan_again_at if self._is_late else self._scan_at
-        if whole or self._scanned is not None or time.monotonic() >= due_at:
-            self._scan(answer, now, ALL_WEBHOOKS if whole else self._knobs.scan_first)
+        scan_at = self._scan_again_at if self._is_late else self._scan_at
+        if whole or self._scanned is not None or time.monotonic() >= scan_at:
+            self._scan(due, now, ALL_WEBHOOKS if whole else self._knobs.scan_first)
+        return due
 
     def _look(
-        self, answer: Answer, turn: Turn, owned: frozenset[int], now: datetime, changed: bool
+        self,
+        due: Due,
+        before: Watermark,
+        owned: frozenset[int],
+        now: datetime,
+        *,
+        changed: bool,
+        room: bool,
     ) -> None:
-        assert self._seen is not None
-        before, overlap = self._seen, self._knobs.overlap
+        overlap = self._knobs.overlap
         back_to = before.until - overlap
         if changed and self._changed_at is not None:
             # SQLite lets one write at a time: whoever has committed now began after that.
             back_to = min(back_to, max(self._changed_at - overlap, now - self._knobs.reach_most))
-        answer.back_to = self._store.moment(back_to)
+        due.back_to = self._store.moment(back_to)
         seen = None
-        if turn.room:
+        if room:
             arrived, not_callable, seen = self._store.arrivals(
                 back_to, now, before, owned, self._knobs.claim_most
             )
         if seen is not None:
-            answer.arrived, answer.marked, self._seen = arrived, list(not_callable), seen
+            due.arrived, due.marked, self._seen = arrived, list(not_callable), seen
         else:  # without room, or very much, or a look is all there is
-            answer.marked, self._seen = self._store.look(back_to, now, before)
+            due.marked, self._seen = self._store.look(back_to, now, before)
         self._watch_writers(self._seen, back_to)
 
     def _watch_writers(self, seen: Watermark, back_to: datetime) -> None:
@@ -91,18 +100,18 @@ class Discovery:
             self._writers_at = now + self._knobs.look_every
             self._writers |= self._store.writers()
 
-    def _scan(self, answer: Answer, at: datetime, first: int) -> None:
+    def _scan(self, due: Due, at: datetime, first: int) -> None:
         """A step of the scan, in steps so that what is due meanwhile does not wait for all of it,
         and growing ones so that it ends soon, however many webhooks there are."""
         started = time.monotonic()
         if self._scanned is None:
             self._scan_most, self._scan_cost = first, 0.0
             self._is_late = False
-        answer.waiting, self._scanned = self._store.scan(at, self._scanned or "", self._scan_most)
+        due.waiting, self._scanned = self._store.scan(at, self._scanned or "", self._scan_most)
         self._scan_most += self._scan_most // 4
         self._scan_cost += time.monotonic() - started
         if self._scanned is None:
-            answer.scanned = True
+            due.scanned = True
             now, rest = time.monotonic(), self._knobs.scan_pause(self._scan_cost)
             self._scan_again_at = now + rest
             self._scan_at = now + max(self._knobs.scan_every, rest)

@@ -1,11 +1,13 @@
 """Own → discover → claim → load: what the event loop asks the database in one cycle, and where the
-answers go. Each question is a hand-over to the one thread that reads, of plain data.
+answers go. Each question is a hand-over of plain data to the one thread that reads.
 """
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from django.db import DatabaseError, connections
 
@@ -15,13 +17,27 @@ from . import calls
 from .completer import Completer
 from .desk import Desk
 from .exchange import Asked, Outcome, Request
+from .handover import Changes, Claims, Due, Heartbeat, Loads, Memory
 from .knobs import Knobs
-from .lanes import Lane, Lanes
+from .lanes import Lanes
 from .store import Claimed, microseconds
 from .threads import OneThread, patiently
-from .turn import Answer, Heartbeat, Loads, Turn
 
 log = logging.getLogger("webhooks")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Cycle:
+    """What one cycle found, for the worker."""
+
+    owned: frozenset[int]
+    looked: bool = False
+    found: bool = False  # something that is due
+    verifications: list[calls.Verification] = field(default_factory=list)
 
 
 class CannotStart(Exception):
@@ -58,6 +74,7 @@ class Fetcher:
         self._desk: Desk | None = None
         self._clock_ahead: int | None = None  # as the last answer said
         self._ownership_due = self._heartbeat_due = 0.0  # monotonic seconds
+        self._verifications_due = 0.0  # looked for next, monotonic seconds
         self.holds = False  # the site is held, and nothing waits in the lanes
         # When the last question began that was answered: after it the process may have been frozen.
         self.heard_at = time.monotonic()
@@ -66,126 +83,158 @@ class Fetcher:
 
     async def cycle(
         self, *, look: bool, verifying: Mapping[str, int], beat: Callable[[], Heartbeat]
-    ) -> Answer:
-        """Ask, and fill the lanes. Raises DatabaseError, CannotStart, SharedSession."""
-        turn = self._turn(look)
-        turn.verifying = dict(verifying)
-        if turn.busy is not None:
-            # What was claimed a while ago, and who may not be called, may have changed.
-            turn.held = [i for i in self._lanes.some_held() if not self._completer.is_kept(i)]
-            turn.waiting = self._lanes.some_waiting(time.monotonic() - self._knobs.ownership_every)
-            is_untold = self._completer.is_untold
-            turn.open_breakers = [i for i in self._lanes.some_open() if not is_untold(i)]
-            resting = self._lanes.rests.some_asked(time.monotonic())
-            turn.resting = [ident for ident in resting if not is_untold(ident)]
-        asked = time.monotonic()
-        answer = await self._ask(turn, beat)
-        self._lanes.own(answer.owned)
-        if answer.site_held != self.holds:
-            self.holds, self._heartbeat_due = answer.site_held, 0.0  # whoever holds it waits
+    ) -> Cycle:
+        """Own, discover, claim, load: each question is asked once the answer to the one before is
+        in the lanes. `look`: something was announced. `verifying`: what is under way. Raises
+        DatabaseError, CannotStart, SharedSession."""
+        lanes = self._lanes
+        desk = await self._begin()
+        if is_due := time.monotonic() >= self._ownership_due:
+            self._ownership_due = time.monotonic() + self._knobs.ownership_every
+            owned = await self._ask(desk.own, lanes.busy())
+            if owned - lanes.owned:
+                self._verifications_due = 0.0
+            lanes.own(owned)
+            lanes.lines.remind()
+        await self._beat(desk, beat)
+
+        due = await self._ask(desk.discover, look=look, room=lanes.has_room)
+        cycle = Cycle(lanes.owned, looked=due.looked, found=bool(due.waiting or due.arrived))
+        if due.site_held != self.holds:
+            self.holds, self._heartbeat_due = due.site_held, 0.0  # whoever holds it waits
         if self.holds:
-            self.heard_at = asked
-            self._lanes.halt()
-            return answer
+            lanes.halt()
+        if self.holds or not lanes.owned:
+            return cycle
+        await self._discovered(desk, due)
+
         now = time.monotonic()
-        arrived, stale, later = self._lanes.expect(answer.arrived, answer.marked, now)
-        stale += [*answer.stale, *answer.changed]
-        self._lanes.meet(arrived)
-        loads = await self._load(stale) if stale else Loads()
-        self.heard_at = asked
-        self._apply(answer, loads)
-        # After the fills: a row that was found behind a place must be read by the next claim.
-        self._lanes.mark(later, answer.back_to)
-        self._arrive(arrived, loads, answer.back_to)
-        self._lanes.mark(answer.waiting, None)
-        if answer.scanned:
-            self._lanes.prune(time.monotonic())
-        return answer
+        wants, questions = lanes.wants(now, self._knobs.claim_most), lanes.lines.questions(now)
+        if wants or questions:
+            claims = await self._ask(desk.claim, wants, questions)
+            await self._claimed(desk, claims)
+            cycle.found = cycle.found or claims.found_anything
+
+        if is_due:
+            # What was claimed a while ago, and who may not be called, may have changed.
+            await self._changed(desk, await self._ask(desk.changes, self._memory()))
+
+        if time.monotonic() >= self._verifications_due:
+            self._verifications_due = time.monotonic() + self._knobs.verifications_every
+            cycle.verifications = await self._ask(desk.verifications, dict(verifying))
+        return cycle
 
     async def leave_slots(self, beat: Callable[[], Heartbeat]) -> None:
         """Give away what is not busy, and take nothing more."""
-        turn = self._turn(False)
-        turn.wants, turn.lines, turn.room = (), (), False
-        turn.leaving, turn.busy = True, self._lanes.busy()
-        await self._ask(turn, beat)
+        desk = await self._begin()
+        await self._ask(desk.retire, self._lanes.busy())
+        await self._beat(desk, beat)
 
-    def _turn(self, look: bool) -> Turn:
-        now, lanes = time.monotonic(), self._lanes
+    async def _begin(self) -> Desk:
+        """What was written may be forgotten now: whatever is read from here on shows it."""
+        lanes = self._lanes
         for item in self._completer.begin_read():
             lanes.recorded(item.attempt.webhook_id, item.attempt.request_id)
             if item.due_at is not None and item.due_at <= self.now():
                 # Due again since before it was written: no look finds it any more.
                 lanes.mark([item.attempt.webhook_id], None)
-        turn = Turn(look=look, room=lanes.has_room)
-        turn.wants = lanes.wants(now, self._knobs.claim_most)
-        if now >= self._ownership_due:
-            self._ownership_due = now + self._knobs.ownership_every
-            turn.busy = lanes.busy()
-            lanes.lines.remind()
-        turn.lines = lanes.lines.questions(now)
-        return turn
-
-    async def _ask(self, turn: Turn, beat: Callable[[], Heartbeat]) -> Answer:
         if self._desk is None:
             self._desk = await self._thread.run(_open, self._alias, self._knobs, self._once)
+        return self._desk
+
+    async def _ask(self, question: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
+        assert self._desk is not None
+        began = time.monotonic()
+        asked = self._thread.run(partial(question, *words, **named))
+        answer: T = await patiently(asked, self._desk.hang_up, self._knobs)
+        self.heard_at = began
+        return answer
+
+    async def _beat(self, desk: Desk, beat: Callable[[], Heartbeat]) -> None:
         if time.monotonic() >= self._heartbeat_due:
             knobs = self._knobs
             every = knobs.heartbeat_held if self.holds else knobs.heartbeat_every
             self._heartbeat_due = time.monotonic() + every
-            turn.heartbeat = beat()
-        asked = self._thread.run(self._desk.turn, turn)
-        answer: Answer = await patiently(asked, self._desk.hang_up, self._knobs)
-        self._clock_ahead = answer.clock_ahead
-        return answer
+            self._clock_ahead = await self._ask(desk.beat, beat())
 
-    async def _load(self, webhook_ids: list[str]) -> Loads:
-        assert self._desk is not None
-        asked = self._thread.run(self._desk.load, webhook_ids)
-        loads: Loads = await patiently(asked, self._desk.hang_up, self._knobs)
+    async def _load(self, desk: Desk, webhook_ids: list[str]) -> Loads:
+        """What the lanes of these must know goes there."""
+        if not webhook_ids:
+            return Loads()
+        loads = await self._ask(desk.load, webhook_ids)
+        now = time.monotonic()
+        for webhook_id, loaded in loads.loaded.items():
+            self._lanes.load(webhook_id, loaded, now)
         return loads
 
-    def _apply(self, answer: Answer, loads: Loads) -> None:
-        lanes, completer, now = self._lanes, self._completer, time.monotonic()
-        for webhook_id, loaded in loads.loaded.items():
-            lanes.load(webhook_id, loaded, now)
-        for want, claimed in answer.claimed:
-            if claimed and self._is_unknown(lanes.get(want.webhook_id), loads):
+    async def _discovered(self, desk: Desk, due: Due) -> None:
+        lanes = self._lanes
+        arrived, stale, later = lanes.expect(due.arrived, due.marked, time.monotonic())
+        lanes.meet(arrived)
+        loads, now = await self._load(desk, stale), time.monotonic()
+        lanes.mark(later, due.back_to)
+        for webhook_id, rows in arrived.items():
+            if self._is_unknown(webhook_id, loads):
+                lanes.hold(webhook_id)
+            else:
+                lanes.arrive(webhook_id, rows, due.back_to, now)
+        lanes.mark(due.waiting, None)
+        if due.scanned:
+            lanes.prune(now)
+
+    async def _claimed(self, desk: Desk, claims: Claims) -> None:
+        lanes = self._lanes
+        loads, now = await self._load(desk, claims.stale), time.monotonic()
+        for want, rows in claims.rows:
+            if rows and self._is_unknown(want.webhook_id, loads):
                 lanes.hold(want.webhook_id)
             else:
-                lanes.fill(want, claimed, now)
-        for found in answer.lines:
-            if found.heads and self._is_unknown(lanes.get(found.question.webhook_id), loads):
+                lanes.fill(want, rows, now)
+        for found in claims.lines:
+            if found.heads and self._is_unknown(found.question.webhook_id, loads):
                 lanes.hold(found.question.webhook_id)
             else:
                 lanes.answer(found, now)
-        for webhook_id in (*answer.held, *(i for i in answer.changed if i not in loads.loaded)):
+        for webhook_id in claims.held:
             lanes.hold(webhook_id)
-        for webhook_id in answer.freed:
+
+    def _is_unknown(self, webhook_id: str, loads: Loads) -> bool:
+        """No request can be made of what stands there: it is gone, or no key opens its secrets."""
+        lane = self._lanes.get(webhook_id)
+        return lane is not None and (lane.version == 0 or webhook_id in loads.unreadable)
+
+    def _memory(self) -> Memory:
+        """What people may have changed. Of what is noted and not yet written the database knows
+        less than we do."""
+        lanes, completer, now = self._lanes, self._completer, time.monotonic()
+        return Memory(
+            waiting=lanes.some_waiting(now - self._knobs.ownership_every),
+            held=[i for i in lanes.some_held() if not completer.is_kept(i)],
+            open_breakers=[i for i in lanes.some_open() if not completer.is_untold(i)],
+            resting=[i for i in lanes.rests.some_asked(now) if not completer.is_untold(i)],
+        )
+
+    async def _changed(self, desk: Desk, changes: Changes) -> None:
+        lanes, completer = self._lanes, self._completer
+        loads = await self._load(desk, changes.changed)
+        gone = [ident for ident in changes.changed if ident not in loads.loaded]
+        for webhook_id in (*changes.held, *gone):
+            lanes.hold(webhook_id)
+        for webhook_id in changes.freed:
             if not completer.is_kept(webhook_id):
                 lanes.free(webhook_id)
-        for webhook_id, ids in answer.ended.items():
+        for webhook_id, ids in changes.ended.items():
             lanes.forget(webhook_id, ids)
-        for webhook_id, (left, trips) in answer.opened.items():
+        now = time.monotonic()
+        for webhook_id, (left, trips) in changes.opened.items():
             if not completer.knows_better(webhook_id):
                 lanes.open_breaker(webhook_id, now + left, trips, now)
-        for webhook_id in answer.closed:
+        for webhook_id in changes.closed:
             if not completer.knows_better(webhook_id):
                 lanes.close_breaker(webhook_id)
-        for webhook_id in answer.rested:
+        for webhook_id in changes.rested:
             if not completer.knows_better(webhook_id):
                 lanes.rests.end(webhook_id)
-
-    def _arrive(self, arrived: Mapping[str, list[Claimed]], loads: Loads, back_to: Any) -> None:
-        now = time.monotonic()
-        for webhook_id, rows in arrived.items():
-            if self._is_unknown(self._lanes.get(webhook_id), loads):
-                self._lanes.hold(webhook_id)
-            else:
-                self._lanes.arrive(webhook_id, rows, back_to, now)
-
-    def _is_unknown(self, lane: Lane | None, loads: Loads) -> bool:
-        """No request can be made of what stands there: it is gone, or no key opens its secrets."""
-        return lane is not None and (lane.version == 0 or lane.webhook_id in loads.unreadable)
 
     # --- what else is asked of the database ---------------------------------------------------
 
@@ -245,13 +294,13 @@ class Fetcher:
         """What the last cycle found did not arrive: find all that is due."""
         if self._desk is not None:
             await self._thread.run(self._desk.begin_anew)
-        self._heartbeat_due = 0.0
+        self._heartbeat_due = self._verifications_due = 0.0
 
     async def let_go(self) -> None:
         """Of the session with the database, and of the slots that go with it."""
         await self.reset()
         self._lanes.own(frozenset())
-        self._ownership_due = self._heartbeat_due = 0.0
+        self._ownership_due = self._heartbeat_due = self._verifications_due = 0.0
 
     async def reset(self) -> None:
         """The session alone."""

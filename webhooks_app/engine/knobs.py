@@ -32,7 +32,7 @@ class Knobs:
     scan_latest: float = 60.0  # and no longer
     scan_first: int = 10  # webhooks in the first step of a scan; each takes a quarter more
     claim_most: int = 1000  # rows of one claim
-    # Deliveries of deleted webhooks that one turn cancels, for which all others wait; the rest is
+    # Deliveries of deleted webhooks that one claim cancels, for which all others wait; the rest is
     # the upkeep's.
     cancelled_most: int = 100
     loads_most: int = 100  # webhooks that are loaded at once because something arrived for them
@@ -111,12 +111,12 @@ class Knobs:
     verifying_most: int = 500  # that are under way, in all
     verifying_each: int = 100  # and of one account, so that its hanging ones leave room for others
     unreadable_again: float = 60.0  # until secrets that no key opened are tried again
-    reopened_at_once: int = 100  # webhooks of which that is tried in one turn
+    reopened_at_once: int = 100  # webhooks of which that is tried at once
 
     # --- when something is wrong --------------------------------------------------------------
     beat: float = 1.0  # between signs of life of the event loop
     still_most: int = 60  # of these missing the process ends; one that was frozen misses one
-    turn_most: float = 30.0  # for one turn; then its connection is broken and made again
+    answer_most: float = 30.0  # for one question; then the connection is broken and made again
     hung_up_most: float = 90.0  # for that; then this process ends
     # Turns that fail in a row last longer than the pause between heartbeats. Is it that the
     # database only reads, then no worker claims any more.

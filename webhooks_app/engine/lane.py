@@ -15,12 +15,12 @@ from operator import attrgetter
 
 from ..rules.failures import Failure
 from .breaker import Breaker
+from .handover import Loaded
 from .knobs import Knobs
 from .line import Line
 from .message import Head
 from .rests import Rest, Rests
 from .store import Claimed, Place, Want
-from .turn import Loaded
 
 CAP_AT_FIRST = 10  # of a webhook, until its own is known
 

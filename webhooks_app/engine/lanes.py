@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..models.webhook import slot_of
+from .handover import Loaded
 from .knobs import DEFAULT, Knobs
 from .lane import Crowd, Group, Lane, some_in_turn
 from .line import Found
 from .lines import Lines
 from .rests import Rests
 from .store import Claimed, Want
-from .turn import Loaded
 
 
 class Lanes:

@@ -156,7 +156,7 @@ class Line:
         """For so many keys at the most."""
         if self._before:
             return None
-        for key in self._asked:  # in a turn that failed
+        for key in self._asked:  # by a question that failed
             self._mark(key)
         keys = list(islice(self._next(), room))
         scans = self._is_to_scan(now)

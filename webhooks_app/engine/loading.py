@@ -16,8 +16,8 @@ from ..models import SigningKey, Webhook, WebhookHealth
 from ..models.webhook import SECRETS, OnDead
 from ..rules import certificates
 from . import message
+from .handover import Loaded, Loads
 from .knobs import Knobs
-from .turn import Loaded, Loads
 
 log = logging.getLogger("webhooks")
 
@@ -118,7 +118,7 @@ class Loading:
         self._reopen_at, self._reopened = 0.0, None
 
     def reopen(self, ours: Callable[[list[str]], list[str]]) -> None:
-        """Those that could not be read are tried again, some in each turn: also what has nothing to
+        """Those that could not be read are tried again, some at each look: also what has nothing to
         send may have got its key back."""
         if self._reopened is None:
             if time.monotonic() < self._reopen_at:

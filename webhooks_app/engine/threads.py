@@ -86,16 +86,16 @@ def _tell(future: "asyncio.Future[Any]", result: Any, error: BaseException | Non
 
 
 async def patiently(answer: Awaitable[Any], hang_up: Callable[[], None], knobs: Knobs) -> Any:
-    """What the database answers. Past `turn_most` seconds its connection is broken; when that does
-    not help either, nothing will."""
+    """What the database answers. Past `answer_most` seconds its connection is broken; when that
+    does not help either, nothing will."""
     answer = asyncio.ensure_future(answer)
-    done, _ = await asyncio.wait([answer], timeout=knobs.turn_most)
+    done, _ = await asyncio.wait([answer], timeout=knobs.answer_most)
     if not done:
-        log.warning("no answer from the database for %d s, connecting anew", knobs.turn_most)
+        log.warning("no answer from the database for %d s, connecting anew", knobs.answer_most)
         hang_up()
         done, _ = await asyncio.wait([answer], timeout=knobs.hung_up_most)
         if not done:
-            waited = knobs.turn_most + knobs.hung_up_most
+            waited = knobs.answer_most + knobs.hung_up_most
             end_now(f"no answer from the database for {waited:g} s")
     return await answer
 

@@ -20,7 +20,8 @@ from .. import conf
 from ..models import Delivery, database_file
 from . import faults, files, metrics_port, output, signals, store, upkeep
 from .completer import Completer
-from .fetcher import CannotStart, Fetcher
+from .fetcher import CannotStart, Cycle, Fetcher
+from .handover import Heartbeat
 from .knobs import DEFAULT, Knobs
 from .lanes import Lanes
 from .ledger import LedgerProcess
@@ -30,7 +31,6 @@ from .sending import Sending, slow_most
 from .store.errors import GONE
 from .tasks import Tasks
 from .threads import Watch, is_no_memory, on_loop_error
-from .turn import Answer, Heartbeat
 from .verifier import Verifier
 
 log = logging.getLogger("webhooks")
@@ -172,7 +172,7 @@ class Worker:
             self._look_at_files(time.monotonic())
             self._wake.clear()
             try:
-                answer = await self._fetcher.cycle(
+                cycle = await self._fetcher.cycle(
                     look=self._is_to_look(),
                     verifying=self._verifier.under_way,
                     beat=self._beat,
@@ -192,7 +192,7 @@ class Worker:
                 if self._until_empty or not self._fetcher.is_open:
                     raise
                 faults.note()
-                log.exception("a turn with the database failed, trying again")
+                log.exception("a cycle with the database failed, trying again")
                 failed += 1
                 if failed % self._knobs.failed_most:
                     await self._fetcher.begin_anew()
@@ -200,11 +200,11 @@ class Worker:
                     await self._fetcher.let_go()
             else:
                 backoff, failed = self._knobs.backoff_first, 0
-                self._go_on(answer)
-                if on_start is not None and answer.owned:
+                self._go_on(cycle)
+                if on_start is not None and cycle.owned:
                     on_start()
                     on_start = None
-                if self._until_empty and self._is_done(answer):
+                if self._until_empty and self._is_done(cycle):
                     return
                 await self._rest()
                 continue
@@ -223,29 +223,28 @@ class Worker:
         log.warning("the database is away (%s), trying again", why)
         await self._fetcher.let_go()
 
-    def _go_on(self, answer: Answer) -> None:
+    def _go_on(self, cycle: Cycle) -> None:
         if not self._stopping:
-            for verification in answer.verifications:
+            for verification in cycle.verifications:
                 self._verifier.begin(verification)
         self._sending.dispatch()
         self._sending.tell_rests()
 
-    def _is_done(self, answer: Answer) -> bool:
+    def _is_done(self, cycle: Cycle) -> bool:
         """Of a worker that is to end: whether there is nothing more to do. Raises OthersSend."""
-        if not answer.owned:
+        if not cycle.owned:
             if self._fetcher.is_all_or_nothing:
                 raise OthersSend
             return False
-        found = answer.waiting or answer.claimed_anything
         if not self._tasks:
             self._completer.flush()  # nothing comes that would be written with it
         # What a look found is claimed by the next cycle.
         now = time.monotonic()
         more = self._lanes.buffered or self._lanes.hungry(now) or self._lanes.lines.scans_later(now)
-        if self._tasks or self._completer.is_busy or more or found:
+        if self._tasks or self._completer.is_busy or more or cycle.found:
             self._empty_looks = 0
-        elif answer.looked:
-            # Twice, because what a claim was about to find is announced a turn earlier.
+        elif cycle.looked:
+            # Twice, because what a claim was about to find is announced a cycle earlier.
             self._empty_looks += 1
         return self._empty_looks == 2
 
