@@ -30,7 +30,7 @@ from django.utils.module_loading import import_string
 from webhooks_app import request_ids
 from webhooks_app.api.authentication import bearer
 from webhooks_app.api.errors import Problem
-from webhooks_app.engine import loop, store
+from webhooks_app.engine import bridge, store
 from webhooks_app.limits import Headers, Scope
 from webhooks_app.models import Delivery
 from webhooks_app.models.account import digest
@@ -106,7 +106,7 @@ class Door:
         secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
         if not secret:
             return None
-        if kind is Interaction and (len(sent) > SMALL or loop.engine() is None):
+        if kind is Interaction and (len(sent) > SMALL or bridge.engine() is None):
             return None  # nothing is sent from here
         asked = kind(request, ident, sent)
         asked.digest = digest(secret)

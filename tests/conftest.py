@@ -11,8 +11,8 @@ from tests.emptied import Emptied
 from tests.factories import AccountFactory
 from webhooks_app.actions import jobs
 from webhooks_app.engine import faults
-from webhooks_app.engine.desk import Desk
 from webhooks_app.engine.knobs import Knobs
+from webhooks_app.engine.reader import Reader
 from webhooks_app.models import AccessToken, site
 from webhooks_app.rules.ids import keys
 
@@ -92,12 +92,12 @@ def knobs(request):
 
 
 @pytest.fixture
-def desk(transactional_db, knobs):
+def reader(transactional_db, knobs):
     """The reading side of a worker, that owns all webhooks."""
     shared = connections["default"]
-    desk = Desk("default", knobs)
-    desk.own(frozenset())
-    desk.discover()
-    yield desk
-    desk.leave()
+    reader = Reader("default", knobs)
+    reader.own(frozenset())
+    reader.discover()
+    yield reader
+    reader.leave()
     connections["default"] = shared

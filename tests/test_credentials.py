@@ -14,7 +14,7 @@ from tests.factories import AttemptFactory, WebhookFactory, WorkerFactory
 from tests.receivers import Answer, Each, Receiver
 from tests.test_missing_key import raw
 from webhooks_app import actions
-from webhooks_app.engine import loop, mail, recount, worker
+from webhooks_app.engine import bridge, notices, recount, worker
 from webhooks_app.models import Attempt, AuditEntry, Delivery, Webhook, WebhookHealth
 from webhooks_app.rules import oauth
 from webhooks_app.testing import ACCESS_TOKEN, FakeReceiver
@@ -31,10 +31,10 @@ SETTINGS = {
 def drain(transactional_db, loopback, monkeypatch):
     """Run a worker until nothing is due; returns how many exchanges it made."""
     monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")
-    before = loop.replace(None)  # no token of an earlier test
+    before = bridge.replace(None)  # no token of an earlier test
     yield lambda: worker.run(until_empty=True)
-    own = loop.replace(before)
-    if isinstance(own, loop.EngineLoop):
+    own = bridge.replace(before)
+    if isinstance(own, bridge.EngineLoop):
         own.close()
 
 
@@ -256,12 +256,12 @@ class TestStored:
 
     def test_when_it_ends_is_told_by_letter_once(self, webhook, settings):
         settings.WEBHOOKS_NOTICE_EMAILS = ["ops@example.org"]
-        mail.turn()
+        notices.turn()
         assert box.outbox == []
         ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
         actions.update_webhook(webhook, identity=identity(not_after=ends))
         for _ in range(2):
-            mail.turn()
+            notices.turn()
         [letter] = box.outbox
         assert letter.subject == f"Webhook Orders client certificate ends on {ends:%-d %b %Y}"
         assert "Enter a new one in the settings" in letter.body

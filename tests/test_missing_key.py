@@ -257,91 +257,91 @@ class TestWorker:
         drain()
         assert not WebhookError.objects.filter(webhook=webhook).exists()
 
-    def claim(self, desk, webhook):
+    def claim(self, reader, webhook):
         """What the worker learns of a webhook of which something is due."""
-        claims = desk.claim([store.Want(webhook.pk, 1, None)])
-        return desk.load([want.webhook_id for want, _ in claims.rows])
+        claims = reader.claim([store.Want(webhook.pk, 1, None)])
+        return reader.load([want.webhook_id for want, _ in claims.rows])
 
-    def freed(self, desk, webhook):
-        return desk.changes(Memory(held=[webhook.pk])).freed
+    def freed(self, reader, webhook):
+        return reader.changes(Memory(held=[webhook.pk])).freed
 
-    def test_it_is_read_again_when_it_was_changed(self, desk):
+    def test_it_is_read_again_when_it_was_changed(self, reader):
         webhook = WebhookFactory(token="t")
         DeliveryFactory(webhook=webhook)
         lock_out(webhook)
-        assert self.claim(desk, webhook).unreadable == {webhook.pk}
-        assert self.freed(desk, webhook) == []
+        assert self.claim(reader, webhook).unreadable == {webhook.pk}
+        assert self.freed(reader, webhook) == []
         actions.update_webhook(webhook, token="fresh")
-        assert self.freed(desk, webhook) == [webhook.pk]
-        answer = self.claim(desk, webhook)
+        assert self.freed(reader, webhook) == [webhook.pk]
+        answer = self.claim(reader, webhook)
         assert (answer.unreadable, list(answer.loaded)) == (set(), [webhook.pk])
 
     @pytest.mark.knobs(unreadable_again=0.0)
-    def test_it_is_read_again_after_a_while(self, desk):
+    def test_it_is_read_again_after_a_while(self, reader):
         webhook = WebhookFactory(token="t")
         DeliveryFactory(webhook=webhook)
         kept = raw(webhook, "token")
         lock_out(webhook)
-        assert self.claim(desk, webhook).unreadable == {webhook.pk}
+        assert self.claim(reader, webhook).unreadable == {webhook.pk}
         write(webhook, "token", kept)
-        assert self.freed(desk, webhook) == [webhook.pk]
-        assert list(self.claim(desk, webhook).loaded) == [webhook.pk]
+        assert self.freed(reader, webhook) == [webhook.pk]
+        assert list(self.claim(reader, webhook).loaded) == [webhook.pk]
 
     def since(self, webhook):
         return WebhookHealth.objects.get(pk=webhook.pk).unreadable_since
 
     @pytest.mark.knobs(unreadable_again=0.0)
-    def test_since_when_is_noted_once_and_cleared_when_it_opens_again(self, desk):
+    def test_since_when_is_noted_once_and_cleared_when_it_opens_again(self, reader):
         webhook, other = WebhookFactory(token="t"), WebhookFactory(token="t")
         DeliveryFactory(webhook=webhook)
         kept = raw(webhook, "token")
         lock_out(webhook)
-        self.claim(desk, webhook)
+        self.claim(reader, webhook)
         noted = self.since(webhook)
         assert noted is not None
         with CaptureQueriesContext(connections["default"]) as queries:
             for _ in range(5):
-                self.claim(desk, webhook)
+                self.claim(reader, webhook)
         assert not [sql for sql in queries if "SET" in sql["sql"] and "unreadable" in sql["sql"]]
         assert (self.since(webhook), self.since(other)) == (noted, None)
         write(webhook, "token", kept)
-        self.claim(desk, webhook)
+        self.claim(reader, webhook)
         assert self.since(webhook) is None
 
     @pytest.mark.knobs(reopened_at_once=2)
-    def test_it_is_tried_again_although_it_has_nothing_to_send(self, desk):
+    def test_it_is_tried_again_although_it_has_nothing_to_send(self, reader):
         """The key comes back, to a hundred and more webhooks, some of them of another worker."""
         lost = [WebhookFactory(token="t") for _ in range(5)]
         kept = [raw(webhook, "token") for webhook in lost]
         for webhook in lost:
             lock_out(webhook)
         WebhookHealth.objects.update(unreadable_since=timezone.now())
-        desk.begin_anew()
+        reader.begin_anew()
         for _ in range(3):
-            desk.discover()
+            reader.discover()
         assert all(map(self.since, lost))
         for webhook, stored in zip(lost[:4], kept, strict=False):
             write(webhook, "token", stored)
-        desk.begin_anew()
+        reader.begin_anew()
         for _ in range(3):
-            desk.discover()
+            reader.discover()
         assert [self.since(webhook) is None for webhook in lost] == [True] * 4 + [False]
 
-    def test_a_lost_key_is_no_storm(self, desk):
+    def test_a_lost_key_is_no_storm(self, reader):
         """Looked for again in a minute, however many turns there are."""
         webhook = lock_out(WebhookFactory(token="t"))
         DeliveryFactory(webhook=webhook)
-        self.claim(desk, webhook)
+        self.claim(reader, webhook)
         with CaptureQueriesContext(connections["default"]) as queries:
             for _ in range(20):
-                desk.discover()
+                reader.discover()
         assert not [sql for sql in queries if "unreadable" in sql["sql"]]
 
-    def test_a_verification_that_opens_it_clears_it(self, desk):
+    def test_a_verification_that_opens_it_clears_it(self, reader):
         webhook = lock_out(WebhookFactory(token="t"))
-        desk.cannot_read(webhook, WrongKey("its key is missing"))
+        reader.cannot_read(webhook, WrongKey("its key is missing"))
         actions.update_webhook(webhook, token="fresh")
-        desk.prepare(calls.Verification(Webhook.objects.get(pk=webhook.pk)))
+        reader.prepare(calls.Verification(Webhook.objects.get(pk=webhook.pk)))
         assert self.since(webhook) is None
 
     def test_a_secret_that_was_changed_under_a_key_of_others_is_not_sent_in_its_old_form(

@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from . import conf
 from .actions import encode
-from .engine import calls, loop, message, store
+from .engine import bridge, calls, message, store
 from .engine.bodies import Bodies
 from .engine.sender import Outcome, Request, Sender
 from .engine.sending import verdict
@@ -88,15 +88,15 @@ class FakeReceiver(Sender):
     def run(
         self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
     ) -> T:
-        """What `engine.loop` runs synchronous calls with, while this is entered."""
+        """What `engine.bridge` runs synchronous calls with, while this is entered."""
         return _result(work(self))
 
     def __enter__(self) -> Self:
-        self._before = loop.replace(self)
+        self._before = bridge.replace(self)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        loop.replace(self._before)
+        bridge.replace(self._before)
 
 
 def drain(*, rounds: int = 100) -> int:
@@ -106,7 +106,7 @@ def drain(*, rounds: int = 100) -> int:
     FakeReceiver. Raises AssertionError when something is still due after `rounds` rounds (a
     schedule of zeros never ends before).
     """
-    runner = loop.shared()
+    runner = bridge.shared()
     assert isinstance(runner, FakeReceiver), "drain() needs an entered FakeReceiver"
     sent = 0
     if site.is_held():

@@ -11,7 +11,7 @@ from tests.admin.pages import text_of, url
 from tests.admin.test_home import called, links, plain, shown
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import mail
+from webhooks_app.engine import notices
 from webhooks_app.models import AccessToken, AuditEntry
 
 
@@ -73,7 +73,7 @@ def test_its_tokens_events_and_contact(boss, acme):
 
 
 def test_the_notices_that_went_out(boss, acme):
-    mail.turn()
+    notices.turn()
     assert "Webhook Orders is failing" in [letter.subject for letter in outbox.outbox]
     says = plain(text_of(boss.get(page_of(acme))).split('id="notices"')[1])
     assert "Webhook Orders is failing" in says

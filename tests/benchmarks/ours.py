@@ -332,7 +332,7 @@ def account(url):
 def alone(url, count):
     """Our own sender without a database, the ceiling: what a delivery costs on the wire."""
     from webhooks_app.engine import message
-    from webhooks_app.engine.loop import new_event_loop
+    from webhooks_app.engine.bridge import new_event_loop
     from webhooks_app.engine.sender import Sender
 
     key = SigningKey(secret=signing.new_secret())

@@ -8,7 +8,7 @@ from django.db import connection
 
 from tests.commands.test_webhooks import both, run
 from tests.factories import WebhookFactory
-from webhooks_app.engine import rotation
+from webhooks_app.engine import key_rotation
 from webhooks_app.models import Header, SigningKey, Webhook
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
@@ -48,7 +48,7 @@ def hooks(account, settings):
 
 
 def test_every_secret_is_under_the_new_key_and_unchanged(hooks, settings, monkeypatch):
-    monkeypatch.setattr(rotation, "STEP", 3)
+    monkeypatch.setattr(key_rotation, "STEP", 3)
     versions = list(Webhook.objects.values_list("version", flat=True))
     settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW, OLD]
     assert json.loads(run("rotate-keys", "--json")) == {
@@ -74,9 +74,9 @@ def test_a_dry_run_counts_and_changes_nothing(hooks, settings):
 
 
 def test_an_interrupted_run_goes_on_where_it_was(hooks, settings, monkeypatch):
-    monkeypatch.setattr(rotation, "STEP", 2)
+    monkeypatch.setattr(key_rotation, "STEP", 2)
     settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW, OLD]
-    steps = rotation.rotate()
+    steps = key_rotation.rotate()
     next(steps)
     next(steps)
     steps.close()
@@ -101,7 +101,7 @@ def test_what_is_written_meanwhile_is_not_put_back(hooks, settings):
     settings.WEBHOOKS_ENCRYPTION_KEYS = [NEW, OLD]
     keys = [Fernet(NEW), Fernet(OLD)]
     page = [(hooks[0].pk, keys[1].encrypt(b"what it was before").decode())]
-    assert rotation._rotate(Webhook, "token", page, keys, False).rotated == 0
+    assert key_rotation._rotate(Webhook, "token", page, keys, False).rotated == 0
     assert Webhook.objects.get(pk=hooks[0].pk).token == "token-0"
 
 

@@ -125,9 +125,9 @@ def test_a_job(wrong):
     assert claimed(wrong) == 1
 
 
-def test_a_verification(wrong, desk):
+def test_a_verification(wrong, reader):
     actions.request_verification(wrong)
-    assert [call.webhook.pk for call in desk.verifications({})] == [wrong.pk]
+    assert [call.webhook.pk for call in reader.verifications({})] == [wrong.pk]
 
 
 def test_calls_by_hand_are_limited_by_one_clock(wrong):
@@ -194,13 +194,13 @@ def test_a_call_that_was_waited_for_is_dated_and_signed_for_now(wrong, loopback)
     assert is_present(Attempt.objects.get().ended_at)
 
 
-def test_a_stop_and_a_deletion_are_seen_as_new(wrong, desk):
-    desk.beat(Heartbeat())
-    assert desk.changes(Memory()).held == []
+def test_a_stop_and_a_deletion_are_seen_as_new(wrong, reader):
+    reader.beat(Heartbeat())
+    assert reader.changes(Memory()).held == []
     actions.pause(wrong)
-    assert desk.changes(Memory()).held == [wrong.pk]
+    assert reader.changes(Memory()).held == [wrong.pk]
     actions.delete_webhook(wrong)
-    assert desk.changes(Memory()).held == [wrong.pk]
+    assert reader.changes(Memory()).held == [wrong.pk]
     assert is_present(Webhook.objects.get().deleted_at)
 
 

@@ -9,15 +9,15 @@ from webhooks_app.engine.completer import Completer
 from webhooks_app.engine.exchange import Outcome
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.lanes import Lanes
-from webhooks_app.engine.ledger import Written
 from webhooks_app.engine.sending import verdict
 from webhooks_app.engine.store import Claimed, microseconds
+from webhooks_app.engine.writer import Written
 
 pytestmark = pytest.mark.once
 
 
 class Book:
-    """A ledger that writes into a list."""
+    """A writer that writes into a list."""
 
     has_ended = False
 
@@ -42,7 +42,7 @@ def ended(ident):
 
 
 def written(scenario, **knobs):
-    """What a ledger was given, by a completer that `scenario` adds to."""
+    """What a writer was given, by a completer that `scenario` adds to."""
 
     async def main():
         book = Book()

@@ -12,7 +12,7 @@ from tests.engine.test_history import REFUSED, entry, record
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import delivery_in, finish, finished
 from webhooks_app import actions
-from webhooks_app.engine import accepted, ledger, pruner, recount, transitions, upkeep
+from webhooks_app.engine import accepted, pruner, recount, transitions, upkeep, writer
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.models import Counter, Delivery
 from webhooks_app.rules.failures import Failure
@@ -93,7 +93,7 @@ def test_a_batch_that_is_given_twice_counts_once():
     """The connection broke in a COMMIT, and nobody told whether it came through."""
     batch = [finished(delivery_in("pending"), state="failed", failure=FAILURE)]
     shared = connections["default"]
-    writing = ledger.Ledger("default", Knobs())
+    writing = writer.Writer("default", Knobs())
     try:
         for in_doubt in (False, True):
             assert writing.write(batch, (), in_doubt=in_doubt).number == 1
@@ -124,10 +124,10 @@ def test_two_writers_of_the_same_rows_never_deadlock():
         threading.Thread(target=write, args=(order, hook))
         for order, hook in zip((kinds, kinds[::-1]), hooks, strict=True)
     ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
     assert failures == []
     assert counted() == {(kind, ""): 200 for kind in kinds}
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import history, pruner, recount, store
+from webhooks_app.engine import attempt_rows, pruner, recount, store
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 from webhooks_app.rules.failures import Failure
@@ -22,7 +22,7 @@ FAILURE = Failure("http_500", "Request failed with status code 500")
 
 def entry(webhook, *, failed=False, ago=timedelta(0), exchange="delivery", ms=20):
     failure = FAILURE if failed else None
-    return history.Entry(
+    return attempt_rows.Entry(
         webhook_id=webhook.pk,
         exchange=exchange,
         request_id="0" * 24,

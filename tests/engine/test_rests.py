@@ -442,7 +442,7 @@ def test_interactions_open_the_breaker_as_their_webhook_says(after, off):
 
 
 @pytest.mark.django_db
-def test_the_desk_reads_limits_and_rests(desk):
+def test_the_worker_reads_limits_and_rests(reader):
     until = timezone.now() + timedelta(seconds=100)
     webhook = WebhookFactory(
         rate_count=100,
@@ -451,15 +451,15 @@ def test_the_desk_reads_limits_and_rests(desk):
         health={"rests_until": until, "rests": 2},
     )
     plain = WebhookFactory(breaker_after=7)
-    loaded = desk.load([webhook.pk, plain.pk]).loaded
+    loaded = reader.load([webhook.pk, plain.pk]).loaded
     one = loaded[webhook.pk]
     assert (str(one.rate), one.rests, one.breaker_after) == ("100/minute", 2, 0)
     assert 0 < one.rest_left <= 100
     other = loaded[plain.pk]
     assert (other.rate, other.rest_left, other.rests, other.breaker_after) == (None, 0.0, 0, 7)
-    assert desk.changes(Memory(resting=[webhook.pk])).rested == []
+    assert reader.changes(Memory(resting=[webhook.pk])).rested == []
     actions.close_breaker(webhook)
-    assert desk.changes(Memory(resting=[webhook.pk])).rested == [webhook.pk]
+    assert reader.changes(Memory(resting=[webhook.pk])).rested == [webhook.pk]
 
 
 @pytest.mark.django_db

@@ -17,7 +17,7 @@ from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
 from webhooks_app.engine import sender as senders
 from webhooks_app.engine import tls
-from webhooks_app.engine.connection import ANSWER_LIMIT, Line, open_socket
+from webhooks_app.engine.connection import ANSWER_LIMIT, Connection, open_socket
 from webhooks_app.engine.pool import Pool
 from webhooks_app.engine.sender import Sender, retry_after
 from webhooks_app.rules import failures
@@ -252,7 +252,7 @@ def test_a_server_that_greets_before_it_is_asked_is_not_http_however_fast(run, l
 
 
 def new_line():
-    return Line(asyncio.get_running_loop(), (1, "http", "a", 80), "", (), lambda line: None)
+    return Connection(asyncio.get_running_loop(), (1, "http", "a", 80), "", (), lambda line: None)
 
 
 async def kept_line():

@@ -185,7 +185,7 @@ def test_a_410_stops_the_webhook_when_a_call_of_its_own_hears_it(webhook, call, 
 
 
 @pytest.mark.knobs(webhooks_asked=2)
-def test_the_worker_reads_the_open_breakers_of_its_webhooks_some_in_turn(desk):
+def test_the_worker_reads_the_open_breakers_of_its_webhooks_some_in_turn(reader):
     until = timezone.now() + timedelta(seconds=100)
     hooks = [
         WebhookFactory(
@@ -196,7 +196,7 @@ def test_the_worker_reads_the_open_breakers_of_its_webhooks_some_in_turn(desk):
     past = timezone.now() - timedelta(seconds=1)
     WebhookFactory(health={"breaker_until": past, "breaker_trips": 1})
     WebhookFactory()
-    looks = [desk.changes(Memory()).opened for _ in range(3)]
+    looks = [reader.changes(Memory()).opened for _ in range(3)]
     assert [set(look) for look in looks] == [
         {hooks[0].pk, hooks[1].pk},
         {hooks[2].pk},

@@ -20,7 +20,7 @@ from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, Webhoo
 from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
-from webhooks_app.engine import history, ledger, store, transitions, worker
+from webhooks_app.engine import attempt_rows, store, transitions, worker, writer
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.store import microseconds, record
@@ -96,7 +96,7 @@ class TestKeys:
             def draw(self, ms):
                 return self.left.pop() if self.left else keys.draw(ms)
 
-        monkeypatch.setattr(history, "keys", Twin())
+        monkeypatch.setattr(attempt_rows, "keys", Twin())
         return drawn
 
     @pytest.mark.parametrize("many", [1, 60])  # one by one, and by COPY on PostgreSQL
@@ -194,7 +194,7 @@ class TestUnrecorded:
 def test_nothing_is_held_when_the_whole_database_only_reads():
     delivery = DeliveryFactory()
     now = timezone.now()
-    entry = history.Entry(
+    entry = attempt_rows.Entry(
         webhook_id=delivery.webhook_id,
         exchange=Attempt.Exchange.DELIVERY,
         request_id=delivery.pk,
@@ -208,7 +208,7 @@ def test_nothing_is_held_when_the_whole_database_only_reads():
     try:
         with shared.cursor() as cursor:
             cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-        writes = ledger.Ledger("default", Knobs())
+        writes = writer.Writer("default", Knobs())
         for again in (None, [], [delivery.webhook_id]):
             with pytest.raises(DatabaseError, match="read-only"):
                 writes.write(batch, [], in_doubt=False, again=again)

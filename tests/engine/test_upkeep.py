@@ -16,7 +16,7 @@ from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import jobs, mail, pruner, steadiness, totals, upkeep, worker
+from webhooks_app.engine import jobs, notices, pruner, steadiness, totals, upkeep, worker
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
 from webhooks_app.rules.ids import new_id
 
@@ -35,7 +35,7 @@ def days_ago(days):
 
 STEPS = [
     (jobs, "turn"),
-    (mail, "turn"),
+    (notices, "turn"),
     (steadiness, "judge"),
     (totals, "add_up"),
     (pruner, "purging"),

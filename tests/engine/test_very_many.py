@@ -45,14 +45,14 @@ def test_a_deleted_webhook_is_gone_at_once_and_what_waits_for_it_is_cancelled_in
     actions.restore_webhook(webhook)
 
 
-def test_nobody_waits_until_a_worker_has_cancelled_what_many_deleted_webhooks_left(webhook, desk):
+def test_nobody_waits_until_a_worker_has_cancelled_what_many_deleted_webhooks_left(webhook, reader):
     """Whoever has a token may delete a thousand at once."""
     others = WebhookFactory.create_batch(3)
     actions.deliver_many([(other, {}) for other in others for _ in range(Knobs().cancelled_most)])
     deleted = [webhook, *others]
     Webhook.objects.filter(pk__in=[row.pk for row in deleted]).update(deleted_at=timezone.now())
     before = Delivery.objects.pending().count()
-    desk.claim([store.Want(row.pk, 10, None) for row in deleted])
+    reader.claim([store.Want(row.pk, 10, None) for row in deleted])
     assert before - Delivery.objects.pending().count() == Knobs().cancelled_most
 
 

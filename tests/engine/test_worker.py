@@ -11,10 +11,10 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import loop, store, worker
-from webhooks_app.engine.ledger import Ledger
-from webhooks_app.engine.loop import EngineLoop
+from webhooks_app.engine import bridge, store, worker
+from webhooks_app.engine.bridge import EngineLoop
 from webhooks_app.engine.sender import Sender
+from webhooks_app.engine.writer import Writer
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError, WebhookHealth
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -147,7 +147,7 @@ def test_a_fault_of_our_own_leaves_the_delivery_due_and_the_receivers_history_al
 
 def test_whoever_waits_is_told_that_the_fault_is_ours(account, loopback):
     own = EngineLoop(lambda: Sender(Faulty(RuntimeError("a bug"), times=99)))
-    before = loop.replace(own)
+    before = bridge.replace(own)
     try:
         webhook = WebhookFactory(url="http://hook.example.com/")
         with pytest.raises(actions.Busy, match="inside this application"):
@@ -155,7 +155,7 @@ def test_whoever_waits_is_told_that_the_fault_is_ours(account, loopback):
         with pytest.raises(actions.Busy):
             actions.verify(webhook)
     finally:
-        loop.replace(before)
+        bridge.replace(before)
         own.close()
     webhook.refresh_from_db()
     assert webhook.verified
@@ -332,16 +332,16 @@ def test_an_outage_after_the_outcome_was_written_does_not_strand_the_delivery(
 ):
     settings.WEBHOOKS_RETRY_SCHEDULE = "0,0"
     broken = []
-    write = Ledger.write
+    write = Writer.write
 
-    def breaks_once(ledger, *batch, **options):
-        written = write(ledger, *batch, **options)
+    def breaks_once(writer, *batch, **options):
+        written = write(writer, *batch, **options)
         if not broken:
             broken.append(True)
             raise OperationalError
         return written
 
-    monkeypatch.setattr(Ledger, "write", breaks_once)
+    monkeypatch.setattr(Writer, "write", breaks_once)
     with Receiver(Each(503, 200)) as receiver:
         delivery = actions.deliver(WebhookFactory(url=receiver.url), {})
         drain()

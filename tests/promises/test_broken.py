@@ -43,9 +43,9 @@ def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
 
 
 BROKEN = {
-    "a turn": "break_(desk.Desk, 'discover', 5)",
+    "a turn": "break_(reader.Reader, 'discover', 5)",
     "the database's thread": "break_(threads.OneThread, '_do', 20)",
-    "the writing": "break_(ledger.LedgerProcess, 'write')",
+    "the writing": "break_(writer.WriterProcess, 'write')",
     "an exchange": "break_(sender.Sender, 'send')",
     "a callback": "break_(tasks.Tasks, '_has_ended')",
     "upkeep": "break_(upkeep, 'turn')",
@@ -55,7 +55,7 @@ BROKEN = {
     ),
     "the way to the database": (
         "knobs = Knobs(answer_most=0.5, hung_up_most=0.5);"
-        "desk.Desk.claim = lambda *_: time.sleep(600)"
+        "reader.Reader.claim = lambda *_: time.sleep(600)"
     ),
 }
 SHORT = ("an exchange", "the loop")
@@ -63,7 +63,7 @@ RUN = """
 import sys, time
 import django
 django.setup()
-from webhooks_app.engine import desk, ledger, sender, sending, tasks, threads, upkeep, worker
+from webhooks_app.engine import reader, writer, sender, sending, tasks, threads, upkeep, worker
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.store import notifier
 

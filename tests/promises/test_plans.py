@@ -8,7 +8,7 @@ from django.test import Client
 from tests.api.conftest import Api
 from tests.factories import UserFactory
 from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
-from webhooks_app.engine import accepted, history, pruner, store, transitions
+from webhooks_app.engine import accepted, attempt_rows, pruner, store, transitions
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.store import microseconds
 from webhooks_app.models import AccessToken, Delivery
@@ -91,7 +91,7 @@ def hot(grown):
 
 def finished(delivery, now):
     outcome = Outcome(started_at=now, status=200)
-    entry = history.Entry(
+    entry = attempt_rows.Entry(
         delivery.webhook_id,
         "delivery",
         delivery.pk,

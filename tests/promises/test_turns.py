@@ -58,7 +58,7 @@ def numbered(number="n", *, first="0"):
 
 
 @pytest.fixture
-def crowd(desk):
+def crowd(reader):
     """Makes webhooks with two deliveries each that are due, by the thousand."""
 
     def crowd(number):
@@ -107,21 +107,21 @@ def asked(ids, number):
 @pytest.mark.slow
 @pytest.mark.parametrize("known", ["never looked at", "looked at when empty", "looked at"])
 @pytest.mark.parametrize("number", [10_000, pytest.param(100_000, marks=pytest.mark.prove)])
-def test_a_cycle_reads_about_what_it_asks(crowd, desk, known, number):
+def test_a_cycle_reads_about_what_it_asks(crowd, reader, known, number):
     if known == "looked at when empty":
         learn()
     ids = crowd(number)
     if known == "looked at":
         learn()
-    desk.begin_anew()
-    desk.discover()
+    reader.begin_anew()
+    reader.discover()
     wants, memory = asked(ids, DEFAULT.webhooks_asked)
     with reading(TABLES) as watch:
-        desk.own(frozenset())
-        desk.discover(look=True)
-        claims = desk.claim(wants)
-        changes = desk.changes(memory)
-        desk.verifications({})
+        reader.own(frozenset())
+        reader.discover(look=True)
+        claims = reader.claim(wants)
+        changes = reader.changes(memory)
+        reader.verifications({})
     assert watch.statements
     assert (watch.whole, changes.ended) == ([], {})
     assert len(claims.rows) == 200

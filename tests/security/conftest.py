@@ -3,8 +3,8 @@ import pytest
 from tests.admin.conftest import boss  # noqa: F401
 from tests.api.conftest import api  # noqa: F401
 from tests.receivers import Receiver
-from webhooks_app.engine import loop, worker
-from webhooks_app.engine.loop import EngineLoop
+from webhooks_app.engine import bridge, worker
+from webhooks_app.engine.bridge import EngineLoop
 from webhooks_app.engine.sender import Sender
 
 
@@ -27,7 +27,7 @@ def doors(transactional_db):
         def use(self, resolver, **options):
             self.resolver, self.options = resolver, options
             self.shared = EngineLoop(lambda: Sender(resolver, **options))
-            self.before = loop.replace(self.shared)
+            self.before = bridge.replace(self.shared)
 
         def drain(self):
             sender = Sender(self.resolver, **self.options)
@@ -36,5 +36,5 @@ def doors(transactional_db):
     doors = Doors()
     yield doors
     if doors.shared is not None:
-        loop.replace(doors.before)
+        bridge.replace(doors.before)
         doors.shared.close()

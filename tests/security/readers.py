@@ -30,8 +30,8 @@ from webhooks_app.api import (
     rendering,
     throttling,
 )
-from webhooks_app.engine import calls, history, message, metrics_port, sender
-from webhooks_app.engine.connection import Line
+from webhooks_app.engine import attempt_rows, calls, message, metrics_port, sender
+from webhooks_app.engine.connection import Connection
 from webhooks_app.management import terminal
 from webhooks_app.models import Account, Attempt, Delivery, Webhook, delivery_filters
 from webhooks_app.models.account import digest
@@ -124,7 +124,7 @@ def masked(text: str) -> object:
     body = raw(text)[: sender.ANSWER_LIMIT]
     headers = [(b"Server", body), (b"Location", body)]
     outcome = sender.Outcome(NOW, body=body, raw_headers=headers, secrets=secrets)
-    return history._kept(outcome, headers=True)
+    return attempt_rows._kept(outcome, headers=True)
 
 
 def signed(
@@ -310,7 +310,7 @@ atexit.register(LOOP.close)
 
 def received(text: str) -> None:
     """The bytes of an answer, as they come from a line in pieces."""
-    line = Line(LOOP, ("http", "h", 80), "", None, lambda line: None)
+    line = Connection(LOOP, ("http", "h", 80), "", None, lambda line: None)
     line.connection_made(Pipe())  # type: ignore[arg-type]
     line._waiter = LOOP.create_future()
     line._ask(b"")
@@ -371,12 +371,12 @@ RECEIVERS = [
     ),
     Reader(
         "a header of an answer",
-        lambda t: history._kept(
+        lambda t: attempt_rows._kept(
             sender.Outcome(NOW, raw_headers=[(b"Server", raw(t))] * 6, secrets=("abcd",)),
             headers=True,
         ),
     ),
-    Reader("a text for the database", history.storable),
+    Reader("a text for the database", attempt_rows.storable),
     Reader("messages alike", fingerprint.blanked, modules=("webhooks_app.rules.fingerprint",)),
     Reader(
         "the search for messages alike",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory
-from webhooks_app.engine import history, store
+from webhooks_app.engine import attempt_rows, store
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.store import microseconds
 
@@ -22,7 +22,7 @@ def finished(delivery, *, state="delivered", failure=None, tries=None, stops="",
     now = timezone.now()
     status = 200 if failure is None else 500
     outcome = Outcome(started_at=datetime.now(UTC), status=status, failure=failure, body=body)
-    entry = history.Entry(
+    entry = attempt_rows.Entry(
         webhook_id=delivery.webhook_id,
         exchange="delivery",
         request_id=delivery.id,

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import IntegrityError, connections
 
 from ..engine import calls, stored_breaker
-from ..engine.history import Entry, storable
+from ..engine.attempt_rows import Entry, storable
 from ..models import Attempt, AuditEntry, Webhook, states
 from ..models.primary import clock
 from ..rules.failures import Failure

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
-from ..engine import calls, loop
+from ..engine import bridge, calls
 from ..engine.exchange import Outcome, Request
 from ..engine.kept_heads import KeptHeads
 from ..engine.message import Changed, Unsendable
@@ -37,8 +37,8 @@ class Begun:
     call: calls.Interaction
     prepared: Request | Outcome = field(repr=False)  # with its secrets
     by: str
-    result: Outcome | loop.NoSlot | None = None
-    runner: loop.EngineLoop | None = None
+    result: Outcome | bridge.NoSlot | None = None
+    runner: bridge.EngineLoop | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -94,7 +94,7 @@ def _judged(asked: ToInteract) -> calls.Interaction | ActionError:
 def send(begun: Sequence[tuple[Begun, Callable[[], None]]]) -> None:
     """Send what has begun, and wait for nothing. What stands beside each is called once it has
     ended, perhaps on another thread."""
-    runner = loop.engine()
+    runner = bridge.engine()
     for each, ended in begun:
         each.runner = runner
         if runner is None:
@@ -103,7 +103,7 @@ def send(begun: Sequence[tuple[Begun, Callable[[], None]]]) -> None:
         runner.start([_work(each, ended) for each, ended in begun])
 
 
-def _work(begun: Begun, ended: Callable[[], None]) -> loop.Work[Outcome]:
+def _work(begun: Begun, ended: Callable[[], None]) -> bridge.Work[Outcome]:
     webhook, prepared = begun.call.webhook, begun.prepared
     seconds = webhook.exchange_timeout
 
@@ -112,11 +112,11 @@ def _work(begun: Begun, ended: Callable[[], None]) -> loop.Work[Outcome]:
             return prepared
         return await sender.send(prepared, timeout=seconds)
 
-    def done(result: Outcome | loop.NoSlot | None) -> None:
+    def done(result: Outcome | bridge.NoSlot | None) -> None:
         begun.result = result
         ended()
 
-    return loop.Work(work, webhook.account_id, webhook.pk, done)
+    return bridge.Work(work, webhook.account_id, webhook.pk, done)
 
 
 def conclude(
@@ -137,7 +137,7 @@ def conclude(
 
 
 def _answer(ended: Begun, recorded: calls.Recorded | None) -> dict[str, Any] | ActionError:
-    if isinstance(ended.result, loop.NoSlot):
+    if isinstance(ended.result, bridge.NoSlot):
         return Busy(str(ended.result))
     if recorded is None:
         return Busy(OUR_FAULT)

@@ -1,7 +1,7 @@
 """What deliveries of events send: read once, however many deliveries share it.
 
 A claim brings neither payload nor type of an event: joined to each of its deliveries they would be
-read as often. The desk reads what it does not have yet, all of a claim in one statement.
+read as often. The reader reads those it does not have yet, all of a claim in one statement.
 """
 
 from collections import OrderedDict

@@ -21,9 +21,9 @@ from ..models.primary import clock, present
 from ..rules import failures, responses
 from ..rules.failures import Failure
 from ..rules.ids import new_id, timestamp
-from . import history, loop, message, store, stored_breaker, timings
+from . import attempt_rows, bridge, message, store, stored_breaker, timings
+from .bridge import NoSlot
 from .exchange import Asked, Outcome, Request
-from .loop import NoSlot
 from .sender import Sender
 from .store import record
 
@@ -57,7 +57,7 @@ class Ended:
     by: str = ""
 
 
-Recorded = tuple[history.Entry, Any]  # and the judged answer
+Recorded = tuple[attempt_rows.Entry, Any]  # and the judged answer
 
 
 def _now() -> float:
@@ -160,10 +160,10 @@ def make(call: Call, *, by: str = "") -> Recorded:
             return await sender.send(request, timeout=seconds)
 
         with meanwhile.get()():
-            shared = loop.shared()
+            shared = bridge.shared()
             try:
                 prepared = shared.run(work, account=webhook.account_id, webhook=webhook.pk)
-            except loop.LoopEnded as error:
+            except bridge.LoopEnded as error:
                 raise OurFault from error
     return finish(call, prepared, by=by)
 
@@ -233,7 +233,7 @@ def _judged(ended: Ended, alias: str) -> Recorded:
     failure, answer = call.judge(outcome)
     # Dated as everything it is compared with: this host's own clock may be wrong.
     outcome.started_at = clock(alias) - timedelta(milliseconds=outcome.duration_ms)
-    entry = history.Entry(
+    entry = attempt_rows.Entry(
         webhook_id=call.webhook.pk,
         exchange=call.exchange,
         request_id=call.request_id,
@@ -245,7 +245,7 @@ def _judged(ended: Ended, alias: str) -> Recorded:
     return entry, answer
 
 
-def _note(alias: str, ended: Sequence[Ended], entries: Sequence[history.Entry]) -> None:
+def _note(alias: str, ended: Sequence[Ended], entries: Sequence[attempt_rows.Entry]) -> None:
     """What the breakers of their webhooks are told."""
     told = [
         (each.call, entry)
@@ -259,7 +259,7 @@ def _note(alias: str, ended: Sequence[Ended], entries: Sequence[history.Entry]) 
             stored_breaker.note_away(alias, entry.webhook_id, entry.exchange, probe=call.probe)
 
 
-def _stops(entry: history.Entry) -> bool:
+def _stops(entry: attempt_rows.Entry) -> bool:
     is_interaction = entry.exchange == Attempt.Exchange.INTERACTION
     return is_interaction and entry.failure is not None and entry.failure.kind == "gone"
 
@@ -278,11 +278,11 @@ def note_asked(asked: Asked) -> None:
         timings.exchanges[row.exchange].note(row.duration_ms / 1000)
 
 
-def _of_asked(asked: Asked, alias: str) -> history.Entry:
+def _of_asked(asked: Asked, alias: str) -> attempt_rows.Entry:
     outcome = asked.outcome
     ended_at = clock(alias) - timedelta(seconds=time.monotonic() - asked.ended)
     outcome.started_at = ended_at - timedelta(milliseconds=outcome.duration_ms)
-    return history.Entry(
+    return attempt_rows.Entry(
         webhook_id=asked.webhook_id,
         exchange=Attempt.Exchange.TOKEN,
         request_id=new_id(),
@@ -292,7 +292,7 @@ def _of_asked(asked: Asked, alias: str) -> history.Entry:
     )
 
 
-def recorded(entry: history.Entry) -> Attempt:
+def recorded(entry: attempt_rows.Entry) -> Attempt:
     """The row of what `make` has recorded."""
     rows = Attempt.objects.using(router.db_for_write(Attempt))
     rows = rows.filter(webhook=entry.webhook_id, request_id=entry.request_id)

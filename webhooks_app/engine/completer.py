@@ -1,5 +1,5 @@
 """What has ended is written down: outcomes in batches cut by size and time, in the order in which
-they came, by a Ledger in another thread or process.
+they came, by a Writer in another thread or process.
 
 Nothing that a receiver has answered is forgotten: what could not be written is written later; where
 nobody said whether it was (a COMMIT without its answer), the next write looks first. What cannot be
@@ -20,10 +20,10 @@ from django.db import connections
 from . import faults
 from .knobs import Knobs
 from .lanes import Lanes
-from .ledger import LATE, LOCKED, Ledger, LedgerProcess, Note, Written
 from .store import Finished
 from .store.errors import is_away
 from .threads import OneThread, is_no_memory, patiently
+from .writer import LATE, LOCKED, Note, Writer, WriterProcess, Written
 
 log = logging.getLogger("webhooks")
 
@@ -39,7 +39,7 @@ class Aside:
 
 
 class Completer:
-    """All of it belongs to the event loop. To the ledger's thread go plain rows, and from there
+    """All of it belongs to the event loop. To the writer's thread go plain rows, and from there
     comes a Written."""
 
     def __init__(
@@ -48,14 +48,14 @@ class Completer:
         lanes: Lanes,
         knobs: Knobs,
         wake: asyncio.Event,
-        ledger: LedgerProcess | None,
+        writer: WriterProcess | None,
     ) -> None:
         self._alias = alias
         self._lanes = lanes  # of a webhook that is locked nothing more is sent
         self._knobs = knobs
         self._wake = wake  # the worker's cycle: there is room again
-        self._thread = OneThread("webhooks-ledger")
-        self._ledger: Ledger | LedgerProcess | None = ledger
+        self._thread = OneThread("webhooks-writer")
+        self._writer: Writer | WriterProcess | None = writer
         # Sending adds to the results; a write takes them, in this order, to the written ones.
         self._results: list[Finished] = []
         self._being_written: list[Finished] = []
@@ -173,8 +173,8 @@ class Completer:
                 self._write_soon()
 
     async def close(self) -> None:
-        if self._ledger is not None:
-            await self._thread.run(self._ledger.close)
+        if self._writer is not None:
+            await self._thread.run(self._writer.close)
 
     async def end(self) -> None:
         """Of its thread."""
@@ -190,7 +190,7 @@ class Completer:
             self._due.set()
         notes = {key: one for key, one in self._notes.items() if key not in self._aside}
         try:
-            written = await self._written_by_ledger(batch, list(notes.values()), again)
+            written = await self._written_by_writer(batch, list(notes.values()), again)
         except Exception as error:
             if is_no_memory(error):
                 raise
@@ -223,21 +223,21 @@ class Completer:
             self._aside[one].items = []
         return batch
 
-    async def _written_by_ledger(
+    async def _written_by_writer(
         self, batch: list[Finished], notes: Sequence[Note], again: list[str]
     ) -> Written:
-        ledger = self._ledger
-        if ledger is None or ledger.has_ended:
-            ledger = self._ledger = await self._thread.run(Ledger, self._alias, self._knobs)
+        writer = self._writer
+        if writer is None or writer.has_ended:
+            writer = self._writer = await self._thread.run(Writer, self._alias, self._knobs)
         writing = partial(
-            ledger.write,
+            writer.write,
             in_doubt=self._in_doubt > 0,
             # Others wait already: the next call asks how this batch went.
             ahead=bool(self._results) and not (notes or self._in_doubt or again),
             again=self._last_tries(again) if again else None,
         )
         asked = self._thread.run(writing, batch, notes)
-        written: Written = await patiently(asked, ledger.hang_up, self._knobs)
+        written: Written = await patiently(asked, writer.hang_up, self._knobs)
         return written
 
     async def _put_back(self, error: Exception) -> None:

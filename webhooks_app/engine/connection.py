@@ -24,8 +24,8 @@ INFORMATIONAL_LIMIT = 20  # answers 1xx before the real one
 WIRE_LIMIT = HEAD_LIMIT + 8 * ANSWER_LIMIT  # all bytes of one answer: chunks have their overhead
 
 # Account, scheme, host, port, and what TLS shows and trusts of a webhook's own ("" for nothing).
-# Who shares a host with others may write on a line whatever he likes, also where the next answer is
-# expected: a line serves one account alone.
+# Who shares a host with others may write on a connection whatever he likes, also where the next
+# answer is expected: a connection serves one account alone.
 Origin = tuple[int, str, str, int, str]
 
 
@@ -54,7 +54,7 @@ async def open_socket(ip: str, port: int) -> socket.socket:
     return sock
 
 
-class Line(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """An open connection. `on_lost` hears of its end while no exchange runs."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Line(asyncio.Protocol):
         origin: Origin,
         address: str,
         policy: object,
-        on_lost: Callable[["Line"], None],
+        on_lost: Callable[["Connection"], None],
         *,
         identified: bool = False,
     ) -> None:
@@ -160,7 +160,7 @@ class Line(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            # After a complete answer it is junk: the answer stands, the line does not.
+            # After a complete answer it is junk: the answer stands, the connection does not.
             self._keep = False
             if not self._complete and answer.failure is None:
                 answer.failure = failures.not_http(str(error))

@@ -16,7 +16,7 @@ class Request:
     scheme: str
     host: str
     port: int
-    account: int  # whose call it is: lines are kept for each by itself
+    account: int  # whose call it is: connections are kept for each by itself
     head: bytes = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     tls: Tls | None = None  # certificate and authorities of the webhook's own
@@ -52,8 +52,8 @@ class TokenCall:
 class Outcome:
     """How an exchange went. `failure` is None for a complete 2xx answer alone.
 
-    Phases are milliseconds, None when they did not happen: on a kept line there is no dns, connect
-    or tls; for an address there is no dns. A phase that failed shows how long it took to.
+    Phases are milliseconds, None when they did not happen: on a kept connection there is no dns,
+    connect or tls; for an address there is no dns. A phase that failed shows how long it took to.
     """
 
     started_at: datetime

@@ -15,11 +15,11 @@ from ..fields import WrongKey
 from ..models import sequences
 from . import calls
 from .completer import Completer
-from .desk import Desk
 from .exchange import Asked, Outcome, Request
 from .handover import Changes, Claims, Due, Heartbeat, Loads, Memory
 from .knobs import Knobs
 from .lanes import Lanes
+from .reader import Reader
 from .store import Claimed, microseconds
 from .threads import OneThread, patiently
 
@@ -44,23 +44,23 @@ class CannotStart(Exception):
     """The database is not one that a worker can work with; the text is for the operator."""
 
 
-def _open(alias: str, knobs: Knobs, once: bool) -> Desk:
-    desk = Desk(alias, knobs, once=once)
+def _open(alias: str, knobs: Knobs, once: bool) -> Reader:
+    reader = Reader(alias, knobs, once=once)
     try:
-        if not desk.is_migrated():
+        if not reader.is_migrated():
             raise CannotStart(
                 f"The database {connections[alias].settings_dict['NAME']} has no tables of this "
                 "version. Is it the right one? Then run `manage.py migrate` first."
             )
         sequences.catch_up(alias)
     except Exception:
-        desk.reset()
+        reader.reset()
         raise
-    return desk
+    return reader
 
 
 class Fetcher:
-    """Belongs to the event loop. Its desk belongs to the thread, and is only named here."""
+    """Belongs to the event loop. Its reader belongs to the thread, and is only named here."""
 
     def __init__(
         self, alias: str, lanes: Lanes, completer: Completer, knobs: Knobs, *, once: bool
@@ -70,8 +70,8 @@ class Fetcher:
         self._completer = completer  # what it writes, the lanes learn when a read begins
         self._knobs = knobs
         self._once = once
-        self._thread = OneThread("webhooks-desk")
-        self._desk: Desk | None = None
+        self._thread = OneThread("webhooks-reader")
+        self._reader: Reader | None = None
         self._clock_ahead: int | None = None  # as the last answer said
         self._ownership_due = self._heartbeat_due = 0.0  # monotonic seconds
         self._verifications_due = 0.0  # looked for next, monotonic seconds
@@ -88,17 +88,17 @@ class Fetcher:
         in the lanes. `look`: something was announced. `verifying`: what is under way. Raises
         DatabaseError, CannotStart, SharedSession."""
         lanes = self._lanes
-        desk = await self._begin()
+        reader = await self._begin()
         if is_due := time.monotonic() >= self._ownership_due:
             self._ownership_due = time.monotonic() + self._knobs.ownership_every
-            owned = await self._ask(desk.own, lanes.busy())
+            owned = await self._ask(reader.own, lanes.busy())
             if owned - lanes.owned:
                 self._verifications_due = 0.0
             lanes.own(owned)
             lanes.lines.remind()
-        await self._beat(desk, beat)
+        await self._beat(reader, beat)
 
-        due = await self._ask(desk.discover, look=look, room=lanes.has_room)
+        due = await self._ask(reader.discover, look=look, room=lanes.has_room)
         cycle = Cycle(lanes.owned, looked=due.looked, found=bool(due.waiting or due.arrived))
         if due.site_held != self.holds:
             self.holds, self._heartbeat_due = due.site_held, 0.0  # whoever holds it waits
@@ -106,31 +106,31 @@ class Fetcher:
             lanes.halt()
         if self.holds or not lanes.owned:
             return cycle
-        await self._discovered(desk, due)
+        await self._discovered(reader, due)
 
         now = time.monotonic()
         wants, questions = lanes.wants(now, self._knobs.claim_most), lanes.lines.questions(now)
         if wants or questions:
-            claims = await self._ask(desk.claim, wants, questions)
-            await self._claimed(desk, claims)
+            claims = await self._ask(reader.claim, wants, questions)
+            await self._claimed(reader, claims)
             cycle.found = cycle.found or claims.found_anything
 
         if is_due:
             # What was claimed a while ago, and who may not be called, may have changed.
-            await self._changed(desk, await self._ask(desk.changes, self._memory()))
+            await self._changed(reader, await self._ask(reader.changes, self._memory()))
 
         if time.monotonic() >= self._verifications_due:
             self._verifications_due = time.monotonic() + self._knobs.verifications_every
-            cycle.verifications = await self._ask(desk.verifications, dict(verifying))
+            cycle.verifications = await self._ask(reader.verifications, dict(verifying))
         return cycle
 
     async def leave_slots(self, beat: Callable[[], Heartbeat]) -> None:
         """Give away what is not busy, and take nothing more."""
-        desk = await self._begin()
-        await self._ask(desk.retire, self._lanes.busy())
-        await self._beat(desk, beat)
+        reader = await self._begin()
+        await self._ask(reader.retire, self._lanes.busy())
+        await self._beat(reader, beat)
 
-    async def _begin(self) -> Desk:
+    async def _begin(self) -> Reader:
         """What was written may be forgotten now: whatever is read from here on shows it."""
         lanes = self._lanes
         for item in self._completer.begin_read():
@@ -138,40 +138,40 @@ class Fetcher:
             if item.due_at is not None and item.due_at <= self.now():
                 # Due again since before it was written: no look finds it any more.
                 lanes.mark([item.attempt.webhook_id], None)
-        if self._desk is None:
-            self._desk = await self._thread.run(_open, self._alias, self._knobs, self._once)
-        return self._desk
+        if self._reader is None:
+            self._reader = await self._thread.run(_open, self._alias, self._knobs, self._once)
+        return self._reader
 
     async def _ask(self, question: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
-        assert self._desk is not None
+        assert self._reader is not None
         began = time.monotonic()
         asked = self._thread.run(partial(question, *words, **named))
-        answer: T = await patiently(asked, self._desk.hang_up, self._knobs)
+        answer: T = await patiently(asked, self._reader.hang_up, self._knobs)
         self.heard_at = began
         return answer
 
-    async def _beat(self, desk: Desk, beat: Callable[[], Heartbeat]) -> None:
+    async def _beat(self, reader: Reader, beat: Callable[[], Heartbeat]) -> None:
         if time.monotonic() >= self._heartbeat_due:
             knobs = self._knobs
             every = knobs.heartbeat_held if self.holds else knobs.heartbeat_every
             self._heartbeat_due = time.monotonic() + every
-            self._clock_ahead = await self._ask(desk.beat, beat())
+            self._clock_ahead = await self._ask(reader.beat, beat())
 
-    async def _load(self, desk: Desk, webhook_ids: list[str]) -> Loads:
+    async def _load(self, reader: Reader, webhook_ids: list[str]) -> Loads:
         """What the lanes of these must know goes there."""
         if not webhook_ids:
             return Loads()
-        loads = await self._ask(desk.load, webhook_ids)
+        loads = await self._ask(reader.load, webhook_ids)
         now = time.monotonic()
         for webhook_id, loaded in loads.loaded.items():
             self._lanes.load(webhook_id, loaded, now)
         return loads
 
-    async def _discovered(self, desk: Desk, due: Due) -> None:
+    async def _discovered(self, reader: Reader, due: Due) -> None:
         lanes = self._lanes
         arrived, stale, later = lanes.expect(due.arrived, due.marked, time.monotonic())
         lanes.meet(arrived)
-        loads, now = await self._load(desk, stale), time.monotonic()
+        loads, now = await self._load(reader, stale), time.monotonic()
         lanes.mark(later, due.back_to)
         for webhook_id, rows in arrived.items():
             if self._is_unknown(webhook_id, loads):
@@ -182,9 +182,9 @@ class Fetcher:
         if due.scanned:
             lanes.prune(now)
 
-    async def _claimed(self, desk: Desk, claims: Claims) -> None:
+    async def _claimed(self, reader: Reader, claims: Claims) -> None:
         lanes = self._lanes
-        loads, now = await self._load(desk, claims.stale), time.monotonic()
+        loads, now = await self._load(reader, claims.stale), time.monotonic()
         for want, rows in claims.rows:
             if rows and self._is_unknown(want.webhook_id, loads):
                 lanes.hold(want.webhook_id)
@@ -214,9 +214,9 @@ class Fetcher:
             resting=[i for i in lanes.rests.some_asked(now) if not completer.is_untold(i)],
         )
 
-    async def _changed(self, desk: Desk, changes: Changes) -> None:
+    async def _changed(self, reader: Reader, changes: Changes) -> None:
         lanes, completer = self._lanes, self._completer
-        loads = await self._load(desk, changes.changed)
+        loads = await self._load(reader, changes.changed)
         gone = [ident for ident in changes.changed if ident not in loads.loaded]
         for webhook_id in (*changes.held, *gone):
             lanes.hold(webhook_id)
@@ -240,17 +240,17 @@ class Fetcher:
 
     async def payload(self, row: Claimed) -> bytes:
         """Raises DoesNotExist when it was removed meanwhile."""
-        assert self._desk is not None
-        body: bytes = await self._thread.run(self._desk.payload, row)
+        assert self._reader is not None
+        body: bytes = await self._thread.run(self._reader.payload, row)
         return body
 
     async def prepare(self, call: calls.Verification) -> Request | Outcome:
         """Raises WrongKey, which is noted."""
-        assert self._desk is not None
+        assert self._reader is not None
         try:
-            prepared: Request | Outcome = await self._thread.run(self._desk.prepare, call)
+            prepared: Request | Outcome = await self._thread.run(self._reader.prepare, call)
         except WrongKey as error:
-            await self._thread.run(self._desk.cannot_read, call.webhook, error)
+            await self._thread.run(self._reader.cannot_read, call.webhook, error)
             raise
         return prepared
 
@@ -270,11 +270,11 @@ class Fetcher:
     @property
     def is_open(self) -> bool:
         """The database was reached once."""
-        return self._desk is not None
+        return self._reader is not None
 
     @property
     def is_all_or_nothing(self) -> bool:
-        return self._desk is not None and self._desk.is_all_or_nothing
+        return self._reader is not None and self._reader.is_all_or_nothing
 
     def now(self) -> int:
         """This moment by the database's clock, in microseconds."""
@@ -284,7 +284,7 @@ class Fetcher:
 
     def look_at_the_lock(self) -> None:
         """SQLite: whoever removed the file that is locked let another worker in."""
-        if self._desk is not None and self._desk.owns_nothing_more():
+        if self._reader is not None and self._reader.owns_nothing_more():
             self._ownership_due = 0.0
             self._lanes.own(frozenset())
 
@@ -292,8 +292,8 @@ class Fetcher:
 
     async def begin_anew(self) -> None:
         """What the last cycle found did not arrive: find all that is due."""
-        if self._desk is not None:
-            await self._thread.run(self._desk.begin_anew)
+        if self._reader is not None:
+            await self._thread.run(self._reader.begin_anew)
         self._heartbeat_due = self._verifications_due = 0.0
 
     async def let_go(self) -> None:
@@ -304,13 +304,13 @@ class Fetcher:
 
     async def reset(self) -> None:
         """The session alone."""
-        if self._desk is not None:
-            await self._thread.run(self._desk.reset)
+        if self._reader is not None:
+            await self._thread.run(self._reader.reset)
 
     async def leave(self) -> None:
         """Give the slots away and say goodbye."""
-        if self._desk is not None:
-            await self._thread.run(self._desk.leave)
+        if self._reader is not None:
+            await self._thread.run(self._reader.leave)
 
     async def end(self) -> None:
         """Of its thread."""

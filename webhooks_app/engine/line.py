@@ -20,7 +20,7 @@ from .store import Asked, Claimed, Head, Key
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a line asks of the desk. `since`: a due time; the keys of what became due after it are
+    """What a line asks of the reader. `since`: a due time; the keys of what became due after it are
     wanted. `scan`: all keys behind `after` are. `adopts`: what has no position gets one first."""
 
     webhook_id: str

@@ -19,7 +19,7 @@ from typing import Any
 from django.utils.crypto import constant_time_compare
 
 from .. import conf
-from ..rules.clients import client_address
+from ..rules.client_address import client_address
 from . import faults, timings
 
 log = logging.getLogger("webhooks")

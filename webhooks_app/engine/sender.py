@@ -24,7 +24,7 @@ from ..rules import failures
 from ..rules.failures import Failure
 from ..rules.guard import is_public
 from ..rules.safe_text import shown
-from .connection import ANSWER_LIMIT, Answer, Line, open_socket
+from .connection import ANSWER_LIMIT, Answer, Connection, open_socket
 from .exchange import Outcome, Request
 from .oauth import Tokens
 from .pool import Pool
@@ -67,7 +67,7 @@ class _Deadline:
 
 
 class Sender:
-    """Sends for one event loop; keeps lines open between exchanges. Tests give a
+    """Sends for one event loop; keeps connections open between exchanges. Tests give a
     resolver, or a pool that keeps less."""
 
     def __init__(
@@ -94,42 +94,42 @@ class Sender:
         start = perf_counter()
         outcome = Outcome(datetime.now(UTC), secrets=request.secrets, rotated=request.rotated)
         deadline = _Deadline(start + timeout, round(timeout * 1000))
-        line: Line | None = None
+        connection: Connection | None = None
         try:
             self._obey_settings(request)
             answer: Answer | None = None
-            line = self._pool.take(request.origin)
-            if line is not None:
-                answer = await line.exchange(
+            connection = self._pool.take(request.origin)
+            if connection is not None:
+                answer = await connection.exchange(
                     request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
                 )
             if answer is None or _closed_meanwhile(answer):
-                line = await self._open(request, outcome, deadline)
-                answer = await line.exchange(
+                connection = await self._open(request, outcome, deadline)
+                answer = await connection.exchange(
                     request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
                 )
-            assert line is not None
-            self._conclude(line, answer, outcome)
+            assert connection is not None
+            self._conclude(connection, answer, outcome)
         except (Failed, NameFailure, ProxyFailure) as error:
             outcome.failure = error.failure
             if outcome.our_fault:
                 logger.error("an exchange failed on our side: %s", shown(error.failure.message))
         except MemoryError:
-            if line is not None:
-                line.drop()
+            if connection is not None:
+                connection.drop()
             raise
         except Exception:
             logger.exception("an exchange failed inside the sender")
             outcome.failure = failures.internal()
         except BaseException:
-            if line is not None:
-                line.drop()
+            if connection is not None:
+                connection.drop()
             raise
         outcome.duration_ms = _ms(perf_counter() - start)
         return outcome
 
     async def close(self) -> None:
-        """Close the kept lines and the resolver of our own. Exchanges under way go on."""
+        """Close the kept connections and the resolver of our own. Exchanges under way go on."""
         self._closed = True
         self._pool.clear()
         self._contexts.close()
@@ -145,14 +145,14 @@ class Sender:
             self._pool.clear()  # what it let through may not be reached any more
             self._policy = policy
 
-    def _conclude(self, line: Line, answer: Answer, outcome: Outcome) -> None:
-        if line.reusable:
-            if self._closed or line.policy != self._policy:
-                line.drop()
+    def _conclude(self, connection: Connection, answer: Answer, outcome: Outcome) -> None:
+        if connection.reusable:
+            if self._closed or connection.policy != self._policy:
+                connection.drop()
             else:
-                self._pool.put(line)
-        outcome.address = line.address
-        outcome.tls_version = line.tls_version
+                self._pool.put(connection)
+        outcome.address = connection.address
+        outcome.tls_version = connection.tls_version
         outcome.status = answer.status
         outcome.raw_headers = answer.headers
         outcome.body = bytes(answer.body)
@@ -168,9 +168,9 @@ class Sender:
                     outcome.retry_after = retry_after(value, outcome.started_at)
                     break
 
-    # A new line: resolve → guard → connect → TLS
+    # A new connection: resolve → guard → connect → TLS
 
-    async def _open(self, request: Request, outcome: Outcome, deadline: _Deadline) -> Line:
+    async def _open(self, request: Request, outcome: Outcome, deadline: _Deadline) -> Connection:
         policy = allowed, proxy = self._policy
         try:
             async with asyncio.timeout(deadline.seconds):
@@ -242,7 +242,7 @@ class Sender:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._pool.shed():
                 raise
-        await asyncio.sleep(0.01)  # a line that is dropped closes in the next turns of the loop
+        await asyncio.sleep(0.01)  # what is dropped closes in the next turns of the loop
         return await open_socket(ip, port)
 
     async def _tunnel(self, proxy: conf.Proxy, address: str, seconds: float) -> socket.socket:
@@ -269,17 +269,19 @@ class Sender:
         request: Request,
         outcome: Outcome,
         policy: object,
-    ) -> Line:
-        """The connected socket as a line, after the TLS handshake where the scheme wants one."""
+    ) -> Connection:
+        """The connection on a socket, after the TLS handshake where the scheme wants one."""
         loop = asyncio.get_running_loop()
         identified = request.tls is not None and bool(request.tls.identity)
         forget = self._pool.forget
-        line = Line(loop, request.origin, outcome.address, policy, forget, identified=identified)
+        connection = Connection(
+            loop, request.origin, outcome.address, policy, forget, identified=identified
+        )
         secure = context is not None
         start = perf_counter()
         try:
             transport, _ = await loop.create_connection(
-                lambda: line,
+                lambda: connection,
                 sock=sock,
                 ssl=context,
                 server_hostname=request.host if secure else None,
@@ -294,17 +296,17 @@ class Sender:
             if secure:
                 outcome.tls_ms = _ms(perf_counter() - start)
         if secure:
-            line.tls_version = transport.get_extra_info("ssl_object").version()
+            connection.tls_version = transport.get_extra_info("ssl_object").version()
             certificate = transport.get_extra_info("peercert")
             if _is_odd(request.host) and not _is_for(certificate, request.host):
-                line.drop()
+                connection.drop()
                 raise Failed(failures.of_certificate(failures.WRONG_HOST, ""))
             outcome.certificate_ends_at = _ends(certificate)
-        return line
+        return connection
 
 
 def _closed_meanwhile(answer: Answer) -> bool:
-    """The receiver closed a kept line just as we wrote: that was no answer to us."""
+    """The receiver closed a kept connection just as we wrote: that was no answer to us."""
     return answer.failure is not None and not answer.first_at and answer.failure.kind != "timeout"
 
 

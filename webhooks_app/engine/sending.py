@@ -11,7 +11,7 @@ from math import inf
 from .. import request_ids
 from ..models import Attempt, Delivery, Webhook
 from ..rules import failures, schedules
-from . import files, history, message, timings
+from . import attempt_rows, file_limit, message, timings
 from .completer import Completer
 from .exchange import Outcome
 from .fetcher import Fetcher
@@ -41,7 +41,7 @@ def verdict(
     failure = outcome.failure
     now = started_at + 1000 * outcome.duration_ms
     begin = (row.webhook_id, row.id, _DELIVERY, row.id, row.tries + 1, row.requested_by, now)
-    attempt = history.row(outcome, failure, lane_url, begin)
+    attempt = attempt_rows.row(outcome, failure, lane_url, begin)
     if failure is None:
         return Finished(attempt, row.tries, _DELIVERED, None, now)
     delays = schedules.delays(row.retry_schedule)
@@ -59,7 +59,7 @@ def verdict(
 def slow_most(concurrency: int, knobs: Knobs) -> int:
     """Calls that may be under way without a place. Half of the files are for what is kept open, and
     for everybody else."""
-    return max(0, min(knobs.slow_times * concurrency, files.limit() // 2 - concurrency))
+    return max(0, min(knobs.slow_times * concurrency, file_limit.limit() // 2 - concurrency))
 
 
 class Sending:

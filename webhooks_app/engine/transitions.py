@@ -232,7 +232,7 @@ def start(webhook_id: str) -> bool:
         )
         if started:
             health = WebhookHealth.objects.filter(pk=webhook_id)
-            # What people let go on begins with one call (see `Desk`), whatever came before.
+            # What people let go on begins with one call (see `Reader`), whatever came before.
             at = present(health.db)
             health.update(breaker_until=None, breaker_trips=0, rests_until=None, run_cleared_at=at)
             if health.filter(failing_since__lte=at - FAILING_STOPS_AFTER).exists():

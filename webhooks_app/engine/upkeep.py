@@ -24,13 +24,13 @@ from . import (
     faults,
     jobs,
     lag,
-    mail,
     pruner,
     steadiness,
     store,
     totals,
     transitions,
 )
+from . import notices as letters
 from .knobs import DEFAULT, Knobs
 from .pruner import Steps
 from .store.errors import is_away, is_locked
@@ -114,7 +114,7 @@ def turn(
         ("cancelling for deleted webhooks", partial(transitions.cancel_deleted, within, stopped)),
     ]
     if notices:
-        steps.append(("notices", partial(mail.turn, stopped, seconds=share)))
+        steps.append(("notices", partial(letters.turn, stopped, seconds=share)))
         steps.append(("event types", catalogue.turn))
     if judge:
         steps.append(("steadiness", partial(steadiness.judge, stopped=stopped)))

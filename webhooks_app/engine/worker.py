@@ -18,20 +18,20 @@ from django.db import DatabaseError, InterfaceError, router
 
 from .. import conf
 from ..models import Delivery, database_file
-from . import faults, files, metrics_port, output, signals, store, upkeep
+from . import faults, file_limit, metrics_port, output, signals, store, upkeep
+from .bridge import new_event_loop
 from .completer import Completer
 from .fetcher import CannotStart, Cycle, Fetcher
 from .handover import Heartbeat
 from .knobs import DEFAULT, Knobs
 from .lanes import Lanes
-from .ledger import LedgerProcess
-from .loop import new_event_loop
 from .sender import Sender
 from .sending import Sending, slow_most
 from .store.errors import GONE
 from .tasks import Tasks
 from .threads import Watch, is_no_memory, on_loop_error
 from .verifier import Verifier
+from .writer import WriterProcess
 
 log = logging.getLogger("webhooks")
 
@@ -59,7 +59,7 @@ class Worker:
         concurrency: int,
         until_empty: bool = False,
         once: bool = False,
-        ledger: LedgerProcess | None = None,
+        writer: WriterProcess | None = None,
         knobs: Knobs = DEFAULT,
     ) -> None:
         self._alias = alias
@@ -69,7 +69,7 @@ class Worker:
         self._wake = asyncio.Event()  # set by whoever has something for the next cycle
         self._tasks = Tasks(self._break)
         self._lanes = Lanes(slow_most(concurrency, knobs), knobs)
-        self._completer = Completer(alias, self._lanes, knobs, self._wake, ledger)
+        self._completer = Completer(alias, self._lanes, knobs, self._wake, writer)
         self._fetcher = Fetcher(alias, self._lanes, self._completer, knobs, once=once)
         self._verifier = Verifier(sender, self._fetcher, self._tasks, self._wake, knobs)
         self._sending = Sending(
@@ -330,10 +330,10 @@ def run(
     nobody who does not read its output can hold it up any more.
     """
     alias = router.db_for_write(Delivery)
-    ledger = None
+    writer = None
     if forks:
-        files.raise_limit()
-        ledger = LedgerProcess.start(alias, knobs)
+        file_limit.raise_limit()
+        writer = WriterProcess.start(alias, knobs)
         output.never_block()
         metrics_port.open_port()
     loop = new_event_loop()
@@ -347,7 +347,7 @@ def run(
             concurrency=concurrency or conf.settings.concurrency,
             until_empty=until_empty,
             once=once,
-            ledger=ledger,
+            writer=writer,
             knobs=knobs,
         )
         if threading.current_thread() is threading.main_thread():

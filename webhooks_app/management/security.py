@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.models import Group
 
 from webhooks_app import actions
-from webhooks_app.engine import rotation
+from webhooks_app.engine import key_rotation
 from webhooks_app.models import AuditEntry
 from webhooks_app.roles import make_roles
 
@@ -79,7 +79,7 @@ def rotate_keys(console: Console, options: dict[str, Any]) -> int:
     dry_run = options["dry_run"]
     looked_at = rotated = unreadable = 0
     with console.progress("Rotating") as done:
-        for step in rotation.rotate(dry_run=dry_run):
+        for step in key_rotation.rotate(dry_run=dry_run):
             looked_at += step.looked_at
             rotated += step.rotated
             unreadable += len(step.unreadable)

@@ -16,7 +16,7 @@ from tests.api.doors import SiteApi, together, told
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app import actions
-from webhooks_app.engine import loop
+from webhooks_app.engine import bridge
 from webhooks_app.models import AccessToken, Attempt, SigningKey, Webhook, WebhookHealth
 from webhooks_app.models.webhook import BREAKER_AFTER
 from webhooks_app.rules import signing
@@ -309,9 +309,9 @@ def is_signed(request, secret):
 
 def test_who_waits_when_the_loop_ends_is_told(fast, path, receiver):
     """There is no memory for a callback, say; the next one finds another loop."""
-    before = loop.replace(None)
+    before = bridge.replace(None)
     try:
-        engine = loop.engine()
+        engine = bridge.engine()
 
         def answer(request):
             engine._loop.call_soon_threadsafe(engine._loop.stop)
@@ -321,6 +321,6 @@ def test_who_waits_when_the_loop_ends_is_told(fast, path, receiver):
         problem(fast.post(path, {}), 503)
         receiver.answer = 200
         assert fast.post(path, {}).status_code == 200
-        loop.engine().close()
+        bridge.engine().close()
     finally:
-        loop.replace(before)
+        bridge.replace(before)

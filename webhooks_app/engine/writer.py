@@ -67,7 +67,7 @@ def _is_hopeless(error: Exception) -> bool:
     return isinstance(error, MemoryError) or is_away(error)
 
 
-class Ledger:
+class Writer:
     """Writes in this process; all of it but `hang_up` in one thread."""
 
     has_ended = False
@@ -204,8 +204,8 @@ class Ledger:
         self._store.connection.close()
 
 
-class LedgerProcess:
-    """Has a Ledger in a child process. The child ends when this process does, however it ends,
+class WriterProcess:
+    """Has a Writer in a child process. The child ends when this process does, however it ends,
     and writes what it was given before."""
 
     def __init__(self, pid: int, pipe: "Connection[Any, Any]") -> None:
@@ -248,7 +248,7 @@ class LedgerProcess:
         ahead: bool = False,
         again: Collection[str] | None = None,
     ) -> Written:
-        """As Ledger.write. `ahead`: does not wait for this batch, but for those before it, so that
+        """As Writer.write. `ahead`: does not wait for this batch, but for those before it, so that
         the child finds the next one ready. Raises OperationalError, also when the child has ended;
         then all that was not yet known to be written is in doubt.
         """
@@ -289,7 +289,7 @@ class LedgerProcess:
 def _serve(alias: str, knobs: Knobs, pipe: "Connection[Any, Any]") -> NoReturn:
     signals.ignore_all()
     output.never_block()
-    ledger = Ledger(alias, knobs)
+    writer = Writer(alias, knobs)
     fault = None
     while True:
         try:
@@ -304,7 +304,7 @@ def _serve(alias: str, knobs: Knobs, pipe: "Connection[Any, Any]") -> NoReturn:
             batch = [Finished._make((AttemptRow._make(attempt), *rest)) for attempt, *rest in plain]
             fault = None
             try:
-                done = ledger.write(batch, notes, in_doubt=in_doubt, again=again)
+                done = writer.write(batch, notes, in_doubt=in_doubt, again=again)
                 aside, unset = done.aside, done.unset
             except MemoryError:
                 raise  # the worker writes by itself from then on

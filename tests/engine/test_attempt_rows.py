@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from tests.factories import WebhookFactory
-from webhooks_app.engine import history, message, store
+from webhooks_app.engine import attempt_rows, message, store
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import HourlyCount
 from webhooks_app.models.health import COUNT_COLUMNS, percentile
@@ -19,7 +19,7 @@ REFUSED = Failure("refused", "connect ECONNREFUSED 192.0.2.1:443")
 
 
 def entry(webhook, *, at=NOON, exchange="delivery", ms=12, status=200, failure=None):
-    return history.Entry(
+    return attempt_rows.Entry(
         webhook_id=webhook.pk,
         exchange=exchange,
         request_id="0" * 24,
@@ -135,7 +135,7 @@ def test_an_answer_to_a_webhook_with_very_many_words_of_secrets_is_kept_in_a_mom
         secrets=message.post(head, request_id="0" * 24, now=0, body=b"").secrets,
     )
     start = time.thread_time()
-    row = history.row(outcome, REFUSED, "", ("", None, "", "", 1, "", 0))
+    row = attempt_rows.row(outcome, REFUSED, "", ("", None, "", "", 1, "", 0))
     assert time.thread_time() - start < 0.5
     assert row.answer == "<" * 4096
     assert row.answer_headers.splitlines() == ["Server: " + "<" * 300] * 6
@@ -154,6 +154,6 @@ def test_secrets_are_masked_in_the_headers_that_are_kept_and_across_the_end_of_a
         body=b"y" * 4090 + escaped + b"z" * 90_000,
         secrets=(secret,),
     )
-    row = history.row(outcome, REFUSED, "", ("", None, "", "", 1, "", 0))
+    row = attempt_rows.row(outcome, REFUSED, "", ("", None, "", "", 1, "", 0))
     assert row.answer == "y" * 4090 + "••••••••"
     assert row.answer_headers == f"Location: /••••••••/x\nServer: {'x' * 290}••••••••"

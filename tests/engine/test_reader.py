@@ -22,13 +22,13 @@ from webhooks_app.testing import FakeReceiver
 pytestmark = pytest.mark.knobs(scan_every=0.0, scan_latest=0.0)
 
 
-def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
+def test_a_scan_finds_step_by_step_what_no_look_sees(reader):
     """Due since an hour, stored just now: by its time it would have been seen long ago."""
     an_hour_ago = timezone.now() - timedelta(hours=1)
     due = {DeliveryFactory(due_at=an_hour_ago).webhook_id for _ in range(60)}
     found, steps = [], []
     while sum(steps) < len(due):
-        answer = desk.discover()
+        answer = reader.discover()
         assert not answer.marked
         assert not answer.arrived
         found += answer.waiting
@@ -39,7 +39,7 @@ def test_a_scan_finds_step_by_step_what_no_look_sees(desk):
 
 
 @pytest.mark.knobs(scan_every=60.0)
-def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk):
+def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(reader):
     webhook = WebhookFactory()
     stored, commit = threading.Event(), threading.Event()
 
@@ -51,10 +51,10 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk):
         connections.close_all()
 
     def found():
-        answer = desk.discover(look=True)
+        answer = reader.discover(look=True)
         return {*answer.waiting, *answer.marked, *(row.webhook_id for row in answer.arrived)}
 
-    looks = [desk.discover(look=True) for _ in range(3)]
+    looks = [reader.discover(look=True) for _ in range(3)]
     assert not any(answer.marked for answer in looks)
     thread = threading.Thread(target=store)
     thread.start()
@@ -68,7 +68,7 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(desk):
     assert found() == {webhook.pk}
 
 
-def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
+def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(reader):
     """Held, it is asked for often; else its queue would wait for a scan when it is back."""
     webhook = WebhookFactory()
     for _ in range(3):
@@ -76,7 +76,7 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
 
     def claim(after):
         want = store.Want(webhook.pk, 2, after)
-        answer = desk.claim([want])
+        answer = reader.claim([want])
         ((_, rows),) = answer.rows
         return rows, answer.held
 
@@ -90,47 +90,47 @@ def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(desk):
     assert claim(rows[-1].place) == ([], [])
 
 
-def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(desk):
+def test_a_webhook_that_is_deleted_while_it_is_held_is_forgotten(reader):
     webhook = WebhookFactory()
     transitions.stop(webhook.pk, "paused")
-    assert desk.changes(Memory(held=[webhook.pk])).freed == []
+    assert reader.changes(Memory(held=[webhook.pk])).freed == []
     actions.delete_webhook(webhook)
     left = DeliveryFactory(webhook=webhook)
-    assert desk.changes(Memory(held=[webhook.pk])).freed == [webhook.pk]
+    assert reader.changes(Memory(held=[webhook.pk])).freed == [webhook.pk]
     want = store.Want(webhook.pk, 2, None)
-    assert desk.claim([want]).held == []
+    assert reader.claim([want]).held == []
     left.refresh_from_db()
     assert left.state == "cancelled"
 
 
 @pytest.mark.parametrize("verb", [actions.pause, actions.delete_webhook])
-def test_who_is_stopped_is_held_at_the_next_look_however_many_wait_in_memory(desk, verb):
+def test_who_is_stopped_is_held_at_the_next_look_however_many_wait_in_memory(reader, verb):
     """Of very many that wait in memory a look asks for some in turn."""
     webhook, other = WebhookFactory(), WebhookFactory()
-    assert desk.changes(Memory()).held == []
+    assert reader.changes(Memory()).held == []
     verb(webhook)
-    assert desk.changes(Memory()).held == [webhook.pk]
-    assert desk.changes(Memory()).held == []  # and told once
+    assert reader.changes(Memory()).held == [webhook.pk]
+    assert reader.changes(Memory()).held == []  # and told once
     verb(other)
-    assert desk.changes(Memory()).held == [other.pk]
+    assert reader.changes(Memory()).held == [other.pk]
 
 
-def test_who_goes_on_at_once_is_not_held(desk):
+def test_who_goes_on_at_once_is_not_held(reader):
     webhook = WebhookFactory()
     actions.pause(webhook)
     actions.enable(webhook)
-    assert desk.changes(Memory()).held == []
+    assert reader.changes(Memory()).held == []
     actions.pause(webhook)
-    assert desk.changes(Memory()).held == [webhook.pk]
+    assert reader.changes(Memory()).held == [webhook.pk]
 
 
 class TestVerifications:
     @pytest.fixture
-    def chosen(self, desk):
+    def chosen(self, reader):
         """Asks which are to begin while others are under way; their ids and accounts."""
 
         def chosen(under_way):
-            begun = [call.webhook for call in desk.verifications(under_way)]
+            begun = [call.webhook for call in reader.verifications(under_way)]
             return {webhook.pk: webhook.account_id for webhook in begun}
 
         return chosen
@@ -166,12 +166,12 @@ class TestVerifications:
         assert len(chosen({"0" * 24: 0})) == 1
 
     @pytest.mark.knobs(verified_at_once=2)
-    def test_with_a_secret_that_no_key_opens_stand_in_nobodys_way(self, desk, chosen):
+    def test_with_a_secret_that_no_key_opens_stand_in_nobodys_way(self, reader, chosen):
         unreadable = self.waiting(2)
         readable = self.waiting(1, verification_due_at=timezone.now())
         assert chosen({}).keys() == unreadable
         for webhook in Webhook.objects.filter(pk__in=unreadable):
-            desk.cannot_read(webhook, WrongKey("its key is missing"))
+            reader.cannot_read(webhook, WrongKey("its key is missing"))
         assert chosen({}).keys() == readable
 
 
@@ -210,13 +210,13 @@ def find_nobody(webhook):
 
 
 @pytest.mark.parametrize("what", WHILE_IT_WAITS)
-def test_what_people_decide_is_found_of_what_waits_in_memory_too(desk, what):
+def test_what_people_decide_is_found_of_what_waits_in_memory_too(reader, what):
     decide, found = WHILE_IT_WAITS[what]
     webhook = WebhookFactory(headers=[("X-Key", "old")])
     waiting = [DeliveryFactory(webhook=webhook) for _ in range(2)]
     memory = {webhook.pk: (webhook.version, [delivery.pk for delivery in waiting])}
     decide(webhook, waiting)
-    answer = desk.changes(Memory(waiting=memory))
+    answer = reader.changes(Memory(waiting=memory))
     said = {
         "held": set(answer.held) == {webhook.pk},
         "changed": answer.changed == [webhook.pk],
@@ -245,12 +245,12 @@ def test_what_people_decide_is_found_of_what_waits_in_memory_too(desk, what):
         ({"run_cleared_at": timedelta(seconds=-9), "last_success_at": timedelta(0)}, {}),
     ],
 )
-def test_how_a_webhook_did_is_known_of_one_that_was_just_met(desk, health, wanted):
+def test_how_a_webhook_did_is_known_of_one_that_was_just_met(reader, health, wanted):
     """Of a worker that starts, or that has forgotten it."""
     now = timezone.now()
     health = {k: now + v if isinstance(v, timedelta) else v for k, v in health.items()}
     webhook = WebhookFactory(health=health, max_in_flight=7, timeout=12)
-    loaded = desk.load([webhook.pk]).loaded[webhook.pk]
+    loaded = reader.load([webhook.pk]).loaded[webhook.pk]
     told = {name: getattr(loaded, name) for name in ("breaker_trips", "is_back", "is_failing")}
     nothing = {"breaker_trips": 0, "is_back": False, "is_failing": False}
     assert told == nothing | {k: v for k, v in wanted.items() if k != "breaker_left"}

@@ -39,7 +39,7 @@ log = logging.getLogger("webhooks")
 T = TypeVar("T")
 
 
-class Desk:
+class Reader:
     """Belongs to the thread that reads; what others may ask says so."""
 
     def __init__(self, alias: str, knobs: Knobs, *, once: bool = False) -> None:

@@ -14,8 +14,8 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.checks import notices_without_mail
-from webhooks_app.engine import mail, store, transitions
-from webhooks_app.engine.history import Entry
+from webhooks_app.engine import notices, store, transitions
+from webhooks_app.engine.attempt_rows import Entry
 from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Attempt, Notice, WebhookHealth
 from webhooks_app.rules.failures import Failure
@@ -62,7 +62,7 @@ def call(webhook, failure=None, times=1, at=None):
 
 def subjects():
     """What has been sent since the last look, staff's letters only."""
-    mail.turn()
+    notices.turn()
     found = [letter.subject for letter in box.outbox if "ops@example.org" in letter.to]
     box.outbox.clear()
     return found
@@ -71,7 +71,7 @@ def subjects():
 def test_a_name_that_turns_or_commands_is_shown_in_a_letter(webhook):
     type(webhook).objects.update(name="safe\u202egpj\x1b[2J")
     call(webhook, REFUSED, 5)
-    mail.turn()
+    notices.turn()
     for letter in box.outbox:
         assert letter.subject == "Webhook safe\\u202egpj\\u001b[2J is failing"
         assert not {"\u202e", "\x1b"} & set(letter.body)
@@ -113,7 +113,7 @@ class TestChanges:
 
     def test_a_receiver_that_is_gone_is_told_at_once(self, webhook):
         transitions.stop(webhook.pk, "gone")
-        mail.turn()
+        notices.turn()
         staff = next(letter for letter in box.outbox if "ops@example.org" in letter.to)
         assert "the receiver says it is gone (410)" in staff.body
 
@@ -149,17 +149,17 @@ class TestChanges:
 
     def test_two_workers_at_once_tell_it_once(self, webhook):
         call(webhook, REFUSED, 5)
-        change = next(change for change in mail.CHANGES if change.told == "failing")
-        [row] = mail._loaded(change.rows(timezone.now()))
+        change = next(change for change in notices.CHANGES if change.told == "failing")
+        [row] = notices._loaded(change.rows(timezone.now()))
         for _ in range(2):
-            mail._note(change, row, timezone.now())
+            notices._note(change, row, timezone.now())
         assert Notice.objects.count() == 2  # staff's and the owner's
 
 
 class TestLetters:
     def letters(self, webhook):
         call(webhook, REFUSED, 5)
-        mail.turn()
+        notices.turn()
         return box.outbox
 
     def test_staff_are_led_to_the_console_and_the_owner_is_not(self, webhook):
@@ -239,7 +239,7 @@ class Slow(LocMemBackend):
         sent = super().send_messages(messages)
         Slow.clock.shift(timedelta(seconds=8))
         if len(box.outbox) == 40:
-            mail.turn()
+            notices.turn()
         return sent
 
 
@@ -254,8 +254,8 @@ class Away(LocMemBackend):
 class TestTheMailServer:
     def test_gets_each_letter_once_over_smtp(self, webhook, mail_server):
         call(webhook, REFUSED, 5)
-        mail.turn()
-        mail.turn()
+        notices.turn()
+        notices.turn()
         assert len(mail_server.letters) == 2
         assert "Subject: Webhook Orders to ERP is failing" in mail_server.letters[0]
         assert "hush" not in "".join(mail_server.letters)
@@ -265,24 +265,24 @@ class TestTheMailServer:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # refuses
         call(webhook, REFUSED, 5)
-        mail.turn()
+        notices.turn()
         assert Notice.objects.count() == 2
         waiting = Notice.objects.earliest("pk")
         assert waiting.tries == 1
         assert waiting.due_at > timezone.now() + timedelta(seconds=50)
         settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-        mail.turn()
+        notices.turn()
         with time_machine.travel(timezone.now() + timedelta(hours=1), tick=False):
-            mail.turn()
+            notices.turn()
         assert len(box.outbox) == 2
         assert not Notice.objects.exists()
 
     def test_whoever_is_told_to_stop_sends_no_more(self, webhook, mail_server):
         call(webhook, REFUSED, 5)
         answers = iter([False, True])
-        mail.turn(lambda: next(answers))
+        notices.turn(lambda: next(answers))
         assert len(mail_server.letters) == 1
-        mail.turn()
+        notices.turn()
         assert len(mail_server.letters) == 2
 
     def test_while_it_hangs_one_letter_finds_out_for_all_and_none_is_kept_for_ever(
@@ -292,10 +292,10 @@ class TestTheMailServer:
         monkeypatch.setattr(Away, "tried", 0)
         call(webhook, REFUSED, 5)
         for _ in range(3):
-            mail.turn()
+            notices.turn()
         assert (Away.tried, Notice.objects.count()) == (1, 2)
         with time_machine.travel(timezone.now() + timedelta(days=3), tick=False):
-            mail.turn()
+            notices.turn()
         assert (Away.tried, Notice.objects.count()) == (2, 0)
 
     def test_that_takes_its_time_holds_up_nothing_else_and_gets_each_letter_once(
@@ -306,9 +306,9 @@ class TestTheMailServer:
         for number in range(45):
             Notice.objects.create(subject=f"{number}", **letter)
         with time_machine.travel(timezone.now(), tick=False) as Slow.clock:
-            mail.turn(seconds=0)
+            notices.turn(seconds=0)
             assert len(box.outbox) == 1
-            mail.turn()
+            notices.turn()
         assert sorted(int(one.subject) for one in box.outbox) == list(range(45))
         assert not Notice.objects.exists()
 
@@ -316,9 +316,9 @@ class TestTheMailServer:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
         call(webhook, REFUSED, 5)
-        mail.turn()
+        notices.turn()
         with time_machine.travel(timezone.now() + timedelta(days=3), tick=False):
-            mail.turn()
+            notices.turn()
         assert Notice.objects.count() == 0
 
     @pytest.mark.parametrize("reason", ["own", "refused", "unspeakable"])
@@ -333,12 +333,12 @@ class TestTheMailServer:
         first = timezone.now() - timedelta(hours=1)
         bad = Notice.objects.create(webhook=webhook, due_at=first, **letter | poison)
         Notice.objects.create(webhook=webhook, **letter)
-        mail.turn()
+        notices.turn()
         assert [letter.subject for letter in box.outbox] == ["s"]
         assert [notice.pk for notice in Notice.objects.all()] == [bad.pk]
         for day in (1, 2, 3):
             with time_machine.travel(timezone.now() + timedelta(days=day), tick=False):
-                mail.turn()
+                notices.turn()
         assert not Notice.objects.exists()
 
     def test_no_letter_is_tried_without_end(self, webhook, settings):
@@ -348,9 +348,9 @@ class TestTheMailServer:
             recipients=["a@b.c"],
             subject="unlucky",
             text="t",
-            tries=mail.TRIES_MOST,
+            tries=notices.TRIES_MOST,
         )
-        mail.turn()
+        notices.turn()
         assert not Notice.objects.exists()
 
     def test_a_letter_that_somebody_sends_already_is_left_to_them(self, webhook):
@@ -359,8 +359,8 @@ class TestTheMailServer:
         Notice.objects.create(
             webhook=webhook, recipients=["a@b.c"], subject="s", text="t", due_at=stale
         )
-        Notice.objects.filter(subject="s").update(due_at=stale + mail.SENDING_FOR)
-        mail.turn()
+        Notice.objects.filter(subject="s").update(due_at=stale + notices.SENDING_FOR)
+        notices.turn()
         assert "s" not in [letter.subject for letter in box.outbox]
 
     @pytest.mark.once

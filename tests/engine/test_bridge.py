@@ -9,8 +9,8 @@ from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import loop
-from webhooks_app.engine.loop import EngineLoop, LoopEnded, NoSlot
+from webhooks_app.engine import bridge
+from webhooks_app.engine.bridge import EngineLoop, LoopEnded, NoSlot
 from webhooks_app.models import AccessToken
 
 
@@ -99,7 +99,7 @@ def test_who_is_over_his_share_is_503_and_the_others_are_answered(settings, acco
     with Receiver({"responses": []}) as receiver, Hanging() as hanging:
         hooks = [WebhookFactory(account=who, url=receiver.url) for who in (account, account, other)]
         apis = [Api(AccessToken.issue(who)[1]) for who in (account, account, other)]
-        before = loop.replace(hanging.loop)
+        before = bridge.replace(hanging.loop)
         try:
             hanging.fill(account.pk, hooks[0].pk, "another")
             answers = [
@@ -107,7 +107,7 @@ def test_who_is_over_his_share_is_503_and_the_others_are_answered(settings, acco
                 for api, hook in zip(apis, hooks, strict=True)
             ]
         finally:
-            loop.replace(before)
+            bridge.replace(before)
         assert len(receiver.requests) == 1
     for answer, whose in zip(answers, ("webhook", "account"), strict=False):
         assert problem(answer, 503)["message"].startswith(f"Too many calls of this {whose}")
@@ -118,10 +118,10 @@ def test_who_is_over_his_share_is_503_and_the_others_are_answered(settings, acco
 @pytest.fixture
 def ours():
     """A loop of this test in the place of the process's own."""
-    before = loop.replace(EngineLoop())
-    yield loop.shared()
-    loop.shared().close()
-    loop.replace(before)
+    before = bridge.replace(EngineLoop())
+    yield bridge.shared()
+    bridge.shared().close()
+    bridge.replace(before)
 
 
 def ended(engine):
@@ -146,7 +146,7 @@ def test_in_place_of_a_loop_that_has_ended_another_is_started(ours, account, loo
 
 @pytest.mark.once
 def test_who_waits_when_the_loop_ends_is_told_and_does_not_wait_for_ever(ours, monkeypatch):
-    monkeypatch.setattr(loop, "LOOKED_AFTER", 0.01)
+    monkeypatch.setattr(bridge, "LOOKED_AFTER", 0.01)
 
     async def work(sender):
         ours._loop.stop()
