@@ -41,7 +41,8 @@ class Bodies:
         self._size = self._large = 0
 
     def fill(self, claimed: Sequence[Claimed]) -> None:
-        """Give these what they send; large bodies are left for `payload`."""
+        """Give these claimed deliveries the bodies that they send; large bodies are left for
+        `payload`."""
         of_events = [row for row in claimed if row.event_id is not None]
         if not of_events:
             return
@@ -57,8 +58,8 @@ class Bodies:
                 row.body = body if body is not None and len(body) <= CARRIED_MOST else None
 
     def payload(self, row: Claimed) -> bytes:
-        """Of a claimed delivery that is sent now, because it is large. Raises DoesNotExist when it
-        was removed meanwhile."""
+        """The body of a claimed delivery that is sent now, because it is large. Raises DoesNotExist
+        when the body was removed meanwhile."""
         if row.event_id is None:
             return self._store.payload(row.id)
         key = row.event_id, row.form

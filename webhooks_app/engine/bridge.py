@@ -34,7 +34,8 @@ class LoopEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work(Generic[T]):
-    """What is run for nobody who waits, whose it is, and who is told the result."""
+    """A piece of work that nobody waits for: what is run, for whose webhook, and who is told the
+    result."""
 
     work: Callable[[Sender], Coroutine[Any, Any, T]]
     account: int
@@ -64,8 +65,8 @@ class EngineLoop:
     def run(
         self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
     ) -> T:
-        """The result of `work(sender)`; the calling thread waits. `account` and `webhook` are whose
-        call it is. Raises NoSlot, LoopEnded."""
+        """The result of `work(sender)`; the calling thread waits. `account` and `webhook` are those
+        that it is done for. Raises NoSlot, LoopEnded."""
         with self._lock:
             self._take(account, webhook)
         try:
@@ -79,8 +80,8 @@ class EngineLoop:
                 self._give(account, webhook)
 
     def start(self, works: "Sequence[Work[Any]]") -> None:
-        """`run` for several, without waiting: each is told on the loop's thread what comes of it.
-        Where there is no slot, one may become free for a moment yet."""
+        """`run` for several pieces of work, without waiting: each is told its result on the loop's
+        thread. Where there is no slot, one may become free within a moment."""
         self._loop.call_soon_threadsafe(self._begin, works)
 
     def _begin(self, works: "Sequence[Work[Any]]") -> None:
@@ -102,7 +103,7 @@ class EngineLoop:
             work.done(result)
 
     async def _slot(self, work: "Work[Any]") -> NoSlot | None:
-        """Takes one; or says why there is none."""
+        """Take a slot; or say why there is none."""
         until = self._loop.time() + SLOT_AWAITED
         while True:
             try:
@@ -189,7 +190,8 @@ def engine() -> EngineLoop | None:
 
 
 def replace(runner: Runner | None) -> Runner | None:
-    """Put another in its place; returns the one before (None: none was started yet)."""
+    """Put another loop in the place of the shared one; returns the one before (None: none was
+    started yet)."""
     global _shared
     with _shared_lock:
         before, _shared = _shared, runner

@@ -186,7 +186,8 @@ def unsent(error: message.Unsendable) -> Outcome:
 
 
 def finish(call: Call, outcome: Outcome, *, by: str = "") -> Recorded:
-    """Judge and record an outcome, and change what it changes, in one transaction.
+    """Judge and record the outcome of a call, and change what it says of its webhook, in one
+    transaction.
 
     Raises OurFault.
     """
@@ -197,8 +198,8 @@ def finish(call: Call, outcome: Outcome, *, by: str = "") -> Recorded:
 
 
 def finish_all(ended: Sequence[Ended], *, locked_most: float = 0.0) -> list[Recorded]:
-    """`finish` for several together, none of which is a fault of ours. `locked_most`: seconds to
-    wait for rows of somebody else, 0 for as long as it takes."""
+    """`finish` for several calls together, none of which ended by a fault of ours. `locked_most`:
+    seconds to wait for rows that somebody else has locked, 0 for as long as it takes."""
     if not ended:
         return []
     alias = router.db_for_write(Attempt)
@@ -246,7 +247,7 @@ def _judged(ended: Ended, alias: str) -> Recorded:
 
 
 def _note(alias: str, ended: Sequence[Ended], entries: Sequence[attempt_rows.Entry]) -> None:
-    """What the breakers of their webhooks are told."""
+    """Tell the breakers of the webhooks that were called."""
     told = [
         (each.call, entry)
         for each, entry in zip(ended, entries, strict=True)

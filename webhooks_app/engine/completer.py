@@ -39,8 +39,8 @@ class Aside:
 
 
 class Completer:
-    """All of it belongs to the event loop. To the writer's thread go plain rows, and from there
-    comes a Written."""
+    """All of it belongs to the event loop. Plain rows go to the writing thread or process, and a
+    `Written` comes from there."""
 
     def __init__(
         self,
@@ -87,17 +87,18 @@ class Completer:
             self._write_soon()
 
     def note(self, webhook_id: str, **columns: Any) -> None:
-        """The health of a webhook is to say so, for people and for who owns it next."""
+        """Write these columns into the health of the webhook, for people and for the worker that
+        owns it next."""
         _, before = self._notes.get(webhook_id, (webhook_id, {}))
         self._notes[webhook_id] = (webhook_id, before | columns)
         self._write_soon()
 
     def flush(self) -> None:
-        """Write now what there is."""
+        """Write the outcomes that wait now."""
         self._due.set()
 
     def _write_soon(self) -> None:
-        """With all that ends until then, in one transaction."""
+        """Write in a moment, with all outcomes that come until then, in one transaction."""
         if self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(self._knobs.batch_age, self._ring)
 
@@ -123,7 +124,8 @@ class Completer:
 
     @property
     def is_busy(self) -> bool:
-        """Whether waiting for it makes sense: for what nothing helps, nobody waits."""
+        """Whether waiting for the writing makes sense. For outcomes that no further try will write
+        nobody waits."""
         most = self._knobs.unrecorded_after
         aside = any(one.locked or one.rounds <= most for one in self._aside.values())
         return bool(aside or self._results or self._being_written or self._written)
@@ -134,21 +136,23 @@ class Completer:
         return bool(self.unwritten or self._written)
 
     def is_kept(self, webhook_id: str) -> bool:
-        """It is held for a reason that the database does not know yet."""
+        """Whether the webhook is held here for a reason that the database does not know yet."""
         aside = self._aside.get(webhook_id)
         return webhook_id in self._stopped or (aside is not None and aside.locked)
 
     def is_untold(self, webhook_id: str) -> bool:
-        """There is a note of it that is not yet written."""
+        """Whether there is a note for the health of the webhook that is not yet written."""
         return webhook_id in self._notes
 
     def knows_better(self, webhook_id: str) -> bool:
-        """Than the database that was read since the last `begin_read`."""
+        """Whether this worker knows of the webhook's breaker and rest more than a read that began
+        at the last `begin_read`."""
         return webhook_id in self._notes or webhook_id in self._noted
 
     def begin_read(self) -> list[Finished]:
-        """What was written since the last read began. Not before this one begins are their
-        deliveries forgotten: one under way while they were written still saw them due."""
+        """The outcomes that were written since the last read began. Not before this read begins are
+        their deliveries forgotten: a read that was under way while they were written still saw them
+        due."""
         written, self._written = self._written, []
         for item in written:
             if item.stops:
@@ -182,7 +186,8 @@ class Completer:
         self._thread.close()
 
     async def _write(self, again: list[str]) -> None:
-        """A batch, or what was set aside of the webhooks `again`; and the notes."""
+        """Write a batch of outcomes, or those that were set aside of the webhooks `again`; and the
+        notes."""
         was_full = self.is_full
         batch = self._again_of(again) if again else self._next_batch()
         self._being_written += batch
@@ -241,7 +246,8 @@ class Completer:
         return written
 
     async def _put_back(self, error: Exception) -> None:
-        """Receivers have answered these already: they are written later, whatever it is."""
+        """The write failed. Receivers have answered these deliveries already: their outcomes are
+        written later, whatever the error is."""
         faults.note()
         level = logging.DEBUG if self._in_doubt else logging.WARNING  # once an outage
         # A COMMIT may have come through without its answer.
@@ -259,8 +265,8 @@ class Completer:
     # --- what is set aside --------------------------------------------------------------------
 
     def _again(self, now: float) -> list[str]:
-        """Webhooks whose outcomes are to be tried again; once in a while, because the others wait
-        for it."""
+        """Webhooks whose outcomes are to be tried again; once in a while, because all other
+        outcomes wait for it."""
         if not self._aside or now < self._again_at or self._in_doubt:
             return []
         self._again_at = now + self._knobs.again_apart
@@ -274,8 +280,8 @@ class Completer:
     def _without_aside(
         self, done: list[Finished], places: dict[int, str], again: list[str]
     ) -> list[Finished]:
-        """What of these is written; the others are set aside. `again`: the webhooks that were
-        tried once more."""
+        """Which of these outcomes are written; the others, whose places are given, are set aside.
+        `again`: the webhooks that were tried once more."""
         by_webhook: dict[str, tuple[str, list[Finished]]] = {}
         for place, why in places.items():
             item = done[place]

@@ -32,19 +32,20 @@ class Discovery:
         self._writers_at = 0.0  # asked for next, monotonic seconds
 
     def begin_anew(self) -> None:
-        """Find all that is due."""
+        """The next `find` finds all that is due."""
         self._seen = self._scanned = None
         self._look_at = self._scan_at = self._writers_at = 0.0
 
     def forget(self) -> None:
-        """The connection is gone, and what it saw with it."""
+        """The connection is gone, and with it which transactions and commits it had seen."""
         self._changed_at = None
         self._writers = {}
         self.begin_anew()
 
     def find(self, owned: frozenset[int], now: datetime, *, look: bool, room: bool) -> Due:
-        """Of every webhook; the caller leaves out those that are not its own. `look`: something was
-        announced. `room`: what is just found may be claimed, too."""
+        """What is due of every webhook; the caller leaves out webhooks that are not its own.
+        `look`: something was announced. `room`: deliveries that are just found may be claimed, too.
+        """
         due = Due()
         changed = self._store.has_changed()
         whole = self._seen is None

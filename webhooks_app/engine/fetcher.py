@@ -199,7 +199,8 @@ class Fetcher:
             lanes.hold(webhook_id)
 
     def _is_unknown(self, webhook_id: str, loads: Loads) -> bool:
-        """No request can be made of what stands there: it is gone, or no key opens its secrets."""
+        """Whether no request can be made for the webhook: it is gone, or no key opens its
+        secrets."""
         lane = self._lanes.get(webhook_id)
         return lane is not None and (lane.version == 0 or webhook_id in loads.unreadable)
 
@@ -239,7 +240,7 @@ class Fetcher:
     # --- what else is asked of the database ---------------------------------------------------
 
     async def payload(self, row: Claimed) -> bytes:
-        """Raises DoesNotExist when it was removed meanwhile."""
+        """The body of a large delivery. Raises DoesNotExist when it was removed meanwhile."""
         assert self._reader is not None
         body: bytes = await self._thread.run(self._reader.payload, row)
         return body
@@ -283,7 +284,7 @@ class Fetcher:
         return self._clock_ahead + time.monotonic_ns() // 1000
 
     def look_at_the_lock(self) -> None:
-        """SQLite: whoever removed the file that is locked let another worker in."""
+        """SQLite: whoever removed the lock file let another worker in."""
         if self._reader is not None and self._reader.owns_nothing_more():
             self._ownership_due = 0.0
             self._lanes.own(frozenset())
@@ -297,13 +298,13 @@ class Fetcher:
         self._heartbeat_due = self._verifications_due = 0.0
 
     async def let_go(self) -> None:
-        """Of the session with the database, and of the slots that go with it."""
+        """Let go of the session with the database, and of the slots that go with it."""
         await self.reset()
         self._lanes.own(frozenset())
         self._ownership_due = self._heartbeat_due = self._verifications_due = 0.0
 
     async def reset(self) -> None:
-        """The session alone."""
+        """Let go of the session alone."""
         if self._reader is not None:
             await self._thread.run(self._reader.reset)
 
@@ -313,6 +314,6 @@ class Fetcher:
             await self._thread.run(self._reader.leave)
 
     async def end(self) -> None:
-        """Of its thread."""
+        """End the thread that reads."""
         await self._thread.run(connections.close_all)
         self._thread.close()

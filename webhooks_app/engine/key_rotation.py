@@ -24,7 +24,7 @@ STEP = 500  # rows a transaction
 
 @dataclass(slots=True)
 class Step:
-    """What became of the rows of one step; `unreadable` names those that no key decrypts."""
+    """What became of the rows of one step; `unreadable` names the rows that no key decrypts."""
 
     column: str
     looked_at: int = 0
@@ -60,8 +60,8 @@ def rotate(*, dry_run: bool = False) -> Iterator[Step]:
 
 
 def _stored(model: type[models.Model], name: str) -> "models.QuerySet[Any]":
-    """The rows with a column's text as it is stored. By Django's own queryset: those of the models
-    would take a secret under another key for another secret, and verify its webhook anew."""
+    """The rows with the text of a column as it is stored. By Django's own queryset: those of the
+    models would take a secret under another key for another secret, and verify its webhook anew."""
     rows: models.QuerySet[Any] = models.QuerySet(model, using=router.db_for_write(model))
     return rows.annotate(stored=Cast(name, models.TextField()))
 

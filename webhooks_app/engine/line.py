@@ -95,7 +95,7 @@ class Line:
     # --- news -----------------------------------------------------------------------------------
 
     def news(self, since: Any) -> None:
-        """Something became due after that; None: any time."""
+        """Something of the webhook became due after that moment; None: at any time."""
         if since is None:
             self._scans_again = self._scans
             self._scans = True
@@ -126,8 +126,8 @@ class Line:
             self._kept.keys -= 1
 
     def _wait(self, key: Key) -> None:
-        """It is asked again now and then: a person may take its head away. Where there are too many
-        of them, a scan finds that."""
+        """The head of this key waits for its next try, and is read again now and then: a person may
+        take it away. Where there are too many such keys, a scan finds that."""
         if key not in self._waiting and (key is None or not self._is_full):
             self._waiting[key] = None
             self._kept.keys += 1
@@ -216,7 +216,8 @@ class Line:
     # --- what was found -------------------------------------------------------------------------
 
     def put(self, found: Found, known: Collection[str], now: float) -> list[Claimed]:
-        """What may go now. `known`: what the lane has already, or knows the end of."""
+        """What may go now, by the answer to a question. `known`: ids that the lane has already, or
+        knows the end of."""
         if found.question.round != self._round:
             return []  # emptied meanwhile; all of it is asked again
         asked, self._asked = self._asked, ()
@@ -270,8 +271,8 @@ class Line:
     # --- what becomes of it ---------------------------------------------------------------------
 
     def follow(self, row: Claimed, *, again: bool) -> tuple[Claimed | None, list[str]]:
-        """One that was under way has ended, or is tried `again` later. What goes after it, and what
-        is to be forgotten."""
+        """A delivery that was under way has ended, or is tried `again` later. Returns the delivery
+        that goes after it, and ids that the lane is to forget."""
         queue = self._queues.get(row.key)
         if queue is None or queue.out != row.id:
             return None, []  # from before this order
@@ -290,7 +291,7 @@ class Line:
         return None, []
 
     def recorded(self, ident: str) -> None:
-        """The database knows what became of it."""
+        """The database knows what became of this delivery."""
         self._before.discard(ident)
         if ident not in self._unwritten:
             return
@@ -304,8 +305,8 @@ class Line:
             self._mark(key)
 
     def forget(self, gone: Collection[str], buffered: Iterable[Claimed]) -> list[str]:
-        """These are not to be sent any more; `buffered` are the heads that wait. Returns all that
-        is to be forgotten."""
+        """These deliveries are not to be sent any more; `buffered` are the heads that wait. Returns
+        all ids that the lane is to forget."""
         forgotten = []
         heads = {row.key for row in buffered if row.id in gone}
         for key in heads:
@@ -318,7 +319,8 @@ class Line:
         return forgotten
 
     def lost(self, ident: str) -> list[str]:
-        """It was under way, and is due as before. Returns what is to be forgotten."""
+        """This delivery was under way, and is due as before. Returns ids that the lane is to
+        forget."""
         self._before.discard(ident)
         for key, queue in self._queues.items():
             if queue.out == ident:
@@ -327,8 +329,8 @@ class Line:
         return []
 
     def empty(self, buffered: Iterable[Claimed]) -> list[str]:
-        """Forget what is not under way; `buffered` are the heads that wait. Returns the ids of the
-        rows behind them."""
+        """Forget every row that is not under way; `buffered` are the heads that wait. Returns the
+        ids of the rows behind them."""
         forgotten = []
         for row in buffered:
             forgotten += self._drop_rows(self._queues.pop(row.key))
@@ -343,7 +345,7 @@ class Line:
         return forgotten
 
     def close(self) -> None:
-        """Nothing of it is counted any more."""
+        """The line goes; its rows and keys count no longer."""
         self._forget_keys()
         self._count(-self.ahead)
 

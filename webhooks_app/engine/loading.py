@@ -82,18 +82,20 @@ class Loading:
         return loads
 
     def _note_identity(self, webhook: Webhook) -> None:
-        """When the certificate ends that calls show; whoever wrote the row past us did not say."""
+        """Note when the client certificate ends, if the health says otherwise: whoever wrote the
+        webhook's row past the models noted nothing."""
         ends_at = certificates.ends_at(webhook.identity)
         if ends_at != webhook.health.identity_ends_at:
             WebhookHealth.objects.using(self._alias).begin([webhook.pk])
             self._health([webhook.pk]).update(identity_ends_at=ends_at)
 
     def _left(self, until: datetime | None) -> float:
-        """Seconds to that moment, 0 where there is none or it is past."""
+        """Seconds until that moment by the database's clock; 0 without one, or when it is past."""
         return max(0.0, (until - self._now()).total_seconds()) if until else 0.0
 
     def cannot_read(self, webhook: Webhook, error: WrongKey) -> None:
-        """Note it, for this worker and for everybody: once, however often it is found."""
+        """No key opens the secrets of this webhook: note that, for this worker and for everybody,
+        once, however often it is found."""
         if webhook.pk not in self._unreadable:
             log.error("webhook %s is held: %s", webhook.pk, error)
             WebhookHealth.objects.using(self._alias).begin([webhook.pk])
@@ -104,22 +106,23 @@ class Loading:
         self._unreadable[webhook.pk] = webhook.version, again_at
 
     def was_read(self, webhook_id: str) -> None:
-        """Its secrets were opened elsewhere."""
+        """The secrets of this webhook were opened elsewhere."""
         if self._unreadable.pop(webhook_id, None):
             self._can_read([webhook_id])
 
     def is_unreadable(self, webhook_id: str, version: int) -> bool:
-        """As far as is known: a changed one is read again at once."""
+        """Whether no key opens the secrets of this version of the webhook, as far as is known: a
+        changed webhook is read again at once."""
         known, until = self._unreadable.get(webhook_id, (0, 0.0))
         return known == version and time.monotonic() < until
 
     def begin_anew(self) -> None:
-        """Of other webhooks than before: try all of them again."""
+        """This worker owns other webhooks than before: try all unreadable ones again."""
         self._reopen_at, self._reopened = 0.0, None
 
     def reopen(self, ours: Callable[[list[str]], list[str]]) -> None:
-        """Those that could not be read are tried again, some at each look: also what has nothing to
-        send may have got its key back."""
+        """Webhooks that could not be read are tried again, some at each look: also a webhook with
+        nothing to send may have got its key back."""
         if self._reopened is None:
             if time.monotonic() < self._reopen_at:
                 return

@@ -82,7 +82,7 @@ def with_parameters(target: str, parameters: Sequence[tuple[str, str]]) -> str:
 
 
 def _others(query: str, names: Collection[str]) -> list[str]:
-    """The parts of a query but for parameters of these names, however they are spelled."""
+    """The parameters of a query but for those with these names, however they are spelled."""
     return [part for part in query.split("&") if unquote(part.partition("=")[0]) not in names]
 
 
@@ -192,7 +192,7 @@ def _client(webhook: Webhook) -> oauth.Client | None:
 
 
 def _access(webhook: Webhook, client: oauth.Client) -> TokenCall:
-    """The call for an access token. It carries nothing that is the webhook's own."""
+    """The call for an access token: nothing of the webhook's own head or body is in it."""
     endpoint = _endpoint(client.token_url)
     body = client.form()
     lines = [

@@ -169,7 +169,7 @@ def exposition() -> bytes:
 
 
 class Own:
-    """What this process has counted since it began."""
+    """The figures that this process has counted since it began."""
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily

@@ -61,7 +61,8 @@ TOLD_STOPPED = "disabled"  # as rows have it since 0.1; nobody reads it but us
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From what to what; `rows` finds candidates, and is the WHERE of the UPDATE as well."""
+    """A change of `told`, from one state to another; `rows` finds the webhooks that may have it,
+    and is the WHERE of the UPDATE as well."""
 
     rows: Callable[[datetime], "QuerySet[WebhookHealth]"]
     told: str
@@ -82,7 +83,7 @@ def turn(stopped: Callable[[], bool] = bool, *, seconds: float = inf) -> None:
 
 
 def _loaded(rows: "QuerySet[WebhookHealth]") -> list[WebhookHealth]:
-    """A few of them, without any secret."""
+    """Some webhooks with their health, without any secret."""
     rows = rows.select_related("webhook__account")
     return list(rows.defer(*SECRETS_BESIDE)[:AT_ONCE])
 
@@ -177,7 +178,7 @@ class Certificate:
     advice: str
 
     def rows(self, now: datetime) -> "QuerySet[WebhookHealth]":
-        """Those that end soon or ended lately, of which nobody was told."""
+        """Webhooks whose certificates end soon or ended lately, of which nobody was told."""
         health = WebhookHealth.objects.live()
         soon = {f"{self.ends}__lt": now + CERTIFICATE_SOON, f"{self.ends}__gt": now - OLD_NEWS}
         ending = health.filter(**{f"{self.ends}__isnull": False, **soon})

@@ -75,7 +75,7 @@ class Tokens:
     async def _token(
         self, grant: _Grant, call: TokenCall, timeout: float
     ) -> tuple[str | Failure, Asked | None]:
-        """The token, or why there is none; and the call that was made for it."""
+        """The access token, or why there is none; and the call that was made for it."""
         now = self._clock()
         present = grant.present(now)
         if present and (now < grant.renew_at or grant.asking is not None):
@@ -98,7 +98,8 @@ class Tokens:
         return found, asked
 
     def _noted(self, grant: _Grant, outcome: Outcome) -> str | Failure:
-        """What the answer says. Nothing of it is left in the outcome."""
+        """The token that stands in the answer, which is kept, or the failure that the answer means.
+        Nothing of the answer is left in the outcome."""
         now = self._clock()
         try:
             token = _token_of(outcome)

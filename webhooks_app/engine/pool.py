@@ -60,7 +60,7 @@ class Pool:
             self._timer = asyncio.get_running_loop().call_later(self._kept, self._sweep)
 
     def forget(self, connection: Connection) -> None:
-        """Take `connection` out, when it is in."""
+        """Take `connection` out of the pool, when it is there."""
         if connection in self._idle:
             del self._idle[connection]
             self._origins[connection.origin].remove(connection)

@@ -166,14 +166,14 @@ def remove_empty(ident: str, webhooks: "QuerySet[Webhook]") -> bool:
 
 
 def _events(before: datetime, kept: Q | None = None) -> "QuerySet[Event]":
-    """Those made before a moment of which no delivery is there, or none that is kept."""
+    """Events made before that moment of which no delivery is there, or none that is kept."""
     deliveries = Delivery.objects.filter(event=OuterRef("pk"))
     old = Event.objects.made(until=before).filter(fanned_out_to__isnull=True)
     return old.exclude(Exists(deliveries if kept is None else deliveries.filter(kept)))
 
 
 def _purging_subscriptions(before: datetime, at_once: int) -> Steps:
-    """Those that ended before the oldest event that is kept of their account."""
+    """Remove subscriptions that ended before the oldest event that is kept of their account."""
     ended = Subscription.objects.filter(valid_until__lt=before)
     for account in list(ended.order_by().values_list("account_id", flat=True).distinct()):
         events = Event.objects.filter(account=account).order_by("pk")
@@ -195,7 +195,7 @@ def _pages(rows: "QuerySet[Any]", at_once: int) -> Iterator[list[str]]:
 
 
 def batches(rows: "QuerySet[Any]", at_once: int) -> Iterator[list[Any]]:
-    """The keys of these rows, so many at a time; whoever gets them removes them from among the
-    rows before asking for more."""
+    """The keys of these rows, so many at a time; the caller takes those rows from among them before
+    it asks for more."""
     while keys := list(rows.values_list("pk", flat=True)[:at_once]):
         yield keys

@@ -66,7 +66,7 @@ class Reader:
 
     @property
     def is_all_or_nothing(self) -> bool:
-        """Whether who owns nothing now waits for the end of another worker."""
+        """Whether one worker owns all slots of this database, and every other waits for its end."""
         return self._store.is_all_or_nothing
 
     def owns_nothing_more(self) -> bool:
@@ -155,7 +155,7 @@ class Reader:
         return [ident for ident in webhook_ids if slot_of(ident) in self._owned]
 
     def _held(self, webhook_ids: list[str]) -> list[str]:
-        """Which of these gave nothing because they may not be called."""
+        """Which of these webhooks gave nothing because they may not be called."""
         if not webhook_ids:
             return []
         webhooks = Webhook.objects.using(self._alias).filter(pk__in=webhook_ids)
@@ -170,7 +170,7 @@ class Reader:
         return [ident for ident, _, ok in found if not ok and ident not in deleted]
 
     def verifications(self, under_way: Mapping[str, int]) -> list[calls.Verification]:
-        """The next ones, the oldest first. None waits behind those that hang."""
+        """The verifications to begin next, the oldest first. None waits behind those that hang."""
         if not (self._owned and conf.settings.verification_required):
             return []
         each, knobs = self._knobs.verifying_each, self._knobs
@@ -191,7 +191,8 @@ class Reader:
         return self._checked([calls.Verification(row) for row in rows])
 
     def prepare(self, call: calls.Verification) -> calls.Request | calls.Outcome:
-        """`calls.prepare`. Raises WrongKey."""
+        """The request of a verification, or the outcome of one that cannot be made. Raises
+        WrongKey."""
         prepared = calls.prepare(call)
         self._loading.was_read(call.webhook.pk)
         return prepared
@@ -200,7 +201,7 @@ class Reader:
         self._loading.cannot_read(webhook, error)
 
     def payload(self, row: Claimed) -> bytes:
-        """What a claim left behind because it is large."""
+        """The body of a delivery that its claim left behind because it is large."""
         return self._bodies.payload(row)
 
     def beat(self, beat: Heartbeat) -> int | None:

@@ -25,8 +25,8 @@ AT_ONCE = 1000  # rows of a transaction
 
 
 def remove(account: Account, at_once: int = AT_ONCE) -> dict[str, int]:
-    """Returns how many of each were removed. What was called meanwhile, and is written down after
-    its webhook is gone, is lost with it."""
+    """Remove an account with all that is its own; returns how many of each were removed. What a
+    call finds whose webhook is gone meanwhile is lost."""
     removed = dict.fromkeys(("attempts", "deliveries", "events", "webhooks"), 0)
     webhooks = Webhook.objects.filter(account=account.pk).order_by("pk")
     for [webhook_id] in batches(webhooks, 1):

@@ -19,7 +19,8 @@ from .knobs import Knobs
 
 @dataclass(slots=True, eq=False)
 class Rest:
-    """Of one lane; all times are monotonic seconds. None belongs to a lane that never rested."""
+    """The pace and the pause of one lane; all times are monotonic seconds. A lane that never rested
+    has none."""
 
     pace: Pace | None = None  # of the webhook's own rate
     until: float = 0.0  # as the receiver asked
@@ -51,7 +52,7 @@ class Rest:
 
 
 class Resting(Protocol):
-    """What a lane is here."""
+    """What `Rests` needs of a lane."""
 
     webhook_id: str
     rest: Rest | None
@@ -77,8 +78,8 @@ class Rests(Generic[L]):
     # --- a webhook's own rate -------------------------------------------------------------------
 
     def load(self, lane: L, rate: Rate | None, now: float) -> bool:
-        """Its rate as it was read. True where it is another one, and the lane has waited for the
-        pace of the one before."""
+        """The rate of the lane's webhook, as it was read. True where it is another one than before,
+        and the lane has waited for the pace of the old one."""
         rest = lane.rest
         if rate == (rest.pace.rate if rest and rest.pace else None):
             return False
@@ -107,15 +108,15 @@ class Rests(Generic[L]):
             self._untold[lane.webhook_id] = rest
 
     def over(self, now: float) -> Iterator[L]:
-        """Those that may go on."""
+        """Lanes whose wait for their pace is over."""
         while self.waiting and self.waiting[0][0] <= now:
             yield heappop(self.waiting)[2]
 
     # --- a pause that the receiver asked for ----------------------------------------------------
 
     def ask(self, lane: L, seconds: float | None, now: float) -> bool:
-        """It asked for a pause, of so many seconds where it said so. False where the lane rests as
-        long already: of many calls under way each brings the same answer."""
+        """The receiver asked for a pause, of so many seconds where it said so. False where the lane
+        rests as long already: of many calls under way each brings the same answer."""
         rest = lane.rest = lane.rest or Rest()
         if not seconds:
             if rest.until > now:
@@ -132,7 +133,8 @@ class Rests(Generic[L]):
         return True
 
     def resume(self, lane: L, left: float, asked: int, now: float) -> bool:
-        """As the worker that owned the webhook before has noted it. True for a pause."""
+        """The lane rests as the worker that owned the webhook before has noted. True for a pause,
+        False for its rate."""
         rest = lane.rest = lane.rest or Rest()
         rest.told_until = now + left
         if asked:

@@ -132,7 +132,7 @@ class Sending:
         return taken
 
     def _wait(self, at: float, now: float) -> None:
-        """Go on when the first of those that stand aside may."""
+        """Go on when the first of the lanes that stand aside may."""
         if at >= self._alarm_at:
             return
         if self._alarm is not None:
@@ -145,7 +145,8 @@ class Sending:
         self.dispatch()
 
     def tell_rests(self) -> None:
-        """What lanes rest, and until when, for people and for who owns their webhooks next."""
+        """Note which lanes rest, and until when, for people and for the worker that owns their
+        webhooks next."""
         for webhook_id, left, asked in self._lanes.rests.news(time.monotonic()):
             until = self._after(left) if left else None
             self._completer.note(webhook_id, rests_until=until, rests=asked)
@@ -155,7 +156,7 @@ class Sending:
         return microseconds.at(self._fetcher.now()) + timedelta(seconds=seconds)
 
     async def _send_on(self, lane: Lane, row: Claimed) -> None:
-        """Exchanges, one after the other, while there is something to send."""
+        """Make one exchange after the other, while there is a delivery to send."""
         taken: tuple[Lane, Claimed] | None = (lane, row)
         while taken is not None:
             lane, row = taken
@@ -191,7 +192,7 @@ class Sending:
             return await self._deliver(lane, row, body)
 
     async def _deliver(self, lane: Lane, row: Claimed, body: bytes) -> tuple[int, Outcome]:
-        """When it began by the database's clock, and how it went."""
+        """When the exchange began by the database's clock, and how it went."""
         started_at = self._fetcher.now()
         if lane.head is None:
             return started_at, Outcome(datetime.now(UTC), failure=lane.failure)

@@ -17,8 +17,8 @@ from ..models.primary import clock
 
 
 def judge(now: datetime | None = None, *, stopped: Callable[[], bool] = bool) -> int:
-    """Mark those that have become unsteady and unmark those that are no more, until `stopped` says
-    so; returns how many."""
+    """Mark the webhooks that have become unsteady, and unmark those that are steady again, until
+    `stopped` says so; returns how many were changed."""
     now = now or clock(router.db_for_write(WebhookHealth))
     unsteady = _unsteady(now)
     unmarked = WebhookHealth.objects.filter(unsteady_since__isnull=True)
@@ -37,7 +37,8 @@ def judge(now: datetime | None = None, *, stopped: Callable[[], bool] = bool) ->
 
 
 def _unsteady(now: datetime) -> Any:
-    """Ids, as a subquery. Whoever had no failure at all is left out before anything is summed."""
+    """The ids of unsteady webhooks, as a subquery. A webhook without any failure is left out before
+    anything is summed."""
     day = HourlyCount.objects.filter(hour__gte=hour_of(now) + timedelta(hours=1) - UNSTEADY_WITHIN)
     some = day.filter(failed__gt=0).order_by().values("webhook")
     sums = day.filter(webhook__in=some).order_by().values("webhook")

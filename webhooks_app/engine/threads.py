@@ -101,7 +101,8 @@ async def patiently(answer: Awaitable[Any], hang_up: Callable[[], None], knobs: 
 
 
 class Watch:
-    """Ends this process when its event loop stands still. For one that does nothing else."""
+    """Ends this process when its event loop stands still. For a process that does nothing else than
+    run that loop."""
 
     def __init__(self, knobs: Knobs) -> None:
         self._knobs = knobs
@@ -143,7 +144,8 @@ def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 
 
 def is_no_memory(error: BaseException) -> bool:
-    """Also as PostgreSQL's client library tells it, without a code of the server's."""
+    """Whether the error says that there is no memory, also as PostgreSQL's client library tells it,
+    without a code of the server's."""
     if isinstance(error, MemoryError):
         return True
     return "out of memory" in str(error) and not getattr(error.__cause__, "sqlstate", None)

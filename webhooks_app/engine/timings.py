@@ -30,7 +30,8 @@ class Histogram:
             self._sum += number
 
     def read(self) -> tuple[list[tuple[str, int]], float]:
-        """How many up to each bound, as Prometheus spells it, and the sum of all."""
+        """How many values there are up to each bound, as Prometheus spells it, and the sum of
+        all."""
         with self._lock:
             counts, total = list(self._counts), self._sum
         within, found = 0, []

@@ -74,7 +74,7 @@ def load_identity(context: ssl.SSLContext, pem: bytes) -> None:
 
 
 def problem(tls: Tls) -> str:
-    """Why OpenSSL does not take it, `""` when it does."""
+    """Why OpenSSL does not take this certificate and key, `""` when it does."""
     try:
         own_context(tls)
     except (ssl.SSLError, OSError, ValueError) as error:
@@ -83,13 +83,14 @@ def problem(tls: Tls) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """OpenSSL's own word for it, where it has one."""
+    """OpenSSL's own word for an error, where it has one."""
     return getattr(error, "reason", None) or type(error).__name__
 
 
 class Contexts:
-    """Those of webhooks, for one event loop. Made in a thread, because that takes longer than many
-    exchanges; who was used least recently goes."""
+    """The TLS contexts of webhooks that have one of their own, for one event loop. They are made in
+    a thread, because that takes longer than many exchanges; the one that was used least recently
+    goes."""
 
     def __init__(self, most: int = KEPT_MOST) -> None:
         self._most = most

@@ -98,7 +98,7 @@ def _now() -> Any:
 
 
 def _hurry(deliveries: "QuerySet[Delivery]", by: str) -> int:
-    """Bring forward what is pending."""
+    """Bring forward the deliveries that are pending."""
     return deliveries.filter(OPEN).update(due_at=_now(), requested_by=by[:150], reason="")
 
 
@@ -135,8 +135,8 @@ def _blocked(deliveries: DeliveryQuerySet) -> set[str]:
 
 
 def skip(delivery_id: str, reason: str) -> bool:
-    """Let those behind one that gave up go on without it; `reason` begins with SKIPPED. False when
-    nothing waits for that."""
+    """Let the deliveries behind one that gave up go on without it. False when nothing waits for
+    that."""
     rows_ = Delivery.objects.filter(pk=delivery_id)
     with _deciding(rows_):
         return bool(rows_.blocking().update(reason=reason[:255]))
@@ -153,8 +153,8 @@ def cancel_many(ids: Sequence[str], reason: str) -> int:
 
 
 def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
-    """Cancel the next ones that wait for a webhook; returns how many those were. Rows that somebody
-    has locked are left for another time."""
+    """Cancel the next deliveries that wait for a webhook; returns how many those were. Rows that
+    somebody has locked are left for another time."""
     pending = Delivery.objects.pending().filter(webhook=webhook_id)
     skips = _here().connection.features.has_select_for_update_skip_locked
     with transaction.atomic(using=router.db_for_write(Delivery)):
@@ -164,8 +164,8 @@ def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
 
 
 def cancel_event(event_id: str, reason: str) -> int:
-    """Cancel what waits of an event, and what is still to be made of it; returns how many those
-    were. Some thousand a transaction."""
+    """Cancel the deliveries of an event that wait, and those that are still to be made; returns how
+    many those were. Some thousand a transaction."""
     # Waits for a step that is under way; none comes after it.
     Event.objects.fanning_out().filter(pk=event_id).update(
         cancelled_after=F("fanned_out_to"), fanned_out_to=None
@@ -185,7 +185,8 @@ _STEPS_MOST = 5  # of cancelling what waits for deleted webhooks, in one turn of
 
 
 def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int:
-    """Cancel what still waits for webhooks that were deleted within so long; returns how many.
+    """Cancel the deliveries that still wait for webhooks that were deleted within so long; returns
+    how many.
 
     A delete itself cancels only so much that nobody has to wait for it. None of it is sent
     meanwhile.

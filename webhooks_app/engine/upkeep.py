@@ -42,8 +42,8 @@ DELETED_LATELY = timedelta(hours=1)  # what waits for webhooks deleted since is 
 
 
 async def run(alias: str, knobs: Knobs) -> None:
-    """Until cancelled; then what is under way stops at its next batch. What fails is tried again
-    at the next turn."""
+    """Upkeep until cancelled; then the step that is under way stops at its next batch. A step that
+    fails is tried again in the next round."""
     thread = OneThread("webhooks-upkeep")
     due, stopping = Due(), threading.Event()
     put_off: set[str] = set()
@@ -79,7 +79,7 @@ class Due:
         self._at: dict[str, float] = {}
 
     def now(self, what: str, every: float) -> bool:
-        """Whether it is due; then it is due again after `every` seconds."""
+        """Whether a step is due; then it is due again after `every` seconds."""
         due = time.monotonic() >= self._at.get(what, 0.0)
         if due:
             self._at[what] = time.monotonic() + every

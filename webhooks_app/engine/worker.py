@@ -37,7 +37,7 @@ log = logging.getLogger("webhooks")
 
 
 class Away(CannotStart):
-    """It cannot be reached, and this worker was not to wait for it."""
+    """The database cannot be reached, and this worker was not to wait for it."""
 
 
 class CannotGoOn(Exception):
@@ -97,7 +97,7 @@ class Worker:
     # --- start and stop -----------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Claim no more, finish what flies, give the slots away."""
+        """Claim no more, finish the deliveries that are under way, give the slots away."""
         self._stopping = self._sending.stopping = True
         self._wake.set()
 
@@ -287,8 +287,8 @@ class Worker:
         self._fetcher.look_at_the_lock()
 
     async def _land(self) -> None:
-        """What flies is finished within its own timeout and written; slots of which nothing flies
-        are given away meanwhile."""
+        """Deliveries under way are finished within their own timeouts and written; slots of which
+        nothing is under way are given away meanwhile."""
         until = time.monotonic() + self._knobs.landing_most
         failed = 0
         while self._fetcher.is_open and (self._tasks or self._completer.has_news):

@@ -47,7 +47,7 @@ Note = tuple[str, dict[str, Any]]  # webhook, and what columns of its health are
 
 
 class Written(NamedTuple):
-    """What a write came to.
+    """How a write of outcomes went.
 
     `number`: outcomes that are dealt with now, in the order in which they were given. `aside`: of
     these the places of those that are not written, and why: LOCKED, LATE, or the fault. `unset`:
@@ -63,7 +63,7 @@ Numbered = tuple[int, Finished]
 
 
 def _is_hopeless(error: Exception) -> bool:
-    """It is no outcome's own fault: it would come with every other, too."""
+    """Whether the error is no outcome's own fault: every other outcome would meet it, too."""
     return isinstance(error, MemoryError) or is_away(error)
 
 
@@ -108,8 +108,8 @@ class Writer:
         return Written(len(batch), aside, unset)
 
     def _note(self, notes: Sequence[Note]) -> list[str]:
-        """The webhooks whose row is locked. All in one transaction, or each in its own where
-        something is in the way."""
+        """Write notes into the health of webhooks, all in one transaction, or each in its own where
+        something is in the way. Returns the webhooks whose row is locked."""
         if len(notes) > 1:
             with contextlib.suppress(OperationalError), transaction.atomic(using=self._alias):
                 for webhook_id, columns in sorted(notes, key=itemgetter(0)):
@@ -129,7 +129,7 @@ class Writer:
         WebhookHealth.objects.using(self._alias).filter(pk=webhook_id).update(**columns)
 
     def _finish(self, batch: list[Numbered]) -> list[tuple[int, str]]:
-        """The places of those that are not written, and why."""
+        """Write a batch. Returns the places in it of the outcomes that are not written, and why."""
         try:
             self._store.finish([item for _, item in batch])
         except Exception as error:
@@ -139,8 +139,8 @@ class Writer:
         return []
 
     def _part(self, batch: list[Numbered], last: Collection[str] = ()) -> list[tuple[int, str]]:
-        """Write what each webhook has by itself: one row that cannot be written must not stop the
-        others."""
+        """Write the outcomes of each webhook by themselves: one row that cannot be written must not
+        stop the others. Returns as `_finish`."""
         by_webhook: dict[str, list[Numbered]] = {}
         for place, item in batch:
             by_webhook.setdefault(item.attempt.webhook_id, []).append((place, item))
@@ -160,7 +160,8 @@ class Writer:
         return aside
 
     def _tried(self, items: list[Finished]) -> Exception | None:
-        """None when they are written, else why not. Raises when the database is away."""
+        """Write these outcomes together: None when they are written, else why not. Raises when the
+        database is away."""
         try:
             with transaction.atomic(using=self._alias):
                 self._store.limit_locks(self._knobs.part_lock_most)

@@ -64,7 +64,7 @@ class Ownership(Protocol):
         ...
 
     def retire(self, busy: frozenset[int]) -> None:
-        """Take no more, and give away what is not busy."""
+        """Take no more slots, and give away those that are not busy."""
         ...
 
     def forget(self) -> None:
@@ -210,7 +210,8 @@ class Store(ABC):
 
     @abstractmethod
     def payload(self, delivery_id: str) -> bytes:
-        """Of a claimed delivery that is sent now. Raises DoesNotExist when it was removed."""
+        """The body of a claimed delivery that is sent now. Raises DoesNotExist when it was
+        removed."""
 
     @abstractmethod
     def pending_of(self, ids: Sequence[str]) -> set[str]:

@@ -353,7 +353,7 @@ class Common(Store):
             raise IntegrityError("a delivery was removed while it was sent")
 
     def _taken(self, given_up: Sequence[Finished]) -> Sequence[Finished]:
-        """Those of these whose delivery took the state that this batch gave it."""
+        """The outcomes among these whose delivery took the state that this batch gave it."""
         failed = Delivery.objects.using(self.connection.alias).filter(
             pk__in=[item.attempt.request_id for item in given_up], state=_FAILED
         )
@@ -401,7 +401,7 @@ class Common(Store):
         return own
 
     def _make_direct(self, settings: dict[str, Any]) -> None:
-        """Change the settings of a connection to those of one of a worker's own."""
+        """Give a connection the settings that one of a worker's own has."""
 
     def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
         """Make a new session of such a connection ready."""

@@ -67,10 +67,10 @@ class FileLock:
         """The lock is not the connection's."""
 
     def retire(self, busy: frozenset[int]) -> None:
-        """All or nothing: it goes with the last."""
+        """Nothing: all slots go at once, when the worker leaves."""
 
     def forget(self) -> None:
-        """The lock is not the connection's: it stays."""
+        """Nothing: the lock is not the connection's, it stays."""
 
     def release(self) -> None:
         self._locked = None

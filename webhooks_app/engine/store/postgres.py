@@ -325,7 +325,7 @@ class Postgres(Common):
             cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
 
     def let_others_in(self) -> None:
-        """They need not wait."""
+        """Nothing: on PostgreSQL others need not wait."""
 
     async def listen(self, announced: Callable[[], None]) -> None:
         await notifier.listen(self.connection, announced)

@@ -262,13 +262,13 @@ class Sqlite(Common):
             cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def limit_locks(self, seconds: float) -> None:
-        """It locks no rows."""
+        """Nothing: SQLite locks no rows."""
 
     def by_index_only(self) -> None:
-        """It does so by itself."""
+        """Nothing: SQLite reads by an index by itself."""
 
     def lock_table(self, table: str) -> None:
-        """It has one writer at a time anyway."""
+        """Nothing: SQLite has one writer at a time anyway."""
 
     def let_others_in(self) -> None:
         if not self.connection.in_atomic_block:
@@ -288,7 +288,7 @@ class Sqlite(Common):
             await asyncio.sleep(_ASK_QUIET)
 
     def hang_up(self) -> None:
-        """Nothing of it is far away."""
+        """Nothing: the database is a file of this host."""
 
 
 async def _hear(session: sqlite3.Connection, announced: Callable[[], None]) -> None:
