@@ -8,7 +8,7 @@ from django.db import OperationalError, connection, connections, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from tests.engine.test_history import REFUSED, entry, record
+from tests.engine.test_attempt_rows import REFUSED, entry, record
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import delivery_in, finish, finished
 from webhooks_app import actions

@@ -7,7 +7,7 @@ import time_machine
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from tests.engine.test_history import REFUSED, entry, record
+from tests.engine.test_attempt_rows import REFUSED, entry, record
 from tests.factories import HourlyCountFactory, WebhookFactory
 from webhooks_app.engine import recount, totals, upkeep
 from webhooks_app.models import HourlyCount, HourlyTotal
