@@ -12,6 +12,7 @@ from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, Wor
 from webhooks_app import actions
 from webhooks_app.models import Delivery, HourlyLag
 from webhooks_app.models.health import hour_of
+from webhooks_app.models.states import FAR_AHEAD, UNRECORDED
 from webhooks_app.presentation.our_side import LOOKED_AT, rate_of
 
 PAGE = url("worker")
@@ -108,6 +109,15 @@ def test_what_waits_behind_another_is_held_too(staff, workers):
     text = text_of(staff.get(PAGE))
     assert "Held 3 paused 1 · behind another 2" in plain(text)
     assert shown(staff, links(text)["3"]) == 3
+
+
+def test_what_could_not_be_recorded_is_held_once(staff, workers):
+    lost = {"reason": UNRECORDED, "due_at": FAR_AHEAD}
+    DeliveryFactory(webhook=WebhookFactory(stopped="paused"), **lost)
+    DeliveryFactory(webhook=WebhookFactory(), **lost)
+    text = text_of(staff.get(PAGE))
+    assert "Held 2 paused 1 · not recorded 1" in plain(text)
+    assert shown(staff, links(text)["2"]) == 2
 
 
 def test_what_a_customers_operators_ask(staff, workers, settings):

@@ -418,8 +418,12 @@ def held(now: datetime, *, released: bool = False) -> Q:
     """The deliveries whose webhook is not called now. The webhooks are chosen once, not for each
     delivery, each reason by the index of the few that it holds for. `released`: would not be called
     when nobody held the site."""
+    return _held_by(_asked(HOLDS, released=released), now)
+
+
+def _held_by(holds: Iterable[State], now: datetime) -> Q:
     condition = Q()
-    for state in _asked(HOLDS, released=released):
+    for state in holds:
         if state is SITE:
             return EVERY
         condition |= Q(webhook__in=state.keys(now))
@@ -456,14 +460,18 @@ def deliveries_in(key: str, now: datetime, *, released: bool = False) -> Q:
 
 
 def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, QuerySet[Any]]":
-    """The deliveries that wait for a webhook, by the reason why that is not called, or for the one
-    before them; `released` as in `held`."""
+    """The deliveries that are held, each by the one reason that `delivery_hold_reason` gives: its
+    webhook's, or its own; `released` as in `held`."""
     pending = Delivery.objects.filter(_PENDING)
-    found = _apart(pending, "webhook__in", _asked(HOLDS, released=released), now)
+    holds = _asked(HOLDS, released=released)
+    found = _apart(pending, "webhook__in", holds, now)
     if RATE in found:
         found[RATE] = found[RATE].exclude(_UNRECORDED)
-    holding = held(now, released=released)
-    found[ORDER] = pending.none() if holding is EVERY else behind(now).exclude(holding)
+    if SITE in holds:
+        return found | {reason: pending.none() for reason in (UNRECORDED, ORDER)}
+    stopping = _held_by((state for state in holds if state.reason != RATE), now)
+    found[UNRECORDED] = unrecorded().exclude(stopping)
+    found[ORDER] = behind(now).exclude(_held_by(holds, now))
     return found
 
 

@@ -114,7 +114,6 @@ class OurSide:
         return counts_with_due(
             self.now,
             **{f"held_{reason}": rows for reason, rows in held.items()},
-            **{f"held_{states.UNRECORDED}": states.unrecorded()},
         )
 
     @property
