@@ -248,6 +248,21 @@ class TestReplay:
         delivery.refresh_from_db()
         assert delivery.state == "failed"
 
+    def test_a_dry_run_counts_to_a_thousand_and_a_replay_takes_all(self):
+        many, few = WebhookFactory(), WebhookFactory()
+        ended = {"state": "failed", "finished_at": timezone.now(), "payload": b"{}"}
+        Delivery.objects.bulk_create(Delivery(webhook=many, **ended) for _ in range(1005))
+        failed(few)
+
+        lines = run("replay", "--dry-run").splitlines()
+        shown = json.loads(run("replay", "--dry-run", "--json"))
+        out = run("replay")
+
+        assert sorted(line.rpartition(" ")[2] for line in lines[:-1]) == ["1", "1,000+"]
+        assert lines[-1] == "1,001+ deliveries would be sent again."
+        assert shown["webhooks"] == {many.id: 1001, few.id: 1}
+        assert out.splitlines()[-1] == "1,006 deliveries will be sent again."
+
     def test_of_one_webhook_since_a_date(self):
         mine, other = WebhookFactory(), WebhookFactory()
         failed(mine)

@@ -104,9 +104,10 @@ def replay(webhook: Webhook, *, since: datetime, by: str = "") -> int:
     return count
 
 
-def replayable(webhook: Webhook, since: datetime) -> int:
-    """How many deliveries `replay` would take; counts them all."""
-    return transitions.failed_since(webhook.pk, since).count()
+def replayable(webhook: Webhook, since: datetime, *, limit: int = 1000) -> int:
+    """How many deliveries `replay` would take, counted up to `limit` + 1: one more than the limit
+    means more than that. `replay` itself takes all of them."""
+    return transitions.failed_since(webhook.pk, since).order_by()[: limit + 1].count()
 
 
 def cancel(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from webhooks_app import actions
@@ -16,7 +17,7 @@ from webhooks_app.rules import strictjson
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
 
-from .terminal import BY, Console, count, moment, wrong_usage
+from .terminal import BY, MANY, Console, count, many, moment, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -67,7 +68,9 @@ def add_verbs(verbs: Any) -> None:
         metavar="2h|ISO",
         help="that failed since then (default 24h)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say how many")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say how many (counts of a webhook end at 1001)"
+    )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(run=replay)
 
@@ -222,26 +225,28 @@ def replay(console: Console, options: dict[str, Any]) -> int:
     if options["webhook"]:
         webhooks = [find_webhook(options["webhook"])]
     else:
-        webhooks = list(
-            Webhook.objects.live()
-            .filter(deliveries__state=Delivery.State.FAILED, deliveries__finished_at__gte=since)
-            .distinct()
-            .order_by("id")
+        failed = Delivery.objects.filter(
+            webhook=OuterRef("pk"), state=Delivery.State.FAILED, finished_at__gte=since
         )
+        webhooks = list(Webhook.objects.live().filter(Exists(failed)).order_by("id"))
     numbers: dict[str, int] = {}
     with console.progress("replaying", len(webhooks)) as step:
         for webhook in webhooks:
             if options["dry_run"]:
-                number = actions.replayable(webhook, since)
+                number = actions.replayable(webhook, since, limit=MANY)
             else:
                 number = actions.replay(webhook, since=since, by=BY)
             numbers[webhook.id] = number
             if not options["json"]:
-                console.line(f"{webhook.id}  {webhook}: {number:,}")
+                told = many(number) if options["dry_run"] else f"{number:,}"
+                console.line(f"{webhook.id}  {webhook}: {told}")
             step()
     total = sum(numbers.values())
     if options["json"]:
         console.json({"total": total, "dryRun": options["dry_run"], "webhooks": numbers})
+    elif options["dry_run"] and any(number > MANY for number in numbers.values()):
+        least = sum(min(number, MANY) for number in numbers.values())
+        console.line(f"{least:,}+ deliveries would be sent again.")
     elif options["dry_run"]:
         console.line(f"{count(total, 'delivery')} would be sent again.")
     else:
