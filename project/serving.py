@@ -23,8 +23,9 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefi
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.signals import request_started
-from django.db import connections, router
+from django.db import close_old_connections, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.http import FileResponse
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
@@ -221,15 +222,23 @@ class Site(ASGIHandler):
             return response.status_code, headers, response.content
 
     async def _stream(self, send: Send, status: int, headers: Headers, response: Any) -> None:
-        """Files: what is streamed has no turn, and so no business with the database."""
+        """Files have no turn, and no business with the database; what else is streamed has one for
+        each of its parts, and none while the client takes them."""
+        read = next if isinstance(response, FileResponse) else self._next
         try:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             parts = iter(response)
-            while (part := await self._in_thread(next, parts, None)) is not None:
+            while (part := await self._in_thread(read, parts, None)) is not None:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body"})
         finally:
             await self._in_thread(response.close)
+
+    def _next(self, parts: Iterator[bytes], end: None) -> bytes | None:
+        with self.turns.taken() as fresh:
+            if not fresh:
+                close_old_connections()
+            return next(parts, end)
 
 
 async def _decline(scope: Scope, receive: Receive, send: Send) -> None:

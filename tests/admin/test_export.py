@@ -3,16 +3,21 @@
 import csv
 import io
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection
+from django.test import AsyncClient
 from django.utils import timezone
 
+from project import serving
 from tests.admin.conftest import log_in
 from tests.admin.pages import text_of, url
 from tests.factories import AccountFactory, AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.admin import export
-from webhooks_app.models import AuditEntry, Delivery
+from webhooks_app.models import AuditEntry, Delivery, Webhook
 
 ANY_TIME = ("delivery", "attempt", "webhookerror", "event")  # else a list begins with one day
 LISTS = ("webhook", "delivery", "attempt", "webhookerror", "event", "account", "accesstoken")
@@ -143,3 +148,103 @@ def test_what_was_typed_is_not_in_the_audit_log(boss, everything):
     action = AuditEntry.objects.latest("pk").action
     assert "hush" not in action
     assert "chosen by created, payload, search" in action
+
+
+class TestSentWhileItIsRead:
+    """Three rows at a time: what happens to the others meanwhile, they say."""
+
+    @pytest.fixture(autouse=True)
+    def in_threes(self, monkeypatch):
+        monkeypatch.setattr(export, "ROWS_AT_ONCE", 3)
+
+    @pytest.fixture
+    def seven(self, account):
+        return [WebhookFactory(account=account, name="before").pk for _ in range(7)]
+
+    @staticmethod
+    def rename():
+        Webhook.objects.update(name="after")
+
+    @staticmethod
+    def names(parts):
+        return [row["Name"] for row in csv.DictReader(io.StringIO(b"".join(parts).decode()[1:]))]
+
+    @pytest.mark.parametrize(
+        "place", [url("webhook", "export"), f"{url('webhook')}host/h.example/csv/"]
+    )
+    def test_it_is_noted_first(self, boss, account, place):
+        WebhookFactory(account=account, url="https://h.example/")
+        answer = boss.post(place)
+        assert "as CSV" in AuditEntry.objects.latest("pk").action
+        assert len(list(answer.streaming_content)) == 2
+
+    def test_by_wsgi(self, boss, seven):
+        parts = boss.post(url("webhook", "export")).streaming_content
+        sent = [next(parts), next(parts)]
+        self.rename()
+        assert self.names([*sent, *parts]) == ["before"] * 3 + ["after"] * 4
+
+    def test_by_the_asgi_of_django(self, boss, seven):
+        browser = AsyncClient()
+        browser.cookies = boss.cookies
+
+        async def taken():
+            sent = []
+            async for part in await browser.post(url("webhook", "export")):
+                sent.append(part)
+                if len(sent) == 2:
+                    await sync_to_async(self.rename)()
+            return sent
+
+        assert self.names(async_to_sync(taken)()) == ["before"] * 3 + ["after"] * 4
+
+    @pytest.mark.django_db(transaction=True)
+    def test_by_the_site_which_answers_others_meanwhile(self, boss, seven, monkeypatch):
+        monkeypatch.setattr(serving, "TURNS", 1)
+        site, place = serving.Site(), url("webhook", "export")
+        boss.get(url("webhook"))
+        form = urlencode({"csrfmiddlewaretoken": boss.cookies["csrftoken"].value}).encode()
+        cookies = "; ".join(f"{name}={each.value}" for name, each in boss.cookies.items())
+
+        async def asked(method, path, body, send):
+            async def receive():
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            given = {"host": "testserver", "cookie": cookies, "content-length": str(len(body))}
+            given["content-type"] = "application/x-www-form-urlencoded"
+            scope = {
+                **{"type": "http", "http_version": "1.1", "method": method, "scheme": "http"},
+                **{"path": path, "raw_path": path.encode(), "query_string": b"", "root_path": ""},
+                "headers": [(name.encode(), text.encode()) for name, text in given.items()],
+                **{"client": ("127.0.0.1", 4711), "server": ("testserver", 80)},
+            }
+            await site(scope, receive, send)
+
+        async def taken():
+            sent, others = [], []
+
+            async def note(message):
+                others.append(message.get("status"))
+
+            async def send(message):
+                sent.append(message.get("body", b""))
+                if len(sent) == 3:  # the start, the head, three rows
+                    await sync_to_async(self.rename)()
+                    await asked("GET", place, b"", note)  # in the only turn that there is
+
+            await asked("POST", place, form, send)
+            assert others[0] == 302
+            return sent
+
+        try:
+            assert self.names(async_to_sync(taken)()) == ["before"] * 3 + ["after"] * 4
+        finally:
+            site.close()
+
+    def test_a_list_that_is_cut_off_says_so(self, boss, seven):
+        parts = boss.post(url("webhook", "export")).streaming_content
+        assert self.names([next(parts), next(parts)]) == ["before"] * 3
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE webhooks_app_webhook RENAME TO elsewhere")
+        assert next(parts).decode() == f'"{export.CUT}"\r\n'
+        assert list(parts) == []

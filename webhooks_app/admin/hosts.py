@@ -1,6 +1,6 @@
 """The page of a host: whom an outage of it hits, and what is done about it for all of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -159,10 +159,16 @@ class Host:
     def busy(self) -> str:
         return f"Calling {self.host}, {self.worst.exchange_timeout:g} s at most…"
 
-    def sheet(self) -> Iterator[list[object]]:
+    @property
+    def keys(self) -> list[str]:
+        """Of its webhooks, the newest first."""
+        return list(self.live.order_by("-pk").values_list("pk", flat=True)[:ROWS_MOST])
+
+    def lines(self, keys: Sequence[str]) -> Iterator[list[object]]:
+        """Of the sheet: the cells of some webhooks."""
         contacts = self.may_look("webhooks_app.view_account")
-        rows = with_stuck(self.live.select_related("account", "health").only(*TOLD))
-        for row in rows.order_by("-pk")[:ROWS_MOST].iterator(chunk_size=200):
+        rows = self.live.filter(pk__in=keys).select_related("account", "health").only(*TOLD)
+        for row in with_stuck(rows).order_by("-pk"):
             state = webhook_state(row, self.now)
             yield [
                 *(row.account.name, row.name, row.pk, state.word),
@@ -282,7 +288,7 @@ class AtHost(ConsoleAdmin):
 
     def host_sheet(self, request: HttpRequest, host: Host) -> HttpResponseBase:
         AuditEntry.objects.note(named(request), f"Took the webhooks of {host.host} as CSV.", None)
-        return sheet(f"webhooks at {host.host}", HEAD, host.sheet())
+        return sheet(f"webhooks at {host.host}", HEAD, host.keys, host.lines)
 
     def _asked(
         self,
