@@ -147,6 +147,22 @@ class TestAVerification:
         assert mira.evaluate("document.activeElement.id") == "note"
         assert mira.troubles == []
 
+    def test_what_was_asked_for_before_a_verb_does_not_take_its_answer_away(
+        self, mira, live_server, worker, receiver
+    ):
+        self.add(mira, live_server, receiver.url)
+        held = []
+        mira.route("**/change/", lambda route: held.append(route))
+        with mira.expect_request("**/change/"):
+            pass  # the page looks again by itself
+        mira.get_by_role("button", name="Verify", exact=True).click()
+        mira.wait_for_selector("#answer")
+        with mira.expect_response("**/change/") as late:
+            held[0].continue_()
+        late.value.finished()
+        mira.evaluate("fetch(location.href).then((answer) => answer.text())")
+        assert mira.locator("#answer").count() == 1
+
     def test_so_does_its_failure(self, mira, live_server, worker, receiver):
         receiver.challenge, receiver.answer = False, 404
         webhook = self.add(mira, live_server, receiver.url)

@@ -40,8 +40,10 @@ const webhooks = (() => {
 
   /* A POST of a form. Whoever has logged in anew meanwhile has another token in the cookie than
      this page has in its forms: it is fetched once. */
+  let posting = 0;
   const post = async (form) => {
     const send = () => ask(form.action, { method: "POST", body: new FormData(form) });
+    posting += 1;
     try {
       return await send();
     } catch (lost) {
@@ -51,7 +53,9 @@ const webhooks = (() => {
       const token = page.querySelector(name)?.value;
       if (!token) throw lost;
       for (const input of document.querySelectorAll(name)) input.value = token;
-      return send();
+      return await send();
+    } finally {
+      posting -= 1;
     }
   };
 
@@ -123,6 +127,7 @@ const webhooks = (() => {
   const again = async (part) => {
     try {
       const { page } = await ask(part.dataset.again || location.href);
+      if (posting || !part.isConnected) return; // what a verb shows is newer than what was asked before
       const fresh = page.getElementById(part.id);
       if (!fresh) throw new Lost(WORDS[404]);
       note(part);
