@@ -1,6 +1,7 @@
 """The pages say what the code does: each setting, verb, error kind, metric, call and field."""
 
 import argparse
+import json
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ from webhooks_app import actions, conf, urls, urls_events
 from webhooks_app.api import serializers, serializers_added, serializers_events, serializers_why
 from webhooks_app.roles import VERBS
 from webhooks_app.rules.failures import KINDS
+from webhooks_app.rules.filters import Budget, compile_filter
 
 pytestmark = pytest.mark.once
 
@@ -138,6 +140,15 @@ def test_every_check_is_told_and_no_other():
     source = (ROOT / "webhooks_app/checks.py").read_text()
     told = {word for word in words("django.md") if re.fullmatch(r"webhooks_app\.[EWI]\d{3}", word)}
     assert told == set(re.findall(r"webhooks_app\.[EWI]\d{3}", source))
+
+
+def test_the_filter_that_is_shown_takes_the_payload_beside_it():
+    blocks = re.findall(r"```json\n(.*?)```", (DOCS / "filters.md").read_text(), re.DOTALL)
+    shown, payload = map(json.loads, blocks[:2])
+    assert compile_filter(shown).matches(payload, Budget())
+    for name in payload:  # and each of its parts matters
+        less = {field: value for field, value in payload.items() if field != name}
+        assert not compile_filter(shown).matches(less, Budget())
 
 
 def test_the_pages_are_in_the_navigation():
