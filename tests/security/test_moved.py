@@ -70,9 +70,9 @@ def test_so_are_interactions_that_come_together(places, webhook):
     assert NEW[0][1].encode() in begun.prepared.head
 
 
-def test_a_worker_reads_it_once_more(places, webhook, desk):
+def test_a_worker_reads_it_once_more(places, webhook, reader):
     with moved_between(webhook, places[1].url):
-        assert desk.load([webhook.pk]).loaded == {}
-    loaded = desk.load([webhook.pk]).loaded[webhook.pk]
+        assert reader.load([webhook.pk]).loaded == {}
+    loaded = reader.load([webhook.pk]).loaded[webhook.pk]
     assert NEW[0][1].encode() in loaded.head.post
     assert loaded.url == places[1].url
