@@ -145,7 +145,8 @@ class ConsoleAdmin(Exporting, ModelAdmin):
     ) -> Any:
         if not is_place(self.model, object_id):
             return None
-        return super().get_object(request, object_id, from_field)
+        # Django takes an empty `_to_field` for the name of one.
+        return super().get_object(request, object_id, from_field or None)
 
     def reads_payloads(self, request: HttpRequest) -> bool:
         """Whether the list looks into payloads."""
