@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.core.handlers.asgi import ASGIRequest
+from django.http import QueryDict
 
 from webhooks_app import actions, request_ids
 from webhooks_app.actions import interactions
@@ -22,6 +23,7 @@ from webhooks_app.models import Webhook
 from webhooks_app.presentation import delivery_object, event_object
 from webhooks_app.rules.ids import is_id
 
+NO_PARAMETERS = QueryDict()
 BULK_WEIGHT = 16  # what a byte of a bulk counts: fourteen of them may be a whole delivery
 
 Answer = tuple[int, Headers, bytes]
@@ -52,7 +54,7 @@ class Asked:
 
     @property
     def query_params(self) -> Any:
-        return self.request.GET
+        return self.request.GET if self.META["QUERY_STRING"] else NO_PARAMETERS
 
     @property
     def address(self) -> str:

@@ -20,11 +20,21 @@ async def answered(asked: Asked, future: "asyncio.Future[Answer | None]") -> Ans
     """What `hand_out` brings."""
     if not isinstance(asked, Interaction):
         return await future
-    while not future.done():
-        await asyncio.wait([future], timeout=LOOKED_AFTER)
-        if asked.is_lost and not future.done():
-            return refused(asked, Problem(503, OUR_FAULT, retry_after=1))
-    return future.result()
+    timer = asyncio.get_running_loop().call_later(LOOKED_AFTER, _look, asked, future)
+    try:
+        return await future
+    finally:
+        timer.cancel()
+
+
+def _look(asked: Interaction, future: "asyncio.Future[Answer | None]") -> None:
+    """Again and again, until there is an answer, or can be none."""
+    if future.done():
+        return
+    if asked.is_lost:
+        future.set_result(refused(asked, Problem(503, OUR_FAULT, retry_after=1)))
+    else:
+        future.get_loop().call_later(LOOKED_AFTER, _look, asked, future)
 
 
 def hand_out(waiting: Sequence[Waiting], answers: Sequence[Answer | None]) -> None:

@@ -94,6 +94,8 @@ def _judged(asked: ToInteract) -> calls.Interaction | ActionError:
 def send(begun: Sequence[tuple[Begun, Callable[[], None]]]) -> None:
     """Send what has begun, and wait for nothing. What stands beside each is called once it has
     ended, perhaps on another thread."""
+    if not begun:
+        return
     runner = bridge.engine()
     for each, ended in begun:
         each.runner = runner

@@ -50,7 +50,9 @@ def only(request: Head, known: frozenset[str]) -> None:
 
 def text(request: Head, name: str, limit: int) -> str:
     """A text of at most `limit` characters; `""` when it is left out."""
-    value: str = request.query_params.get(name, "")
+    if name not in request.query_params:
+        return ""
+    value: str = request.query_params[name]
     if len(value) > limit:
         raise invalid({name: [f"Must have at most {limit:,} characters."]})
     if "\0" in value:

@@ -173,10 +173,14 @@ _PUT_BODIES = bulk.unless_taken(_B, _BODY_COLUMNS)
 
 def _put(queue: Store, events: Sequence[Event]) -> None:
     # By their keys, so that two who publish the same ones never wait for each other.
-    ordered = sorted(events, key=lambda event: (event.key or "", event.account_id))
+    keyed = [event for event in events if event.key is not None]
+    ordered = sorted(keyed, key=lambda event: (event.key or "", event.account_id))
     batch = [_stored(event) for event in ordered]
-    if queue.execute(_PUT_EVENTS, _EVENT_COLUMNS, batch) < len(batch):
+    if batch and queue.execute(_PUT_EVENTS, _EVENT_COLUMNS, batch) < len(batch):
         raise KeyTaken
+    if len(keyed) < len(events):
+        others = [_stored(event) for event in events if event.key is None]
+        queue.insert(_E, _EVENT_COLUMNS, others)
 
 
 def _stored(event: Event) -> list[Any]:

@@ -115,7 +115,7 @@ class AccessTokenQuerySet(PrimaryQuerySet["AccessToken"]):
         return _BY_DIGEST.first(digest(secret))
 
     def by_digests(self, digests: Collection[str]) -> "dict[str, AccessToken]":
-        """The usable ones among these, in one query."""
+        """The usable ones among these, with their accounts, in one query."""
         return {token.digest: token for token in _BY_DIGESTS.all(list(digests))}
 
 
@@ -202,7 +202,9 @@ _BY_DIGEST = Prepared(
 )
 
 _BY_DIGESTS = PreparedMany(
-    AccessToken, lambda digests: AccessToken.objects.usable().filter(digest__in=digests)
+    AccessToken,
+    lambda digests: AccessToken.objects.usable().filter(digest__in=digests),
+    beside="account",
 )
 
 

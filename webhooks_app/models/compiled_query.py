@@ -25,7 +25,7 @@ class Prepared(Generic[M]):
     Django spends several times as long on the SQL of such a query, and on finding out how its
     answer is read, as the database on the answer. `rows` makes the queryset from the values; they
     must be all that its SQL takes, in this order and in the form that the columns have. `without`
-    names columns that stay in the database, `beside` a one-to-one relation that is read along,
+    names columns that stay in the database, `beside` a relation to one row that is read along,
     `lists` how many lists `PreparedMany` takes.
     """
 

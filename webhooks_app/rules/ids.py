@@ -21,7 +21,24 @@ def new_id(now: float | None = None) -> str:
     Ids made one after the other sort so. `now` is seconds since the epoch (default: the clock).
     """
     ticks = int((time.time() if now is None else now) * 65536)
-    return f"{ticks:012x}{secrets.token_hex(6)}"
+    try:
+        random = _drawn.pop()
+    except IndexError:
+        random = _draw()
+    return f"{ticks:012x}{random}"
+
+
+# Random parts of ids to come, which any thread pops: to ask the system for each lets another thread
+# have the interpreter, and waiting for it costs more than all else of a request.
+_drawn: list[str] = []
+_DRAWN_AT_ONCE = 256
+
+
+def _draw() -> str:
+    text = secrets.token_hex(6 * _DRAWN_AT_ONCE)
+    first, *others = (text[place : place + 12] for place in range(0, len(text), 12))
+    _drawn.extend(others)
+    return first
 
 
 def is_id(text: object) -> bool:
@@ -109,6 +126,7 @@ class Keys:
 keys = Keys()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=keys.begin)
+    os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def new_key() -> int:

@@ -48,14 +48,14 @@ def arrays(columns: tuple[Column, ...], rows: Rows) -> list[Any]:
 def _array(kind: str, values: Sequence[Any]) -> Any:
     """An array as PostgreSQL spells it. psycopg looks at each value several times; that was 40 %
     of the time in which outcomes were written."""
-    if kind == "bytea":
-        return list(values)
     spelled = []
     for value in values:
         if value is None:
             spelled.append("NULL")
         elif kind == "moment":
             spelled.append(f'"{microseconds.text(value)}+00"')  # whatever the session's time zone
+        elif kind == "bytea":
+            spelled.append(f'"\\\\x{value.hex()}"')
         elif kind == "text":
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             spelled.append(f'"{escaped}"')
@@ -70,12 +70,13 @@ def binary_types(columns: tuple[Column, ...]) -> list[str]:
 
 
 def binary(columns: tuple[Column, ...], rows: Rows) -> Iterator[list[Any]]:
-    """Rows for a binary COPY. No moment may be None."""
+    """Rows for a binary COPY."""
     places = [place for place, (_, kind) in enumerate(columns) if kind == "moment"]
     for row in rows:
         values = list(row)
         for place in places:
-            values[place] -= _MILLENNIUM
+            if values[place] is not None:
+                values[place] -= _MILLENNIUM
         yield values
 
 

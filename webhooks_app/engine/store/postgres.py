@@ -268,8 +268,8 @@ class Postgres(Common):
     def insert(
         self, table: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]
     ) -> None:
-        """By COPY: half the work of an INSERT, on both sides; no moment may be None there, and a
-        number too large for its column is cut off instead of refused."""
+        """By COPY: half the work of an INSERT, on both sides; a number too large for its column is
+        cut off there instead of refused."""
         names = ", ".join(name for name, _ in columns)
         if len(rows) < _COPIED_FROM:
             self.execute(
