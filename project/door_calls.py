@@ -66,7 +66,7 @@ class Calls:
         answer: Any
         try:
             database_file.check(self._alias)
-            [answer] = interactions.conclude([call[0].begun])
+            answer = interactions.conclude_again(call[0].begun)
         except IntegrityError:  # removed while it was called
             answer = actions.NotCallable("deleted")
         except Exception as error:

@@ -128,14 +128,23 @@ def conclude(
     says, or why that is not known. Raises IntegrityError when a webhook was removed meanwhile;
     nothing is recorded then. `locked_most`: seconds that it waits for rows of somebody else, 0 for
     as long as it takes."""
-    told = {
-        id(each): calls.Ended(each.call, each.result, each.by)
-        for each in ended
-        if isinstance(each.result, Outcome) and not each.result.our_fault
-    }
+    told = {id(each): call for each in ended if (call := _ended(each)) is not None}
     recorded = calls.finish_all(list(told.values()), locked_most=locked_most)
     found = dict(zip(told, recorded, strict=True))
     return [_answer(each, found.get(id(each))) for each in ended]
+
+
+def conclude_again(ended: Begun) -> dict[str, Any] | ActionError:
+    """`conclude` for one for which that has failed; perhaps it is recorded all the same."""
+    told = _ended(ended)
+    return _answer(ended, None if told is None else calls.finish_again(told))
+
+
+def _ended(begun: Begun) -> calls.Ended | None:
+    """None where there is nothing to record."""
+    if not isinstance(begun.result, Outcome) or begun.result.our_fault:
+        return None
+    return calls.Ended(begun.call, begun.result, begun.by)
 
 
 def _answer(ended: Begun, recorded: calls.Recorded | None) -> dict[str, Any] | ActionError:

@@ -17,10 +17,11 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
+from ..models.delivery import KEYS_AHEAD
 from ..models.primary import clock, present
 from ..rules import failures, responses
 from ..rules.failures import Failure
-from ..rules.ids import new_id, timestamp
+from ..rules.ids import first_key, new_id, timestamp
 from . import attempt_rows, bridge, message, store, stored_breaker, timings
 from .bridge import NoSlot
 from .exchange import Asked, Outcome, Request
@@ -226,6 +227,22 @@ def finish_all(ended: Sequence[Ended], *, locked_most: float = 0.0) -> list[Reco
     if timings.kept:
         for entry in entries:
             timings.exchanges[entry.exchange].note(entry.outcome.duration_ms / 1000)
+    return found
+
+
+def finish_again(ended: Ended) -> Recorded:
+    """`finish` of one whose record has failed, or was committed when the connection broke: what is
+    there is not written twice."""
+    if ended.outcome.our_fault:
+        raise OurFault
+    alias = router.db_for_write(Attempt)
+    since = ended.outcome.started_at - KEYS_AHEAD
+    rows = Attempt.objects.using(alias).filter(
+        webhook=ended.call.webhook.pk, id__gte=first_key(since)
+    )
+    if rows.filter(request_id=ended.call.request_id).exists():
+        return _judged(ended, alias)
+    [found] = finish_all([ended])
     return found
 
 

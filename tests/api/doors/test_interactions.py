@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connections
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from project.door_requests import Interaction
@@ -16,6 +16,7 @@ from tests.api.doors import SiteApi, together, told
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app import actions
+from webhooks_app.actions import interactions
 from webhooks_app.engine import bridge
 from webhooks_app.models import AccessToken, Attempt, SigningKey, Webhook, WebhookHealth
 from webhooks_app.models.webhook import BREAKER_AFTER
@@ -260,6 +261,24 @@ def test_a_webhook_that_is_removed_while_it_is_called_is_404_and_the_others_are_
     problem(gone, 404)
     assert kept.status_code == 200
     assert [attempt.webhook_id for attempt in Attempt.objects.all()] == [other.id]
+
+
+def test_what_was_recorded_when_the_connection_broke_is_not_recorded_twice(
+    fast, webhook, path, receiver, monkeypatch
+):
+    """The answer to a COMMIT is lost: whether it came through, nobody told."""
+    conclude = interactions.conclude
+
+    def committed(ended, **options):
+        conclude(ended, **options)
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(interactions, "conclude", committed)
+    assert fast.post(path, {}).status_code == 200
+    receiver.answer = 500
+    problem(fast.post(path, {}), 502)
+    assert [attempt.status for attempt in Attempt.objects.order_by("id")] == [200, 500]
+    assert WebhookHealth.objects.get(pk=webhook.pk).failures_in_row == 1
 
 
 def removed(webhook):
