@@ -12,6 +12,8 @@ from django.utils import timezone
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, WebhookHealth, states
+from webhooks_app.models.tally import Tally
+from webhooks_app.presentation.counts import bounded_counts
 from webhooks_app.presentation.looks import DELIVERY_STATES, WEBHOOK_STATES
 
 NOW = timezone.now()
@@ -86,6 +88,9 @@ def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, 
     for key, expected in by_key.items():
         assert keys(Webhook.objects.filter(states.webhooks_in(key, NOW))) == expected, key
         assert keys(states.counted(key, NOW)) == expected & live, key
+    counted = bounded_counts(tally=Tally.at(NOW))["tally"]
+    few = {state.key for state in states.WEBHOOKS if state.few}
+    assert Tally.read(counted) == {key: len(by_key[key] & live) for key in few}
     silent = set().union(*(by_key[key] for key in states.SILENT))
     assert keys(Webhook.objects.filter(states.webhooks_in("silent", NOW))) == silent
     waits = states.held_webhooks(NOW)

@@ -1,14 +1,12 @@
 """The home page: one sentence that says how things are, four numbers, who needs attention, why."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from html import unescape
 from typing import Any
 
-from django.db.models import ExpressionWrapper, IntegerField, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -20,15 +18,17 @@ from ..models import (
     Delivery,
     Job,
     Webhook,
-    WebhookError,
     WebhookHealth,
     states,
 )
 from ..models.health import totals_since
 from ..models.states import SILENT
+from ..models.tally import Tally
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from ..presentation.counts import bounded, bounded_counts
+from ..presentation.counts import bounded, bounded_counts, in_states
+from ..presentation.failed_calls import READ as FAILURES_READ
+from ..presentation.failed_calls import failed_calls
 from ..presentation.formatting import (
     certificate_words,
     duration,
@@ -54,7 +54,6 @@ from ..roles import may
 from ..rules import failures
 from . import links
 from .assets import LOOKS
-from .attempts import CALLS
 from .first_steps import Step, steps
 from .jobs import add_url
 
@@ -62,7 +61,6 @@ ADDS_WEBHOOKS = "webhooks_app.add_webhook"
 ATTENTION_SHOWN = 10
 CERTIFICATES_SHOWN = 5
 KINDS_SHOWN = 10
-FAILURES_READ = 10_000
 LOG_SHOWN = 6
 LOGGED = ("webhook", "delivery", "account", "accesstoken")
 
@@ -150,15 +148,16 @@ class Home:
     def counts(self) -> dict[str, Any]:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
-        keys = (*SILENT, "rate", "unsteady", "working")
-        return counts_with_due(
+        found = counts_with_due(
             self.now,
             any=Webhook.objects.live(),
-            **{key: states.counted(key, self.now) for key in keys},
+            **{key: states.counted(key, self.now) for key in ("site", "working")},
+            tally=Tally.at(self.now),
             stopped_today=Webhook.objects.live().filter(stopped_today(self.now)),
             retrying=Delivery.objects.filter(states.deliveries_in("retrying", self.now)),
             deliveries=Delivery.objects.all(),
         )
+        return {**found, **in_states(found["tally"])}
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -350,27 +349,16 @@ class Home:
     @cached_property
     def kinds(self) -> list[Kind]:
         """Why calls failed in the span; of very many failures the newest 10,000 are counted."""
-        calls: Counter[str] = Counter()
-        live: dict[str, set[str]] = {}
-        # Not in SQL, which would see the newest only as ids to join every failure with. And by
-        # indexes alone: failures lie far apart among millions of rows, their webhooks as well.
-        deleted = Webhook.objects.filter(deleted_at__isnull=False).values("pk")
-        # As a number, which Django takes from SQLite as it is.
-        is_deleted = ExpressionWrapper(Q(webhook__in=deleted), output_field=IntegerField())
-        newest = newest_failures(self.start).annotate(is_deleted=is_deleted)
-        for kind, webhook, gone in newest.values_list("kind", "webhook_id", "is_deleted"):
-            calls[kind] += 1
-            live.setdefault(kind, set()).update(() if gone else (webhook,))
         return [
             Kind(
                 kind,
                 failures.title(kind) or kind,
-                calls[kind],
-                len(live[kind]),
+                calls,
+                webhooks,
                 links.calls("webhookerror", kind=kind, since=self.start),
                 links.listing("webhook", met=kind, since=self.start),
             )
-            for kind in sorted(calls, key=lambda kind: (-calls[kind], kind))[:KINDS_SHOWN]
+            for kind, calls, webhooks in failed_calls(self.start)[:KINDS_SHOWN]
         ]
 
     @cached_property
@@ -439,12 +427,6 @@ class Home:
             (bar, links.calls_of_bar(bar), links.failures_of_bar(bar))
             for bar in reversed(self.chart.bars)
         ]
-
-
-def newest_failures(since: datetime) -> Any:
-    """The newest calls that failed since a moment."""
-    failed = WebhookError.objects.ended(since).filter(exchange__in=CALLS)
-    return failed.order_by("-pk")[:FAILURES_READ]
 
 
 def _page_of(entry: AuditEntry) -> str:

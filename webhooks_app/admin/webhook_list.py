@@ -20,9 +20,11 @@ from ..models import Delivery, Webhook, WebhookHealth, states
 from ..models.delivery_filters import unfit
 from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import hold_ends_at, hold_reason
+from ..models.tally import Tally
 from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, Chart, charts_of
-from ..presentation.counts import BoundedCount, bounded, bounded_counts
+from ..presentation.counts import BoundedCount, bounded, bounded_counts, in_states
+from ..presentation.failed_calls import newest_failures
 from ..presentation.formatting import (
     ago,
     badge,
@@ -53,7 +55,6 @@ from .filters import (
     OneLink,
     TextFilter,
 )
-from .home import newest_failures
 from .mass_verbs import MassVerbs
 from .moments import unread
 from .outlook import NO_WORKER
@@ -113,8 +114,9 @@ class HealthFilter(ChipsFilter):
         now = timezone.now()
         deleted = Webhook.objects.filter(deleted_at__isnull=False)
         if not set(changelist.params) - {self.parameter_name, "before", "sort"}:
-            counted = {key: states.counted(key, now) for key in RARE}
-            return bounded_counts(**counted, **{DELETED.key: deleted})
+            found = bounded_counts(tally=Tally.at(now), **{DELETED.key: deleted})
+            counts = in_states(found["tally"])
+            return {key: counts[key] for key in RARE} | {DELETED.key: found[DELETED.key]}
         live = changelist.narrowed(self.request, Webhook.objects.live())
         counted = {key: live.filter(states.webhooks_in(key, now)) for key in RARE}
         counted[DELETED.key] = changelist.narrowed(self.request, deleted)

@@ -6,6 +6,7 @@ from django.db import models
 
 from ..models import Webhook
 from ..models.counted import Counted
+from ..models.tally import Tally
 
 COUNT_LIMIT = 1000  # nothing is counted further
 
@@ -35,3 +36,8 @@ def bounded_counts(**sets: models.QuerySet[Any] | models.Subquery) -> dict[str, 
     }
     row = Webhook.objects.order_by("pk").annotate(**parts).values(*parts).first() or {}
     return {name: row.get(f"found_{name}") or 0 for name in sets}
+
+
+def in_states(tally: Any) -> dict[str, int]:
+    """What `bounded_counts` has for a Tally, by the keys of the states, at most 1,001 each."""
+    return {key: min(many, COUNT_LIMIT + 1) for key, many in Tally.read(tally or None).items()}
