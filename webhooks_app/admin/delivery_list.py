@@ -107,7 +107,7 @@ class StateFilter(ChipsFilter):
             return queryset
         chosen = condition("state", key, timezone.now())
         of_one = request.GET.get("webhook") and key not in BEHIND_PENDING
-        if key == "delivered" or of_one or self.sieves:
+        if key in ("delivered", "failed") or of_one or self.sieves:
             return queryset.filter(chosen)
         # The few of these states have indexes of their own; a walk through all by id would look
         # at every delivery where none of the newest is in the state.

@@ -204,6 +204,8 @@ class Delivery(PrimaryModel):
                 condition=Q(state="failed"),
                 name="delivery_list_failed",
             ),
+            # The same of all webhooks: lists of what gave up, and the jobs that replay it.
+            models.Index(fields=["id"], condition=Q(state="failed"), name="delivery_failed_id"),
             models.Index(
                 fields=["webhook"],
                 condition=Q(state="pending", reason="unrecorded"),
