@@ -162,6 +162,8 @@ def test_every_face_says_the_same_of_a_delivery(
         for key in ("due", "later")
     }
     assert goes["due"] == out & {row.pk for row in pending if row.due_at == PAST}
+    apart = [keys(rows) for rows in states.due(NOW)]
+    assert (set().union(*apart), sum(map(len, apart))) == (goes["due"], len(goes["due"]))
     assert goes["later"] == out & {row.pk for row in pending if row.due_at == AHEAD}
     assert keys(states.unrecorded()) == {row.pk for row in pending if row.reason}
     found = states.held_deliveries(NOW)
@@ -220,6 +222,9 @@ def test_every_face_says_the_same_of_what_waits_in_order(db):
             assert keys(Delivery.objects.filter(states.deliveries_in(key, NOW))) == expected, key
     due = keys(Delivery.objects.filter(states.deliveries_in("due", NOW)))
     assert not due & held
+    apart, in_order = map(keys, states.due(NOW))
+    assert (apart | in_order, apart & in_order) == (due, set())
+    assert in_order
     ordered.stopped = "paused"
     ordered.save()
     found = states.held_deliveries(NOW)

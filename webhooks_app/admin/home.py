@@ -26,7 +26,7 @@ from ..models.states import SILENT
 from ..models.tally import Tally
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from ..presentation.counts import bounded, bounded_counts, in_states
+from ..presentation.counts import BoundedCount, bounded, bounded_counts, in_states
 from ..presentation.failed_calls import READ as FAILURES_READ
 from ..presentation.failed_calls import failed_calls
 from ..presentation.formatting import (
@@ -148,13 +148,15 @@ class Home:
     def counts(self) -> dict[str, Any]:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
+        # From those that wait for their next try on: most of what is tried again.
+        retrying = Delivery.objects.filter(states.deliveries_in("retrying", self.now))
         found = counts_with_due(
             self.now,
             any=Webhook.objects.live(),
             **{key: states.counted(key, self.now) for key in ("site", "working")},
             tally=Tally.at(self.now),
             stopped_today=Webhook.objects.live().filter(stopped_today(self.now)),
-            retrying=Delivery.objects.filter(states.deliveries_in("retrying", self.now)),
+            retrying=BoundedCount.in_order(retrying.order_by("-due_at")),
             deliveries=Delivery.objects.all(),
         )
         return {**found, **in_states(found["tally"])}

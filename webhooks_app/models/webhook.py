@@ -287,6 +287,8 @@ class Webhook(PrimaryModel):
             models.Index(
                 fields=["id"], condition=Q(verified_at__isnull=True), name="webhook_unverified"
             ),
+            # The few that send in order.
+            models.Index(fields=["id"], condition=~Q(order=""), name="webhook_ordered"),
             # To count them without reading one.
             models.Index(fields=["stopped", "id"], condition=~Q(stopped=""), name="webhook_stops"),
         ]

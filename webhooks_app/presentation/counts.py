@@ -23,6 +23,11 @@ class BoundedCount(Counted):
     def of(cls, rows: models.QuerySet[Any], most: int = COUNT_LIMIT + 1) -> Self:
         return super().of(rows, most)
 
+    @classmethod
+    def in_order(cls, rows: models.QuerySet[Any]) -> Self:
+        """The same, read in the order of these rows: from where most of them lie."""
+        return cls(rows.values("pk")[: COUNT_LIMIT + 1])
+
 
 def bounded_counts(**sets: models.QuerySet[Any] | models.Subquery) -> dict[str, Any]:
     """How many rows each has, at most 1,001 ("more than 1,000"), in one statement; a subquery is

@@ -56,14 +56,13 @@ def rate_of(moments: Sequence[datetime], now: datetime) -> Rate:
 
 
 class _Due(Collected):
-    """How many deliveries could go out, and since when the oldest of them could: they are walked
-    through once for both."""
+    """How many of some deliveries there are, and since when the oldest of them is due: they are
+    walked through once for both."""
 
     template = '(SELECT json_array(COUNT(*), MIN("one")) FROM (%(subquery)s) AS "counted")'
 
     @classmethod
-    def at(cls, now: datetime) -> Self:
-        rows = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
+    def among(cls, rows: Any) -> Self:
         return cls(rows.values(one=F("due_at"))[: COUNT_LIMIT + 1])
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
@@ -74,9 +73,12 @@ class _Due(Collected):
 def counts_with_due(now: datetime, **sets: Any) -> dict[str, Any]:
     """`bounded_counts` of some sets and of what could go out, as `due`, with since when the oldest
     of it could, as `due_since` (None: nothing could)."""
-    found = bounded_counts(due=_Due.at(now), **sets)
-    count, since = found["due"] or (0, None)
-    return {**found, "due": count, "due_since": read_moment(since) if since else None}
+    parts = {f"due_{place}": _Due.among(rows) for place, rows in enumerate(states.due(now))}
+    found = bounded_counts(**parts, **sets)
+    counted = [found[name] for name in parts if found[name]]
+    since = [read_moment(first) for _, first in counted if first]
+    count = min(sum(count for count, _ in counted), COUNT_LIMIT + 1)
+    return {**found, "due": count, "due_since": min(since, default=None)}
 
 
 class OurSide:

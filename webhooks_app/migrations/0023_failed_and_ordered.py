@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("webhooks_app", "0021_swept_sooner"),
+        ("webhooks_app", "0022_event_cancelled_after"),
     ]
 
     operations = [
@@ -20,6 +20,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("state", "failed")),
                 fields=["id"],
                 name="delivery_failed_id",
+            ),
+        ),
+        AddIndexBeside(
+            model_name="webhook",
+            index=models.Index(
+                condition=models.Q(("order", ""), _negated=True),
+                fields=["id"],
+                name="webhook_ordered",
             ),
         ),
     ]
