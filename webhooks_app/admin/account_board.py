@@ -22,8 +22,9 @@ from ..models import (
     states,
 )
 from ..models.delivery_filters import condition
+from ..models.tally import Tally
 from ..presentation.charts import DAY, rate
-from ..presentation.counts import bounded, bounded_counts
+from ..presentation.counts import bounded, bounded_counts, in_states
 from ..presentation.looks import WEBHOOK_STATES, State, webhook_state
 from ..presentation.outages import trouble_since, worst_first
 from . import links
@@ -91,12 +92,13 @@ class AccountBoard:
                 found[name] = sum(getattr(row, name) or 0 for row in self._rows)
             return {**found, "all": len(self._rows)}
         theirs = Delivery.objects.filter(condition("account", self.account.name, self.now))
-        return bounded_counts(
+        counted = bounded_counts(
             all=self._live,
-            **{key: self._live.filter(states.webhooks_in(key, self.now)) for key in RARE},
+            tally=Tally.at(self.now, self._live),
             waiting=theirs.pending(),
             gave_up=theirs.filter(state=Delivery.State.FAILED),
         )
+        return {**counted, **in_states(counted["tally"])}
 
     @cached_property
     def verdict(self) -> State | None:

@@ -111,19 +111,21 @@ class HealthFilter(ChipsFilter):
 
     def _counts(self, changelist: Any) -> dict[str, int]:
         """Of what the search and the other filters leave; none where that takes too long."""
-        now = timezone.now()
-        deleted = Webhook.objects.filter(deleted_at__isnull=False)
+        now, deleted = timezone.now(), Webhook.objects.filter(deleted_at__isnull=False)
         if not set(changelist.params) - {self.parameter_name, "before", "sort"}:
-            found = bounded_counts(tally=Tally.at(now), **{DELETED.key: deleted})
-            counts = in_states(found["tally"])
-            return {key: counts[key] for key in RARE} | {DELETED.key: found[DELETED.key]}
-        live = changelist.narrowed(self.request, Webhook.objects.live())
-        counted = {key: live.filter(states.webhooks_in(key, now)) for key in RARE}
-        counted[DELETED.key] = changelist.narrowed(self.request, deleted)
+            return _chips(bounded_counts(tally=Tally.at(now), deleted=deleted))
+        narrowed = partial(changelist.narrowed, self.request)
+        tally = Tally.at(now, narrowed(Webhook.objects.live()))
+        count = partial(bounded_counts, tally=tally, deleted=narrowed(deleted))
         try:
-            return in_time(partial(bounded_counts, **counted), COUNTED_IN)
+            return _chips(in_time(count, COUNTED_IN))
         except TooSlow:
             return {}
+
+
+def _chips(found: dict[str, Any]) -> dict[str, int]:
+    counts = in_states(found["tally"])
+    return {key: counts[key] for key in RARE} | {DELETED.key: found["deleted"]}
 
 
 class Certificate(OneLink):

@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Self
 
-from django.db.models import F, JSONField, Subquery, Value
+from django.db.models import F, Func, JSONField, QuerySet, Subquery, Value
 
 from .states import SITE, WEBHOOKS
 from .webhook import Webhook
@@ -12,7 +12,11 @@ from .webhook import Webhook
 _DELETED = -1  # before all places in the table
 
 
-class Tally(Subquery):
+class _Sets(Subquery):
+    template = '(%(subquery)s) AS "every"'
+
+
+class Tally(Func):
     """Pairs of a place in the table of states and how many webhooks are there; `read` tells them.
 
     The keys of each set are read once, by the index that holds them alone, and a webhook counts for
@@ -21,28 +25,29 @@ class Tally(Subquery):
 
     template = (
         '(SELECT json_group_array(json_array("place", "many")) FROM (SELECT "place", COUNT(*) AS '
-        '"many" FROM (SELECT MIN("two") AS "place" FROM (%(subquery)s) AS "every" GROUP BY "one") '
-        'AS "each" GROUP BY "place") AS "counted")'
+        '"many" FROM (SELECT MIN("two") AS "place" FROM %(expressions)s GROUP BY "one") AS "each" '
+        'GROUP BY "place") AS "counted")'
     )
+    arg_joiner = ' WHERE "one" IN '
     output_field = JSONField()
 
     @classmethod
-    def at(cls, now: datetime) -> Self:
-        sets: list[tuple[int, Any]] = [
-            (place, rows)
-            for place, state in enumerate(WEBHOOKS)
-            if state.few and state.asked() and not SITE.asked()
-            for rows in state.sets(now)
+    def at(cls, now: datetime, live: "QuerySet[Webhook] | None" = None) -> Self:
+        """`live`: of these alone."""
+        sets: list[tuple[int, QuerySet[Any]]] = [
+            (_DELETED, Webhook.objects.filter(deleted_at__isnull=False))
         ]
-        sets.append((_DELETED, Webhook.objects.filter(deleted_at__isnull=False)))
-        first, *others = [
-            rows.order_by().values(one=F("pk"), two=Value(place)) for place, rows in sets
-        ]
-        return cls(first.union(*others, all=True).order_by() if others else first)
+        for place, state in enumerate(WEBHOOKS):
+            if state.few and state.asked() and not SITE.asked():
+                sets += [(place, rows) for rows in state.sets(now)]
+        keys = [rows.order_by().values(one=F("pk"), two=Value(place)) for place, rows in sets]
+        every = _Sets(keys[0].union(*keys[1:], all=True).order_by() if keys[1:] else keys[0])
+        among = [] if live is None else [Subquery(live.order_by().values("pk"))]
+        return cls(every, *among)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         template = self.template.replace(
-            "json_group_array(json_array(", "jsonb_agg(jsonb_build_array("
+            "json_group_array(json_array", "jsonb_agg(jsonb_build_array"
         )
         return self.as_sql(compiler, connection, template=template, **context)
 

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 from django.db import models
+from django.db.models.expressions import BaseExpression
 
 from ..models import Webhook
 from ..models.counted import Counted
@@ -29,14 +30,14 @@ class BoundedCount(Counted):
         return cls(rows.values("pk")[: COUNT_LIMIT + 1])
 
 
-def bounded_counts(**sets: models.QuerySet[Any] | models.Subquery) -> dict[str, Any]:
-    """How many rows each has, at most 1,001 ("more than 1,000"), in one statement; a subquery is
-    answered in it too.
+def bounded_counts(**sets: models.QuerySet[Any] | BaseExpression) -> dict[str, Any]:
+    """How many rows each has, at most 1,001 ("more than 1,000"), in one statement; an expression
+    is answered in it too.
 
     All rows of ours hang on a webhook: where there is none, all counts are 0.
     """
     parts = {
-        f"found_{name}": part if isinstance(part, models.Subquery) else BoundedCount.of(part)
+        f"found_{name}": BoundedCount.of(part) if isinstance(part, models.QuerySet) else part
         for name, part in sets.items()
     }
     row = Webhook.objects.order_by("pk").annotate(**parts).values(*parts).first() or {}
