@@ -372,12 +372,8 @@ def counted(key: str, now: datetime) -> "QuerySet[Any]":
     own, earlier = _split([key])
     if not own or not own[0].few:
         return Webhook.objects.live().filter(webhooks_in(key, now)).values("pk")
-    taken = [Webhook.objects.filter(deleted_at__isnull=False).values("pk")]
-    taken += [rows.values("pk") for state in earlier for rows in state.sets(now)]
-    found = [rows for state in own for rows in state.sets(now)]
-    for keys in taken:
-        found = [rows.exclude(pk__in=keys) for rows in found]
-    return _union(found)
+    deleted = Webhook.objects.filter(deleted_at__isnull=False)
+    return _first_in(own, earlier, now, deleted)
 
 
 def held_webhooks(now: datetime) -> "dict[str, QuerySet[Any]]":
@@ -393,12 +389,22 @@ def _apart(
     if holds[:1] == [SITE]:
         return {s.reason: rows if s is SITE else rows.none() for s in holds}
     found: dict[str, QuerySet[Any]] = {}
-    earlier = Q()
-    for state in holds:
-        own = Q((webhook, state.keys(now)))
-        found[state.reason] = rows.filter(own, ~earlier)
-        earlier |= own
+    for place, state in enumerate(holds):
+        # Of the few webhooks, not of all that waits for them, those in an earlier state are taken.
+        found[state.reason] = rows.filter((webhook, _first_in([state], holds[:place], now)))
     return found
+
+
+def _first_in(
+    own: list[State], earlier: list[State], now: datetime, *taken: "QuerySet[Any]"
+) -> "QuerySet[Any]":
+    """The keys of the webhooks in some states and in none of those that come earlier, nor among
+    what is `taken`."""
+    found = [rows for state in own for rows in state.sets(now)]
+    before = [rows for state in earlier for rows in state.sets(now)]
+    for others in (*taken, *before):
+        found = [rows.exclude(pk__in=others.values("pk")) for rows in found]
+    return _union(found)
 
 
 # --- as filters of deliveries -------------------------------------------------------------------
@@ -478,7 +484,8 @@ def due(now: datetime) -> "list[QuerySet[Delivery]]":
 def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, QuerySet[Any]]":
     """The deliveries that are held, each by the one reason that `delivery_hold_reason` gives: its
     webhook's, or its own; `released` as in `held`."""
-    pending = Delivery.objects.filter(_PENDING)
+    # In the words of the index that begins with the webhook.
+    pending = Delivery.objects.filter(state=Delivery.State.PENDING)
     holds = _asked(HOLDS, released=released)
     found = _apart(pending, "webhook__in", holds, now)
     if RATE in found:
@@ -493,7 +500,7 @@ def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, Quer
 
 def unrecorded() -> "QuerySet[Delivery]":
     """The deliveries that wait for a person, because what came of their last try is not known."""
-    return Delivery.objects.filter(_PENDING, _UNRECORDED)
+    return Delivery.objects.filter(_UNRECORDED, state=Delivery.State.PENDING)  # as its index says
 
 
 # --- for the claim: what the webhook's own row says ---------------------------------------------
