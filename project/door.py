@@ -30,7 +30,8 @@ from django.utils.module_loading import import_string
 from webhooks_app import request_ids
 from webhooks_app.api.authentication import bearer
 from webhooks_app.api.errors import Problem
-from webhooks_app.engine import bridge, store
+from webhooks_app.engine import store
+from webhooks_app.engine.http import bridge
 from webhooks_app.limits import Headers, Scope
 from webhooks_app.models import Delivery
 from webhooks_app.models.account import digest

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from webhooks_app.actions.calls import OUR_FAULT
 from webhooks_app.api.errors import Problem
-from webhooks_app.engine.bridge import LOOKED_AFTER
+from webhooks_app.engine.http.bridge import LOOKED_AFTER
 
 from .door_requests import Answer, Asked, Interaction, refused
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from webhooks_app.engine.tls import tls_context
+from webhooks_app.engine.http.tls import tls_context
 
 NAMES = ("127.0.0.1", "localhost", "*.example.com")
 

@@ -34,7 +34,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.certificates import server_context
-from webhooks_app.engine.resolver import NameFailure
+from webhooks_app.engine.http.resolver import NameFailure
 from webhooks_app.rules.failures import Failure
 
 

@@ -14,7 +14,9 @@ from tests.factories import AttemptFactory, WebhookFactory, WorkerFactory
 from tests.receivers import Answer, Each, Receiver
 from tests.test_missing_key import raw
 from webhooks_app import actions
-from webhooks_app.engine import bridge, notices, recount, worker
+from webhooks_app.engine import worker
+from webhooks_app.engine.http import bridge
+from webhooks_app.engine.maintenance import notices, recount
 from webhooks_app.models import Attempt, AuditEntry, Delivery, Webhook, WebhookHealth
 from webhooks_app.rules import oauth
 from webhooks_app.testing import ACCESS_TOKEN, FakeReceiver

@@ -12,7 +12,7 @@ from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
 from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from webhooks_app.engine import store
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.engine.sending import verdict
 from webhooks_app.engine.store import microseconds
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
@@ -133,7 +133,7 @@ def test_in_the_answer_to_a_call(api, webhook, call):
 
 
 def test_a_restored_history_says_it_too(webhook, delivery):
-    from webhooks_app.engine import recount
+    from webhooks_app.engine.maintenance import recount
 
     WebhookHealth.objects.update(last_error_at=None, failing_since=None)
     for _ in recount.rebuild():

@@ -15,7 +15,8 @@ from tests.commands.test_webhooks import run
 from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions, request_ids
-from webhooks_app.engine import sender, worker
+from webhooks_app.engine import worker
+from webhooks_app.engine.http import sender
 from webhooks_app.models import Delivery
 from webhooks_app.rules.ids import is_id
 

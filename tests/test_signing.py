@@ -20,7 +20,8 @@ from tests.factories import WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from tests.test_missing_key import write
 from webhooks_app import actions
-from webhooks_app.engine import upkeep, worker
+from webhooks_app.engine import worker
+from webhooks_app.engine.maintenance import upkeep
 from webhooks_app.models import AuditEntry, Delivery, SigningKey, Webhook, WebhookError
 from webhooks_app.rules import signing
 from webhooks_app.rules.ids import new_id

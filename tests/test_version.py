@@ -10,7 +10,7 @@ import pytest
 from django.core.management import execute_from_command_line
 
 import webhooks_app
-from webhooks_app.engine import message
+from webhooks_app.engine.http import message
 
 pytestmark = pytest.mark.once
 

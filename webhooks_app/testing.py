@@ -24,9 +24,10 @@ from django.utils import timezone
 
 from . import conf
 from .actions import encode
-from .engine import bridge, calls, message, store
+from .engine import calls, store
 from .engine.bodies import Bodies
-from .engine.sender import Outcome, Request, Sender
+from .engine.http import bridge, message
+from .engine.http.sender import Outcome, Request, Sender
 from .engine.sending import verdict
 from .engine.store import Asked, Claimed, Finished, Key, Want, microseconds
 from .models import Delivery, Event, Webhook, site
@@ -88,7 +89,7 @@ class FakeReceiver(Sender):
     def run(
         self, work: Callable[[Sender], Coroutine[Any, Any, T]], *, account: int, webhook: str
     ) -> T:
-        """What `engine.bridge` runs synchronous calls with, while this is entered."""
+        """What `engine.http.bridge` runs synchronous calls with, while this is entered."""
         return _result(work(self))
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ from tests.admin.pages import text_of, url
 from tests.admin.test_home import called, links, plain, shown
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import notices
+from webhooks_app.engine.maintenance import notices
 from webhooks_app.models import AccessToken, AuditEntry
 
 

@@ -10,7 +10,7 @@ from tests.admin.pages import forms, page, text_of, url
 from tests.admin.test_home import plain
 from tests.factories import AttemptFactory, DeliveryFactory
 from webhooks_app.admin import jobs as screen
-from webhooks_app.engine import jobs
+from webhooks_app.engine.maintenance import jobs
 from webhooks_app.models import Delivery, Job
 from webhooks_app.models.statement_timeout import TooSlow
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from tests.admin.pages import page, text_of, url
 from tests.factories import AccountFactory, AttemptFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine.pruner import purge
+from webhooks_app.engine.maintenance.pruner import purge
 from webhooks_app.models import AuditEntry, Note
 
 NOW = timezone.now()

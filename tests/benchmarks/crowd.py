@@ -16,7 +16,7 @@ from django.db import connection
 from django.utils import timezone
 
 from webhooks_app import actions
-from webhooks_app.engine import totals
+from webhooks_app.engine.maintenance import totals
 from webhooks_app.fields import encrypt
 from webhooks_app.models import (
     AccessToken,

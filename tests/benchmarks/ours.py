@@ -313,7 +313,7 @@ def unsigned():
     """A worker that signs no call, and has no secret to look for in an answer."""
     from django.core.management import call_command
 
-    from webhooks_app.engine import message
+    from webhooks_app.engine.http import message
 
     head = message.head
     message.head = lambda webhook, headers=None, keys=None: head(webhook, headers, [])
@@ -331,9 +331,9 @@ def account(url):
 
 def alone(url, count):
     """Our own sender without a database, the ceiling: what a delivery costs on the wire."""
-    from webhooks_app.engine import message
-    from webhooks_app.engine.bridge import new_event_loop
-    from webhooks_app.engine.sender import Sender
+    from webhooks_app.engine.http import message
+    from webhooks_app.engine.http.bridge import new_event_loop
+    from webhooks_app.engine.http.sender import Sender
 
     key = SigningKey(secret=signing.new_secret())
     head = message.head(Webhook(url=url), headers=[], keys=[key])

@@ -8,7 +8,7 @@ from django.db import connection
 
 from tests.commands.test_webhooks import both, run
 from tests.factories import WebhookFactory
-from webhooks_app.engine import key_rotation
+from webhooks_app.engine.maintenance import key_rotation
 from webhooks_app.models import Header, SigningKey, Webhook
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))

@@ -14,7 +14,7 @@ from tests.factories import (
     UserFactory,
     WebhookFactory,
 )
-from webhooks_app.engine import jobs
+from webhooks_app.engine.maintenance import jobs
 from webhooks_app.models import Delivery, Job, Worker
 from webhooks_app.rules.ids import new_id
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from tests.e2e.conftest import follow, page_of, press
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from webhooks_app import actions
-from webhooks_app.engine import jobs
+from webhooks_app.engine.maintenance import jobs
 from webhooks_app.models import Delivery, Job
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

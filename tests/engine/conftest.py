@@ -9,7 +9,7 @@ from tests.certificates import client_context
 from tests.engine.exchanges import request
 from tests.receivers import StubResolver
 from webhooks_app.engine import worker
-from webhooks_app.engine.sender import Sender
+from webhooks_app.engine.http.sender import Sender
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Requests and outcomes in short, for the tests of the sender."""
 
-from webhooks_app.engine.sender import Request
+from webhooks_app.engine.http.sender import Request
 from webhooks_app.rules.validators import parse_url
 
 

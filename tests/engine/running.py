@@ -5,8 +5,8 @@ import threading
 import time
 
 from webhooks_app.engine import worker
+from webhooks_app.engine.http.sender import Sender
 from webhooks_app.engine.knobs import DEFAULT
-from webhooks_app.engine.sender import Sender
 
 
 class Running:

@@ -8,8 +8,9 @@ import pytest
 from django.db import transaction
 
 from tests.factories import WebhookFactory
-from webhooks_app.engine import attempt_rows, message, store
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine import attempt_rows, store
+from webhooks_app.engine.http import message
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.models import HourlyCount
 from webhooks_app.models.health import COUNT_COLUMNS, percentile
 from webhooks_app.rules.failures import Failure

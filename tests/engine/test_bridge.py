@@ -9,8 +9,8 @@ from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import bridge
-from webhooks_app.engine.bridge import EngineLoop, LoopEnded, NoSlot
+from webhooks_app.engine.http import bridge
+from webhooks_app.engine.http.bridge import EngineLoop, LoopEnded, NoSlot
 from webhooks_app.models import AccessToken
 
 

@@ -10,7 +10,7 @@ from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver
 from webhooks_app.engine import store
 from webhooks_app.engine.attempt_rows import Entry
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.models import Attempt, WebhookHealth
 
 

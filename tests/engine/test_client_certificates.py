@@ -13,7 +13,7 @@ import trustme
 from tests.certificates import authority, authority_pem, identity
 from tests.engine.exchanges import failed, request
 from tests.receivers import Receiver, StubResolver
-from webhooks_app.engine.tls import Contexts, Tls, load_identity
+from webhooks_app.engine.http.tls import Contexts, Tls, load_identity
 
 pytestmark = pytest.mark.once
 

@@ -13,16 +13,9 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import (
-    catalogue,
-    jobs,
-    knobs,
-    pruner,
-    store,
-    stored_breaker,
-    transitions,
-)
+from webhooks_app.engine import knobs, store, stored_breaker, transitions
 from webhooks_app.engine.handover import Heartbeat, Memory
+from webhooks_app.engine.maintenance import catalogue, jobs, pruner
 from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
 from webhooks_app.presentation.workers import workers
 from webhooks_app.rules.ids import id_time

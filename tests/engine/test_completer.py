@@ -6,7 +6,7 @@ import time
 import pytest
 
 from webhooks_app.engine.completer import Completer
-from webhooks_app.engine.exchange import Outcome
+from webhooks_app.engine.http.exchange import Outcome
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.lanes import Lanes
 from webhooks_app.engine.sending import verdict

@@ -12,8 +12,9 @@ from tests.engine.test_attempt_rows import REFUSED, entry, record
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import delivery_in, finish, finished
 from webhooks_app import actions
-from webhooks_app.engine import accepted, pruner, recount, transitions, upkeep, writer
+from webhooks_app.engine import transitions, writer
 from webhooks_app.engine.knobs import Knobs
+from webhooks_app.engine.maintenance import accepted, pruner, recount, upkeep
 from webhooks_app.models import Counter, Delivery
 from webhooks_app.rules.failures import Failure
 from webhooks_app.rules.ids import new_id

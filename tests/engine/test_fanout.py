@@ -18,7 +18,8 @@ from tests.factories import (
 )
 from tests.statements import told
 from webhooks_app import __version__, actions
-from webhooks_app.engine import bodies, catalogue, fanout, pruner, store, subscribers
+from webhooks_app.engine import bodies, fanout, store, subscribers
+from webhooks_app.engine.maintenance import catalogue, pruner
 from webhooks_app.models import (
     Counter,
     Delivery,

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import jobs, upkeep
+from webhooks_app.engine.maintenance import jobs, upkeep
 from webhooks_app.models import Delivery, Job, Webhook
 from webhooks_app.models.delivery_filters import CONDITIONS, select
 from webhooks_app.models.states import deliveries_in

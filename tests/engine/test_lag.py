@@ -7,7 +7,8 @@ import time_machine
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
-from webhooks_app.engine import lag, upkeep
+from webhooks_app.engine import lag
+from webhooks_app.engine.maintenance import upkeep
 from webhooks_app.models import Delivery, HourlyLag
 from webhooks_app.models.health import hour_of
 from webhooks_app.models.lag import worst_of_the_day

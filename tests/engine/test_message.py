@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.factories import WebhookFactory
-from webhooks_app.engine import message
-from webhooks_app.engine.message import with_parameters, without_token
+from webhooks_app.engine.http import message
+from webhooks_app.engine.http.message import with_parameters, without_token
 from webhooks_app.models import Header, SigningKey, Webhook
 from webhooks_app.rules import signing
 

@@ -14,9 +14,10 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.checks import notices_without_mail
-from webhooks_app.engine import notices, store, transitions
+from webhooks_app.engine import store, transitions
 from webhooks_app.engine.attempt_rows import Entry
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.http.sender import Outcome
+from webhooks_app.engine.maintenance import notices
 from webhooks_app.models import Attempt, Notice, WebhookHealth
 from webhooks_app.rules.failures import Failure
 

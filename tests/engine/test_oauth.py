@@ -9,8 +9,8 @@ import pytest
 from tests.authorization import AuthorizationServer
 from tests.engine.exchanges import failed
 from tests.receivers import Answer, Each, Receiver, StubResolver
-from webhooks_app.engine import message
-from webhooks_app.engine.oauth import Tokens
+from webhooks_app.engine.http import message
+from webhooks_app.engine.http.oauth import Tokens
 from webhooks_app.models import SigningKey, Webhook
 from webhooks_app.rules import oauth, signing
 

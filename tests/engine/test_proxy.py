@@ -168,7 +168,7 @@ def test_proxies_of_the_environment_are_never_asked(loopback):
     code = (
         "import django; django.setup(); import asyncio, sys;"
         "from tests.engine.exchanges import request;"
-        "from webhooks_app.engine.sender import Sender;"
+        "from webhooks_app.engine.http.sender import Sender;"
         "print(asyncio.run(Sender().send(request(sys.argv[1]), timeout=5)).status)"
     )
     with ConnectProxy() as proxy, Receiver(204) as receiver:

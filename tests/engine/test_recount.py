@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import attempt_rows, pruner, recount, store
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine import attempt_rows, store
+from webhooks_app.engine.http.sender import Outcome
+from webhooks_app.engine.maintenance import pruner, recount
 from webhooks_app.models import Attempt, HourlyCount, WebhookHealth
 from webhooks_app.rules.failures import Failure
 

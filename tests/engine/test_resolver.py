@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from tests.nameserver import AAAA, A, NameServer
-from webhooks_app.engine.resolver import NameFailure, Resolver
+from webhooks_app.engine.http.resolver import NameFailure, Resolver
 
 pytestmark = pytest.mark.once
 

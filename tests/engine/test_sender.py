@@ -15,11 +15,11 @@ import pytest
 from tests.certificates import server_context
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
-from webhooks_app.engine import sender as senders
-from webhooks_app.engine import tls
-from webhooks_app.engine.connection import ANSWER_LIMIT, Connection, open_socket
-from webhooks_app.engine.pool import Pool
-from webhooks_app.engine.sender import Sender, retry_after
+from webhooks_app.engine.http import sender as senders
+from webhooks_app.engine.http import tls
+from webhooks_app.engine.http.connection import ANSWER_LIMIT, Connection, open_socket
+from webhooks_app.engine.http.pool import Pool
+from webhooks_app.engine.http.sender import Sender, retry_after
 from webhooks_app.rules import failures
 
 pytestmark = pytest.mark.once

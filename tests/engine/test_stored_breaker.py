@@ -10,8 +10,8 @@ from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import calls
 from webhooks_app.engine.handover import Memory
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.engine.lanes import Lanes
-from webhooks_app.engine.sender import Outcome
 from webhooks_app.models import Webhook, WebhookHealth
 from webhooks_app.models.webhook import BREAKER_AFTER, slot_of
 from webhooks_app.rules import failures

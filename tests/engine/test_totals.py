@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.engine.test_attempt_rows import REFUSED, entry, record
 from tests.factories import HourlyCountFactory, WebhookFactory
-from webhooks_app.engine import recount, totals, upkeep
+from webhooks_app.engine.maintenance import recount, totals, upkeep
 from webhooks_app.models import HourlyCount, HourlyTotal
 from webhooks_app.models.health import COUNT_COLUMNS, HOUR, hour_of, totals_since
 from webhooks_app.models.primary import clock

@@ -8,7 +8,8 @@ from django.utils import timezone
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import STATES, delivery_in
 from webhooks_app import actions
-from webhooks_app.engine import pruner, transitions
+from webhooks_app.engine import transitions
+from webhooks_app.engine.maintenance import pruner
 from webhooks_app.models import Attempt, Delivery, Webhook
 from webhooks_app.rules.ids import first_key
 

@@ -21,8 +21,8 @@ from tests.receivers import Receiver
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
 from webhooks_app.engine import attempt_rows, store, transitions, worker, writer
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.engine.knobs import Knobs
-from webhooks_app.engine.sender import Outcome
 from webhooks_app.engine.store import microseconds, record
 from webhooks_app.models import Attempt, Delivery, WebhookHealth, Worker, states
 from webhooks_app.rules.ids import keys

@@ -16,7 +16,8 @@ from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
-from webhooks_app.engine import jobs, notices, pruner, steadiness, totals, upkeep, worker
+from webhooks_app.engine import worker
+from webhooks_app.engine.maintenance import jobs, notices, pruner, steadiness, totals, upkeep
 from webhooks_app.models import AuditEntry, Job, WebhookHealth, Worker
 from webhooks_app.rules.ids import new_id
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.engine.sending import verdict
 from webhooks_app.engine.store import Claimed, microseconds
 from webhooks_app.rules import failures

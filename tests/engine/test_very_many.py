@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import store, transitions, upkeep
+from webhooks_app.engine import store, transitions
 from webhooks_app.engine.knobs import Knobs
+from webhooks_app.engine.maintenance import upkeep
 from webhooks_app.models import Delivery, Webhook
 
 MANY = 2 * transitions.AT_ONCE + 500

@@ -11,9 +11,10 @@ from django.utils import timezone
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app import actions
-from webhooks_app.engine import bridge, store, worker
-from webhooks_app.engine.bridge import EngineLoop
-from webhooks_app.engine.sender import Sender
+from webhooks_app.engine import store, worker
+from webhooks_app.engine.http import bridge
+from webhooks_app.engine.http.bridge import EngineLoop
+from webhooks_app.engine.http.sender import Sender
 from webhooks_app.engine.writer import Writer
 from webhooks_app.models import Attempt, Delivery, Webhook, WebhookError, WebhookHealth
 

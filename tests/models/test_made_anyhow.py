@@ -12,7 +12,7 @@ from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
 from tests.factories import WebhookFactory
 from webhooks_app import actions
-from webhooks_app.engine import recount
+from webhooks_app.engine.maintenance import recount
 from webhooks_app.fields import Sealed
 from webhooks_app.models import (
     AccessToken,

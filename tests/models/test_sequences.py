@@ -163,7 +163,7 @@ def test_a_webhook_without_a_signing_secret_gets_one_all_the_same(secret):
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_moves_them_on_when_it_starts(secret, caplog):
     from webhooks_app.engine import worker
-    from webhooks_app.engine.sender import Sender
+    from webhooks_app.engine.http.sender import Sender
 
     DeliveryFactory(webhook__account=Account.objects.get(), webhook__url="http://127.0.0.1:9/")
     worker.run(until_empty=True, sender=Sender(StubResolver({})))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httptools
 import psutil
 
-from webhooks_app.engine.bridge import new_event_loop
+from webhooks_app.engine.http.bridge import new_event_loop
 
 _ANSWER = b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\n{}"
 

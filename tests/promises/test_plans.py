@@ -8,8 +8,9 @@ from django.test import Client
 from tests.api.conftest import Api
 from tests.factories import UserFactory
 from tests.promises.growth import SPAN, TABLES, History, Undo, learn, reading
-from webhooks_app.engine import accepted, attempt_rows, pruner, store, transitions
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine import attempt_rows, store, transitions
+from webhooks_app.engine.http.sender import Outcome
+from webhooks_app.engine.maintenance import accepted, pruner
 from webhooks_app.engine.store import microseconds
 from webhooks_app.models import AccessToken, Delivery
 from webhooks_app.models.webhook import SLOTS

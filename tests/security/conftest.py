@@ -3,9 +3,10 @@ import pytest
 from tests.admin.conftest import boss  # noqa: F401
 from tests.api.conftest import api  # noqa: F401
 from tests.receivers import Receiver
-from webhooks_app.engine import bridge, worker
-from webhooks_app.engine.bridge import EngineLoop
-from webhooks_app.engine.sender import Sender
+from webhooks_app.engine import worker
+from webhooks_app.engine.http import bridge
+from webhooks_app.engine.http.bridge import EngineLoop
+from webhooks_app.engine.http.sender import Sender
 
 
 @pytest.fixture

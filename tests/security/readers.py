@@ -30,8 +30,9 @@ from webhooks_app.api import (
     rendering,
     throttling,
 )
-from webhooks_app.engine import attempt_rows, calls, message, metrics_port, sender
-from webhooks_app.engine.connection import Connection
+from webhooks_app.engine import attempt_rows, calls, metrics_port
+from webhooks_app.engine.http import message, sender
+from webhooks_app.engine.http.connection import Connection
 from webhooks_app.management import terminal
 from webhooks_app.models import Account, Attempt, Delivery, Webhook, delivery_filters
 from webhooks_app.models.account import digest
@@ -360,7 +361,7 @@ RECEIVERS = [
         "Retry-After",
         lambda t: sender.retry_after(t, NOW),
         ("{}", "Sun, 29 Nov {}", "1.{}"),
-        ("webhooks_app.engine.sender",),
+        ("webhooks_app.engine.http.sender",),
     ),
     Reader(
         "an answer with secrets",

@@ -53,7 +53,7 @@ def measure(rounds):
     from tests.security.evil import EVIL
     from webhooks_app import actions
     from webhooks_app.engine import worker
-    from webhooks_app.engine.sender import Sender
+    from webhooks_app.engine.http.sender import Sender
     from webhooks_app.models import Attempt, Delivery, WebhookHealth
 
     ours, theirs = multiprocessing.get_context("spawn").Pipe()

@@ -17,8 +17,8 @@ from tests.nameserver import AAAA, A, Alias, NameServer
 from tests.receivers import Answer, Receiver, StubResolver, closed_port
 from tests.security.hostile import GOOD, POINTING_INSIDE, URLS
 from webhooks_app import actions
-from webhooks_app.engine.resolver import Resolver
-from webhooks_app.engine.sender import Sender
+from webhooks_app.engine.http.resolver import Resolver
+from webhooks_app.engine.http.sender import Sender
 from webhooks_app.models import Attempt, Webhook
 
 

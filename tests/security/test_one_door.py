@@ -47,7 +47,11 @@ def test_only_the_engines_own_door_names_the_network():
     found = {path.relative_to(APP).as_posix(): reached(path) for path in FILES}
     found = {name: what for name, what in found.items() if what}
     inside = {name for name in found if name.startswith("engine/")}
-    assert {"engine/sender.py", "engine/connection.py", "engine/resolver.py"} <= inside
+    assert {
+        "engine/http/sender.py",
+        "engine/http/connection.py",
+        "engine/http/resolver.py",
+    } <= inside
     outside = {name: what for name, what in found.items() if name not in inside}
     assert outside == ALLOWED
 
@@ -65,6 +69,6 @@ def test_every_exchange_is_made_by_the_one_sender():
                 names = {keyword.arg for keyword in node.keywords}
                 if node.func.attr == "send" and "timeout" in names:
                     callers.add(path.relative_to(APP).as_posix())
-    callers.discard("engine/sender.py")  # itself, for an access token
+    callers.discard("engine/http/sender.py")  # itself, for an access token
     engine = {"engine/calls.py", "engine/sending.py", "engine/verifier.py"}
     assert callers == engine | {"actions/interactions.py", "testing.py"}

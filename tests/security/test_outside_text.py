@@ -69,7 +69,7 @@ NO_READERS = {
     "webhooks_app.admin.attempts": "rules.fingerprint has made and measured it",
     "webhooks_app.urls": "every other path below ours: it looks at none of its characters",
     "webhooks_app.urls_events": "likewise",
-    "webhooks_app.engine.message": "the last look at a request line, made of what was judged",
+    "webhooks_app.engine.http.message": "the last look at a request line, made of what was judged",
 }
 
 

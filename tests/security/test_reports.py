@@ -10,7 +10,7 @@ from django.utils.log import AdminEmailHandler
 from tests.api.conftest import Api
 from tests.factories import UserFactory, WebhookFactory
 from webhooks_app import conf, fields
-from webhooks_app.engine import message
+from webhooks_app.engine.http import message
 from webhooks_app.models import AccessToken, Webhook
 
 SECRETS = {

@@ -15,7 +15,7 @@ from tests.factories import WebhookFactory
 from tests.receivers import Listener, StubResolver
 from tests.security.evil import asked
 from webhooks_app import actions
-from webhooks_app.engine.message import with_parameters
+from webhooks_app.engine.http.message import with_parameters
 from webhooks_app.models import Attempt, Header
 from webhooks_app.rules.validators import header_error
 

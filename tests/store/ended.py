@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory
 from webhooks_app.engine import attempt_rows, store
-from webhooks_app.engine.sender import Outcome
+from webhooks_app.engine.http.sender import Outcome
 from webhooks_app.engine.store import microseconds
 
 STATES = ["pending", "delivered", "failed", "cancelled"]

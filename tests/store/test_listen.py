@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from tests.factories import WebhookFactory
 from webhooks_app import actions
 from webhooks_app.engine import store
-from webhooks_app.engine.bridge import new_event_loop
+from webhooks_app.engine.http.bridge import new_event_loop
 from webhooks_app.models import Delivery
 
 pytestmark = pytest.mark.django_db(transaction=True)

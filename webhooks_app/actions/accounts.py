@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from ..engine import removal
+from ..engine.maintenance import removal
 from ..models import Account, AuditEntry, Webhook
 from .base import db_alias, outside_transactions
 from .webhooks import delete_webhook

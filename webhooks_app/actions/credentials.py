@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import conf
-from ..engine.tls import Tls, problem
+from ..engine.http.tls import Tls, problem
 from ..models.primary import clock
 from ..rules import certificates, oauth
 from .base import db_alias

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
-from ..engine import bridge, calls
-from ..engine.exchange import Outcome, Request
+from ..engine import calls
+from ..engine.http import bridge
+from ..engine.http.exchange import Outcome, Request
+from ..engine.http.message import Changed, Unsendable
+from ..engine.http.sender import Sender
 from ..engine.kept_heads import KeptHeads
-from ..engine.message import Changed, Unsendable
-from ..engine.sender import Sender
 from ..fields import WrongKey
 from ..models import Webhook
 from .base import db_alias, refuse_while_held

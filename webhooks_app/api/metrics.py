@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
-from ..engine import accepted
+from ..engine.maintenance import accepted
 from ..engine.store.counters import DATABASE_ERRORS, GIVEN_UP
 from ..models import Attempt, Counter, Delivery, WebhookHealth, Worker, site, states
 from ..models.primary import clock

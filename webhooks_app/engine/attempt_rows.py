@@ -8,7 +8,7 @@ from functools import lru_cache
 from ..rules import redaction
 from ..rules.failures import Failure
 from ..rules.ids import keys
-from .exchange import Outcome
+from .http.exchange import Outcome
 from .store import AttemptRow, microseconds
 
 SMALL_ANSWER = 1024  # bytes of one that is likely to come again

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..models import Event, EventBody
 from ..rules import forms
-from .message import event_lines
+from .http.message import event_lines
 from .store import CARRIED_MOST, Claimed, EventLines, Store
 
 KEPT_BYTES = 32 * 1024 * 1024

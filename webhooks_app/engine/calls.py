@@ -22,10 +22,11 @@ from ..models.primary import clock, present
 from ..rules import failures, responses
 from ..rules.failures import Failure
 from ..rules.ids import first_key, new_id, timestamp
-from . import attempt_rows, bridge, message, store, stored_breaker, timings
-from .bridge import NoSlot
-from .exchange import Asked, Outcome, Request
-from .sender import Sender
+from . import attempt_rows, store, stored_breaker, timings
+from .http import bridge, message
+from .http.bridge import NoSlot
+from .http.exchange import Asked, Outcome, Request
+from .http.sender import Sender
 from .store import record
 
 __all__ = ["Call", "Interaction", "NoSlot", "OurFault", "Test", "Verification", "make"]

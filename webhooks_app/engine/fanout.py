@@ -34,7 +34,7 @@ from ..models.health import release
 from ..models.primary import clock
 from ..rules import forms
 from . import store, subscribers
-from .accepted import ACCEPTED
+from .maintenance.accepted import ACCEPTED
 from .store import Store, bulk, microseconds
 from .store.errors import is_away
 from .subscribers import Judged

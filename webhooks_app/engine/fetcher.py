@@ -15,8 +15,8 @@ from ..fields import WrongKey
 from ..models import sequences
 from . import calls
 from .completer import Completer
-from .exchange import Asked, Outcome, Request
 from .handover import Changes, Claims, Due, Heartbeat, Loads, Memory
+from .http.exchange import Asked, Outcome, Request
 from .knobs import Knobs
 from .lanes import Lanes
 from .reader import Reader

@@ -8,7 +8,7 @@ from typing import Any
 from ..models.webhook import BREAKER_AFTER
 from ..rules.failures import Failure
 from ..rules.rates import Rate
-from . import message
+from .http import message
 from .line import Found
 from .store import Claimed, Want
 

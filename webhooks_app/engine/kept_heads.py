@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from ..fields import WrongKey
 from ..models import SigningKey, Webhook
-from . import message
+from .http import message
 from .knobs import DEFAULT
 
 MOST = 1000  # webhooks

@@ -16,9 +16,9 @@ from operator import attrgetter
 from ..rules.failures import Failure
 from .breaker import Breaker
 from .handover import Loaded
+from .http.message import Head
 from .knobs import Knobs
 from .line import Line
-from .message import Head
 from .rests import Rest, Rests
 from .store import Claimed, Place, Want
 

@@ -15,8 +15,8 @@ from ..fields import WrongKey
 from ..models import SigningKey, Webhook, WebhookHealth
 from ..models.webhook import SECRETS, OnDead
 from ..rules import certificates
-from . import message
 from .handover import Loaded, Loads
+from .http import message
 from .knobs import Knobs
 
 log = logging.getLogger("webhooks")

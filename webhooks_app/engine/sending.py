@@ -11,13 +11,14 @@ from math import inf
 from .. import request_ids
 from ..models import Attempt, Delivery, Webhook
 from ..rules import failures, schedules
-from . import attempt_rows, file_limit, message, timings
+from . import attempt_rows, file_limit, timings
 from .completer import Completer
-from .exchange import Outcome
 from .fetcher import Fetcher
+from .http import message
+from .http.exchange import Outcome
+from .http.sender import Sender
 from .knobs import Knobs
 from .lanes import Lane, Lanes
-from .sender import Sender
 from .store import Claimed, Finished, microseconds
 from .tasks import Tasks
 

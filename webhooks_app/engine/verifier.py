@@ -8,10 +8,10 @@ from django.db import DatabaseError
 
 from ..fields import WrongKey
 from . import calls
-from .exchange import Outcome
 from .fetcher import Fetcher
+from .http.exchange import Outcome
+from .http.sender import Sender
 from .knobs import Knobs
-from .sender import Sender
 from .tasks import Tasks
 
 log = logging.getLogger("webhooks")

@@ -18,14 +18,15 @@ from django.db import DatabaseError, InterfaceError, router
 
 from .. import conf
 from ..models import Delivery, database_file
-from . import faults, file_limit, metrics_port, output, signals, store, upkeep
-from .bridge import new_event_loop
+from . import faults, file_limit, metrics_port, output, signals, store
 from .completer import Completer
 from .fetcher import CannotStart, Cycle, Fetcher
 from .handover import Heartbeat
+from .http.bridge import new_event_loop
+from .http.sender import Sender
 from .knobs import DEFAULT, Knobs
 from .lanes import Lanes
-from .sender import Sender
+from .maintenance import upkeep
 from .sending import Sending, slow_most
 from .store.errors import GONE
 from .tasks import Tasks

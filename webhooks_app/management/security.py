@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.models import Group
 
 from webhooks_app import actions
-from webhooks_app.engine import key_rotation
+from webhooks_app.engine.maintenance import key_rotation
 from webhooks_app.models import AuditEntry
 from webhooks_app.roles import make_roles
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from webhooks_app import actions, conf
-from webhooks_app.engine import pruner, recount, steadiness, upkeep
+from webhooks_app.engine.maintenance import pruner, recount, steadiness, upkeep
 from webhooks_app.models import AccessToken, Account, AuditEntry
 
 from .terminal import BY, Console, count, duration, moment, wrong_usage

@@ -9,8 +9,9 @@ from .primary import PrimaryModel
 
 
 class Counter(PrimaryModel):
-    """How often something happened since the installation began: `engine.counters` and
-    `engine.accepted` say what. Nothing takes from it: no retention, deletion, recount or retry.
+    """How often something happened since the installation began: `engine.store.counters` and
+    `engine.maintenance.accepted` say what. Nothing takes from it: no retention, deletion, recount
+    or retry.
 
     The total is the sum over `slot`: whoever writes has a row of its own, or shares it with few.
     """

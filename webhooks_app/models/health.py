@@ -295,7 +295,8 @@ class HourlyCount(Counts):
 
 
 class HourlyTotal(Counts):
-    """The HourlyCounts of all webhooks together, of an hour that is over (see `engine.totals`).
+    """The HourlyCounts of all webhooks together, of an hour that is over (see
+    `engine.maintenance.totals`).
 
     An hour without a row has not been summed, or something was counted in it since.
     """

@@ -10,7 +10,7 @@ from typing import Any, Self
 from django.db.models import F
 
 from .. import conf
-from ..engine.connection import ANSWER_LIMIT
+from ..engine.http.connection import ANSWER_LIMIT
 from ..models import Attempt, Delivery, Worker, site, states
 from ..models.health import WORKER_SILENT_AFTER
 from ..models.lag import HourlyLag, worst_of_the_day

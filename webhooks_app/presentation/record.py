@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import __version__
-from ..engine.message import without_token
+from ..engine.http.message import without_token
 from ..models import Attempt, Delivery
 from ..rules.ids import timestamp
 from .formatting import in_utc, visible

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..engine import message
+from ..engine.http import message
 from ..models import Delivery, SigningKey, Webhook
 from ..rules import oauth, signing
 from ..rules.validators import MASK

@@ -17,7 +17,7 @@ from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
 from webhooks_app import actions
 from webhooks_app.actions import interactions
-from webhooks_app.engine import bridge
+from webhooks_app.engine.http import bridge
 from webhooks_app.models import AccessToken, Attempt, SigningKey, Webhook, WebhookHealth
 from webhooks_app.models.webhook import BREAKER_AFTER
 from webhooks_app.rules import signing

@@ -4,7 +4,7 @@ exchange and kind of error, the deliveries given up, the database's errors.
 Attempts and what is given up are counted in the transaction that writes them: each once, whatever
 is tried again. There is a row for each slot: the slot of a webhook has one worker at a time, so no
 two workers ever wait for a row; interactions, tests and verifications have rows of other names.
-What is accepted is counted elsewhere (see `engine.accepted`).
+What is accepted is counted elsewhere (see `engine.maintenance.accepted`).
 """
 
 from collections import Counter as Counts

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import aiodns
 import pycares
 
-from ..rules import failures
-from ..rules.failures import Failure
+from ...rules import failures
+from ...rules.failures import Failure
 
 _NO_SUCH_NAME = frozenset(
     {

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import httptools
 
-from ..rules import failures
-from ..rules.failures import Failure
+from ...rules import failures
+from ...rules.failures import Failure
 
 ANSWER_LIMIT = 102_400  # bytes of an answer's body; past it the exchange has failed
 HEAD_LIMIT = 32_768  # bytes of head, the informational answers before it included

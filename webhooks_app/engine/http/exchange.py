@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from ..rules.failures import Failure
+from ...rules.failures import Failure
 from .connection import Origin
 from .tls import Tls
 

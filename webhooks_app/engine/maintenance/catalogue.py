@@ -6,10 +6,10 @@ from datetime import timedelta
 from django.db import router
 from django.db.models import Count, Q
 
-from .. import conf
-from ..models import Event, EventType
-from ..models.primary import clock
-from ..rules.ids import first_id
+from ... import conf
+from ...models import Event, EventType
+from ...models.primary import clock
+from ...rules.ids import first_id
 
 TYPES_MOST = 1000  # of an account; what nobody declared is not noted beyond
 BACK = timedelta(days=1)  # to which a process that has just begun looks

@@ -10,10 +10,10 @@ from typing import Any
 
 from django.db import router, transaction
 
-from ..models import HourlyCount, HourlyTotal
-from ..models.health import HOUR, hour_of
-from ..models.primary import clock
-from . import store
+from ...models import HourlyCount, HourlyTotal
+from ...models.health import HOUR, hour_of
+from ...models.primary import clock
+from .. import store
 
 KEPT = timedelta(days=31)  # longer than any page looks back
 # So far apart may the clocks of workers be: who writes knows by his own that an hour is over.

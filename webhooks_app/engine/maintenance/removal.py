@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import router, transaction
 
-from ..models import (
+from ...models import (
     Account,
     Attempt,
     AuditEntry,
@@ -18,7 +18,7 @@ from ..models import (
     Note,
     Webhook,
 )
-from . import store
+from .. import store
 from .pruner import batches, remove_empty
 
 AT_ONCE = 1000  # rows of a transaction

@@ -9,7 +9,7 @@ from typing import Any, Self
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from ..models import (
+from ...models import (
     Attempt,
     Delivery,
     Event,
@@ -21,11 +21,11 @@ from ..models import (
     WebhookHealth,
     states,
 )
-from ..models.primary import clock
-from ..rules.hosts import host_of, read_host
-from ..rules.ids import id_time
-from . import store
-from .transitions import cancel_rows
+from ...models.primary import clock
+from ...rules.hosts import host_of, read_host
+from ...rules.ids import id_time
+from .. import store
+from ..transitions import cancel_rows
 
 Steps = Iterator[None]  # each a transaction; between two of them it may be left
 _DONE = object()

@@ -19,11 +19,11 @@ from ipaddress import ip_address
 from time import perf_counter
 from typing import Any, Protocol
 
-from .. import conf
-from ..rules import failures
-from ..rules.failures import Failure
-from ..rules.guard import is_public
-from ..rules.safe_text import shown
+from ... import conf
+from ...rules import failures
+from ...rules.failures import Failure
+from ...rules.guard import is_public
+from ...rules.safe_text import shown
 from .connection import ANSWER_LIMIT, Answer, Connection, open_socket
 from .exchange import Outcome, Request
 from .oauth import Tokens

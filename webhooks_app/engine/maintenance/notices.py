@@ -34,16 +34,16 @@ from django.db import router, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from .. import conf
-from ..models import AuditEntry, Notice, WebhookHealth, states
-from ..models.audit import SENT
-from ..models.delivery import advice_on
-from ..models.health import CERTIFICATE_SOON
-from ..models.webhook import SECRETS_BESIDE
-from ..rules import failures
-from ..rules.hosts import host_of
-from ..rules.safe_text import shown
-from .store.record import FAILING_STOPS_AFTER
+from ... import conf
+from ...models import AuditEntry, Notice, WebhookHealth, states
+from ...models.audit import SENT
+from ...models.delivery import advice_on
+from ...models.health import CERTIFICATE_SOON
+from ...models.webhook import SECRETS_BESIDE
+from ...rules import failures
+from ...rules.hosts import host_of
+from ...rules.safe_text import shown
+from ..store.record import FAILING_STOPS_AFTER
 
 log = logging.getLogger("webhooks")
 

@@ -12,9 +12,9 @@ from time import monotonic
 
 import httptools
 
-from ..conf import Proxy
-from ..rules import failures
-from ..rules.failures import Failure
+from ...conf import Proxy
+from ...rules import failures
+from ...rules.failures import Failure
 from .connection import open_socket
 
 REPLY_LIMIT = 16_384  # bytes of the proxy's answer to CONNECT

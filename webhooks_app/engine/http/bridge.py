@@ -13,7 +13,7 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from .. import conf
+from ... import conf
 from .sender import Sender
 
 T = TypeVar("T")

@@ -14,27 +14,16 @@ from typing import Any
 from django.db import connections, router
 from django.db.models import QuerySet
 
-from .. import conf
-from ..models import AuditEntry, Job, SigningKey, sequences
-from ..models.primary import clock
-from . import (
-    accepted,
-    catalogue,
-    fanout,
-    faults,
-    jobs,
-    lag,
-    pruner,
-    steadiness,
-    store,
-    totals,
-    transitions,
-)
+from ... import conf
+from ...models import AuditEntry, Job, SigningKey, sequences
+from ...models.primary import clock
+from .. import fanout, faults, lag, store, transitions
+from ..knobs import DEFAULT, Knobs
+from ..store.errors import is_away, is_locked
+from ..threads import OneThread
+from . import accepted, catalogue, jobs, pruner, steadiness, totals
 from . import notices as letters
-from .knobs import DEFAULT, Knobs
 from .pruner import Steps
-from .store.errors import is_away, is_locked
-from .threads import OneThread
 
 log = logging.getLogger("webhooks")
 

@@ -15,9 +15,9 @@ from django.db import models, router, transaction
 from django.db.models import Value
 from django.db.models.functions import Cast
 
-from .. import conf
-from ..fields import EncryptedTextField
-from . import store
+from ... import conf
+from ...fields import EncryptedTextField
+from .. import store
 
 STEP = 500  # rows a transaction
 

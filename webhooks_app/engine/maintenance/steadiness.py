@@ -11,9 +11,9 @@ from typing import Any
 from django.db import router
 from django.db.models import F, Sum
 
-from ..models import HourlyCount, WebhookHealth
-from ..models.health import UNSTEADY_SHARE, UNSTEADY_WITHIN, hour_of
-from ..models.primary import clock
+from ...models import HourlyCount, WebhookHealth
+from ...models.health import UNSTEADY_SHARE, UNSTEADY_WITHIN, hour_of
+from ...models.primary import clock
 
 
 def judge(now: datetime | None = None, *, stopped: Callable[[], bool] = bool) -> int:

@@ -11,12 +11,12 @@ from urllib.parse import quote, unquote
 from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
-from .. import __version__, conf
-from ..models import SigningKey, Webhook
-from ..rules import failures, oauth, signing, validators
-from ..rules.failures import Failure
+from ... import __version__, conf
+from ...models import SigningKey, Webhook
+from ...rules import failures, oauth, signing, validators
+from ...rules.failures import Failure
+from ..store import EventLines
 from .exchange import Request, TokenCall
-from .store import EventLines
 from .tls import Tls
 
 USER_AGENT = f"Webhooks-Console/{__version__}"

@@ -10,13 +10,13 @@ from datetime import datetime
 from django.db import router, transaction
 from django.db.models import Count, OuterRef, Q, Subquery
 
-from .. import conf
-from ..models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
-from ..models.delivery import KEYS_AHEAD
-from ..models.health import HOUR, LATENCY_COLUMNS, hour_of
-from ..models.primary import clock
-from . import store
-from .store.record import COUNTING, ENDS_NO_RUN
+from ... import conf
+from ...models import Attempt, HourlyCount, HourlyTotal, Webhook, WebhookHealth
+from ...models.delivery import KEYS_AHEAD
+from ...models.health import HOUR, LATENCY_COLUMNS, hour_of
+from ...models.primary import clock
+from .. import store
+from ..store.record import COUNTING, ENDS_NO_RUN
 
 _WEBHOOKS_AT_ONCE = 200
 

@@ -11,10 +11,10 @@ from typing import Any
 from django.db import router, transaction
 from django.db.models import F
 
-from ..models import Delivery, Job
-from ..models.primary import clock, present
-from . import transitions
-from .store.errors import is_away
+from ...models import Delivery, Job
+from ...models.primary import clock, present
+from .. import transitions
+from ..store.errors import is_away
 
 log = logging.getLogger("webhooks")
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from django.db import router
 from django.db.models import Count, F, Max, QuerySet
 
-from ..models import Counter, Delivery
-from ..models.primary import clock
-from ..rules.ids import first_id
-from . import store
+from ...models import Counter, Delivery
+from ...models.primary import clock
+from ...rules.ids import first_id
+from .. import store
 
 ACCEPTED = "accepted"
 AT_ONCE = 100_000  # deliveries that one look counts

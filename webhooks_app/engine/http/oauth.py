@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
-from ..rules import failures, oauth, redaction
-from ..rules.failures import Failure
+from ...rules import failures, oauth, redaction
+from ...rules.failures import Failure
 from .exchange import Asked, Outcome, Request, TokenCall
 
 RENEWED_AT = 0.8  # of a token's time

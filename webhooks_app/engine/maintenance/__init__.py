@@ -1,0 +1,1 @@
+"""What time does, beside the sending of a worker: jobs, notices, retention, totals."""
