@@ -94,6 +94,7 @@ def test_every_face_says_the_same_of_a_webhook(every_kind_of_webhook, settings, 
     verified = Webhook.objects.live().filter(verified_at__isnull=False)
     counted = bounded_counts(tally=Tally.at(NOW, verified))["tally"]
     assert Tally.read(counted) == {key: len(by_key[key] & keys(verified)) for key in few}
+    assert bounded_counts(tally=Tally.at(NOW, Webhook.objects.none()))["tally"] == 0
     silent = set().union(*(by_key[key] for key in states.SILENT))
     assert keys(Webhook.objects.filter(states.webhooks_in("silent", NOW))) == silent
     waits = states.held_webhooks(NOW)

@@ -16,6 +16,10 @@ class _Sets(Subquery):
     template = '(%(subquery)s) AS "every"'
 
 
+class _Among(Subquery):
+    empty_result_set_value = NotImplemented  # no SQL can ask for none: the tally answers then
+
+
 class Tally(Func):
     """Pairs of a place in the table of states and how many webhooks are there; `read` tells them.
 
@@ -30,6 +34,7 @@ class Tally(Func):
     )
     arg_joiner = ' WHERE "one" IN '
     output_field = JSONField()
+    empty_result_set_value = None  # among no webhook at all
 
     @classmethod
     def at(cls, now: datetime, live: "QuerySet[Webhook] | None" = None) -> Self:
@@ -42,7 +47,7 @@ class Tally(Func):
                 sets += [(place, rows) for rows in state.sets(now)]
         keys = [rows.order_by().values(one=F("pk"), two=Value(place)) for place, rows in sets]
         every = _Sets(keys[0].union(*keys[1:], all=True).order_by() if keys[1:] else keys[0])
-        among = [] if live is None else [Subquery(live.order_by().values("pk"))]
+        among = [] if live is None else [_Among(live.order_by().values("pk"))]
         return cls(every, *among)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
