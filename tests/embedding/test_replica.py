@@ -162,7 +162,7 @@ run("purge", "--dry-run")
 run("rebuild-counts")
 run("rotate-keys")
 run("create-token", "acme", "--name", "more")
-from webhooks_app.engine import upkeep
+from webhooks_app.engine.maintenance import upkeep
 upkeep.turn(notices=True, purge=True, judge=True)
 """
     )

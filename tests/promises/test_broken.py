@@ -63,7 +63,9 @@ RUN = """
 import sys, time
 import django
 django.setup()
-from webhooks_app.engine import reader, writer, sender, sending, tasks, threads, upkeep, worker
+from webhooks_app.engine import reader, writer, sending, tasks, threads, worker
+from webhooks_app.engine.http import sender
+from webhooks_app.engine.maintenance import upkeep
 from webhooks_app.engine.knobs import Knobs
 from webhooks_app.engine.store import notifier
 

@@ -18,8 +18,8 @@ GIVE_UP = ";from webhooks_app.models import Delivery; Delivery.objects.update(re
 WRITTEN = """
 import json
 from django.core.serializers import serialize
-from webhooks_app.engine import recount
-from webhooks_app.engine import accepted
+from webhooks_app.engine.maintenance import recount
+from webhooks_app.engine.maintenance import accepted
 from webhooks_app.models import Attempt, Counter, Delivery, HourlyCount, WebhookHealth
 def written():
     return [list(rows.order_by("webhook").values())
