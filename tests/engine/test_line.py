@@ -311,3 +311,19 @@ TestTheOrder.settings = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a long story is better than none
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+def test_keys_that_ended_after_all_was_forgotten_keep_no_line_from_looking():
+    """As many as are looked through at once: what comes after them must still be found."""
+    story = Story()
+    story.choose(order="key")
+    story.publish(keys=["a", "a", "b", "b"])
+    story.turn()
+    story.send()
+    story.send()
+    assert len(story.flying) == KNOBS.keys_at_once
+    story.pause()
+    story.land(which=0, answer="ok")
+    story.land(which=0, answer="ok")
+    story.write()
+    story.teardown()

@@ -188,7 +188,9 @@ class Line:
         return news or (room > 0 and any(True for _ in self._next()))
 
     def _is_to_scan(self, now: float) -> bool:
-        return self._scans and now >= self._scan_at and len(self._marked) < self._knobs.keys_at_once
+        # Before a scan has begun nothing else is asked, however many keys have news by then.
+        has_room = not self._has_begun or len(self._marked) < self._knobs.keys_at_once
+        return self._scans and now >= self._scan_at and has_room
 
     def _next(self) -> Iterable[Any]:
         """The keys to be read. What was stored when another order held goes before all of this
