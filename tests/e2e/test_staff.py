@@ -332,6 +332,8 @@ def test_by_the_keyboard_alone(page, live_server, orders, receiver):
         tab_to(page, words, most)
 
     page.goto(f"{live_server.url}/admin/")
+    # The browser puts the focus there when it first draws the page.
+    page.wait_for_function("document.activeElement.name === 'username'")
     write("mira")
     press("Tab")
     write(PASSWORD)
