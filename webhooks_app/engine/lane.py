@@ -120,17 +120,39 @@ class Lane:
             self.place, self.rereads = (due, ""), True
 
 
-class Group:
-    """Lanes that take turns and share a buffer."""
+class Asking:
+    """Lanes of which the database may hold more."""
+
+    def __init__(self) -> None:
+        self._asking: dict[str, Lane] = {}
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is one."""
+        return bool(self._asking)
+
+    def ask_for(self, lane: Lane) -> None:
+        """The database may hold more of its webhook; who was told so before comes first."""
+        self._asking.setdefault(lane.webhook_id, lane)
+
+    def has_more(self, lane: Lane) -> bool:
+        return lane.webhook_id in self._asking
+
+    def has_all(self, lane: Lane) -> None:
+        self._asking.pop(lane.webhook_id, None)
+
+
+class Group(Asking):
+    """Lanes that take turns and share a buffer. Of those that ask none has a line."""
 
     def __init__(self, is_behind: bool, rests: Rests[Lane], crowd: Crowd, knobs: Knobs) -> None:
+        super().__init__()
         self.is_behind = is_behind
         self.crowd = crowd
         self.knobs = knobs
         self.buffered = 0  # rows of its lanes that wait in memory to be sent
         self._rests = rests
         self._order: deque[Lane] = deque()
-        self._more: dict[str, Lane] = {}  # the database may hold more; none of these has a line
 
     # --- whose turn it is -----------------------------------------------------------------------
 
@@ -218,16 +240,6 @@ class Group:
 
     # --- what is asked of the database ----------------------------------------------------------
 
-    def ask_for(self, lane: Lane) -> None:
-        """The database may hold more of its webhook; who was told so before comes first."""
-        self._more.setdefault(lane.webhook_id, lane)
-
-    def has_more(self, lane: Lane) -> bool:
-        return lane.webhook_id in self._more
-
-    def has_all(self, lane: Lane) -> None:
-        self._more.pop(lane.webhook_id, None)
-
     def room(self, lane: Lane) -> int:
         """How many rows may be buffered beyond the present ones."""
         most = min(2 * lane.cap - lane.in_flight, self.knobs.buffer_each)
@@ -240,21 +252,17 @@ class Group:
     def _may_ask(self, lane: Lane, now: float) -> bool:
         return lane.is_ours and not lane.rests(now) and self.room(lane) >= self.worth_asking(lane)
 
-    @property
-    def asks(self) -> bool:
-        """Whether there is a lane of which the database may hold more."""
-        return bool(self._more)
-
     def hungry(self, now: float) -> bool:
         """Whether `wants` would find something."""
-        return not self.is_full and any(self._may_ask(lane, now) for lane in self._more.values())
+        lanes = self._asking.values()
+        return not self.is_full and any(self._may_ask(lane, now) for lane in lanes)
 
     def wants(self, now: float, most: int) -> list[Want]:
         """What to claim: lanes that may send and have room, `most` rows in all."""
         wants: list[Want] = []
         if self.is_full:
             return wants
-        lanes = list(self._more.values())
+        lanes = list(self._asking.values())
         # Where very many wait, a little for each: all of it for few would have the others wait.
         share = max(1, most // min(max(len(lanes), 1), self.knobs.claimed_for))
         for lane in lanes:

@@ -13,7 +13,7 @@ from typing import Any
 from ..models.webhook import slot_of
 from .handover import Loaded
 from .knobs import DEFAULT, Knobs
-from .lane import Crowd, Group, Lane, some_in_turn
+from .lane import Asking, Crowd, Group, Lane, some_in_turn
 from .line import Found
 from .lines import Lines
 from .rests import Rests
@@ -105,7 +105,7 @@ class Lanes:
 
     # --- what the database may hold more of ---------------------------------------------------
 
-    def _asker(self, lane: Lane) -> Group | Lines:
+    def _asker(self, lane: Lane) -> Asking:
         """Who asks the database for more of a lane."""
         return lane.group if lane.line is None else self.lines
 

@@ -4,18 +4,18 @@ goes after what. In memory, no I/O."""
 from math import inf
 
 from .knobs import Knobs
-from .lane import Lane, some_in_turn
+from .lane import Asking, Lane, some_in_turn
 from .line import Found, Kept, Line, Question
 from .store import Claimed
 
 
-class Lines:
-    """Every lane here has a line."""
+class Lines(Asking):
+    """Every lane here has a line; those that ask have something to ask, perhaps."""
 
     def __init__(self, knobs: Knobs) -> None:
+        super().__init__()
         self._knobs = knobs
         self._kept = Kept()
-        self._asking: dict[str, Lane] = {}  # with something to ask, perhaps
         self._waiting: dict[str, Lane] = {}  # with keys that wait for their next try, perhaps
 
     @property
@@ -32,26 +32,12 @@ class Lines:
 
     def drop(self, lane: Lane) -> None:
         """A lane is forgotten."""
-        self._asking.pop(lane.webhook_id, None)
+        self.has_all(lane)
         self._waiting.pop(lane.webhook_id, None)
         if lane.line is not None:
             lane.line.close()
 
     # --- who asks -------------------------------------------------------------------------------
-
-    @property
-    def asks(self) -> bool:
-        return bool(self._asking)
-
-    def ask_for(self, lane: Lane) -> None:
-        """Its line has something to ask, perhaps; who was told so before comes first."""
-        self._asking.setdefault(lane.webhook_id, lane)
-
-    def has_more(self, lane: Lane) -> bool:
-        return lane.webhook_id in self._asking
-
-    def has_all(self, lane: Lane) -> None:
-        self._asking.pop(lane.webhook_id, None)
 
     def hungry(self, now: float) -> bool:
         """Whether `questions` would find something."""
