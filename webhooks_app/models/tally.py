@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from django.db.models import F, Func, JSONField, QuerySet, Subquery, Value
 
+from .json_rows import on_postgresql
 from .states import SITE, WEBHOOKS
 from .webhook import Webhook
 
@@ -51,9 +52,7 @@ class Tally(Func):
         return cls(every, *among)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = self.template.replace(
-            "json_group_array(json_array", "jsonb_agg(jsonb_build_array"
-        )
+        template = on_postgresql(self.template)
         return self.as_sql(compiler, connection, template=template, **context)
 
     @staticmethod

@@ -5,6 +5,8 @@ from typing import Any
 from django.db.models import JSONField, QuerySet, Subquery
 from django.db.models.functions import JSONObject
 
+from ..models.json_rows import on_postgresql
+
 
 class Collected(Subquery):
     """The rows of a subquery as a list of dicts, in any order; None or empty without any. Moments
@@ -19,5 +21,5 @@ class Collected(Subquery):
         return cls(rows.values(one=JSONObject(**{name: name for name in names})))
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = '(SELECT jsonb_agg("one") FROM (%(subquery)s) AS "collected")'
+        template = on_postgresql(self.template)
         return self.as_sql(compiler, connection, template=template, **context)

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any, Self
 
-from django.db.models import ExpressionWrapper, F, IntegerField, JSONField, Q, Subquery
+from django.db.models import ExpressionWrapper, F, IntegerField, Q
 
 from ..models import Webhook, WebhookError
+from .collected import Collected
 from .counts import bounded_counts
 from .latency import CALLS
 
@@ -18,7 +19,7 @@ def newest_failures(since: datetime) -> Any:
     return failed.order_by("-pk")[:READ]
 
 
-class _ByKind(Subquery):
+class _ByKind(Collected):
     """Kind, calls, and how many live webhooks met it. By indexes alone: failures lie far apart
     among millions of rows, their webhooks as well."""
 
@@ -28,25 +29,18 @@ class _ByKind(Subquery):
         '"gone" THEN NULL ELSE "who" END AS "live", COUNT(*) AS "many" FROM (%(subquery)s) AS '
         '"newest" GROUP BY "kind", "live") AS "each" GROUP BY "kind") AS "counted")'
     )
-    output_field = JSONField()
 
     @classmethod
-    def of(cls, since: datetime) -> Self:
+    def since(cls, since: datetime) -> Self:
         deleted = Webhook.objects.filter(deleted_at__isnull=False).values("pk")
         gone = ExpressionWrapper(Q(webhook__in=deleted), output_field=IntegerField())
         newest = newest_failures(since)
         return cls(newest.values("kind", who=F("webhook"), gone=gone))
 
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        lists = self.template.replace(
-            "json_group_array(json_array(", "jsonb_agg(jsonb_build_array("
-        )
-        return self.as_sql(compiler, connection, template=lists, **context)
-
 
 def failed_calls(since: datetime) -> list[tuple[str, int, int]]:
     """Kind, calls and live webhooks of the newest failures since a moment, the most calls first."""
-    found = bounded_counts(kinds=_ByKind.of(since))["kinds"] or ()
+    found = bounded_counts(kinds=_ByKind.since(since))["kinds"] or ()
     return sorted(
         ((kind, calls, many) for kind, calls, many in found), key=lambda one: (-one[1], one[0])
     )

@@ -65,10 +65,6 @@ class _Due(Collected):
     def among(cls, rows: Any) -> Self:
         return cls(rows.values(one=F("due_at"))[: COUNT_LIMIT + 1])
 
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = self.template.replace("json_array", "jsonb_build_array")
-        return self.as_sql(compiler, connection, template=template, **context)
-
 
 def counts_with_due(now: datetime, **sets: Any) -> dict[str, Any]:
     """`bounded_counts` of some sets and of what could go out, as `due`, with since when the oldest
