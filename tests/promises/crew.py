@@ -90,15 +90,15 @@ class Crew:
         return self.workers(options)[0]
 
     def workers(self, *each):
-        """Several, each with its options: `concurrency`, `oddities` and environment variables."""
+        """Several, each with `concurrency`, `oddities`, `ends` and environment variables."""
         workers = [self._worker(**options) for options in each]
         for worker in workers:
             sql = f"SELECT count(*) FROM webhooks_app_worker WHERE pid = {worker.pid}"
             until(lambda sql=sql: self.value(sql), 60, "a worker's row")
         return workers
 
-    def _worker(self, concurrency=20, oddities=None, **environment):
-        arguments = ["deliver", "--concurrency", str(concurrency)]
+    def _worker(self, concurrency=20, oddities=None, ends=None, **environment):
+        arguments = ["deliver", "--concurrency", str(concurrency), *([ends] if ends else [])]
         command = [*MANAGE, "webhooks", *arguments]
         if oddities:
             odd = [sys.executable, "-m", "tests.promises.odd_worker"]

@@ -52,8 +52,10 @@ def test_nobody_takes_over_from_a_killed_worker_before_its_writer_has_ended(crew
         os.kill(writer, signal.SIGSTOP)
         worker.kill()
         crew.deliver(webhooks)
-        crew.worker()
+        heir = crew.worker(ends="--until-empty")
         time.sleep(4 * Knobs().rest)  # it takes what nobody has after one
         assert not sink.calls
+        assert heir.poll() is None, "it says that another sends, and nobody does"
         os.kill(writer, signal.SIGCONT)
-        crew.drained()
+        assert heir.wait(60) == 0
+        assert not crew.pending()

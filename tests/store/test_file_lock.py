@@ -1,5 +1,7 @@
 """Who sends, on SQLite."""
 
+import fcntl
+
 import pytest
 
 from webhooks_app.engine.knobs import Knobs
@@ -46,12 +48,28 @@ def test_who_finds_another_with_the_lock_that_was_removed_stops(join, lock_file)
     first, second = join(), join()
     first.refresh(NONE)
     lock_file.rename(lock_file.with_suffix(".aside"))
-    assert second.refresh(NONE) == ALL
+    assert second.refresh(NONE) == NONE, "the first one has not noticed, and writes"
     assert first.is_lost()
     assert first.refresh(NONE) == NONE
+    assert second.refresh(NONE) == ALL
     assert not second.is_lost()
     second.release()
     assert first.refresh(NONE) == ALL
+
+
+def test_who_waits_for_a_killed_ones_child_is_no_stand_by_and_whoever_waits_behind_is(
+    join, tmp_path
+):
+    child = (tmp_path / "db.sqlite3-writer.lock").open("ab")
+    fcntl.flock(child, fcntl.LOCK_EX)  # all that is left of the killed one
+    first, second = join(), join()
+    for worker in (first, second):
+        assert worker.refresh(NONE) == NONE
+    assert not first.is_anothers()
+    assert second.is_anothers()
+    child.close()
+    assert first.refresh(NONE) == ALL
+    assert second.refresh(NONE) == NONE
 
 
 @pytest.mark.knobs(rest=0.5)

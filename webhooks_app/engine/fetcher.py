@@ -274,8 +274,10 @@ class Fetcher:
         return self._reader is not None
 
     @property
-    def is_all_or_nothing(self) -> bool:
-        return self._reader is not None and self._reader.is_all_or_nothing
+    def others_send(self) -> bool:
+        """Another worker of this database sends all that is due. Of one that was killed, and whose
+        child still writes, nobody says that."""
+        return self._reader is not None and self._reader.is_anothers()
 
     def now(self) -> int:
         """This moment by the database's clock, in microseconds."""

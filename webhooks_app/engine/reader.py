@@ -64,10 +64,9 @@ class Reader:
         latest = loader.graph.leaf_nodes(Webhook._meta.app_label)
         return loader.applied_migrations.keys() >= set(latest)
 
-    @property
-    def is_all_or_nothing(self) -> bool:
-        """Whether one worker owns all slots of this database, and every other waits for its end."""
-        return self._store.is_all_or_nothing
+    def is_anothers(self) -> bool:
+        """Whether another worker sends all that is due in this database."""
+        return self._ownership.is_anothers()
 
     def owns_nothing_more(self) -> bool:
         """Whether the slots may be another's by now. Asked from the loop's thread."""

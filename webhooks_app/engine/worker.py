@@ -234,7 +234,7 @@ class Worker:
     def _is_done(self, cycle: Cycle) -> bool:
         """Of a worker that is to end: whether there is nothing more to do. Raises OthersSend."""
         if not cycle.owned:
-            if self._fetcher.is_all_or_nothing:
+            if self._fetcher.others_send:
                 raise OthersSend
             return False
         if not self._tasks:

@@ -220,6 +220,9 @@ class AdvisoryLocks:
         """Silence tells: the session ends by itself, and whoever has it hears that."""
         return False
 
+    def is_anothers(self) -> bool:
+        return False
+
     def retire(self, busy: frozenset[int]) -> None:
         self.check()
         if self._session is None:

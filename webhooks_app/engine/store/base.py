@@ -63,6 +63,10 @@ class Ownership(Protocol):
         """Whether the slots may be another's by now. Asked from any thread, and often."""
         ...
 
+    def is_anothers(self) -> bool:
+        """Whether another worker owns all of it, for as long as it runs."""
+        ...
+
     def retire(self, busy: frozenset[int]) -> None:
         """Take no more slots, and give away those that are not busy."""
         ...

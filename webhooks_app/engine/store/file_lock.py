@@ -1,5 +1,11 @@
 """Whose webhooks are whose on SQLite: one worker owns all by a lock on a file beside the database;
-a second waits as a stand-by."""
+a second waits as a stand-by.
+
+There are two locks. The worker's own one says that it sends, and ends with it. The other one says
+that outcomes are written, and ends with the worker and with the child of it that writes (`share`):
+what the child still writes of a worker that was killed is there before another one looks what is to
+be sent.
+"""
 
 import logging
 import os
@@ -18,9 +24,7 @@ log = logging.getLogger("webhooks")
 
 
 class FileLock:
-    """All slots or none, by an operating-system lock that ends with the process, and with the child
-    of it that writes outcomes (`share`): what the child still writes of a worker that was killed is
-    there before another one looks what is to be sent.
+    """All slots or none, by operating-system locks that end with the process.
 
     The lock is the file that the path leads to: one that was removed, or replaced, locks nobody out
     any more. Its owner looks again and again, and takes the new one or stops.
@@ -28,36 +32,40 @@ class FileLock:
 
     def __init__(self, database: str, knobs: Knobs) -> None:
         self._rest = knobs.rest
-        self._path = _path(database)
-        self._file: IO[bytes] | None = None
+        self._path = _path(database, "worker")
+        self._written = _path(database, "writer")
+        self._sends: IO[bytes] | None = None
+        self._writes: IO[bytes] | None = None
         self._locked: database_file.Identity | None = None
 
     def refresh(self, busy: frozenset[int]) -> frozenset[int]:
-        if self._path is None:
+        if self._path is None or self._written is None:
             return ALL_SLOTS
         if self.is_lost():
             log.error("%s was removed while this worker held it, taking it anew", self._path)
             self.release()
-        if self._file is None:
+        if self._sends is None:
             self._take(self._path)
-        return ALL_SLOTS if self._file is not None else frozenset()
+        if self._sends is not None and self._writes is None:
+            self._writes = _locked(_open(self._written))
+        return ALL_SLOTS if self._writes is not None else frozenset()
 
     def _take(self, path: Path) -> None:
-        try:
-            file, is_new = _opened(path)
-        except OSError as error:
-            raise OperationalError(f"{path}: {error.strerror}") from error
-        locked = database_file.identity_of(os.fstat(file.fileno()))
-        if not _try_lock(file):
-            _shared[path] = file, is_new  # for the next time
+        is_new = not path.exists()
+        file = _locked(_open(path))
+        if file is None:
             return
+        locked = database_file.identity_of(os.fstat(file.fileno()))
         if not database_file.leads_to(path, locked):
             _let_go(file)
             return
-        self._file, self._locked = file, locked
+        self._sends, self._locked = file, locked
         if is_new:
             # Another worker may hold one that stood here, and looks for it meanwhile.
             time.sleep(self._rest)
+
+    def is_anothers(self) -> bool:
+        return self._path is not None and self._sends is None
 
     def is_lost(self) -> bool:
         locked, path = self._locked, self._path
@@ -74,44 +82,54 @@ class FileLock:
 
     def release(self) -> None:
         self._locked = None
-        if self._file is not None:
-            _let_go(self._file)
-            self._file = None
+        for file in (self._writes, self._sends):
+            if file is not None:
+                _let_go(file)
+        self._writes = self._sends = None
 
 
-# Lock files that are open and not locked, and whether they are new: what a child inherits of them
-# holds the lock that its parent takes later.
-_shared: dict[Path, tuple[IO[bytes], bool]] = {}
+# Files of this process that a child has open, too: what it locks of them is locked for the child.
+_shared: dict[Path, IO[bytes]] = {}
 
 
 def share(database: str) -> None:
-    """Before a fork: the lock that this process will take ends with its child, too."""
-    path = _path(database)
-    if path is not None and path not in _shared:
-        with suppress(OSError):  # whoever takes the lock will say it
+    """Before a fork: outcomes are written, once this process sends, until its child has ended."""
+    path = _path(database, "writer")
+    if path is not None:
+        with suppress(OperationalError):  # whoever takes the lock will say it
             _shared[path] = _open(path)
 
 
-def _path(database: str) -> Path | None:
+def _path(database: str, whose: str) -> Path | None:
     if database == ":memory:" or "mode=memory" in database:
         return None
     # One file is one database, whatever link leads to it.
-    return Path(f"{Path(database).resolve()}-worker.lock")
+    return Path(f"{Path(database).resolve()}-{whose}.lock")
 
 
-def _open(path: Path) -> tuple[IO[bytes], bool]:
-    is_new = not path.exists()
-    return path.open("ab"), is_new
-
-
-def _opened(path: Path) -> tuple[IO[bytes], bool]:
-    shared = _shared.pop(path, None)
-    if shared is None:
-        return _open(path)
-    if database_file.leads_to(path, database_file.identity_of(os.fstat(shared[0].fileno()))):
+def _open(path: Path) -> IO[bytes]:
+    shared = _shared.get(path)
+    if shared and database_file.leads_to(
+        path, database_file.identity_of(os.fstat(shared.fileno()))
+    ):
         return shared
-    shared[0].close()
-    return _open(path)
+    try:
+        return path.open("ab")
+    except OSError as error:
+        raise OperationalError(f"{path}: {error.strerror}") from error
+
+
+def _locked(file: IO[bytes]) -> IO[bytes] | None:
+    """The file, locked; None, and closed, when somebody else has it."""
+    if _try_lock(file):
+        return file
+    _close(file)
+    return None
+
+
+def _close(file: IO[bytes]) -> None:
+    if file not in _shared.values():
+        file.close()
 
 
 def _let_go(file: IO[bytes]) -> None:
@@ -122,7 +140,7 @@ def _let_go(file: IO[bytes]) -> None:
         pass
     else:
         fcntl.flock(file, fcntl.LOCK_UN)
-    file.close()
+    _close(file)
 
 
 def _try_lock(file: IO[bytes]) -> bool:
