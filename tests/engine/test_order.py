@@ -220,6 +220,48 @@ class TestWhenAllTriesOfOneHaveFailed:
         drain()
         assert arrived(receiver) == [0, 1]
 
+    @pytest.mark.parametrize("then", ["retries", "skips", "enables"])
+    def test_one_that_was_under_way_when_the_webhook_was_paused_stops_it_once_it_is_resumed(
+        self, drain, then
+    ):
+        answers = {0: 500}
+        with Receiver() as receiver:
+            webhook = WebhookFactory(url=receiver.url, order="webhook", on_dead="stop")
+
+            def pauses(request):
+                if request.json["n"] == 0 and answers:
+                    actions.pause(webhook)
+                return answers.get(request.json["n"], 200)
+
+            receiver.answer = pauses
+            first, second = deliver(webhook, 0, 1)
+            drain()
+            assert (state_of(first), state_of(second)) == ("failed", "pending")
+            assert actions.delivery_reason(second) == "paused"
+
+            actions.enable(webhook)
+            drain()
+            assert actions.delivery_reason(Delivery.objects.get(pk=second.pk)) == "blocked"
+            assert arrived(receiver) == [0]
+            webhook.refresh_from_db()
+            assert [head.delivery for head in actions.heads(webhook)] == [first]
+
+            answers.clear()
+            {"enables": lambda _: actions.enable(webhook), **self.DECISIONS}[then](first)
+            drain()
+        assert arrived(receiver) == ([0, 0, 1] if then == "retries" else [0, 1])
+
+    def test_what_was_retried_while_the_webhook_was_paused_stops_it_no_more(self, drain):
+        with Receiver() as receiver:
+            webhook = WebhookFactory(url=receiver.url, order="webhook", on_dead="stop")
+            actions.pause(webhook)
+            gave_up = {"state": "failed", "finished_at": timezone.now() + LATER}
+            dead = DeliveryFactory(webhook=webhook, position=1, payload=b'{"n": 0}', **gave_up)
+            actions.retry(dead)
+            actions.enable(webhook)
+            drain()
+        assert arrived(receiver) == [0]
+
     @pytest.fixture
     def two_blocked(self, drain):
         """A webhook with two keys of which both first ones gave up together; one waits behind

@@ -148,6 +148,18 @@ def test_one_that_gave_up_a_little_earlier_and_is_written_a_little_later_is_one_
     assert Delivery.objects.blocking().count() == 2
 
 
+@pytest.mark.parametrize("reason", ["paused", "failing", "gone"])
+def test_one_that_gave_up_before_a_stop_that_was_written_sooner_stops_it_after_that(reason):
+    webhook = WebhookFactory(order="key", on_dead="stop")
+    gave_up = dead(webhook, ordering_key="a", position=1)
+    transitions.stop(webhook.pk, reason)
+    finish(gave_up)
+    webhook.refresh_from_db()
+    assert webhook.stopped == reason
+    transitions.start(webhook.pk)
+    assert [row.pk for row in Delivery.objects.blocking()] == [gave_up.attempt.request_id]
+
+
 def test_what_was_under_way_when_the_order_was_chosen_stops_nothing():
     webhook = WebhookFactory(order="webhook", on_dead="stop")
     finish(dead(webhook, position=None))

@@ -323,7 +323,10 @@ def pause(webhook: Webhook, *, note: str = "", by: str = "") -> None:
 
 
 def enable(webhook: Webhook, *, note: str = "", by: str = "") -> None:
-    """Clear any reason for which the webhook is stopped; what was held goes out gently.
+    """Clear any reason for which the webhook is stopped; what was held goes out gently. Where it
+    sends in order and is to stop at what gives up, and something gave up while it was stopped for
+    another reason, it is `blocked` from then on, until that is retried or skipped, or `enable`
+    comes once more.
 
     `note`: why; 255 characters of it are kept in the audit log. Changes nothing when it is not
     stopped, and raises nothing of its own."""

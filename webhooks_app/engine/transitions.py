@@ -26,13 +26,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, Min, OuterRef, QuerySet
 
 from ..models import Delivery, Event, Webhook, WebhookHealth
 from ..models.delivery import OPEN, DeliveryQuerySet
 from ..models.primary import clock, present
+from ..models.webhook import OnDead
 from . import store
-from .store.record import FAILING_STOPS_AFTER
+from .store import record
 
 
 def retry(delivery_id: str, *, by: str = "") -> bool:
@@ -223,23 +224,40 @@ def stop(webhook_id: str, reason: str, *, note: str = "", by: str = "") -> bool:
 def start(webhook_id: str) -> bool:
     """Clear the reason for which a webhook is stopped, and close its breaker. A run of failures
     that would stop it again at the next single one is cleared; a shorter one goes on: a pause
-    mends nothing."""
+    mends nothing. What gave up meanwhile, of a webhook that is to stop then, stops it still."""
     with transaction.atomic(using=router.db_for_write(Webhook)):
-        started = (
-            Webhook.objects.live()
-            .filter(pk=webhook_id)
-            .exclude(stopped="")
-            .update(stopped="", stopped_note="", stopped_by="", stopped_at=None)
-        )
-        if started:
+        rows_ = Webhook.objects.live().filter(pk=webhook_id).exclude(stopped="")
+        # What gives up in this moment is written before, or after, and finds it started.
+        locked = rows_.select_for_update(no_key=True).values_list("stopped", "order", "on_dead")
+        if found := locked.first():
+            dead_at = _gave_up_at(webhook_id, *found)
+            rows_.update(**(record.blocked(dead_at) if dead_at else _STARTED))
             health = WebhookHealth.objects.filter(pk=webhook_id)
             # What people let go on begins with one call (see `Reader`), whatever came before.
             at = present(health.db)
             health.update(breaker_until=None, breaker_trips=0, rests_until=None, run_cleared_at=at)
-            if health.filter(failing_since__lte=at - FAILING_STOPS_AFTER).exists():
+            if health.filter(failing_since__lte=at - record.FAILING_STOPS_AFTER).exists():
                 health.clear_run()
     announce(router.db_for_write(Webhook))
-    return bool(started)
+    return found is not None
+
+
+_STARTED: dict[str, Any] = {
+    "stopped": "",
+    "stopped_note": "",
+    "stopped_by": "",
+    "stopped_at": None,
+}
+
+
+def _gave_up_at(webhook_id: str, stopped: str, order: str, on_dead: str) -> datetime | None:
+    """When the first of its deliveries gave up for which a webhook, stopped for another reason, is
+    to be stopped."""
+    if stopped == Webhook.Stopped.BLOCKED or not order or on_dead != OnDead.STOP:
+        return None
+    dead = Delivery.objects.filter(webhook=webhook_id).dead_since_stop()
+    at: datetime | None = dead.aggregate(at=Min("finished_at"))["at"]
+    return at
 
 
 def announce(alias: str) -> None:

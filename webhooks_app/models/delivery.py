@@ -96,9 +96,12 @@ class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
         """Those for which their webhook is stopped, `blocked`: of each key one may have given up
         since. What gave up before was let go on without, and holds nobody up any more; nor does
         what somebody skipped."""
+        return self.dead_since_stop().filter(webhook__stopped=Webhook.Stopped.BLOCKED)
+
+    def dead_since_stop(self) -> Self:
+        """In order, gave up since its webhook is stopped, for whatever reason, and not skipped."""
         rows = self.filter(state=Delivery.State.FAILED, position__isnull=False)
-        stopped_at = F("webhook__stopped_at")
-        rows = rows.filter(webhook__stopped=Webhook.Stopped.BLOCKED, finished_at__gte=stopped_at)
+        rows = rows.filter(finished_at__gte=F("webhook__stopped_at"))
         return rows.exclude(reason__startswith=SKIPPED)
 
 

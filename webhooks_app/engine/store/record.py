@@ -6,7 +6,7 @@ Called inside a transaction, together with the state changes that belong to it.
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -260,11 +260,21 @@ def _block(store: Store, dead: Sequence[str]) -> None:
     for webhook_id, at in first:
         # One that ended a little earlier may be written a little later.
         sooner = Q(stopped="") | Q(stopped=Webhook.Stopped.BLOCKED, stopped_at__gt=at)
-        webhooks = Webhook.objects.using(alias).live().filter(sooner, pk=webhook_id)
-        note = "all tries of a delivery failed"
-        webhooks.update(
-            stopped=Webhook.Stopped.BLOCKED, stopped_note=note, stopped_by="", stopped_at=at
-        )
+        webhook = Webhook.objects.using(alias).live().filter(pk=webhook_id)
+        if not webhook.filter(sooner).update(**blocked(at)):
+            # It is stopped for another reason, which stays: whoever ends that finds this one.
+            webhook.filter(stopped_at__gt=at).update(stopped_at=at)
+
+
+def blocked(at: datetime) -> dict[str, Any]:
+    """What the row of a webhook says that is stopped for what gave up from that moment on."""
+    note = "all tries of a delivery failed"
+    return {
+        "stopped": Webhook.Stopped.BLOCKED,
+        "stopped_note": note,
+        "stopped_by": "",
+        "stopped_at": at,
+    }
 
 
 def _stop(rows: "QuerySet[Webhook]", reason: str, note: str) -> None:
