@@ -15,9 +15,9 @@ from webhooks_app.actions import interactions
 from webhooks_app.api import body, errors, intake, intake_events, query, rendering, throttling
 from webhooks_app.api.authentication import Need, TokenCaller
 from webhooks_app.api.errors import Problem
-from webhooks_app.api.views_calls import InteractionViewSet
-from webhooks_app.api.views_deliveries import BulkViewSet, WebhookDeliveriesViewSet
-from webhooks_app.api.views_events import EventsInBulkViewSet, EventsViewSet
+from webhooks_app.api.views.calls import InteractionViewSet
+from webhooks_app.api.views.deliveries import BulkViewSet, WebhookDeliveriesViewSet
+from webhooks_app.api.views.events import EventsInBulkViewSet, EventsViewSet
 from webhooks_app.limits import Headers
 from webhooks_app.models import Webhook
 from webhooks_app.presentation import delivery_object, event_object

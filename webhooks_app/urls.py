@@ -8,17 +8,17 @@ from django.urls import URLPattern, re_path
 
 from .api.base import UnknownPath
 from .api.routes import ITEM, METHODS, served
-from .api.views_calls import BreakerViewSet, CallViewSet, InteractionViewSet
-from .api.views_deliveries import (
+from .api.views.calls import BreakerViewSet, CallViewSet, InteractionViewSet
+from .api.views.deliveries import (
     BulkViewSet,
     DeliveryViewSet,
     ErrorViewSet,
     ReplayViewSet,
     WebhookDeliveriesViewSet,
 )
-from .api.views_secret import SecretViewSet
-from .api.views_webhooks import SettingsViewSet, WebhookViewSet
-from .api.views_why import TrialViewSet
+from .api.views.secret import SecretViewSet
+from .api.views.webhooks import SettingsViewSet, WebhookViewSet
+from .api.views.why import TrialViewSet
 
 app_name = "webhooks_app"
 

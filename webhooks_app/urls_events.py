@@ -9,9 +9,9 @@ from django.urls import URLPattern, re_path
 
 from .api.base import UnknownPath
 from .api.routes import ITEM, METHODS, served
-from .api.views_event_types import EventTypesViewSet, EventTypeViewSet
-from .api.views_events import EventsInBulkViewSet, EventsViewSet, EventViewSet
-from .api.views_why import EventWebhooksViewSet
+from .api.views.event_types import EventTypesViewSet, EventTypeViewSet
+from .api.views.events import EventsInBulkViewSet, EventsViewSet, EventViewSet
+from .api.views.why import EventWebhooksViewSet
 
 app_name = "webhooks_events"
 

@@ -16,7 +16,7 @@ from tests.databases import new_postgres_database
 from tests.processes import MANAGE
 from tests.receivers import Answer, Each, Receiver
 from webhooks_app.engine.knobs import DEFAULT
-from webhooks_app.management import work
+from webhooks_app.management import deliver
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -240,7 +240,7 @@ def test_several_processes_are_given_longer_to_end_than_one_may_take(monkeypatch
         def run(self):
             return 0
 
-    monkeypatch.setattr(work, "Supervisor", Supervisor)
+    monkeypatch.setattr(deliver, "Supervisor", Supervisor)
     call_command("webhooks", "deliver", "--processes", "2")
     assert given["grace"] > DEFAULT.landing_most > 60  # the longest timeout of a webhook
 

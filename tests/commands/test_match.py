@@ -35,7 +35,7 @@ def test_channels_count(account):
 
 
 def test_more_webhooks_than_one_page_holds(account, monkeypatch):
-    monkeypatch.setattr("webhooks_app.management.matching.AT_ONCE", 2)
+    monkeypatch.setattr("webhooks_app.management.match.AT_ONCE", 2)
     for _ in range(5):
         subscribed(account, "*")
     assert len(json.loads(run("match", "shop", "a", "--json"))) == 5

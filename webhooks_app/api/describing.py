@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .schema import AVAILABLE, MAY_BE_MISSING
-from .serializers import ErrorEnvelopeSerializer
+from .serializers.document import ErrorEnvelopeSerializer
 
 if AVAILABLE:
     from drf_spectacular import types, utils

@@ -9,7 +9,16 @@ from django.core.management.base import CommandError, CommandParser
 from webhooks_app import __version__, checks
 from webhooks_app.actions import ActionError, Invalid
 
-from .. import events, matching, reports, security, sending, site, upkeep, work
+from .. import (
+    deliver,
+    hold_release,
+    keys_roles,
+    match,
+    publish,
+    send_verify_replay,
+    status_explain,
+    tokens_purge,
+)
 from ..base import PlainCommand
 from ..terminal import Console, wrong_usage
 
@@ -33,6 +42,16 @@ EXAMPLES = {  # of each verb, below its --help
     "rotate-keys": "--dry-run",
     "create-roles": "--again",
 }
+VERBS = (
+    deliver,
+    send_verify_replay,
+    publish,
+    match,
+    status_explain,
+    hold_release,
+    tokens_purge,
+    keys_roles,
+)
 FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 
@@ -47,7 +66,7 @@ class Command(PlainCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = "Exit codes: 0 done, 1 some failed, 2 wrong usage."
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-        for module in (work, sending, events, matching, reports, site, upkeep, security):
+        for module in VERBS:
             module.add_verbs(verbs)
         for name, verb in verbs.choices.items():
             accept_common_options(verb)

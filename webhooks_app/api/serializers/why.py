@@ -4,13 +4,14 @@ from typing import Any, get_args
 
 from rest_framework import serializers
 
-from ..actions import History, Line, Trial
-from ..actions.reasons import Verdict
-from ..presentation.trial import excerpt
-from ..rules.filters import Check
-from . import schema
-from .fields import AsSent, Shape
-from .serializers_events import Channels, Payload, SubscriptionsWrite, TypeName
+from ...actions import History, Line, Trial
+from ...actions.reasons import Verdict
+from ...presentation.trial import excerpt
+from ...rules.filters import Check
+from .. import schema
+from ..fields import AsSent, Shape
+from .events import Channels, Payload, TypeName
+from .subscriptions import SubscriptionsWrite
 
 
 class WhySerializer(serializers.Serializer):

@@ -10,7 +10,7 @@ from webhooks_app.engine.maintenance import key_rotation
 from webhooks_app.models import AuditEntry
 from webhooks_app.roles import make_roles
 
-from .sending import find_webhook
+from .send_verify_replay import find_webhook
 from .terminal import BY, Console, count, duration, wrong_usage
 
 

@@ -2,8 +2,8 @@
 
 from rest_framework import serializers
 
-from . import schema
-from .fields import (
+from .. import schema
+from ..fields import (
     FreeObject,
     HeaderList,
     HeaderName,

@@ -11,7 +11,7 @@ from django.db import DatabaseError, router
 
 from webhooks_app.models import Delivery
 
-from . import site
+from . import hold_release
 from .supervisor import Child, Supervisor, manage
 from .terminal import Console, count, wrong_usage
 
@@ -78,7 +78,7 @@ def deliver(console: Console, options: dict[str, Any]) -> int:
         console.line(f"worker {os.getpid()}: ready")
 
     with suppress(DatabaseError):  # the worker says so, and tries again
-        if held := site.words():
+        if held := hold_release.words():
             console.note(f"The site is held {held}. Nothing is sent until `webhooks release-all`.")
 
     try:

@@ -1,23 +1,19 @@
-"""Events, event types and subscriptions, as they come in and go out; names are camelCase."""
+"""Events as they are published and shown."""
 
 import json
 from typing import Any
 
 from rest_framework import serializers
 
-from ..models import Event, EventType
-from ..models.event import FIRST_MOST
-from ..presentation.event_object import in_detail, in_short, shown
-from ..rules.subscriptions import (
-    CHANNELS_LIMIT,
+from ...models import Event
+from ...models.event import FIRST_MOST
+from ...presentation.event_object import in_detail, in_short, shown
+from ...rules.subscriptions import (
     EVENT_CHANNELS_LIMIT,
-    PATTERN_LIMIT,
-    SUBSCRIPTIONS_LIMIT,
     TYPE_LIMIT,
-    TYPES_LIMIT,
 )
-from . import schema
-from .fields import MOMENT, AsSent, Ignored, Moment, Shape, StrictFlag
+from .. import schema
+from ..fields import MOMENT, AsSent, Moment, Shape
 
 _TYPE = {
     "type": "string",
@@ -25,12 +21,17 @@ _TYPE = {
     "pattern": r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$",
     "example": "order.created",
 }
+
+
 _CHANNEL = {"type": "string", "maxLength": 128, "pattern": r"^[A-Za-z0-9\-_.:+]+$"}
+
+
 _EVENT_ID = {
     "type": "string",
     "pattern": r"^[A-Za-z0-9\-_.]{1,256}$",
     "description": "Your own id: the same one within 24 h is the same event.",
 }
+
 
 # With items: generators of clients pass over what takes a list of nobody knows what.
 _ANY = {"type": ["object", "array", "string", "number", "boolean"], "items": {}}
@@ -187,96 +188,3 @@ class WholeEventSerializer(EventDetailSerializer):
 
     def to_representation(self, event: Event) -> dict[str, Any]:
         return in_detail(event) | {"payload": json.loads(bytes(event.payload))}
-
-
-class EventTypeSerializer(serializers.Serializer):
-    """An entry of the catalogue. `seen`: nobody declared it, an event had it. `site`: it belongs to
-    the whole site and is changed by its staff."""
-
-    name = serializers.CharField()
-    group = serializers.CharField()
-    description = serializers.CharField()
-    example = serializers.SerializerMethodField()
-    archived = serializers.SerializerMethodField()
-    seen = serializers.BooleanField()
-    site = serializers.SerializerMethodField()
-
-    @schema.field({"description": "A payload, any JSON; null for none."})
-    def get_example(self, row: EventType) -> Any:
-        return json.loads(row.example) if row.example else None
-
-    def get_archived(self, row: EventType) -> bool:
-        return row.archived_at is not None
-
-    def get_site(self, row: EventType) -> bool:
-        return row.account_id is None
-
-
-@schema.field(_text(128, "Puts types together in lists."))
-class Group(AsSent):
-    pass
-
-
-@schema.field(_text(4000, "What happened when it is sent."))
-class Description(AsSent):
-    pass
-
-
-@schema.field(_ANY | {"description": "A payload, any JSON of at most 64 KiB; null for none."})
-class Example(AsSent):
-    def __init__(self) -> None:
-        super().__init__(required=False, allow_null=True)
-
-
-class EventTypeChanges(Shape):
-    """An event type as PUT and PATCH take it, which may be what GET answered. PUT clears what is
-    left out."""
-
-    group = Group(required=False)
-    description = Description(required=False)
-    example = Example()
-    archived = StrictFlag(required=False)
-    name = Ignored()
-    seen = Ignored()
-    site = Ignored()
-
-
-class EventTypeWrite(Shape):
-    """An event type as POST takes it."""
-
-    name = TypeName()
-    group = Group(required=False)
-    description = Description(required=False)
-    example = Example()
-
-
-SUBSCRIPTIONS = {
-    "type": "array",
-    "maxItems": SUBSCRIPTIONS_LIMIT,
-    "items": {
-        "type": "object",
-        "required": ["types"],
-        "additionalProperties": False,
-        "properties": {
-            "types": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": TYPES_LIMIT,
-                "items": {
-                    "type": "string",
-                    "maxLength": PATTERN_LIMIT,
-                    "pattern": r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$",
-                    "example": "order.*",
-                },
-            },
-            "channels": {"type": "array", "maxItems": CHANNELS_LIMIT, "items": _CHANNEL},
-            "filter": {"type": "object", "additionalProperties": True},
-        },
-    },
-    "description": "Which events the webhook gets; none: no events.",
-}
-
-
-@schema.field(SUBSCRIPTIONS)
-class SubscriptionsWrite(AsSent):
-    pass

@@ -5,18 +5,18 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
-from ..models import Event
-from ..rules.ids import is_id
-from . import body, query
-from .authentication import HISTORY, READ, Need
-from .base import ApiViewSet
-from .describing import Query as parameter
-from .describing import describe
-from .errors import Problem, invalid
-from .serializers_why import TrialSerializer, TrialWrite, WhySerializer, trial_shown
-from .views_events import EventViewSet
-from .views_webhooks import AFTER_ID, PAGING
+from ... import actions
+from ...models import Event
+from ...rules.ids import is_id
+from .. import body, query
+from ..authentication import HISTORY, READ, Need
+from ..base import ApiViewSet
+from ..describing import Query as parameter
+from ..describing import describe
+from ..errors import Problem, invalid
+from ..serializers.why import TrialSerializer, TrialWrite, WhySerializer, trial_shown
+from .events import EventViewSet
+from .webhooks import AFTER_ID, PAGING
 
 _EVENT = {"eventId", "type", "channels", "payload"}
 

@@ -8,21 +8,21 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions, limits
-from ..models import Event
-from ..roles import VERBS
-from ..rules.ids import is_id
-from ..rules.subscriptions import channel
-from . import intake_events, query
-from .authentication import HISTORY, MANAGE, READ, SEND, Need
-from .base import ApiViewSet
-from .describing import Header, describe
-from .describing import Query as parameter
-from .errors import NOT_FOUND, Problem, invalid
-from .fields import MOMENT
-from .intake import REPLAYED
-from .serializers import EnvelopeSerializer
-from .serializers_events import (
+from ... import actions, limits
+from ...models import Event
+from ...roles import VERBS
+from ...rules.ids import is_id
+from ...rules.subscriptions import channel
+from .. import intake_events, query
+from ..authentication import HISTORY, MANAGE, READ, SEND, Need
+from ..base import ApiViewSet
+from ..describing import Header, describe
+from ..describing import Query as parameter
+from ..errors import NOT_FOUND, Problem, invalid
+from ..fields import MOMENT
+from ..intake import REPLAYED
+from ..serializers.document import EnvelopeSerializer
+from ..serializers.events import (
     EventDetailSerializer,
     EventSerializer,
     EventsWrite,
@@ -30,7 +30,7 @@ from .serializers_events import (
     PublishedSerializer,
     WholeEventSerializer,
 )
-from .views_webhooks import ACCOUNT, AFTER_ID, PAGING
+from .webhooks import ACCOUNT, AFTER_ID, PAGING
 
 CHANNEL_SPAN = timedelta(days=7)  # in which events are looked for by a channel
 _EXAMPLE = {"type": "order.created", "payload": {"order": 4711}}

@@ -7,17 +7,17 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
-from ..models import states
-from ..roles import VERBS
-from ..rules.hosts import LIMIT
-from . import masks, query
-from .authentication import MANAGE, READ, Need
-from .base import ApiViewSet
-from .describing import Header, describe
-from .describing import Query as parameter
-from .errors import NOT_FOUND, Problem, invalid
-from .serializers import (
+from ... import actions
+from ...models import states
+from ...roles import VERBS
+from ...rules.hosts import LIMIT
+from .. import masks, query
+from ..authentication import MANAGE, READ, Need
+from ..base import ApiViewSet
+from ..describing import Header, describe
+from ..describing import Query as parameter
+from ..errors import NOT_FOUND, Problem, invalid
+from ..serializers.document import (
     EnvelopeSerializer,
     WebhookItemSerializer,
     WebhookPatch,
@@ -25,7 +25,7 @@ from .serializers import (
     WebhookSerializer,
     WebhookWrite,
 )
-from .serializers_added import SettingsSerializer, SettingsWrite
+from ..serializers.settings import SettingsSerializer, SettingsWrite
 
 EXAMPLE = {
     "name": "Webhook name",

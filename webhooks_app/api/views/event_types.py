@@ -6,18 +6,18 @@ from django.db.models import Q
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
-from ..models import EventType
-from ..roles import VERBS
-from . import query
-from .authentication import HISTORY, MANAGE, Need
-from .base import ApiViewSet
-from .describing import Query as parameter
-from .describing import describe
-from .errors import NOT_FOUND, Problem
-from .serializers import EnvelopeSerializer
-from .serializers_events import EventTypeChanges, EventTypeSerializer, EventTypeWrite
-from .views_webhooks import ACCOUNT, PAGING
+from ... import actions
+from ...models import EventType
+from ...roles import VERBS
+from .. import query
+from ..authentication import HISTORY, MANAGE, Need
+from ..base import ApiViewSet
+from ..describing import Query as parameter
+from ..describing import describe
+from ..errors import NOT_FOUND, Problem
+from ..serializers.document import EnvelopeSerializer
+from ..serializers.event_types import EventTypeChanges, EventTypeSerializer, EventTypeWrite
+from .webhooks import ACCOUNT, PAGING
 
 _EXAMPLE = {
     "name": "order.created",

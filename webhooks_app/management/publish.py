@@ -6,7 +6,7 @@ from webhooks_app import actions
 from webhooks_app.models import Account
 from webhooks_app.presentation.event_object import shown
 
-from .sending import body
+from .send_verify_replay import body
 from .terminal import BY, Console, count, moment_ahead, wrong_usage
 
 

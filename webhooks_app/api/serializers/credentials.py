@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ..rules import certificates, oauth
-from ..rules.validators import CREDENTIAL_LIMIT, URL_LIMIT
-from . import schema
-from .fields import AsSent
+from ...rules import certificates, oauth
+from ...rules.validators import CREDENTIAL_LIMIT, URL_LIMIT
+from .. import schema
+from ..fields import AsSent
 
 OAUTH: dict[str, Any] = {
     "type": ["object", "null"],

@@ -7,8 +7,8 @@ from typing import Any
 from webhooks_app import actions
 from webhooks_app.models import Account
 
-from .events import account_of
-from .sending import body
+from .publish import account_of
+from .send_verify_replay import body
 from .terminal import Console, count, wrong_usage
 
 AT_ONCE = 1000  # webhooks

@@ -6,15 +6,15 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
-from ..roles import VERBS
-from ..rules.validators import MASK
-from .authentication import MANAGE, Need
-from .base import ApiViewSet
-from .describing import describe
-from .errors import invalid
-from .serializers import EnvelopeSerializer
-from .serializers_added import RotateWrite, SigningSecretSerializer
+from ... import actions
+from ...roles import VERBS
+from ...rules.validators import MASK
+from ..authentication import MANAGE, Need
+from ..base import ApiViewSet
+from ..describing import describe
+from ..errors import invalid
+from ..serializers.document import EnvelopeSerializer
+from ..serializers.secret import RotateWrite, SigningSecretSerializer
 
 EXAMPLE = {"gracePeriodSeconds": 86400}
 GRACE_MOST = int(actions.GRACE_MOST.total_seconds())

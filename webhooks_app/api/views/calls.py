@@ -5,20 +5,20 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
-from ..roles import VERBS
-from . import body
-from .authentication import MANAGE, SEND, Need
-from .base import ApiViewSet
-from .describing import EMPTY_OBJECT, describe
-from .serializers import EnvelopeSerializer
-from .serializers_added import (
+from ... import actions
+from ...roles import VERBS
+from .. import body
+from ..authentication import MANAGE, SEND, Need
+from ..base import ApiViewSet
+from ..describing import EMPTY_OBJECT, describe
+from ..serializers.calls import (
     InteractionAnswerSerializer,
     InteractionWrite,
     OutcomeSerializer,
     SampleWrite,
     VerifyWrite,
 )
+from ..serializers.document import EnvelopeSerializer
 
 EXAMPLE = {
     "chatId": "602313f00000000000000000",

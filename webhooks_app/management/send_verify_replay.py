@@ -1,4 +1,4 @@
-"""The verbs that ask for something to be sent: `send`, `verify`, `replay`."""
+"""The verbs that ask for something to be sent: `send`, `verify`, `test`, `replay`."""
 
 import sys
 import time

@@ -13,7 +13,7 @@ from webhooks_app.presentation.credentials import credentials_lines
 from webhooks_app.presentation.delivery_object import shown
 from webhooks_app.rules.ids import timestamp
 
-from . import site
+from . import hold_release
 from .terminal import Console, bounded, count, many, wrong_usage
 
 EXACTLY = 1_000_000  # of a site that is held, somebody wants to know before he lets it go on
@@ -54,7 +54,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
         },
     }
     oldest = due.values_list("due_at", flat=True).first()
-    hold = site.as_json()
+    hold = hold_release.as_json()
     if hold["held"]:
         hold["released"] = _released(now)
     if options["json"]:
@@ -65,7 +65,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
         return 0 if workers else 1
     if hold["held"]:
         would = hold["released"]
-        console.line(f"THE SITE IS HELD {site.words()}")
+        console.line(f"THE SITE IS HELD {hold_release.words()}")
         console.line("Nothing is sent. `manage.py webhooks release-all` lets go:")
         console.line(
             f"released    {many(would['due'], EXACTLY)} deliveries would be sent at once, "

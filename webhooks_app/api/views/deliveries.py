@@ -6,18 +6,18 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions, limits
-from ..models import Attempt, Delivery, WebhookError
-from ..presentation.delivery_object import shown, shown_to_staff
-from ..roles import VERBS
-from ..rules.failures import KINDS
-from . import intake, query
-from .authentication import HISTORY, MANAGE, READ, SEND, Need
-from .base import ApiViewSet
-from .describing import ANY_JSON, Header, describe
-from .describing import Query as parameter
-from .fields import MOMENT
-from .serializers_added import (
+from ... import actions, limits
+from ...models import Attempt, Delivery, WebhookError
+from ...presentation.delivery_object import shown, shown_to_staff
+from ...roles import VERBS
+from ...rules.failures import KINDS
+from .. import intake, query
+from ..authentication import HISTORY, MANAGE, READ, SEND, Need
+from ..base import ApiViewSet
+from ..describing import ANY_JSON, Header, describe
+from ..describing import Query as parameter
+from ..fields import MOMENT
+from ..serializers.deliveries import (
     AttemptSerializer,
     BulkWrite,
     DeliverySerializer,
@@ -25,7 +25,7 @@ from .serializers_added import (
     ReplayedSerializer,
     ReplayWrite,
 )
-from .views_webhooks import AFTER_ID, AFTER_KEY, PAGING
+from .webhooks import AFTER_ID, AFTER_KEY, PAGING
 
 _TYPE = parameter("type", {"type": "string", "maxLength": 128}, "The name of the event.")
 _REFERENCE = parameter(
