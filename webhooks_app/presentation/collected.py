@@ -2,10 +2,18 @@
 
 from typing import Any
 
-from django.db.models import JSONField, QuerySet, Subquery
+from django.db.models import Func, JSONField, QuerySet, Subquery
 from django.db.models.functions import JSONObject
 
 from ..models.json_rows import on_postgresql
+
+
+class _Row(JSONObject):
+    """Without Django's question whether this SQLite knows JSON: it begins a transaction that writes,
+    and while another process holds the lock it takes the refusal for a no, for as long as it runs."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return Func.as_sql(self, compiler, connection, **context)
 
 
 class Collected(Subquery):
@@ -18,7 +26,7 @@ class Collected(Subquery):
     @classmethod
     def of(cls, rows: "QuerySet[Any]", *names: str) -> "Collected":
         """These fields of some rows, which are bounded."""
-        return cls(rows.values(one=JSONObject(**{name: name for name in names})))
+        return cls(rows.values(one=_Row(**{name: name for name in names})))
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         template = on_postgresql(self.template)
