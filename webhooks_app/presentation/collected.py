@@ -9,8 +9,8 @@ from ..models.json_rows import on_postgresql
 
 
 class _Row(JSONObject):
-    """Without Django's question whether this SQLite knows JSON: it begins a transaction that writes,
-    and while another process holds the lock it takes the refusal for a no, for as long as it runs."""
+    """Without Django's question whether this SQLite knows JSON: it begins a transaction that
+    writes, and takes the refusal, while another process does, for a no until its end."""
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return Func.as_sql(self, compiler, connection, **context)
