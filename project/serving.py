@@ -19,6 +19,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
@@ -33,15 +35,14 @@ from webhooks_app import conf, limits, request_ids
 from webhooks_app.api.authentication import bearer
 from webhooks_app.engine import calls
 from webhooks_app.limits import Headers, Receive, Refused, Scope, Send
-from webhooks_app.models import Delivery, database_file
+from webhooks_app.models import AccessToken, Delivery, database_file
 
+from . import bodies
 from .door import Door
 
 TURNS = 4  # requests that run at once, and so connections to each database
 ENDS_AFTER = 1.0  # seconds
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
-BODY_TIMEOUT = 30.0  # seconds for a whole body, however it comes
-SLOW = f"The body did not arrive within {BODY_TIMEOUT:g} seconds."
 
 _API = ("webhooks", "deliveries", "events", "event-types")  # the first part of its paths
 
@@ -172,11 +173,15 @@ class Site(ASGIHandler):
         began = time.monotonic()
         try:
             limits.check_scope(scope)
-            body = await _read(scope, receive)
-            answer = await self._door.answer(scope, body) if self._door else None
+            body = await bodies.read(scope, receive, lambda: self._in_thread(self._is_known, scope))
+            answer = None
+            if self._door is not None and body.is_whole:
+                answer = await self._door.answer(scope, body.content)
             if answer is None:
-                answer = await self._in_thread(self._respond, scope, body)
+                answer = await self._in_thread(self._respond, scope, body.content)
             status, headers, content = answer
+            if not body.is_whole:
+                headers = [*headers, (b"Connection", b"close")]
         except Refused as refusal:
             request_ids.note(scope["method"], scope["path"], refusal.status, began)
             await refusal.answer(send)
@@ -197,6 +202,22 @@ class Site(ASGIHandler):
         run = copy_context().run
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, run, work, *arguments)
+
+    def _is_known(self, scope: Scope) -> bool:
+        """Whether a good token or somebody's session comes with a request. It grants nothing but
+        that the rest of its body is read: who may what is judged when that is there."""
+        with self.turns.taken() as fresh:
+            if not fresh:
+                close_old_connections()
+            request, _ = self.create_request(scope, io.BytesIO())
+            if request is None:
+                return False
+            if TokenHandler.serves(request):
+                secret = bearer(request.META["HTTP_AUTHORIZATION"])
+                return bool(secret and AccessToken.objects.for_secret(secret))
+            for middleware in (SessionMiddleware, AuthenticationMiddleware):
+                middleware(self.get_response).process_request(request)
+            return bool(request.user.is_authenticated)
 
     def _respond(self, scope: Scope, body: bytes) -> tuple[int, Headers, Any]:
         """Status, headers, and the content: bytes, or the response itself when it streams."""
@@ -253,31 +274,6 @@ def end_soon() -> None:
     """When the answers under way are out. The server sees a worker of it end, and ends too: whoever
     keeps it running starts it anew."""
     threading.Timer(ENDS_AFTER, os._exit, (1,)).start()
-
-
-async def _read(scope: Scope, receive: Receive) -> bytes:
-    """The body of a request. Raises Refused."""
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await _read_on(scope, receive)
-    except TimeoutError:
-        raise Refused(408, SLOW) from None
-
-
-async def _read_on(scope: Scope, receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            # Without an answer of ours the server says 500 to a client that broke its body off.
-            raise Refused(400, limits.BROKEN)
-        part = message.get("body", b"")
-        size += len(part)
-        limits.check_size(scope, size)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 def _headers(response: Any) -> Headers:

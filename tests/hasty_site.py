@@ -1,6 +1,6 @@
 """The site for tests that wait for the end of a body's time."""
 
-from project import asgi, serving
+from project import asgi, bodies
 
-serving.BODY_TIMEOUT = 3.0
+bodies.TIMEOUT = 3.0
 application = asgi.application

@@ -7,7 +7,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from django.core.checks import run_checks
 
-from project import serving
+from project import bodies, serving
 from webhooks_app import checks
 from webhooks_app.limits import HEAD_LIMIT, ASGIHeadLimit, WSGIHeadLimit
 
@@ -103,7 +103,7 @@ def test_what_is_no_request_is_handed_on():
 
 
 def test_a_body_that_does_not_end_is_408_however_often_a_part_of_it_comes(monkeypatch):
-    monkeypatch.setattr(serving, "BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr(bodies, "TIMEOUT", 0.2)
     sent, parts = [], []
 
     async def receive():

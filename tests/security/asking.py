@@ -8,14 +8,16 @@ from tests.security.outside import cost as cost_of
 
 
 class Ask:
-    """Sends one request to the site, in this process; remembers the answer."""
+    """Sends one request to the site, in this process; remembers the answer, and how many bytes of
+    the body were taken."""
 
     def __init__(self) -> None:
         self.site = Site()
         self.loop = asyncio.new_event_loop()
-        self.status, self.headers, self.body = 0, {}, b""
+        self.status, self.headers, self.body, self.taken = 0, {}, b"", 0
 
-    def __call__(self, method="GET", path="/webhooks", query=b"", headers=(), body=b""):
+    def __call__(self, method="GET", path="/webhooks", query=b"", headers=(), body=b"", part=None):
+        """`part`: how many bytes of the body come at a time; all of them otherwise."""
         names = {name for name, _ in headers}
         given = [(name.encode(), value) for name, value in headers]
         if "host" not in names:
@@ -28,8 +30,12 @@ class Ask:
             **{"client": ("198.51.100.7", 4711), "server": ("127.0.0.1", 8000), "root_path": ""},
         }
 
+        self.taken = 0
+
         async def receive():
-            return {"type": "http.request", "body": body, "more_body": False}
+            sent = body[self.taken : self.taken + (part or len(body))]
+            self.taken += len(sent)
+            return {"type": "http.request", "body": sent, "more_body": self.taken < len(body)}
 
         async def send(message):
             if message["type"] == "http.response.start":

@@ -5,9 +5,11 @@ import json
 import pytest
 from django.middleware.csrf import CSRF_SECRET_LENGTH
 
+from tests.factories import AccountFactory
 from tests.security.asking import Ask, dear, filled
 from tests.security.outside import UNITS
-from webhooks_app.limits import BODY_LIMIT, HEAD_LIMIT
+from webhooks_app.limits import BODY_LIMIT, BULK_LIMIT, HEAD_LIMIT
+from webhooks_app.models import AccessToken
 
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -104,3 +106,61 @@ def test_a_form_of_a_stranger_is_as_large_as_a_log_in(ask):
     assert json.loads(ask.body)["status"]["code"] == 413
     ask("POST", "/webhooks", headers=[COOKIE, FORM], body=form)
     assert ask.status == 401  # the API judges its callers first
+
+
+JSON = ("content-type", b"application/json")
+NAMES = {
+    "no token": [],
+    "an unknown token": [("authorization", b"Bearer whk_" + b"x" * 43)],
+    "an empty token": [("authorization", b"Bearer ")],
+    "a session that is none": [COOKIE],
+}
+LARGE = b"[" + b" " * (BULK_LIMIT - 2) + b"]"
+PATHS = ("/events/bulk", f"/webhooks/{'a' * 24}/deliveries/bulk")
+
+
+def of_strangers(body, part):
+    for name, headers in NAMES.items():
+        for path in PATHS:
+            given = {"headers": [*headers, JSON], "body": body, "part": part}
+            yield f"{name} at {path}", {"method": "POST", "path": path, **given}
+
+
+def test_of_a_large_body_only_the_beginning_is_taken(ask):
+    for name, request in of_strangers(LARGE, 32 * 1024):
+        ask(**request)
+        assert (ask.status, ask.taken, ask.headers[b"Connection"]) == (401, 96 * 1024, b"close"), (
+            name
+        )
+
+
+def test_a_body_in_many_small_parts_costs_no_more(ask):
+    tried = list(of_strangers(LARGE[: 64 * 1024], 1))
+    assert dear(ask, tried, ALLOWED) == []
+    assert ask.taken < 100
+
+
+def test_a_token_that_was_revoked_is_a_strangers(ask):
+    token, secret = AccessToken.issue(AccountFactory())
+    token.revoke()
+    headers = [("authorization", f"Bearer {secret}".encode()), JSON]
+    ask("POST", "/events/bulk", headers=headers, body=LARGE, part=32 * 1024)
+    assert (ask.status, ask.taken) == (401, 96 * 1024)
+
+
+def test_of_a_form_too(ask):
+    form = f"csrfmiddlewaretoken={TOKEN}&username=".encode() + b"x" * 512 * 1024
+    ask("POST", "/admin/login/", headers=[COOKIE, FORM], body=form, part=32 * 1024)
+    assert (ask.status, ask.taken) == (413, 96 * 1024)
+
+
+def test_who_is_known_is_heard_to_the_end(ask, client, admin_user):
+    _, secret = AccessToken.issue(AccountFactory())
+    client.force_login(admin_user)
+    session = f"sessionid={client.cookies['sessionid'].value}".encode()
+    for name, status in (("authorization", 400), ("cookie", 403)):
+        value = f"Bearer {secret}".encode() if name == "authorization" else session
+        headers = [(name, value), JSON]
+        ask("POST", "/events/bulk", headers=headers, body=LARGE, part=32 * 1024)
+        assert (ask.status, ask.taken) == (status, len(LARGE)), (name, ask.body)
+        assert b"Connection" not in ask.headers
