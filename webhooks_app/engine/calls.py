@@ -217,10 +217,10 @@ def finish_all(ended: Sequence[Ended], *, locked_most: float = 0.0) -> list[Reco
                 each.call.conclude(entry.failure, each.outcome)
             asked = [each.outcome.asked for each in ended if each.outcome.asked is not None]
             tokens = [_of_asked(each, alias).row() for each in asked]
-            here.record([*tokens, *[entry.row() for entry in entries]])
+            gone = {entry.webhook_id for entry in entries if _stops(entry)}
+            here.record([*tokens, *[entry.row() for entry in entries]], gone)
             # After the health of the webhooks, which is locked before them wherever both are.
             _note(alias, ended, entries)
-            gone = [entry.webhook_id for entry in entries if _stops(entry)]
             if gone:
                 record.stop_gone(here, gone)
 

@@ -38,9 +38,8 @@ from .store import record
 
 def retry(delivery_id: str, *, by: str = "") -> bool:
     """Due now; unless pending, tries from 0. False when its webhook is deleted."""
-    rows_ = Delivery.objects.filter(pk=delivery_id, webhook__deleted_at__isnull=True)
-    with _deciding(rows_):
-        return bool(_hurry(rows_, by) or _restart(rows_, by))
+    with transaction.atomic(using=router.db_for_write(Delivery)):
+        return bool(retry_all([delivery_id], by=by, delivered_too=True))
 
 
 def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) -> int:
@@ -55,8 +54,9 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
     # Apart, not joined: with statistics from an empty table PostgreSQL would begin at the webhooks.
     webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
     live = set(webhooks.values_list("pk", flat=True))
-    rows_ = Delivery.objects.filter(pk__in=[pk for pk, webhook in locked if webhook in live])
-    with _deciding(rows_):
+    ids = [pk for pk, webhook in locked if webhook in live]
+    rows_ = Delivery.objects.filter(pk__in=ids)
+    with _deciding(ids):
         return _hurry(rows_, by) + _restart(rows_, by)
 
 
@@ -79,7 +79,7 @@ def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
     while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
         # By their keys alone: joined, PostgreSQL would go through all of them for each.
         again = Delivery.objects.filter(pk__in=ids, state=Delivery.State.FAILED)
-        with _deciding(again):
+        with _deciding(ids):
             replayed += _restart(again, by)
         place = ids[-1]
         _here().let_others_in()
@@ -115,14 +115,15 @@ def _restart(deliveries: "QuerySet[Delivery]", by: str) -> int:
 
 
 @contextmanager
-def _deciding(deliveries: DeliveryQuerySet) -> Iterator[None]:
-    """In one transaction with what is done to these: where it leaves nothing that blocks a webhook
-    that one of them blocked, that goes on."""
+def _deciding(ids: Sequence[str]) -> Iterator[None]:
+    """In one transaction with what is done to these deliveries: where it leaves nothing that blocks
+    a webhook that one of them blocked, that goes on."""
+    deliveries = Delivery.objects.filter(pk__in=ids)
     with transaction.atomic(using=router.db_for_write(Webhook)):
+        list(deliveries.order_by("pk").select_for_update().values_list("pk"))
         blocked = _blocked(deliveries)
         if blocked:  # two who decide on two of them at once do so one after the other
-            webhooks = Webhook.objects.filter(pk__in=blocked).order_by("pk")
-            list(webhooks.select_for_update(no_key=True).values_list("pk"))
+            Webhook.objects.filter(pk__in=blocked).lock()
         yield
         if blocked:
             others = _blocked(Delivery.objects.filter(webhook__in=blocked))
@@ -139,7 +140,7 @@ def skip(delivery_id: str, reason: str) -> bool:
     """Let the deliveries behind one that gave up go on without it. False when nothing waits for
     that."""
     rows_ = Delivery.objects.filter(pk=delivery_id)
-    with _deciding(rows_):
+    with _deciding([delivery_id]):
         return bool(rows_.blocking().update(reason=reason[:255]))
 
 

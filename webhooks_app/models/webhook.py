@@ -115,6 +115,13 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
 
     update.alters_data = True  # type: ignore[attr-defined]  # templates do not call it
 
+    def lock(self) -> None:
+        """Until the transaction ends. All who lock rows of several of these tables do so in this
+        order: deliveries, webhooks, their health, in each by the keys; counters last. (It is not
+        the lock of a webhook's key, for which whoever stores a delivery would have to wait.)"""
+        rows = self.order_by("pk").select_for_update(no_key=True)
+        list(rows.values_list("pk", flat=True))
+
     def touch(self) -> None:
         """What goes with their calls was changed elsewhere: whoever keeps a request makes it
         anew."""

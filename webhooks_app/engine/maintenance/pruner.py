@@ -149,6 +149,7 @@ def purging(
 def remove_empty(ident: str, webhooks: "QuerySet[Webhook]") -> bool:
     """In a transaction: one of these webhooks that has no history left, with what people noted
     about it, and about its host where it was the last one there."""
+    Webhook.objects.filter(pk=ident).lock()
     # Whoever records an exchange holds the health of its webhook.
     list(WebhookHealth.objects.filter(pk=ident).select_for_update().values_list("pk"))
     # Brought back meanwhile? Then it is not among them.

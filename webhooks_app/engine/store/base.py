@@ -244,9 +244,10 @@ class Store(ABC):
         or somebody else has decided already."""
 
     @abstractmethod
-    def record(self, attempts: Sequence[AttemptRow]) -> None:
-        """Attempts, health and hourly counts of some exchanges, in the caller's transaction. Raises
-        IntegrityError when a webhook of theirs was removed meanwhile."""
+    def record(self, attempts: Sequence[AttemptRow], stops: Collection[str] = ()) -> None:
+        """Attempts, health and hourly counts of some exchanges, in the caller's transaction.
+        `stops`: webhooks that the caller stops after that. Raises IntegrityError when a webhook of
+        theirs was removed meanwhile."""
 
     @abstractmethod
     def execute(self, sql: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Any]]) -> int:

@@ -1,7 +1,7 @@
 """The verbs that are one statement on both databases, or Django's own."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Self
@@ -331,7 +331,7 @@ class Common(Store):
             FROM {{rows}}
             WHERE d.id = r.id AND d.tries = r.tries AND d.finished_at IS NULL"""
         values = sorted(map(_finish_row, batch), key=itemgetter(0))
-        stop = any(item.stops for item in batch)
+        stops = {item.attempt.webhook_id for item in batch if item.stops}
 
         def write() -> None:
             with transaction.atomic(using=self.connection.alias):
@@ -340,8 +340,8 @@ class Common(Store):
                     self._keep_there({item.attempt.request_id for item in batch})
                     given_up = self._taken(given_up)
                 kinds = [item.attempt.kind for item in given_up]
-                record.write(self, [item.attempt for item in batch], kinds)
-                if stop:
+                record.write(self, [item.attempt for item in batch], kinds, stops)
+                if stops:
                     record.stop_of(self, batch, given_up)
 
         record.with_free_keys(write)
@@ -381,8 +381,8 @@ class Common(Store):
         changed = {"reason": states.UNRECORDED, "due_at": states.FAR_AHEAD, "requested_by": ""}
         return bool(rows.update(**changed))
 
-    def record(self, attempts: Sequence[AttemptRow]) -> None:
-        record.write(self, attempts)
+    def record(self, attempts: Sequence[AttemptRow], stops: Collection[str] = ()) -> None:
+        record.write(self, attempts, stops=stops)
 
     def own(
         self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, by_index: bool = False

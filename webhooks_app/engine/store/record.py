@@ -93,7 +93,12 @@ def with_free_keys(write: Callable[[], T]) -> T:
     return write()
 
 
-def write(store: Store, attempts: Sequence[AttemptRow], given_up: Sequence[str] = ()) -> None:
+def write(
+    store: Store,
+    attempts: Sequence[AttemptRow],
+    given_up: Sequence[str] = (),
+    stops: Collection[str] = (),
+) -> None:
     """`Store.record`; `given_up`: of the deliveries that ended with these undelivered, the kind of
     error of each."""
     if not attempts:
@@ -102,6 +107,9 @@ def write(store: Store, attempts: Sequence[AttemptRow], given_up: Sequence[str] 
     plain: list[tuple[Any, ...]] = [row[:columns] for row in attempts]
     if _elsewhere:
         plain = [(row[0] ^ _elsewhere, *row[1:]) for row in plain]
+    hopeless = _hopeless(store, {row.webhook_id for row in attempts if row.kind})
+    if to_stop := {*stops, *hopeless}:  # before the health, as all who lock both
+        Webhook.objects.using(store.connection.alias).filter(pk__in=to_stop).lock()
     health = _health_rows(attempts)
     # Before the attempts: purge removes no webhook beside a change of its health.
     if store.execute(_health_update(), _HEALTH_COLUMNS, health) < len(health):
@@ -110,7 +118,8 @@ def write(store: Store, attempts: Sequence[AttemptRow], given_up: Sequence[str] 
     if counts := _count_rows(attempts):
         store.execute(_counts_upsert(), _COUNTS_ROW, counts)
         _forget_totals(store, counts)
-    _stop_hopeless(store, {row.webhook_id for row in attempts if row.kind})
+    if hopeless:
+        _stop_hopeless(store, hopeless)
     # The last lock, held for the shortest time.
     counters.note(store, attempts, given_up)
 
@@ -227,13 +236,24 @@ def _forget_totals(store: Store, counts: Sequence[Sequence[Any]]) -> None:
         HourlyTotal.objects.using(store.connection.alias).filter(hour__in=over).delete()
 
 
-def _stop_hopeless(store: Store, failed: set[str]) -> None:
-    """A webhook with nothing but failure for 5 days is stopped: `failing`."""
-    if failed:
-        since = present(store.connection.alias) - FAILING_STOPS_AFTER
-        hopeless = {"health__failures_in_row__gt": 0, "health__failing_since__lt": since}
-        rows = Webhook.objects.using(store.connection.alias).filter(pk__in=failed, **hopeless)
-        _stop(rows, Webhook.Stopped.FAILING, "nothing but failure for 5 days")
+def _hopeless(store: Store, failed: set[str]) -> list[str]:
+    """Those of these webhooks that nothing but failure has come from for 5 days, before this."""
+    if not failed:
+        return []
+    rows = Webhook.objects.using(store.connection.alias).live().filter(pk__in=failed, stopped="")
+    return list(rows.filter(_failing_long(store)).values_list("pk", flat=True))
+
+
+def _failing_long(store: Store) -> Q:
+    since = present(store.connection.alias) - FAILING_STOPS_AFTER
+    return Q(health__failures_in_row__gt=0, health__failing_since__lt=since)
+
+
+def _stop_hopeless(store: Store, webhook_ids: Collection[str]) -> None:
+    """Those that still are so are stopped: `failing`."""
+    rows = Webhook.objects.using(store.connection.alias).filter(pk__in=webhook_ids)
+    rows = rows.filter(_failing_long(store))
+    _stop(rows, Webhook.Stopped.FAILING, "nothing but failure for 5 days")
 
 
 def stop_of(store: Store, batch: Sequence[Finished], given_up: Sequence[Finished]) -> None:
