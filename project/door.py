@@ -3,7 +3,8 @@ come together are served together.
 
 A transaction for each request costs several times as much as what is done in it. Here one thread
 takes what waits, reads the tokens and webhooks of all of it in the transaction that stores it, and
-answers when that has been committed; meanwhile the next ones gather. An interaction is sent then,
+answers when that has been committed; meanwhile the next ones gather, and for a moment those whom it
+has just answered, who may ask again: not a client that is alone. An interaction is sent then,
 and comes back when its receiver has answered, to be recorded with others. What is large has threads
 and a transaction of its own. Nothing that decides is kept from one group to the next.
 
@@ -44,7 +45,8 @@ from .door_waiting import Waiting, answered
 from .fair_queue import FairQueue
 
 SMALL = 64 * 1024  # bytes of a body; a larger one takes a transaction of its own
-TOGETHER = Cut(requests=256, size=1024 * 1024, receivers=100)
+PATIENCE = 0.002  # seconds; a transaction takes about as long
+TOGETHER = Cut(requests=256, size=1024 * 1024, receivers=100, patience=PATIENCE)
 ALONE = Cut(requests=1, size=0)
 QUEUE_SIZE = 8 * 1024 * 1024  # bytes that wait
 LARGE_QUEUE_SIZE = 64 * 1024 * 1024
@@ -123,13 +125,13 @@ class Door:
     # --- the threads ----------------------------------------------------------------------------
 
     def _serve_together(self, waiting: "FairQueue[Waiting]") -> None:
-        self._groups(TOGETHER).serve(waiting)
+        self._groups(waiting, TOGETHER).serve()
 
     def _serve_alone(self, waiting: "FairQueue[Waiting]") -> None:
-        self._groups(ALONE).serve(waiting)
+        self._groups(waiting, ALONE).serve()
 
-    def _groups(self, cut: Cut) -> Groups:
-        return Groups(self._alias, self._known, self._calls, self._turn, cut)
+    def _groups(self, waiting: "FairQueue[Waiting]", cut: Cut) -> Groups:
+        return Groups(self._alias, self._known, self._calls, self._turn, waiting, cut)
 
     def close(self) -> None:
         """Once what waits has been answered. The next request opens it again."""

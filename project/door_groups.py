@@ -36,6 +36,7 @@ class Cut:
     requests: int
     size: int  # bytes of their bodies
     receivers: int | None = None  # of an event; None: as many as it has
+    patience: float = 0.0  # seconds for which it waits for those whom the last one has answered
 
 
 class Known:
@@ -71,20 +72,27 @@ class Known:
 
 
 class Groups:
-    """Serves what waits, on one thread. `turn`: one group at a time is stored in it, where the
-    database has one writer."""
+    """Serves what is `waiting`, on one thread. `turn`: one group at a time is stored in it, where
+    the database has one writer."""
 
     def __init__(
-        self, alias: str, known: Known, calls: Calls, turn: AbstractContextManager[object], cut: Cut
+        self,
+        alias: str,
+        known: Known,
+        calls: Calls,
+        turn: AbstractContextManager[object],
+        waiting: "FairQueue[Waiting]",
+        cut: Cut,
     ) -> None:
         self._alias, self._known, self._calls, self._turn = alias, known, calls, turn
-        self._cut = cut
+        self._waiting, self._cut = waiting, cut
         self._beginnings = Beginnings()
         self._session = Session(alias)
 
-    def serve(self, waiting: "FairQueue[Waiting]") -> None:
+    def serve(self) -> None:
+        cut = self._cut
         try:
-            while group := waiting.take(self._cut.requests, self._cut.size):
+            while group := self._waiting.take(cut.requests, cut.size, cut.patience):
                 try:
                     self._serve_group(group)
                 except Exception:  # all are answered; those to come need this thread
@@ -114,6 +122,7 @@ class Groups:
         except Exception as error:
             answers = self._failed(error, asked)
         finally:
+            self._waiting.expect_again()
             now = [number for number, each in enumerate(asked) if not each.waits]
             hand_out([group[number] for number in now], [answers[number] for number in now])
         self._calls.send([pair for pair in calls_of(group) if pair[0].waits])

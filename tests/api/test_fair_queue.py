@@ -66,3 +66,58 @@ def test_who_takes_waits_until_something_comes_or_it_is_closed():
     thread.join(20)
     assert found == [[1], []]
     assert not queue.put("a", 2, 1)
+
+
+def served(queue, number):
+    """A queue that has just served so many."""
+    filled(queue, "a", number)
+    assert len(queue.take(most=99, size=99)) == number
+    queue.expect_again()
+
+
+def test_those_who_were_served_last_are_given_a_moment_to_come_again():
+    queue, found = FairQueue(100), []
+    served(queue, 3)
+    thread = threading.Thread(target=lambda: found.append(queue.take(9, 9, patience=600)))
+    thread.start()
+    for place in range(3):
+        assert queue.put("a", place, 1)
+        thread.join(0.01)
+    thread.join(20)
+    assert found == [[0, 1, 2]]
+
+
+def test_with_those_who_came_meanwhile_they_are_waited_for_but_never_for_more_than_a_group():
+    queue = FairQueue(100)
+    filled(queue, "a", 2)
+    queue.take(most=2, size=9)
+    filled(queue, "b", 1)
+    queue.expect_again()
+    filled(queue, "a", 2)
+    assert len(queue.take(9, 9, patience=600)) == 3
+    served(queue, 5)
+    filled(queue, "a", 4)
+    assert len(queue.take(4, 9, patience=600)) == 4
+
+
+def test_one_that_is_alone_waits_for_nobody():
+    queue = FairQueue(100)
+    served(queue, 1)
+    filled(queue, "a", 1)
+    assert len(queue.take(9, 9, patience=600)) == 1
+    served(queue, 5)
+    filled(queue, "a", 1)
+    assert len(queue.take(9, 9, patience=0.01)) == 1
+    filled(queue, "a", 1)
+    assert len(queue.take(9, 9, patience=600)) == 1
+
+
+def test_a_queue_that_is_closed_waits_for_nobody():
+    queue, found = FairQueue(100), []
+    served(queue, 3)
+    thread = threading.Thread(target=lambda: found.append(queue.take(9, 9, patience=600)))
+    thread.start()
+    filled(queue, "a", 1)
+    queue.close()
+    thread.join(20)
+    assert found == [[("a", 0)]]
