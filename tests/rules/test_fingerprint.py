@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from webhooks_app.rules.fingerprint import blanked, pattern
+from webhooks_app.rules.fingerprint import blanked, pattern, start
 
 SORTS = {
     "connect ECONNREFUSED …": [
@@ -26,6 +26,7 @@ def test_messages_that_differ_in_numbers_addresses_and_ids_are_of_one_sort(sort)
     for message in SORTS[sort]:
         assert blanked(message) == sort
         assert blanked(sort) == sort
+        assert message.startswith(start(sort))
 
 
 @pytest.mark.parametrize("sort", SORTS)

@@ -124,7 +124,7 @@ def why_not(
     `after`, or those whose name or id is `webhook`. Looks at LOOKED_AT webhooks at most."""
     rows = _webhooks(event.account_id, _then(event))
     if webhook:
-        rows = rows.filter(pk=webhook) if is_id(webhook) else rows.filter(name=webhook)
+        rows = rows.filter(pk=webhook) if is_id(webhook) else rows.named(webhook)
     ids = list(rows.filter(pk__gt=after).values_list("pk", flat=True)[: LOOKED_AT + 1])
     got = set(_deliveries(event, ids).values_list("webhook", flat=True)) if ids else set()
     without = [ident for ident in ids[:LOOKED_AT] if ident not in got]

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -17,7 +17,7 @@ from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import icon, lasting, moment, visible
 from ..rules import failures
-from ..rules.fingerprint import pattern
+from ..rules.fingerprint import pattern, start
 from ..rules.ids import is_id
 from . import links
 from .assets import FOLLOW_LOOKS
@@ -57,8 +57,8 @@ CALLS = [Attempt.Exchange.DELIVERY, Attempt.Exchange.INTERACTION]  # what rates 
 
 
 def webhooks_named(name: str) -> list[str]:
-    """The ids of the webhooks of a name; names are no keys, and without an index."""
-    found = Webhook.objects.live().filter(name=name).order_by().values_list("pk", flat=True)
+    """The ids of the webhooks of a name; names are no keys."""
+    found = Webhook.objects.live().named(name).order_by().values_list("pk", flat=True)
     return list(found[:COUNT_LIMIT])
 
 
@@ -150,9 +150,11 @@ class Message(LinkFilter):
         if not value:
             return queryset
         try:
-            return queryset.filter(message__regex=pattern(value))
+            alike = Q(message__regex=pattern(value))
         except ValueError:
             return queryset.none()
+        # Before the expression, which SQLite asks Python for, row by row.
+        return queryset.filter(Q(message__startswith=start(value)) & alike)
 
 
 class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):

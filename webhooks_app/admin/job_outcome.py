@@ -115,14 +115,15 @@ def likely_to_fail(
     words: Mapping[str, str], now: datetime, *, counted: bool
 ) -> list[tuple[Webhook, str, str]]:
     """Of the webhooks of a selection those that deliver nothing now: the webhook, its state in
-    words, its last error. The newest deliveries are looked at; where not even these could be
-    `counted` in time, none is named but a webhook that the selection names itself."""
+    words, its last error. So many of its deliveries are looked at, whichever are found first;
+    where they could not be `counted` in time, none is named but a webhook that the selection names
+    itself."""
     rows = Webhook.objects.live().filter(webhooks_in("silent", now))
     if "webhook" in words:
         rows = rows.filter(pk=words["webhook"])
     elif counted:
-        newest = select(words, now).order_by("-pk").values("webhook")[:LOOKED_AT]
-        rows = rows.filter(pk__in=newest)
+        some = select(words, now).order_by().values("webhook")[:LOOKED_AT]
+        rows = rows.filter(pk__in=some)
     else:
         return []
     rows = rows.select_related("health").defer(*SECRETS).order_by("pk")[:NAMED]

@@ -24,6 +24,11 @@ def _blank(word: re.Match[str]) -> str:
     return word[0] if _DIGITS.isdisjoint(word[0]) else BLANK
 
 
+def start(blanked_message: str) -> str:
+    """How all messages begin of which `blanked` makes this one."""
+    return blanked_message.partition(BLANK)[0]
+
+
 def pattern(blanked_message: str) -> str:
     """A regular expression for exactly the messages of which `blanked` makes this one; for
     Python, SQLite (Django's function) and PostgreSQL.

@@ -56,12 +56,14 @@ def is_account_name(text: object) -> bool:
     return isinstance(text, str) and _ACCOUNT_NAME.match(text) is not None
 
 
-def first_id(moment: datetime) -> str:
-    """The smallest id that can be made from a moment on: ids begin with their time.
+def first_id(moment: datetime, ahead: timedelta = timedelta(0)) -> str:
+    """The smallest id that can be made from a moment on, or from one so much `ahead` of it: ids
+    begin with their time.
 
     Moments before 1970 and after 2106 count as those.
     """
-    ticks = min(max(int(moment.timestamp() * 65536), 0), 2**48 - 1)
+    seconds = moment.timestamp() + ahead.total_seconds()
+    ticks = min(max(int(seconds * 65536), 0), 2**48 - 1)
     return f"{ticks:012x}" + "0" * 12
 
 
