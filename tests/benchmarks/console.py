@@ -83,13 +83,20 @@ def rows(screens):
 
 
 def over(screens):
-    """What is over a limit: (screen and filter, queries, p95, median, CPU)."""
+    """What is over a limit, the dearest first: (screen and filter, queries, p95, median, CPU)."""
+    found = []
     for name, cases in screens.items():
         for label, case in cases.items():
             late = p95(case["ms"])
             if case["queries"] > MOST_QUERIES or late > MOST_MS:
                 middle = statistics.median(case["ms"]), statistics.median(case["cpu"])
-                yield f"{name} {label}", case["queries"], late, *middle
+                found.append((f"{name} {label}", case["queries"], late, *middle))
+    return sorted(found, key=lambda each: -each[-1])
+
+
+def _cheap(screens):
+    cases = [case for found in screens.values() for case in found.values()]
+    return sum(statistics.median(case["cpu"]) <= MOST_MS for case in cases)
 
 
 def table(result):
@@ -110,7 +117,7 @@ def table(result):
         f"{result['statistics']} statistics, {result['when']}."
     ]
     for database, found in result["databases"].items():
-        screens, problems = found["screens"], list(over(found["screens"]))
+        screens, problems = found["screens"], over(found["screens"])
         parts += [
             "",
             f"{database}:",
@@ -121,7 +128,8 @@ def table(result):
         count = sum(map(len, screens.values()))
         parts.append(
             f"Verdict: {count - len(problems)} of {count} cases have at most {MOST_QUERIES} "
-            f"queries and a p95 of at most {MOST_MS} ms."
+            f"queries and a p95 of at most {MOST_MS} ms. {_cheap(screens)} cases cost at most "
+            f"{MOST_MS} ms of CPU, which counts where others use the machine, too."
         )
         parts += [
             f"- over: {name}: {queries} queries, {ms:.0f} ms (median {median:.0f}, CPU {cpu:.0f})"
@@ -139,4 +147,4 @@ if __name__ == "__main__":
     result = json.loads(RESULTS.read_text())
     print(table(result))
     found = result["databases"].values()
-    sys.exit(any(each["unvisited"] or list(over(each["screens"])) for each in found))
+    sys.exit(any(each["unvisited"] or over(each["screens"]) for each in found))

@@ -18,6 +18,8 @@ from tests.security.test_roles import patterns
 from webhooks_app.admin.base import ConsoleAdmin
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# All screens in every mode take 17 minutes on two free cores.
+long = pytest.mark.timeout(3 * 3600)
 
 WIDTHS = (320, 390, 768, 1023, 1024, 1100, 1180, 1280, 1920)
 FEW_WIDTHS = (320, 768, 1024, 1280)
@@ -146,6 +148,7 @@ def test_the_main_screens_are_for_everybody_within_the_policy_and_never_sideways
 
 @pytest.mark.browser
 @pytest.mark.prove
+@long
 def test_all_screens_are_for_everybody_within_the_policy_and_never_sideways(
     page, sign_in, live_server, world
 ):
@@ -160,6 +163,7 @@ def test_all_screens_are_for_everybody_within_the_policy_and_never_sideways(
 
 @pytest.mark.browser
 @pytest.mark.prove
+@long
 def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, world, settings):
     """A page by name, and how one comes there; the address by itself would not show it."""
     settings.AXES_FAILURE_LIMIT = 2
@@ -250,6 +254,7 @@ def test_so_are_the_pages_that_only_a_form_leads_to(page, sign_in, live_server, 
 
 @pytest.mark.browser
 @pytest.mark.prove
+@long
 def test_so_are_pages_of_errors_and_pages_without_anything(
     page, sign_in, live_server, transactional_db, client
 ):
