@@ -80,10 +80,13 @@ class TestVerdict:
     def test_the_failing_come_first_and_since_when(self, viewer, orders, account):
         WebhookFactory(account=account, verified_at=None)
         WebhookFactory(account=account, health={"failures_in_row": 1, "last_success_at": now()})
+        WebhookFactory(account=account)
         says = self.says(viewer)
-        assert "2 of 3 webhooks deliver nothing" in says
-        words = "1 webhook is failing, 1 webhook is not verified, 1 webhook is unsteady."
-        assert words in says
+        assert "2 of 4 webhooks deliver nothing" in says
+        assert (
+            "1 webhook is failing, 1 webhook is not verified, 1 webhook is unsteady, "
+            "1 webhook has delivered nothing yet." in says
+        )
         assert "The first fails since" in says
         attention = text_of(viewer.get(HOME)).split('id="attention"')[1]
         assert attention.index("Failing") < attention.index("Not verified")

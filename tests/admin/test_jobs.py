@@ -161,7 +161,7 @@ class TestWatching:
     def test_the_list_of_jobs(self, viewer, operator, webhook):
         start(operator, webhook=webhook.pk, state="failed")
         text = text_of(viewer.get(url("job")))
-        assert "Replay: deliveries of Orders, that gave up" in text
+        assert "Replay: deliveries of Orders that gave up" in text
 
 
 def test_job_screens_need_no_more_than_twelve_queries(

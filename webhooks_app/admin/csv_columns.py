@@ -90,7 +90,7 @@ EVENTS: tuple[Column, ...] = (
     ("Reference", lambda row: row.reference),
     ("Subject", lambda row: row.subject),
     ("Channels", lambda row: " ".join(row.channels)),
-    ("Got it", lambda row: row.matched),
+    ("Goes to", lambda row: row.matched),
     ("Filtered out", lambda row: row.filtered),
     ("Published, UTC", lambda row: row.created_at),
     ("Published by", lambda row: row.created_by),

@@ -62,7 +62,7 @@ def _word(name: str, title: str = "", **more: Any) -> Any:
 @admin.register(Event)
 class EventAdmin(LiveUpdates, ReadOnlyAdmin):
     list_title = "Events"
-    empty_words = ("No events", "What is published is listed here, with who got it.")
+    empty_words = ("No events", "What is published is listed here, with whom it goes to.")
     list_display = ["event_", "account_", "got_", "about_", "published_"]
     csv_columns = EVENTS
     list_filter = [
@@ -116,7 +116,7 @@ class EventAdmin(LiveUpdates, ReadOnlyAdmin):
     def account_(self, event: Event) -> str:
         return event.account.name
 
-    @admin.display(description="Got it")
+    @admin.display(description="Goes to")
     def got_(self, event: Event) -> SafeString:
         more = "being handed out" if event.fan_out == "running" else ""
         if event.filtered:

@@ -1,6 +1,7 @@
 """The home page: one sentence that says how things are, four numbers, who needs attention, why."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -26,7 +27,7 @@ from ..models.states import SILENT
 from ..models.tally import Tally
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from ..presentation.counts import BoundedCount, bounded, bounded_counts, in_states
+from ..presentation.counts import COUNT_LIMIT, BoundedCount, bounded, bounded_counts, in_states
 from ..presentation.failed_calls import READ as FAILURES_READ
 from ..presentation.failed_calls import failed_calls
 from ..presentation.formatting import (
@@ -62,6 +63,7 @@ ATTENTION_SHOWN = 10
 CERTIFICATES_SHOWN = 5
 KINDS_SHOWN = 10
 LOG_SHOWN = 6
+TOLD = (*SILENT, "rate", "unsteady", "working")  # the states that are counted
 LOGGED = ("webhook", "delivery", "account", "accesstoken")
 
 
@@ -159,7 +161,8 @@ class Home:
             retrying=BoundedCount.in_order(retrying.order_by("-due_at")),
             deliveries=Delivery.objects.all(),
         )
-        return {**found, **in_states(found["tally"])}
+        counts = {**found, **in_states(found["tally"])}
+        return {**counts, "idle": _rest(counts)}
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -202,7 +205,7 @@ class Home:
         alone = worst and silent == counts[worst]  # the headline has said it
         parts = [
             self._part(key)
-            for key in (*SILENT, "rate", "unsteady", "working")
+            for key in (*TOLD, "idle")
             if counts[key] and not (alone and key == worst)
         ]
         if not (silent or counts["unsteady"] or counts["rate"]):
@@ -435,6 +438,12 @@ def _page_of(entry: AuditEntry) -> str:
     return reverse(f"admin:webhooks_app_{entry.kind}_change", args=[entry.target])
 
 
+def _rest(counts: Mapping[str, int]) -> int:
+    """The webhooks of which nothing else is told: they lie apart. 0 where not all are counted."""
+    every: int = counts["any"]
+    return every - sum(counts[key] for key in TOLD) if every <= COUNT_LIMIT else 0
+
+
 WORDS = {
     "site": ("is held with the whole site", "are held with the whole site"),
     "failing": ("is failing", "are failing"),
@@ -446,6 +455,7 @@ WORDS = {
     "paused": ("is paused", "are paused"),
     "unsteady": ("is unsteady", "are unsteady"),
     "working": ("works", "work"),
+    "idle": ("has delivered nothing yet", "have delivered nothing yet"),
 }
 
 

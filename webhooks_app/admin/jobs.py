@@ -28,7 +28,7 @@ from .assets import FOLLOW_LOOKS
 from .base import ReadOnlyAdmin, named, url_of
 from .changelist import Page
 from .filters import SPANS, BeforeFilter
-from .job_outcome import Outcome, is_watched, likely_to_fail, outcome_of, parts, verdict
+from .job_outcome import NAMED, Outcome, is_watched, likely_to_fail, outcome_of, parts, verdict
 from .moments import for_field, said
 
 JOB_STATES = {
@@ -89,21 +89,15 @@ def sentence(
     parts: list[SafeString | str] = []
     if plain:
         words = {name: value for name, value in words.items() if name not in MOMENTS}
+    which: list[SafeString | str] = []
     if "webhook" in words:
         names = names_of(words) if names is None else names
-        parts.append(f"of {names.get(words['webhook'], 'a webhook')}")
+        which.append(f"of {names.get(words['webhook'], 'a webhook')}")
     if "account" in words:
-        parts.append(f"of the account {words['account']}")
+        which.append(f"of the account {words['account']}")
     if "host" in words:
-        parts.append(f"to {words['host']}")
-    if words.get("state") == Delivery.State.FAILED:
-        parts.append("that gave up")
-    elif "state" in words:
-        parts.append(f"in the state “{_state_word(words['state'])}”")
-    if "failed_since" in words:
-        parts.append(format_html("that gave up since {}", said(words["failed_since"])))
-    if "failed_until" in words:
-        parts.append(format_html("that gave up before {}", said(words["failed_until"])))
+        which.append(f"to {words['host']}")
+    which += _in_state(words)
     if "kind" in words:
         parts.append(f"that met “{failures.title(words['kind']) or words['kind']}”")
     if "status" in words:
@@ -121,8 +115,28 @@ def sentence(
         parts.append(format_html("made since {}", said(words["since"])))
     if "until" in words:
         parts.append(format_html("made before {}", said(words["until"])))
-    rest = format_html_join(", ", "{}", ((part,) for part in parts))
-    return format_html("deliveries {}", rest) if parts else format_html("{}", "deliveries")
+    if not which:
+        which, parts = parts[:1], parts[1:]
+    first = format_html_join(" ", "{}", ((part,) for part in ("deliveries", *which)))
+    return format_html_join(", ", "{}", ((part,) for part in (first, *parts)))
+
+
+def _in_state(words: Mapping[str, str]) -> list[SafeString | str]:
+    """What gave up, and when; or the state."""
+    when = [
+        format_html("{} {}", word, said(words[name]))
+        for name, word in (("failed_since", "since"), ("failed_until", "before"))
+        if name in words
+    ]
+    found: list[SafeString | str] = []
+    if "state" in words and words["state"] != Delivery.State.FAILED:
+        found.append(f"in the state “{_state_word(words['state'])}”")
+    elif "state" in words and not when:
+        found.append("that gave up")
+    if when:
+        moments = format_html_join(" and ", "{}", ((part,) for part in when))
+        found.append(format_html("that gave up {}", moments))
+    return found
 
 
 def _state_word(key: str) -> str:
@@ -352,6 +366,7 @@ class JobAdmin(ReadOnlyAdmin):
             "doubtful": likely_to_fail(words, timezone.now(), counted=count is not None)
             if verb == Job.Verb.RETRY and not problem
             else [],
+            "named_most": NAMED,
             "words": words,
             "what": sentence(words),
             "count": count,

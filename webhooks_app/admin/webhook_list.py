@@ -90,9 +90,13 @@ class HealthFilter(ChipsFilter):
         return "stopped" if asked == "disabled" else super().value()  # of links made before 0.2
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = request.GET.get("state")
         chips = [(state.key, state.word) for state in (*WEBHOOK_STATES.values(), DELETED)]
-        silent = request.GET.get("state") == "silent"  # the home page leads there
-        return [("silent", "Deliver nothing"), *chips] if silent else chips
+        if chosen != states.SITE.key and not states.SITE.asked():
+            chips = [chip for chip in chips if chip[0] != states.SITE.key]
+        if chosen == "silent":  # the home page leads there
+            return [("silent", "Deliver nothing"), *chips]
+        return chips
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         key = self.value()
