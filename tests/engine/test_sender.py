@@ -270,7 +270,7 @@ async def kept_line():
 
 def asked(line):
     until = time.perf_counter() + 1
-    return line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", until=until, timeout_ms=1000)
+    return line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", until=until, timeout=1.0)
 
 
 def test_a_line_lost_before_the_request_is_a_hang_up_of_the_receiver():

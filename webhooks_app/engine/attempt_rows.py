@@ -67,8 +67,8 @@ def row(outcome: Outcome, failure: Failure | None, url: str, begin: Begin) -> At
         outcome.status,
         kind,
         text,
-        storable(answer),
-        storable(answer_headers),
+        answer,
+        answer_headers,
         outcome.tls_version,
         microseconds.of(outcome.certificate_ends_at) if outcome.certificate_ends_at else None,
     )
@@ -80,8 +80,8 @@ def storable(text: str) -> str:
 
 
 def _kept(outcome: Outcome, *, headers: bool) -> tuple[str, str]:
-    """The start of the answer and, of a failed one, what helps to find a fault; without the
-    webhook's secrets. The query of an address may hold a stranger's."""
+    """The start of the answer and, of a failed one, what helps to find a fault; storable, and
+    without the webhook's secrets. The query of an address may hold a stranger's."""
     if not headers and len(outcome.body) <= SMALL_ANSWER:
         return _small_answer(outcome.body, outcome.secrets), ""
     kept = [pair for pair in outcome.raw_headers if headers and pair[0].lower() in _HEADERS_KEPT]
@@ -95,13 +95,13 @@ def _kept(outcome: Outcome, *, headers: bool) -> tuple[str, str]:
         f"{name.decode()}: {' '.join(value.split())}"
         for (name, _), value in zip(kept, values, strict=True)
     ]
-    return answer, "\n".join(lines)
+    return storable(answer), storable("\n".join(lines))
 
 
 @lru_cache(maxsize=1024)
 def _small_answer(body: bytes, secrets: tuple[str, ...]) -> str:
     """A receiver answers most calls alike, `{}` or `ok`: such an answer is searched once."""
-    return _starts([(body, ANSWER_KEPT)], secrets)[0]
+    return storable(_starts([(body, ANSWER_KEPT)], secrets)[0])
 
 
 def _starts(parts: Sequence[tuple[bytes, int]], secrets: Sequence[str]) -> list[str]:

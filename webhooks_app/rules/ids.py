@@ -114,7 +114,7 @@ class Keys:
 
     def draw(self, ms: int) -> int:
         """A key of a moment, in milliseconds since 1970; or of the last one, if that was later."""
-        ms = _key_ms(ms)
+        ms = min(ms - KEYS_BEGIN, _MOST_MS)
         with self._lock:
             if ms > self._ms:
                 self._ms, self._counted = ms, 0

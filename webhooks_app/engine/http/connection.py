@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None  # armed until it fires, see `_watch`
         self._deadline = self._looks_at = 0.0
-        self._timeout_ms = 0
+        self._timeout = 0.0
         self._fresh = True  # nothing was asked on it yet
         self._early = b""  # what came all the same
         self._lost_by = failures.hang_up()
@@ -91,16 +91,16 @@ class Connection(asyncio.Protocol):
     # What the sender does with it
 
     def exchange(
-        self, head: bytes, body: bytes, *, until: float, timeout_ms: int
+        self, head: bytes, body: bytes, *, until: float, timeout: float
     ) -> asyncio.Future[Answer]:
-        """Send, and wait for the whole answer at most until then, in `perf_counter` seconds. The
-        future never fails.
+        """Send, and wait for the whole answer at most until then, in `perf_counter` seconds;
+        `timeout` is how many were given, to be told. The future never fails.
 
         It is written after all else that is ready to run, together with what others send: a write
         wakes the receiver, and one that is near is woken once for all of them.
         """
         self.reusable = False
-        self._deadline, self._timeout_ms = until, timeout_ms
+        self._deadline, self._timeout = until, timeout
         self._waiter = waiter = self._loop.create_future()
         self._loop.call_soon(self._ask, head + body)
         return waiter
@@ -199,7 +199,8 @@ class Connection(asyncio.Protocol):
         if answer is None or self._complete:
             return
         self._fields += 1
-        self._fields_bytes += len(name) + len(value) + 4
+        if self._wire > HEAD_LIMIT:  # of less there cannot be too much
+            self._fields_bytes += len(name) + len(value) + 4
         if self._fields > HEADERS_LIMIT or self._fields_bytes > HEAD_LIMIT:
             answer.failure = failures.not_http("Header overflow")
         elif not self._head_done:  # later ones are trailers
@@ -267,7 +268,7 @@ class Connection(asyncio.Protocol):
         if now < self._deadline:
             self._watch(now)
         else:
-            self._finish(failures.timeout(self._timeout_ms, connecting=False))
+            self._finish(failures.timeout(round(self._timeout * 1000), connecting=False))
 
     def _finish(self, failure: Failure | None) -> None:
         answer, waiter, transport = self._answer, self._waiter, self._transport

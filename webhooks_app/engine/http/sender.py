@@ -56,10 +56,15 @@ class Failed(Exception):
 
 @dataclass(slots=True)
 class _Deadline:
-    """The end of an exchange; `ms` is how its timeout is told."""
+    """The end of an exchange, and how many seconds it was given."""
 
     at: float
-    ms: int
+    timeout: float
+
+    @property
+    def ms(self) -> int:
+        """How the timeout is told."""
+        return _ms(self.timeout)
 
     @property
     def seconds(self) -> float:
@@ -93,7 +98,7 @@ class Sender:
             return await self._tokens.send(request, request.access, timeout)
         start = perf_counter()
         outcome = Outcome(datetime.now(UTC), secrets=request.secrets, rotated=request.rotated)
-        deadline = _Deadline(start + timeout, round(timeout * 1000))
+        until = start + timeout
         connection: Connection | None = None
         try:
             self._obey_settings(request)
@@ -101,12 +106,12 @@ class Sender:
             connection = self._pool.take(request.origin)
             if connection is not None:
                 answer = await connection.exchange(
-                    request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
+                    request.head, request.body, until=until, timeout=timeout
                 )
             if answer is None or _closed_meanwhile(answer):
-                connection = await self._open(request, outcome, deadline)
+                connection = await self._open(request, outcome, _Deadline(until, timeout))
                 answer = await connection.exchange(
-                    request.head, request.body, until=deadline.at, timeout_ms=deadline.ms
+                    request.head, request.body, until=until, timeout=timeout
                 )
             assert connection is not None
             self._conclude(connection, answer, outcome)

@@ -32,6 +32,8 @@ def hour_of(moment: int) -> int:
     return moment - moment % HOUR
 
 
+# A delivery is written with the same moment in several rows.
+@lru_cache(maxsize=4096)
 def text(moment: int) -> str:
     """As Django's SQLite backend writes a moment; with `+00` behind it, PostgreSQL takes it too."""
     second, rest = divmod(moment, SECOND)

@@ -50,10 +50,10 @@ def _rows(found: str, bodies: bytes) -> Iterator[list[Any]]:
     begin = 0
     for row in json.loads(found):
         length = row[_BODY]
-        end = begin + (length or 0)
-        row[_BODY] = None if length is None else bodies[begin:end]
+        if length is not None:
+            row[_BODY] = bodies[begin : begin + length]
+            begin += length
         yield row
-        begin = end
 
 
 _BODY = _PLAIN.count(",") + 1  # its place
