@@ -48,6 +48,10 @@ def arrays(columns: tuple[Column, ...], rows: Rows) -> list[Any]:
 def _array(kind: str, values: Sequence[Any]) -> Any:
     """An array as PostgreSQL spells it. psycopg looks at each value several times; that was 40 %
     of the time in which outcomes were written."""
+    if kind == "text" and None not in values:
+        joined = '","'.join(values)
+        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return f'{{"{joined}"}}'  # nothing in it is to be escaped: most columns are so
     spelled = []
     for value in values:
         if value is None:
