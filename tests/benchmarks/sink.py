@@ -34,6 +34,7 @@ http {{
   scgi_temp_path {folder}/scgi;
   keepalive_requests 1000000000;
   keepalive_timeout 1h;
+  client_header_timeout 1h;
   access_log off;
   log_format arrival '$msec $http_webhook_id';
   server {{
@@ -63,7 +64,9 @@ class Counter:
         self._line.sendall(b"GET /count HTTP/1.1\r\nHost: sink\r\n\r\n")
         answer = b""
         while not answer.endswith(b"\n"):
-            answer += self._line.recv(4096)
+            received = self._line.recv(4096)
+            assert received, "the sink has closed the line"
+            answer += received
         self._own += 1
         return int(answer.split(b"requests\n")[1].split()[2]) - self._own
 
