@@ -18,9 +18,9 @@ class Console(AdminSite):
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Of the stock pages too."""
         # Not before: the screens of the package register with this site.
-        from webhooks_app.admin.door import without_nul
+        from webhooks_app.admin.door import found_or_refused, without_nul
 
-        return without_nul(super().admin_view(view, cacheable))
+        return without_nul(found_or_refused(super().admin_view(view, cacheable)))
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         from webhooks_app.admin.door import seen

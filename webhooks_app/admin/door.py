@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.db import DataError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.utils import translation
 
 from ..presentation.formatting import visible
@@ -28,6 +30,22 @@ def without_nul(view: Callable[..., Any]) -> Callable[..., Any]:
         return view(request, *args, **parts)
 
     return judged
+
+
+def found_or_refused(view: Callable[..., Any]) -> Callable[..., Any]:
+    """A list that is asked for a number or a moment that no database can hold, answered as Django
+    answers other values that a filter cannot use: by the list without them."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(request, *args, **kwargs)
+        except (OverflowError, DataError):
+            if request.method != "GET" or not request.GET or ERROR_FLAG in request.GET:
+                raise
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+
+    return answered
 
 
 def _bounded(words: QueryDict) -> QueryDict:
