@@ -141,7 +141,8 @@ class Worker:
         # What its producer commits shortly after is not announced, and found by one more look.
         self._look_at = 0.0
         self._look_again_at = time.monotonic() + self._look_again
-        self._wake.set()
+        if self._lanes.has_room:  # else it is found by the next cycle, whenever that comes
+            self._wake.set()
 
     def _is_to_look(self) -> bool:
         if time.monotonic() < self._look_at:
