@@ -24,17 +24,21 @@ class Body:
     is_whole: bool = True  # or the beginning of what a stranger sends
 
 
-async def read(scope: Scope, receive: Receive, is_known: Callable[[], Awaitable[bool]]) -> Body:
-    """`is_known`: whether somebody stands behind the request; asked once, of a large one. Raises
-    Refused."""
+async def read(
+    scope: Scope, receive: Receive, length: int | None, is_known: Callable[[], Awaitable[bool]]
+) -> Body:
+    """`length`: the bytes that are to come, where that is known; `is_known`: whether somebody
+    stands behind the request, asked once, of a large one. Raises Refused."""
     try:
         async with asyncio.timeout(TIMEOUT):
-            return await _read(scope, receive, is_known)
+            return await _read(scope, receive, length, is_known)
     except TimeoutError:
         raise Refused(408, SLOW) from None
 
 
-async def _read(scope: Scope, receive: Receive, is_known: Callable[[], Awaitable[bool]]) -> Body:
+async def _read(
+    scope: Scope, receive: Receive, length: int | None, is_known: Callable[[], Awaitable[bool]]
+) -> Body:
     parts: list[bytes] = []
     size, is_strangers = 0, True
     while True:
@@ -52,3 +56,5 @@ async def _read(scope: Scope, receive: Receive, is_known: Callable[[], Awaitable
             if not await is_known():
                 return Body(b"".join(parts), is_whole=False)
             is_strangers = False
+        if size == length:  # the server tells of the end apart, by one more turn of the loop
+            return Body(b"".join(parts))

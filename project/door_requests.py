@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import QueryDict
 
 from webhooks_app import actions, request_ids
 from webhooks_app.actions import interactions
@@ -23,7 +22,7 @@ from webhooks_app.models import Webhook
 from webhooks_app.presentation import delivery_object, event_object
 from webhooks_app.rules.ids import is_id
 
-NO_PARAMETERS = QueryDict()
+NO_PARAMETERS: dict[str, str] = {}
 BULK_WEIGHT = 16  # what a byte of a bulk counts: fourteen of them may be a whole delivery
 
 Answer = tuple[int, Headers, bytes]
@@ -35,7 +34,7 @@ class Asked:
 
     need: ClassVar[Need]
     parameters: ClassVar[frozenset[str]]
-    allow: ClassVar[str]
+    allow: ClassVar[bytes]
     weight: ClassVar[int] = 1  # what each byte of the body counts
     status: ClassVar[int] = 202  # of its answer
 
@@ -114,7 +113,7 @@ class Single(OfWebhook):
 
     need = WebhookDeliveriesViewSet.needs["create"]
     parameters = WebhookDeliveriesViewSet.create.parameters
-    allow = "GET, POST, HEAD"
+    allow = b"GET, POST, HEAD"
 
     drafts: list[actions.Draft]
     answer: actions.Answer
@@ -144,7 +143,7 @@ class Bulk(Single):
 
     need = BulkViewSet.needs["create"]
     parameters = BulkViewSet.create.parameters
-    allow = "POST"
+    allow = b"POST"
     weight = BULK_WEIGHT
 
     def drafted(self) -> list[actions.Draft]:
@@ -164,7 +163,7 @@ class Interaction(OfWebhook):
 
     need = InteractionViewSet.needs["create"]
     parameters = InteractionViewSet.create.parameters
-    allow = "POST"
+    allow = b"POST"
     status = 200
 
     to_interact: interactions.ToInteract
@@ -193,7 +192,7 @@ class SingleEvent(Asked):
 
     need = EventsViewSet.needs["create"]
     parameters = EventsViewSet.create.parameters
-    allow = "GET, POST, HEAD"
+    allow = b"GET, POST, HEAD"
 
     publication: actions.Publication
     answer: actions.Published | None
@@ -227,7 +226,7 @@ class BulkOfEvents(SingleEvent):
 
     need = EventsInBulkViewSet.needs["create"]
     parameters = EventsInBulkViewSet.create.parameters
-    allow = "POST"
+    allow = b"POST"
     weight = BULK_WEIGHT
 
     def new(self) -> list[actions.NewEvent]:
@@ -283,13 +282,21 @@ def refused(asked: Asked, problem: Problem) -> Answer:
 
 def _rendered(asked: Asked, status: int, headers: dict[str, str], content: Any) -> Answer:
     rendered = rendering.dump(content)
-    headers = {
-        "Content-Type": "application/json",
-        "Vary": "Accept",
-        "Allow": asked.allow,
-        **headers,
-        "Cache-Control": "no-store",
-        "X-Request-Id": asked.name,
-        "Content-Length": str(len(rendered)),
-    }
-    return status, [(name.encode(), text.encode()) for name, text in headers.items()], rendered
+    return (
+        status,
+        [
+            *_SAID_BY_ALL,
+            (b"Allow", asked.allow),
+            *[(name.encode(), text.encode()) for name, text in headers.items()],
+            (b"X-Request-Id", asked.name.encode()),
+            (b"Content-Length", b"%d" % len(rendered)),
+        ],
+        rendered,
+    )
+
+
+_SAID_BY_ALL: Headers = [
+    (b"Content-Type", b"application/json"),
+    (b"Vary", b"Accept"),
+    (b"Cache-Control", b"no-store"),
+]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -172,8 +173,9 @@ class Site(ASGIHandler):
             return
         began = time.monotonic()
         try:
-            limits.check_scope(scope)
-            body = await bodies.read(scope, receive, lambda: self._in_thread(self._is_known, scope))
+            length = limits.check_scope(scope)
+            is_known = partial(self._in_thread, self._is_known, scope)
+            body = await bodies.read(scope, receive, length, is_known)
             answer = None
             if self._door is not None and body.is_whole:
                 answer = await self._door.answer(scope, body.content)

@@ -70,9 +70,10 @@ class Refused(Exception):
         await send({"type": "http.response.body", "body": self.body})
 
 
-def check_scope(scope: Mapping[str, Any]) -> None:
-    """Judge an ASGI request by its head alone. Raises Refused."""
-    content_type = length = 0
+def check_scope(scope: Mapping[str, Any]) -> int | None:
+    """Judge an ASGI request by its head alone; returns how many bytes of a body it has, None where
+    only the end tells. Raises Refused."""
+    content_type, length, is_chunked = 0, None, False
     query = scope.get("query_string", b"")
     size = len(scope.get("raw_path") or scope["path"]) + len(query)
     cookies = []
@@ -85,8 +86,11 @@ def check_scope(scope: Mapping[str, Any]) -> None:
                 cookies.append(value)
             case b"content-length":
                 length = _number(value)
+            case b"transfer-encoding":
+                is_chunked = True
     _judge(size, content_type, query.count(b"&"), b";".join(cookies).decode("latin-1"))
-    check_size(scope, length)
+    check_size(scope, length or 0)
+    return None if is_chunked else length
 
 
 def check_size(scope: Mapping[str, Any], size: int) -> None:

@@ -138,6 +138,8 @@ def _problems(draft: Draft) -> dict[str, list[str]]:
 
 def text_problem(text: object, limit: int) -> str:
     """What is wrong with a text, in a sentence; `""` for nothing."""
+    if text == "":
+        return ""
     if not isinstance(text, str) or len(text) > limit:
         return f"Must be a text of at most {limit} characters."
     if text.isascii() and "\0" not in text:

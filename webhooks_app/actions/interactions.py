@@ -57,7 +57,8 @@ class Beginnings:
     def begin(self, asked: Sequence[ToInteract]) -> list[Begun | ActionError]:
         """Judge interactions as `interact` does. In the caller's transaction, which must have ended
         before any is sent."""
-        found = [_judged(each) for each in asked]
+        free: set[str] = set()
+        found = [_judged(each, free) for each in asked]
         webhooks = [each.webhook for each in found if isinstance(each, calls.Interaction)]
         heads = self._heads.of(webhooks, db_alias())
         begun: list[Begun | ActionError] = []
@@ -83,11 +84,16 @@ class Beginnings:
         self._heads = KeptHeads()
 
 
-def _judged(asked: ToInteract) -> calls.Interaction | ActionError:
+def _judged(asked: ToInteract, free: set[str]) -> calls.Interaction | ActionError:
+    """`free`: webhooks of which the same transaction has seen that any call may go to them."""
+    webhook = asked.webhook
     try:
         interaction = checked(asked.interaction)
         refuse_while_held()
-        return calls.Interaction(asked.webhook, interaction, probe=is_probe(asked.webhook))
+        probe = webhook.pk not in free and is_probe(webhook)
+        if not probe:
+            free.add(webhook.pk)
+        return calls.Interaction(webhook, interaction, probe=probe)
     except ActionError as error:
         return error
 

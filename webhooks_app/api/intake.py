@@ -91,6 +91,10 @@ def strange(item: Any, known: Collection[str], required: Collection[str]) -> Any
     """What is wrong with the shape of an item."""
     if not isinstance(item, dict):
         return ["Must be an object."]
+    if all(name in item for name in required) and all(
+        name in known and value is not None for name, value in item.items()
+    ):
+        return {}
     problems = unknown_keys(item, known, "field")
     for name in known:
         if name in required and name not in item:
