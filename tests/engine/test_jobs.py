@@ -75,15 +75,24 @@ class TestSteps:
 
     def test_a_step_looks_at_so_many_however_few_match(self, webhook, monkeypatch):
         monkeypatch.setattr(jobs, "LOOK_AT", 4)
+        failed(webhook, 1, id=new_id(0))
+        for second in range(1, 10):
+            DeliveryFactory(id=new_id(second), webhook=webhook)
+        failed(webhook, 1)
+        job = job_for(state="failed")
+        assert jobs.step(job, timezone.now()) == 1
+        job.refresh_from_db()
+        assert job.place == sorted(Delivery.objects.values_list("pk", flat=True))[3]
+        run(job)
+        assert job.done == 2
+
+    def test_what_is_older_than_all_that_it_holds_is_not_looked_at(self, webhook, monkeypatch):
+        monkeypatch.setattr(jobs, "LOOK_AT", 4)
         for second in range(10):
             DeliveryFactory(id=new_id(second), webhook=webhook)
         failed(webhook, 1)
         job = job_for(state="failed")
-        assert jobs.step(job, timezone.now()) == 0
-        job.refresh_from_db()
-        assert job.place == sorted(Delivery.objects.values_list("pk", flat=True))[3]
-        run(job)
-        assert job.done == 1
+        assert jobs.step(job, timezone.now()) == 1
 
     def test_delivered_ones_stay_unless_asked_for(self, webhook):
         DeliveryFactory(webhook=webhook, state="delivered", finished_at=NOW)

@@ -48,7 +48,7 @@ def test_retry_of_a_deleted_webhooks_delivery_does_nothing():
 )
 def test_replay_takes_the_failed_only(before, after):
     delivery = delivery_in(before)
-    count = transitions.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1), by="mira")
+    count = actions.replay(delivery.webhook, since=timezone.now() - timedelta(hours=1), by="mira")
     delivery.refresh_from_db()
     assert delivery.state == after
     assert count == (before == "failed")
@@ -57,7 +57,7 @@ def test_replay_takes_the_failed_only(before, after):
 def test_replay_takes_none_that_failed_before_or_elsewhere():
     delivery = delivery_in("failed", finished_at=timezone.now() - timedelta(hours=2))
     other = delivery_in("failed")
-    assert transitions.replay(delivery.webhook_id, timezone.now() - timedelta(hours=1)) == 0
+    assert actions.replay(delivery.webhook, since=timezone.now() - timedelta(hours=1)) == 0
     other.refresh_from_db()
     assert other.state == "failed"
 

@@ -18,6 +18,7 @@ from .deliveries import (
     replay,
     replayable,
     retry,
+    start_replay,
 )
 from .errors import (
     ActionError,
@@ -156,6 +157,7 @@ __all__ = [
     "set_subscriptions",
     "site_hold",
     "spelled",
+    "start_replay",
     "stop_job",
     "strike_note",
     "subscriptions",

@@ -31,6 +31,9 @@ def readable() -> Iterator[None]:
         raise NotCallable("unreadable") from reason
 
 
+# Of a verb that somebody waits for, each of `transitions.AT_ONCE` deliveries; a job does the rest.
+STEPS_MOST = 5
+
 CALLS = "calls that go out must not be made"
 
 

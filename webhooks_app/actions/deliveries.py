@@ -1,18 +1,24 @@
 """Deliveries: stored for the worker, sent once more, given up."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, TypedDict
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from ..engine import transitions
-from ..models import AuditEntry, Delivery, Webhook
+from ..models import AuditEntry, Delivery, Job, Webhook
 from ..models.delivery import SKIPPED
+from ..models.job import PACE_LIMIT
+from ..models.primary import clock
+from ..rules.ids import timestamp
 from . import intake
-from .base import because, db_alias
+from .base import STEPS_MOST, because, db_alias
 from .errors import ActionError, Conflict, NotCallable, alone
 from .intake import Draft
+from .jobs import create_job
 
 
 def deliver(
@@ -93,15 +99,48 @@ def retry(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
 
 
 def replay(webhook: Webhook, *, since: datetime, by: str = "") -> int:
-    """Retry every failed delivery that finished since a moment; returns how many. Raises nothing of
-    its own."""
-    count = transitions.replay(webhook.pk, since, by=by)
-    if count:
-        since_utc = since.astimezone(UTC)
-        words = f"Replayed {count:,} failed since {since_utc:%Y-%m-%d %H:%M} UTC."
-        AuditEntry.objects.note(by, words, webhook)
-        transitions.announce(db_alias())
-    return count
+    """Retry every failed delivery that finished since a moment; returns how many. Some thousand a
+    transaction, each with its line in the audit log, however many there are: `start_replay` is for
+    who waits. Raises nothing of its own."""
+    failed = transitions.failed_since(webhook.pk, since, clock(db_alias()))
+    return _replayed(webhook, failed, since, by, count())[0]
+
+
+def start_replay(webhook: Webhook, *, since: datetime, by: str = "") -> tuple[int, Job | None]:
+    """`replay` of 10,000 deliveries at most, and the rest by a job of the worker: returns how many
+    were retried at once, and the job where there is a rest. Raises nothing of its own."""
+    until = clock(db_alias())
+    failed = transitions.failed_since(webhook.pk, since, until)
+    replayed, place = _replayed(webhook, failed, since, by, range(STEPS_MOST))
+    if not (place and failed.filter(pk__gt=place).exists()):
+        return replayed, None
+    words = {
+        "webhook": webhook.pk,
+        "failed_since": timestamp(since),
+        "failed_until": timestamp(until + timedelta(milliseconds=1)),
+    }
+    note = f"all after the first {replayed:,}"
+    return replayed, create_job(Job.Verb.RETRY, words, pace=PACE_LIMIT, note=note, by=by)
+
+
+def _replayed(
+    webhook: Webhook, failed: "QuerySet[Delivery]", since: datetime, by: str, steps: Iterable[int]
+) -> tuple[int, str]:
+    """How many, and the place behind which there may be more."""
+    replayed, place = 0, ""
+    for _ in steps:
+        with transaction.atomic(using=db_alias()):
+            done, place = transitions.replay_some(failed, place, by=by)
+            if done:
+                since_utc = since.astimezone(UTC)
+                words = f"Replayed {done:,} failed since {since_utc:%Y-%m-%d %H:%M} UTC."
+                AuditEntry.objects.note(by, words, webhook)
+                transitions.announce(db_alias())
+        replayed += done
+        if not place:
+            break
+        transitions.let_others_in()
+    return replayed, place
 
 
 def replayable(webhook: Webhook, since: datetime, *, limit: int = 1000) -> int:

@@ -11,14 +11,16 @@ from django.utils import timezone
 
 from .. import conf
 from ..engine import fanout, transitions
-from ..models import Account, AuditEntry, Event, EventType
+from ..models import Account, AuditEntry, Delivery, Event, EventType, Job
+from ..models.job import PACE_LIMIT
 from ..models.primary import clock
 from ..rules.ids import is_event_id
 from ..rules.nearest import nearest
 from ..rules.subscriptions import EVENT_CHANNELS_LIMIT, channel, event_type
-from .base import db_alias
+from .base import STEPS_MOST, db_alias
 from .errors import ActionError, Conflict, Invalid, alone
 from .intake import IDEMPOTENCY_KEPT, encode, text_problem
+from .jobs import create_job, matching
 from .once import Key, Once
 
 EVENTS_MOST = 1000  # of one `publish_many`
@@ -109,10 +111,23 @@ def publish_many(account: Account, events: Iterable[NewEvent], *, by: str = "") 
 
 
 def cancel_event(event: Event, *, by: str = "") -> int:
-    """Give up what is pending of an event, and what a worker would still make of it; returns how
-    many deliveries were cancelled. The event stays. Raises nothing of its own."""
-    cancelled = transitions.cancel_event(event.pk, f"cancelled by {by}" if by else "cancelled")
-    AuditEntry.objects.note(by, "Cancelled what was pending.", event)
+    """Give up what is pending of an event, and what a worker would still make of it: 10,000
+    deliveries at once, the rest by a job of the worker. Returns how many were cancelled at once.
+    The event stays. Raises nothing of its own."""
+    reason = f"cancelled by {by}" if by else "cancelled"
+    with transaction.atomic(using=db_alias()):
+        transitions.end_fan_out(event.pk)
+        cancelled, place = transitions.cancel_some_of(event.pk, "", reason)
+        AuditEntry.objects.note(by, "Cancelled what was pending.", event)
+    for _ in range(1, STEPS_MOST):
+        if not place:
+            break
+        transitions.let_others_in()
+        done, place = transitions.cancel_some_of(event.pk, place, reason)
+        cancelled += done
+    words = {"event": event.pk, "state": Delivery.State.PENDING.value}
+    if place and matching(words, limit=0):
+        create_job(Job.Verb.CANCEL, words, pace=PACE_LIMIT, by=by)
     event.refresh_from_db(fields=["fanned_out_to"])
     return cancelled
 

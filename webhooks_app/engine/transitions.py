@@ -60,30 +60,29 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
         return _hurry(rows_, by) + _restart(rows_, by)
 
 
-def failed_since(webhook_id: str, since: datetime) -> "QuerySet[Delivery]":
-    return Delivery.objects.filter(
+def failed_since(
+    webhook_id: str, since: datetime, until: datetime | None = None
+) -> "QuerySet[Delivery]":
+    """What gave up from one moment on, and before the other."""
+    failed = Delivery.objects.filter(
         webhook=webhook_id,
         webhook__deleted_at__isnull=True,
         state=Delivery.State.FAILED,
         finished_at__gte=since,
     )
+    return failed if until is None else failed.filter(finished_at__lt=until)
 
 
-def replay(webhook_id: str, since: datetime, *, by: str = "") -> int:
-    """All failed since a moment, once more; returns how many. Some thousand a transaction, so that
-    others come between them."""
-    until = clock(router.db_for_write(Delivery))
-    failed = failed_since(webhook_id, since).filter(finished_at__lte=until)
-    replayed, place = 0, ""
-    rest = failed.order_by("pk").values_list("pk", flat=True)
-    while ids := list(rest.filter(pk__gt=place)[:AT_ONCE]):
+def replay_some(failed: "QuerySet[Delivery]", place: str, *, by: str = "") -> tuple[int, str]:
+    """The next of these deliveries (`failed_since`) behind a place, once more; returns how many,
+    and the place that was reached, `""` at the end."""
+    rest = failed.filter(pk__gt=place).order_by("pk").values_list("pk", flat=True)
+    if not (ids := list(rest[:AT_ONCE])):
+        return 0, ""
+    with _deciding(ids):
         # By their keys alone: joined, PostgreSQL would go through all of them for each.
         again = Delivery.objects.filter(pk__in=ids, state=Delivery.State.FAILED)
-        with _deciding(ids):
-            replayed += _restart(again, by)
-        place = ids[-1]
-        _here().let_others_in()
-    return replayed
+        return _restart(again, by), ids[-1]
 
 
 AT_ONCE = 2000  # deliveries whose state one transaction changes, of those that may be very many
@@ -165,21 +164,26 @@ def cancel_some(webhook_id: str, reason: str, most: int = AT_ONCE) -> int:
         return cancel_rows(Delivery.objects.filter(OPEN, pk__in=ids), reason) if ids else 0
 
 
-def cancel_event(event_id: str, reason: str) -> int:
-    """Cancel the deliveries of an event that wait, and those that are still to be made; returns how
-    many those were. Some thousand a transaction."""
-    # Waits for a step that is under way; none comes after it.
+def end_fan_out(event_id: str) -> None:
+    """Make no further delivery of an event. Waits for a step that is under way; none comes after
+    it."""
     Event.objects.fanning_out().filter(pk=event_id).update(
         cancelled_after=F("fanned_out_to"), fanned_out_to=None
     )
-    waiting = Delivery.objects.filter(OPEN, event=event_id).order_by("pk")
-    cancelled, place = 0, ""
-    while ids := list(waiting.filter(pk__gt=place).values_list("pk", flat=True)[:AT_ONCE]):
-        with transaction.atomic(using=router.db_for_write(Delivery)):
-            cancelled += cancel_many(ids, reason)
-        place = ids[-1]
-        _here().let_others_in()
-    return cancelled
+
+
+def cancel_some_of(event_id: str, place: str, reason: str) -> tuple[int, str]:
+    """Cancel the next deliveries of an event that wait behind a place; as `replay_some`."""
+    waiting = Delivery.objects.filter(OPEN, event=event_id, pk__gt=place).order_by("pk")
+    if not (ids := list(waiting.values_list("pk", flat=True)[:AT_ONCE])):
+        return 0, ""
+    with transaction.atomic(using=router.db_for_write(Delivery)):
+        return cancel_many(ids, reason), ids[-1]
+
+
+def let_others_in() -> None:
+    """Between two transactions that change much."""
+    _here().let_others_in()
 
 
 DELETED = "webhook deleted"

@@ -148,3 +148,7 @@ class ReplayWrite(Shape):
 
 class ReplayedSerializer(serializers.Serializer):
     replayed = serializers.IntegerField(help_text="How many failed deliveries are due again.")
+    job = serializers.CharField(
+        required=False,
+        help_text="The job that replays the rest, where there are more than 10,000.",
+    )

@@ -205,8 +205,8 @@ class ReplayViewSet(ApiViewSet):
     )
     def create(self, request: Request, id: str) -> Response:
         since = query.read_moment("since", self.read(ReplayWrite)["since"])
-        count = actions.replay(self.webhook, since=since, by=self.caller.by)
-        return Response({"replayed": count})
+        replayed, job = actions.start_replay(self.webhook, since=since, by=self.caller.by)
+        return Response({"replayed": replayed} | ({"job": job.pk} if job else {}))
 
 
 class ErrorViewSet(ApiViewSet):
