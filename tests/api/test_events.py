@@ -2,6 +2,7 @@
 published: `doors/`."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from django.utils import timezone
 from tests.api.conftest import problem
 from tests.factories import AccountFactory, UserFactory, WebhookFactory
 from webhooks_app import actions
-from webhooks_app.models import Delivery
+from webhooks_app.models import Delivery, Event
 from webhooks_app.rules.ids import timestamp
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +70,21 @@ class TestRead:
         long_ago = timestamp(timezone.now() - timedelta(days=8))
         for query in ("channel=eu", f"channel=eu&since={long_ago}", "channel=a%20b"):
             assert set(problem(api.get(f"/events?{query}"), 400)["details"]) == {"channel"}
+
+    def test_by_channel_so_many_are_looked_through_for_a_page(self, api, account):
+        wanted = actions.publish(account, "a", 1, channels=["eu"])
+        after = int(wanted.pk[:8], 16) + 1
+        ids = [f"{after:08x}{number:016x}" for number in range(5000)]
+        Event.objects.bulk_create(
+            Event(pk=pk, account=account, type="a", payload=b"1", channels=("us",)) for pk in ids
+        )
+        since = timestamp(timezone.now() - timedelta(hours=1))
+        first = api.get(f"/events?channel=eu&since={since}&limit=10")
+        assert first.json() == []
+        [address] = re.findall(r'<http://[^/]+(.*)>; rel="next"', first["Link"])
+        second = api.get(address)
+        assert [each["id"] for each in second.json()] == [wanted.pk]
+        assert "Link" not in second
 
     def test_one_with_its_payload_and_first_100_deliveries(self, api, account, webhook):
         event = actions.publish(account, "a", {"n": 1})

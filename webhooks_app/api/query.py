@@ -143,12 +143,16 @@ def page(
     size: int | None,
     show: Callable[[Any], Any],
     key: Callable[[Any], Any],
+    last: Any = None,
 ) -> Response:
-    """A bare array of at most `size` rows (all for None), with `Link` when there are more."""
+    """A bare array of at most `size` rows (all for None), with `Link` when there are more. `last`:
+    the key of the last row that was looked at, where so many are and no more."""
     found = list(rows if size is None else rows[: size + 1])
     response = Response([show(row) for row in (found if size is None else found[:size])])
     if size is not None and len(found) > size:
         link(request, response, size, key(found[size - 1]))
+    elif size is not None and last is not None:
+        link(request, response, size, last)
     return response
 
 
