@@ -191,13 +191,33 @@ class TestChanged:
         change(webhook, verification_due_at=change_at)
         assert fresh(webhook).version == before.version
 
-    def test_the_run_of_another_url_counts_no_more(self, webhook):
-        long_ago = timezone.now() - timedelta(days=6)
-        WebhookHealth.objects.filter(pk=webhook.pk).update(
-            failures_in_row=50, failing_since=long_ago
-        )
-        self.saved(fresh(webhook), url=f"{URL}/other")
-        assert WebhookHealth.objects.get(pk=webhook.pk).failures_in_row == 0
+    KNOWN = {
+        "failures_in_row": 50,
+        "failing_since": timezone.now() - timedelta(days=6),
+        "breaker_until": timezone.now() + timedelta(days=1),
+        "breaker_trips": 3,
+        "rests_until": timezone.now() + timedelta(days=1),
+        "certificate_ends_at": timezone.now() + timedelta(days=1),
+    }
+    NOTHING = (0, None, None, 0, None, None)
+
+    def test_what_is_known_of_another_url_counts_no_more(self, webhook, change):
+        WebhookHealth.objects.update(**self.KNOWN)
+        change(fresh(webhook), name="other", url=webhook.url)
+        health = WebhookHealth.objects.values_list(*self.KNOWN)
+        assert health.get() == tuple(self.KNOWN.values())
+        change(fresh(webhook), url=f"{URL}/other")
+        assert health.get() == self.NOTHING
+
+    def test_of_many_that_are_updated_at_once_those_that_move_begin_anew(self, webhook):
+        stays = WebhookFactory(account=webhook.account, url=f"{URL}/other")
+        WebhookHealth.objects.update(**self.KNOWN)
+        ours = Webhook.objects.filter(account__name=webhook.account.name)
+        assert ours.update(url=f"{URL}/other") == 2
+        health = WebhookHealth.objects.values_list(*self.KNOWN)
+        assert health.get(pk=webhook.pk) == self.NOTHING
+        assert health.get(pk=stays.pk) == tuple(self.KNOWN.values())
+        assert (fresh(webhook).verified, fresh(stays).verified) == (False, True)
 
     def test_who_says_that_a_new_url_is_verified_is_believed(self, webhook):
         webhook.url, webhook.verified_at = f"{URL}/other", timezone.now()

@@ -1,5 +1,5 @@
 """Who stops a webhook for what came of a call, and who changes it at that moment, wait for each
-other and both come through: all lock rows in the order of `WebhookQuerySet.lock`."""
+other and both come through: all lock rows in the order of `PrimaryQuerySet.lock`."""
 
 from contextlib import contextmanager
 from datetime import timedelta

@@ -64,7 +64,9 @@ class WebhookHealthQuerySet(PrimaryQuerySet["WebhookHealth"]):
         )
 
     def watch_anew(self) -> None:
-        """For a new URL: run and certificate were seen at another place, perhaps."""
+        """For a new URL, in a transaction: run and certificate were seen at another place,
+        perhaps."""
+        self.lock()
         self.update(certificate_ends_at=None)
         self.clear_run()
 

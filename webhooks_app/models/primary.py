@@ -25,6 +25,12 @@ class PrimaryQuerySet(models.QuerySet[M]):
     def db(self) -> str:
         return self._db or router.db_for_write(self.model, **self._hints)  # type: ignore[attr-defined]
 
+    def lock(self) -> None:
+        """Until the transaction ends. All who lock rows of several tables do so in this order:
+        deliveries, webhooks, their health, in each by the keys; counters last. (It is not the lock
+        of the keys, for which whoever stores what names them would have to wait.)"""
+        list(self.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+
 
 class PrimaryModel(models.Model):
     """Whose rows are read where they are written, also through a relation or a refresh."""

@@ -98,35 +98,30 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
     def update(self, **changes: Any) -> int:
         """As Django's (`bulk_update` comes through here too), and what follows from a change of
         what is sent: see `Webhook.save`. Who changes `version` himself has done that already."""
-        if "version" not in changes and not changes.keys() <= STATE:
-            now = timezone.now()
-            changes["version"] = F("version") + 1
-            changes.setdefault("updated_at", now)
-            if "token" in changes:
-                changes.setdefault("verification_due_at", now)
-            if "url" in changes:
-                same = Q(url=changes["url"])
-                moment = models.DateTimeField()
-                changes.setdefault(
-                    "verified_at",
-                    Case(When(same, then=F("verified_at")), default=None, output_field=moment),
-                )
-                changes.setdefault(
-                    "verification_due_at",
-                    Case(
-                        When(same, then=F("verification_due_at")), default=now, output_field=moment
-                    ),
-                )
-        return super().update(**changes)
+        if "version" in changes or changes.keys() <= STATE:
+            return super().update(**changes)
+        now = timezone.now()
+        changes["version"] = F("version") + 1
+        changes.setdefault("updated_at", now)
+        if "token" in changes:
+            changes.setdefault("verification_due_at", now)
+        if "url" not in changes:
+            return super().update(**changes)
+        same, moment = Q(url=changes["url"]), models.DateTimeField()
+        kept = {"verified_at": None, "verification_due_at": now}
+        for name, anew in kept.items():
+            kept_where_same = Case(When(same, then=F(name)), default=anew, output_field=moment)
+            changes.setdefault(name, kept_where_same)
+        with transaction.atomic(using=self.db):
+            ids = list(self.order_by().values_list("pk", flat=True))
+            rows = Webhook.objects.using(self.db).filter(pk__in=ids)
+            rows.lock()
+            moved = list(rows.exclude(same).values_list("pk", flat=True))
+            updated = super().update(**changes)
+            _watch_anew(self.db, moved)
+        return updated
 
     update.alters_data = True  # type: ignore[attr-defined]  # templates do not call it
-
-    def lock(self) -> None:
-        """Until the transaction ends. All who lock rows of several of these tables do so in this
-        order: deliveries, webhooks, their health, in each by the keys; counters last. (It is not
-        the lock of a webhook's key, for which whoever stores a delivery would have to wait.)"""
-        rows = self.order_by("pk").select_for_update(no_key=True)
-        list(rows.values_list("pk", flat=True))
 
     def touch(self) -> None:
         """What goes with their calls was changed elsewhere: whoever keeps a request makes it
@@ -383,9 +378,7 @@ class Webhook(PrimaryModel):
             self.verified_at = None
             fields.add("verified_at")
         if "url" in changed:
-            from .health import WebhookHealth  # which imports this module
-
-            WebhookHealth.objects.using(alias).filter(pk=self.pk).watch_anew()
+            _watch_anew(alias, [self.pk])
         return fields
 
     @property
@@ -430,6 +423,14 @@ class Webhook(PrimaryModel):
         if self.rate_count is None or self.rate_seconds is None:
             return None
         return Rate(self.rate_count, self.rate_seconds)
+
+
+def _watch_anew(alias: str, webhook_ids: Collection[str]) -> None:
+    """What is known of another place that these had as URL counts no more."""
+    from .health import WebhookHealth  # which imports this module
+
+    if webhook_ids:
+        WebhookHealth.objects.using(alias).filter(pk__in=webhook_ids).watch_anew()
 
 
 def _is_other(instance: dict[str, Any], name: str, stored: Any) -> bool:
