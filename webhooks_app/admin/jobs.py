@@ -22,7 +22,7 @@ from ..models.delivery_filters import CONDITIONS, MOMENTS, STATES
 from ..models.job import PACE, PACE_LIMIT
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, duration, moment
-from ..presentation.looks import DELIVERY_STATES, State
+from ..presentation.looks import DELIVERY_STATES, State, look
 from ..rules import failures
 from .assets import FOLLOW_LOOKS
 from .base import ReadOnlyAdmin, named, url_of
@@ -61,7 +61,7 @@ def stamp(span: timedelta) -> str:
 def label_of(verb: str, words: Mapping[str, str]) -> str:
     """What a verb is called over a selection: what gave up is replayed."""
     replayed = words.get("state") == Delivery.State.FAILED or GAVE_UP & set(words)
-    return "Replay" if verb == Job.Verb.RETRY and replayed else VERBS[verb]
+    return "Replay" if verb == Job.Verb.RETRY and replayed else VERBS.get(verb, verb.capitalize())
 
 
 def replays_of(words: Mapping[str, str], chosen: str) -> list[tuple[str, str, bool]]:
@@ -172,7 +172,8 @@ def left(job: Job) -> str:
 
 
 def verbed(job: Job) -> str:
-    return "queued again" if job.verb == Job.Verb.RETRY else "cancelled"
+    words = {"retry": "queued again", "cancel": "cancelled"}
+    return words.get(job.verb, "done")
 
 
 class JobView:
@@ -182,7 +183,7 @@ class JobView:
         self, job: Job, names: Mapping[str, str] | None = None, outcome: Outcome | None = None
     ) -> None:
         self.job = job
-        self.state = JOB_STATES[job.state]
+        self.state = look(JOB_STATES, job.state)
         label = label_of(job.verb, job.selection)
         self.what = format_html("{}: {}", label, sentence(job.selection, names))
         self.title = f"{label}: {unescape(sentence(job.selection, names, plain=True))}"
@@ -237,7 +238,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="State")
     def state_(self, job: Job) -> SafeString:
-        return badge(JOB_STATES[job.state])
+        return badge(look(JOB_STATES, job.state))
 
     @admin.display(description="Job")
     def job_(self, job: Any) -> SafeString:

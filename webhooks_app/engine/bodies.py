@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..models import Event, EventBody
 from ..rules import forms
+from .fanout import told
 from .http.message import event_lines
 from .store import CARRIED_MOST, Claimed, EventLines, Store
 
@@ -80,7 +81,22 @@ class Bodies:
             body = None if body is None else bytes(body)
             found[event_id, form] = entry = event_lines(event_id, type, content_type), body
             self._keep((event_id, form), entry)
-        return found
+        return found | self._made([key for key in keys if key not in found], most)
+
+    def _made(self, keys: Sequence[Key], most: int) -> dict[Key, tuple[EventLines, bytes | None]]:
+        """The bodies in forms that were not known to the process that published the event."""
+        known = [key for key in keys if forms.is_known(key[1])]
+        if not known:
+            return {}
+        rows = Event.objects.using(self._store.connection.alias).select_related("account")
+        events = rows.in_bulk({event_id for event_id, _ in known})
+        made = {}
+        for event_id, form in known:
+            if (event := events.get(event_id)) is not None:
+                content_type, body = forms.body(form, told(event))
+                lines = event_lines(event_id, event.type, content_type)
+                made[event_id, form] = lines, body if len(body) <= most else None
+        return made
 
     def _keep(self, key: Key, entry: tuple[EventLines, bytes | None]) -> None:
         self._forget(key)

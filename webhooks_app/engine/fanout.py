@@ -33,7 +33,7 @@ from ..models.event import FIRST_MOST
 from ..models.health import release
 from ..models.primary import clock
 from ..rules import forms
-from . import store, subscribers
+from . import store, subscribers, transitions
 from .maintenance.accepted import ACCEPTED
 from .store import Store, bulk, microseconds
 from .store.errors import is_away
@@ -41,6 +41,8 @@ from .subscribers import Judged
 
 LOOK_AT = 1000  # events that one turn of the worker chooses from
 TURN_MOST = 1.0  # seconds of such a turn
+# Of a webhook that a newer version wrote; whose worker makes the body when it is retried.
+UNKNOWN_FORM = "its form was not known to the process that published it: retry it once all are new"
 EVENTS_SINCE = (0, 2)  # the version whose workers read payloads of events
 
 _E, _B = Event._meta.db_table, EventBody._meta.db_table
@@ -221,6 +223,9 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
         payloads = {}
         asked = {wish: _spelled(wish) for _, wish in found.receivers}
         for form in {form for form, _, _ in asked.values()}:
+            if not forms.is_known(form):
+                payloads[form] = b""
+                continue
             content_type, payload = forms.body(form, told(event))
             payloads[form] = payload if copies else b""
             if form != forms.PAYLOAD:
@@ -251,6 +256,8 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
     if bodies:
         queue.execute(_PUT_BODIES, _BODY_COLUMNS, bodies)
     queue.put_of_events(deliveries)
+    if unknown := [each.id for each in deliveries if not forms.is_known(each.form or "")]:
+        transitions.cancel_many(unknown, UNKNOWN_FORM)
 
 
 def _spelled(wish: str) -> tuple[str, str, str]:

@@ -35,6 +35,11 @@ def header_problem(form: str, name: str) -> str:
     return _OWN_TYPE if form != PAYLOAD and name.lower() == "content-type" else ""
 
 
+def is_known(form: str) -> bool:
+    """A newer version beside this one may have others."""
+    return form in _FORMS
+
+
 def body(form: str, event: Told) -> tuple[str, bytes]:
     """The content type and the bytes of an event in a form. KeyError for an unknown one."""
     content_type, make = _FORMS[form]

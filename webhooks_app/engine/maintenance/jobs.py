@@ -76,7 +76,9 @@ def step(job: Job, now: datetime) -> int:
 
 
 def _next(job: Job, now: datetime) -> tuple[list[str], str, bool]:
-    """Ids to work on, the place they reach up to, and whether that is the end."""
+    """Ids to work on, the place they reach up to, and whether that is the end. Raises ValueError
+    for a job that cannot be understood."""
+    Job.Verb(job.verb)
     ahead = Delivery.objects.filter(pk__gt=job.place, pk__lte=job.last).order_by("pk")
     if not job.place:  # however much older history there is
         ahead = ahead.filter(pk__gte=job.first)
