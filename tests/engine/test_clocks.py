@@ -5,20 +5,32 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.core.management import call_command
 from django.db import connection, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.test import Client
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.receivers import Receiver
 from webhooks_app import actions
+from webhooks_app.admin.jobs import words_of
 from webhooks_app.engine import knobs, store, stored_breaker, transitions
 from webhooks_app.engine.handover import Heartbeat, Memory
 from webhooks_app.engine.maintenance import catalogue, jobs, pruner
-from webhooks_app.models import Attempt, Delivery, Job, SigningKey, Webhook, WebhookHealth, Worker
+from webhooks_app.models import (
+    AccessToken,
+    Attempt,
+    Delivery,
+    Event,
+    Job,
+    SigningKey,
+    Webhook,
+    WebhookHealth,
+    Worker,
+)
 from webhooks_app.presentation.workers import workers
-from webhooks_app.rules.ids import id_time
+from webhooks_app.rules.ids import id_time, read_moment
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -121,6 +133,32 @@ def test_a_job(wrong):
 def test_a_verification(wrong, reader):
     actions.request_verification(wrong)
     assert [call.webhook.pk for call in reader.verifications({})] == [wrong.pk]
+
+
+@pytest.mark.parametrize("verb", ["publish", "replay"])
+def test_a_span_of_a_command_begins_now(wrong, verb):
+    if verb == "publish":
+        call_command("webhooks", "publish", wrong.account.name, "a", "--deliver-at", "1h")
+        event = Event.objects.get()
+        assert is_present(event.deliver_at - timedelta(hours=1))
+    else:
+        for minutes in (55, 65):
+            ended = present() - timedelta(minutes=minutes)
+            DeliveryFactory(webhook=wrong, state="failed", finished_at=ended)
+        # Whichever way this host's clock is wrong, by six minutes it takes both, or neither.
+        with time_machine.travel(present() + 1.2 * (timezone.now() - present())):
+            call_command("webhooks", "replay", "--since", "1h")
+        assert claimed(wrong) == 1
+
+
+def test_a_token_for_some_days_is_good_for_so_long(wrong):
+    call_command("webhooks", "create-token", wrong.account.name, "--expires-days", "1")
+    assert is_present(AccessToken.objects.get().expires_at - timedelta(days=1))
+
+
+def test_a_span_of_the_console_begins_now(wrong, admin_client):
+    words = QueryDict(f"webhook={wrong.pk}&failed_since=1h")
+    assert is_present(read_moment(words_of(words)["failed_since"]) + timedelta(hours=1))
 
 
 def test_calls_by_hand_are_limited_by_one_clock(wrong):

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from ..engine import transitions
 from ..fields import Sealed, WrongKey
@@ -117,6 +116,6 @@ def spelled(span: timedelta) -> str:
 def _keys_changed(webhook: Webhook, words: str, by: str) -> None:
     # Whoever keeps a request that was built sees by the version that it is old.
     rows = Webhook.objects.filter(pk=webhook.pk)
-    rows.update(version=F("version") + 1, updated_at=timezone.now())
+    rows.update(version=F("version") + 1, updated_at=clock(db_alias()))
     AuditEntry.objects.note(by, words, webhook)
     transitions.announce(db_alias())

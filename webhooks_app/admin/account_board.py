@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db.models import F
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -21,6 +20,7 @@ from ..models import (
     Webhook,
     states,
 )
+from ..models.delivery import db_now
 from ..models.delivery_filters import condition
 from ..models.tally import Tally
 from ..presentation.charts import DAY, rate
@@ -45,7 +45,7 @@ class AccountBoard:
     """Every part is read when the template comes to it; None where this user may not see it."""
 
     def __init__(self, request: HttpRequest, account: Account) -> None:
-        self.account, self.now = account, timezone.now()
+        self.account, self.now = account, db_now()
         self._may = request.user.has_perm
 
     def _sees(self, model: str) -> bool:

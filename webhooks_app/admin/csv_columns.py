@@ -5,8 +5,7 @@ No URL of a webhook: its path and query may hold secrets, so its host alone is t
 
 from typing import Any
 
-from django.utils import timezone
-
+from ..models.delivery import db_now
 from ..models.states import delivery_hold_reason
 from ..presentation.looks import delivery_state, webhook_state
 from ..rules import failures
@@ -16,7 +15,7 @@ from .export import Column
 
 def _held(delivery: Any) -> str:
     pending = delivery.finished_at is None
-    return delivery_hold_reason(delivery, timezone.now()) if pending else ""
+    return delivery_hold_reason(delivery, db_now()) if pending else ""
 
 
 def _next_try(delivery: Any) -> object:
@@ -33,7 +32,7 @@ WEBHOOKS: tuple[Column, ...] = (
     ("Name", lambda row: row.name),
     ("Host", lambda row: host_of(row.url)),
     ("Account", lambda row: row.account.name),
-    ("Health", lambda row: webhook_state(row, timezone.now()).word),
+    ("Health", lambda row: webhook_state(row, db_now()).word),
     ("Failing since, UTC", lambda row: row.health.failing_since),
     ("Success, last 24 h", lambda row: row.chart.rate),
     ("Calls, last 24 h", lambda row: row.chart.calls),
@@ -49,7 +48,7 @@ WEBHOOKS: tuple[Column, ...] = (
 )
 DELIVERIES: tuple[Column, ...] = (
     ("Id", lambda row: row.pk),
-    ("State", lambda row: delivery_state(row, timezone.now()).word),
+    ("State", lambda row: delivery_state(row, db_now()).word),
     ("Created, UTC", lambda row: row.created_at),
     ("Finished, UTC", lambda row: row.finished_at),
     ("Webhook", lambda row: row.webhook.name),

@@ -10,12 +10,12 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery
+from ..models.delivery import db_now
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.banner import delivery_banner
 from ..presentation.formatting import duration
@@ -65,7 +65,7 @@ class DeliveryAdmin(Recording, DeliveryList):
         )
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        now = timezone.now()
+        now = db_now()
         attempts = list(obj.attempts.order_by("-id")[: ATTEMPTS_SHOWN + 1])
         page = reverse("admin:webhooks_app_webhook_change", args=[obj.webhook_id])
         banner = delivery_banner(obj, attempts[0].kind if attempts else "", now, page)
@@ -110,7 +110,7 @@ class DeliveryAdmin(Recording, DeliveryList):
         return sent(
             delivery,
             url=chosen.url if chosen else delivery.webhook.url,
-            at=chosen.started_at if chosen else timezone.now(),
+            at=chosen.started_at if chosen else db_now(),
             size=size,
             content_type=content_type,
             token_set=delivery.token_set,

@@ -9,13 +9,13 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Attempt, Delivery, Job, states
+from ..models.delivery import db_now
 from ..models.delivery_filters import LOOKED_THROUGH, condition
 from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import delivery_hold_reason, hold_ends_at
@@ -105,7 +105,7 @@ class StateFilter(ChipsFilter):
         key = self.value()
         if not key:
             return queryset
-        chosen = condition("state", key, timezone.now())
+        chosen = condition("state", key, db_now())
         of_one = request.GET.get("webhook") and key not in BEHIND_PENDING
         if key in ("delivered", "failed") or of_one or self.sieves:
             return queryset.filter(chosen)
@@ -155,7 +155,7 @@ def edges(request: HttpRequest) -> tuple[str, str]:
     span = request.GET.get("created") or first_span(request.GET)
     oldest, newest = ["0"], ["g"]  # before and behind all ids
     if span in SPANS:
-        oldest.append(first_id(timezone.now() - SPANS[span]))
+        oldest.append(first_id(db_now() - SPANS[span]))
     for name, found in (("since", oldest), ("until", newest)):
         with suppress(KeyError, ValueError):
             found.append(first_id(read_moment(words[name])))
@@ -291,7 +291,7 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         rows = super().get_queryset(request)
         rows = rows.select_related("webhook__account", "webhook__health")
-        rows = states.with_behind(rows, timezone.now())
+        rows = states.with_behind(rows, db_now())
         return rows.defer("payload", *SECRETS_BESIDE)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
@@ -347,7 +347,7 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
 
     @admin.display(description="State")
     def state_(self, delivery: Delivery) -> SafeString:
-        state = badge(delivery_state(delivery, timezone.now()))
+        state = badge(delivery_state(delivery, db_now()))
         return format_html('{}<span class="wh-sub">{}</span>', state, moment(delivery.created_at))
 
     @admin.display(description="Webhook")
@@ -376,7 +376,7 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
     def next_(self, delivery: Delivery) -> Any:
         if delivery.state != Delivery.State.PENDING:
             return format_html('<span class="wh-dash">{}</span>', "–")
-        if reason := delivery_hold_reason(delivery, timezone.now()):
+        if reason := delivery_hold_reason(delivery, db_now()):
             until = hold_ends_at(delivery.webhook, reason)
             return (
                 format_html("held: {} until {}", reason, moment(until))

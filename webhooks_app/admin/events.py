@@ -6,12 +6,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..actions import why_not
 from ..models import Delivery, Event
+from ..models.delivery import db_now
 from ..models.delivery_filters import OF_EVENTS, unfit
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.formatting import moment
@@ -39,7 +39,7 @@ def search_of(request: HttpRequest) -> tuple[str, str]:
     if is_id(term) and Event.objects.filter(pk=term).exists():
         return term, "id"
     for by in ("reference", "subject"):
-        if Event.objects.filter(OF_EVENTS[by](term, timezone.now())).order_by().exists():
+        if Event.objects.filter(OF_EVENTS[by](term, db_now())).order_by().exists():
             return term, by
     return term, "event_id"
 
@@ -90,7 +90,7 @@ class EventAdmin(LiveUpdates, ReadOnlyAdmin):
         term, by = search_of(request)
         if by == "id":
             return queryset.filter(pk=term), False
-        return (queryset.filter(OF_EVENTS[by](term, timezone.now())) if by else queryset), False
+        return (queryset.filter(OF_EVENTS[by](term, db_now())) if by else queryset), False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         typed = {name: request.GET.get(name, "") for name in TYPED}
@@ -167,7 +167,7 @@ class EventAdmin(LiveUpdates, ReadOnlyAdmin):
         """The first ones, of more than are shown a link to all."""
         rows = Delivery.objects.of_event(event.pk).select_related("webhook__health")
         rows = rows.defer(*SECRETS_BESIDE).order_by("pk")
-        found, now = first_with_last_attempts(rows, DELIVERIES_SHOWN + 1), timezone.now()
+        found, now = first_with_last_attempts(rows, DELIVERIES_SHOWN + 1), db_now()
         shown = found[:DELIVERIES_SHOWN]
         return {
             "deliveries": [

@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, QueryDict
-from django.utils import timezone
 
+from ..models.delivery import db_now
 from ..models.delivery_filters import CONDITIONS, MOMENTS, Condition, condition, unfit
 from ..presentation.counts import COUNT_LIMIT
 from ..rules.ids import first_id, is_account_name, is_id, read_moment
@@ -103,7 +103,7 @@ class SelectionFilter(TextFilter):
     def chosen(self, queryset: Any, value: str) -> Any:
         name = str(self.parameter_name)
         try:
-            return queryset.filter(condition(name, value, timezone.now(), self.words))
+            return queryset.filter(condition(name, value, db_now(), self.words))
         except ValueError:
             plain = f"This cannot be read as {self.title}: “{value[:60]}”."
             self.problem = unread(value) if name in MOMENTS else plain
@@ -252,7 +252,7 @@ class CreatedFilter(ChoiceFilter):
         span = SPANS.get(self.value())
         if span is None or is_id(request.GET.get("q", "").strip()):
             return queryset
-        return self.since(queryset, timezone.now() - span)
+        return self.since(queryset, db_now() - span)
 
     def since(self, queryset: Any, moment: datetime) -> Any:
         """Ids begin with the time they were made, so the primary key serves as the index."""

@@ -11,10 +11,10 @@ from django.db.models import CharField, F, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
 from ..fields import Begins, NameStart
 from ..models import Account, Attempt, Delivery, Event, Job, Webhook
+from ..models.delivery import db_now
 from ..models.delivery_filters import unfit
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.looks import State, delivery_state, webhook_state
@@ -53,7 +53,7 @@ class Finder:
     """What is found for a term, of what this user may see."""
 
     def __init__(self, request: HttpRequest, term: str) -> None:
-        self.request, self.term, self.now = request, term, timezone.now()
+        self.request, self.term, self.now = request, term, db_now()
         may = request.user.has_perm
         self.sees = {name for name in VIEWED if may(f"webhooks_app.view_{name}")}
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 
@@ -22,6 +21,7 @@ from ..models import (
     WebhookHealth,
     states,
 )
+from ..models.delivery import db_now
 from ..models.health import totals_since
 from ..models.states import SILENT
 from ..models.tally import Tally
@@ -134,7 +134,7 @@ class Home:
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
-        self.now = timezone.now()
+        self.now = db_now()
         self.span: Span = span_of(request)
         self.start = self.span.start(self.now)
 

@@ -12,11 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from .. import actions
 from ..models import Attempt, AuditEntry, Delivery, Job, Note, Webhook, WebhookError, states
+from ..models.delivery import db_now
 from ..models.delivery_filters import condition
 from ..presentation.counts import COUNT_LIMIT, bounded, bounded_counts
 from ..presentation.looks import State, webhook_state
@@ -213,7 +213,7 @@ class AtHost(ConsoleAdmin):
                 raise Http404 from None
             if request.method != "POST" and method == "POST":
                 return HttpResponseRedirect(links.host(plain))
-            found = Host(request, plain, timezone.now())
+            found = Host(request, plain, db_now())
             if not found.rows:
                 raise Http404
             return view(request, found)

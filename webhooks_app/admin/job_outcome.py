@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db.models import Count, Max
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 
 from ..models import Delivery, Job, Webhook
+from ..models.delivery import db_now
 from ..models.delivery_filters import LOOKED_THROUGH, condition, select
 from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import webhooks_in
@@ -100,14 +100,14 @@ def is_watched(job: Job, outcome: Outcome | None) -> bool:
     if job.is_open:
         return True
     ended = job.finished_at or job.created_at
-    return bool(outcome and outcome.under_way and timezone.now() - ended < WATCHED)
+    return bool(outcome and outcome.under_way and db_now() - ended < WATCHED)
 
 
 def skipped_by(job: Job, rows: Any) -> Any:
     """Of some deliveries, of which only so many are looked through, those that it looked at and
     left as they were."""
     for name, value in job.selection.items():
-        rows = rows.filter(condition(name, value, timezone.now(), LOOKED_THROUGH))
+        rows = rows.filter(condition(name, value, db_now(), LOOKED_THROUGH))
     return rows.filter(pk__gte=job.first, pk__lte=job.place).exclude(job.touched())
 
 

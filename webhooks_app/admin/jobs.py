@@ -11,13 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from .. import actions
 from ..models import Delivery, Job, Webhook
+from ..models.delivery import db_now
 from ..models.delivery_filters import CONDITIONS, MOMENTS, STATES
 from ..models.job import PACE, PACE_LIMIT
 from ..presentation.counts import COUNT_LIMIT
@@ -55,7 +55,7 @@ def words_of(query: QueryDict) -> dict[str, str]:
 
 
 def stamp(span: timedelta) -> str:
-    return (timezone.now() - span).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (db_now() - span).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def label_of(verb: str, words: Mapping[str, str]) -> str:
@@ -165,7 +165,7 @@ def open_jobs() -> "list[JobView]":
 
 def left(job: Job) -> str:
     """How long it will still take, at the pace so far."""
-    spent = timezone.now() - job.created_at
+    spent = db_now() - job.created_at
     if job.state != Job.State.RUNNING or not 0 < job.share < 1:
         return ""
     return duration(spent * ((1 - job.share) / job.share))
@@ -364,7 +364,7 @@ class JobAdmin(ReadOnlyAdmin):
             "label": label_of(verb, words),
             "replays": replays_of(words, query.get("failed_since", "")),
             "span": self._span(words),
-            "doubtful": likely_to_fail(words, timezone.now(), counted=count is not None)
+            "doubtful": likely_to_fail(words, db_now(), counted=count is not None)
             if verb == Job.Verb.RETRY and not problem
             else [],
             "named_most": NAMED,

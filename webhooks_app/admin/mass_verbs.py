@@ -6,11 +6,11 @@ from django.contrib import admin, messages
 from django.db.models import OuterRef
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 
 from .. import actions
 from ..models import Delivery, Job, Webhook, states
+from ..models.delivery import db_now
 from ..presentation.counts import BoundedCount, bounded
 from .base import ConsoleAdmin, named, typed_note
 from .outlook import kept_back
@@ -114,7 +114,7 @@ class MassVerbs(ConsoleAdmin):
 
 def counted(rows: list[Webhook], state: str) -> dict[str, int]:
     """How many deliveries of each webhook are in a state; no more are counted than are told."""
-    found = Delivery.objects.filter(states.deliveries_in(state, timezone.now()))
+    found = Delivery.objects.filter(states.deliveries_in(state, db_now()))
     counts = Webhook.objects.filter(pk__in=[row.pk for row in rows]).annotate(
         found=BoundedCount.of(found.filter(webhook=OuterRef("pk")))
     )

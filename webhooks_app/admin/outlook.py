@@ -4,9 +4,9 @@ missing worker prevents."""
 from collections.abc import Iterable
 
 from django.http import HttpRequest
-from django.utils import timezone
 
 from ..models import Webhook
+from ..models.delivery import db_now
 from ..models.states import HOLDS, SENTENCES, hold_reason
 from ..models.webhook import SECRETS
 from ..presentation.workers import workers
@@ -17,7 +17,7 @@ NO_WORKER = "as soon as a worker runs; none is alive."
 def kept_back(request: HttpRequest, webhooks: Iterable[str]) -> str:
     """Why what waits for these webhooks (ids) does not go out now, by their rows as they are by
     then; `""` when it does."""
-    now = timezone.now()
+    now = db_now()
     rows = Webhook.objects.filter(pk__in=set(webhooks)).select_related("health")
     rows = rows.defer(*SECRETS)
     reasons = [hold_reason(row, now) for row in rows]

@@ -5,9 +5,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
-from django.utils import timezone
 
 from ..models import AuditEntry, Delivery
+from ..models.delivery import db_now
 from ..presentation.record import WORDS, record_of
 from .base import ConsoleAdmin, named
 
@@ -24,7 +24,7 @@ class Recording(ConsoleAdmin):
         by = named(request)
         form = request.POST.get("as", "page")
         form = form if form in FORMS else "page"
-        record = record_of(delivery, now=timezone.now(), by=by)
+        record = record_of(delivery, now=db_now(), by=by)
         AuditEntry.objects.note(by, f"Took the record {FORMS[form]}.", delivery)
         answer: Any
         if form == "json":

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Lower
-from django.utils import timezone
 
 from ..models import HourlyCount
+from ..models.delivery import db_now
 from ..models.health import LATENCY_COLUMNS, percentile
 from ..presentation.charts import DAY
 from .sorting import Order, Sort, by
@@ -30,7 +30,7 @@ def _by_calls(worth: Callable[[dict[str, int]], Any]) -> Order:
 
     def order(rows: "QuerySet[Any]") -> list[Any]:
         keys = list(rows.order_by("-pk").values_list("pk", flat=True))
-        hours = HourlyCount.objects.since(DAY.start(timezone.now())).filter(webhook__in=keys)
+        hours = HourlyCount.objects.since(DAY.start(db_now())).filter(webhook__in=keys)
         names = ("delivered", "failed", *LATENCY)
         sums: Any = hours.order_by().values("webhook_id").annotate(**{n: Sum(n) for n in names})
         worths = {row["webhook_id"]: worth(row) for row in sums}

@@ -9,13 +9,13 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
 from .. import actions
 from ..models import AccessToken, AuditEntry
+from ..models.delivery import db_now
 from ..presentation.formatting import badge, moment
 from ..presentation.looks import State
 from ..roles import may
@@ -36,7 +36,7 @@ REVOKED = State("revoked", "Revoked", "off", "idle")
 def token_state(token: AccessToken) -> State:
     if token.revoked_at:
         return REVOKED
-    expired = token.expires_at is not None and token.expires_at <= timezone.now()
+    expired = token.expires_at is not None and token.expires_at <= db_now()
     return EXPIRED if expired else USABLE
 
 
@@ -47,7 +47,7 @@ class StateFilter(ChipsFilter):
         return [(state.key, state.word) for state in (USABLE, EXPIRED, REVOKED)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        key, now = self.value(), timezone.now()
+        key, now = self.value(), db_now()
         if key == "usable":
             return queryset.filter(
                 Q(expires_at__isnull=True) | Q(expires_at__gt=now), revoked_at__isnull=True
@@ -66,7 +66,7 @@ class TokenForm(WithAccount, StaleForm):
 
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]
-        if moment is not None and moment <= timezone.now():
+        if moment is not None and moment <= db_now():
             raise forms.ValidationError("This moment has passed already.")
         return moment
 

@@ -10,13 +10,13 @@ from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from .. import actions, conf
 from ..models import Delivery, Webhook, WebhookHealth, states
+from ..models.delivery import db_now
 from ..models.delivery_filters import unfit
 from ..models.statement_timeout import TooSlow, in_time
 from ..models.states import hold_ends_at, hold_reason
@@ -102,7 +102,7 @@ class HealthFilter(ChipsFilter):
         key = self.value()
         if not key or key == DELETED.key:  # the rows of the list are those already
             return queryset
-        return queryset.filter(states.webhooks_in(key, timezone.now()))
+        return queryset.filter(states.webhooks_in(key, db_now()))
 
     def choices(self, changelist: Any) -> Any:
         """With how many there are of each, where that is worth a look."""
@@ -115,7 +115,7 @@ class HealthFilter(ChipsFilter):
 
     def _counts(self, changelist: Any) -> dict[str, int]:
         """Of what the search and the other filters leave; none where that takes too long."""
-        now, deleted = timezone.now(), Webhook.objects.filter(deleted_at__isnull=False)
+        now, deleted = db_now(), Webhook.objects.filter(deleted_at__isnull=False)
         if not set(changelist.params) - {self.parameter_name, "before", "sort"}:
             return _chips(bounded_counts(tally=Tally.at(now), deleted=deleted))
         narrowed = partial(changelist.narrowed, self.request)
@@ -139,7 +139,7 @@ class Certificate(OneLink):
     choice = ("soon", "ends soon")
 
     def chosen(self, queryset: Any) -> Any:
-        healths, now = WebhookHealth.objects, timezone.now()
+        healths, now = WebhookHealth.objects, db_now()
         theirs, ours = healths.certificate_ends_soon(now), healths.identity_ends_soon(now)
         return queryset.filter(Q(pk__in=theirs.values("pk")) | Q(pk__in=ours.values("pk")))
 
@@ -164,7 +164,7 @@ class NewTrouble(OneLink):
     choice = ("new", "new in the last hour")
 
     def chosen(self, queryset: Any) -> Any:
-        return queryset.filter(pk__in=newly_failing(timezone.now()).values("pk"))
+        return queryset.filter(pk__in=newly_failing(db_now()).values("pk"))
 
 
 class HadErrorFilter(LinkFilter):
@@ -274,7 +274,7 @@ class WebhookList(MassVerbs):
         return changelist
 
     def prepared(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
-        charts = charts_of([row.pk for row in rows], DAY, timezone.now())
+        charts = charts_of([row.pk for row in rows], DAY, db_now())
         in_flight = workers(request).in_flight_of
         may_restore = may(request.user, "restore_webhook")
         for row in rows:
@@ -312,7 +312,7 @@ class WebhookList(MassVerbs):
             until = webhook.deleted_at + conf.settings.retention
             kept = format_html("{}, kept until {}", moment(webhook.deleted_at), moment(until))
             return format_html('{}<span class="wh-sub">{}</span>', badge(DELETED), kept)
-        now = timezone.now()
+        now = db_now()
         state, health = webhook_state(webhook, now), webhook.health
         since = {
             "failing": health.failing_since,

@@ -13,7 +13,6 @@ from django.db.models.lookups import GreaterThan
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -32,6 +31,7 @@ from ..models import (
     lines,
     states,
 )
+from ..models.delivery import db_now
 from ..models.states import SENTENCES, hold_ends_at, hold_reason
 from ..presentation.banner import SKIP, busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
@@ -149,7 +149,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
         return schedules.typed(webhook.delays) or "the site's own"
 
     def page_context(self, request: HttpRequest, webhook: Any) -> dict[str, Any]:
-        now, span = timezone.now(), span_of(request)
+        now, span = db_now(), span_of(request)
         state = webhook_state(webhook, now)
         host, operate = host_of(webhook.url), self.has_operate_permission(request)
         calls = charts_of([webhook.pk], span, now)[webhook.pk]

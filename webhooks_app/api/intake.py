@@ -4,10 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
-
 from .. import actions
 from ..models import Delivery, Webhook
+from ..models.delivery import db_now
 from ..rules.nearest import unknown_keys
 from . import body, query
 from .errors import Problem, invalid
@@ -130,7 +129,7 @@ def _due_of(item: dict[str, Any]) -> datetime | None:
 
 def _due(moment: datetime | None) -> datetime | None:
     """Raises Problem 400 for one that is too far ahead."""
-    if moment is not None and moment > timezone.now() + DUE_MOST:
+    if moment is not None and moment > db_now() + DUE_MOST:
         raise invalid({"dueAt": [f"Must be at most {DUE_MOST.days} days ahead."]})
     return moment
 

@@ -138,7 +138,7 @@ class Verification:
         if row is None or (row.url, row.token) != (self.webhook.url, self.webhook.token):
             return
         if failure is None:
-            row.verified_at = timezone.now()
+            row.verified_at = clock(router.db_for_write(Webhook))
         elif outcome.status is not None:
             # Only an HTTP answer withdraws it; a receiver that is down proves nothing.
             row.verified_at = None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from django.db.models import Exists, OuterRef
-from django.utils import timezone
 
 from webhooks_app import actions
 from webhooks_app.models import Attempt, Delivery, Webhook, Worker, states
@@ -17,6 +16,7 @@ from webhooks_app.rules import strictjson
 from webhooks_app.rules.failures import advice
 from webhooks_app.rules.ids import timestamp
 
+from ..models.delivery import db_now
 from .terminal import BY, MANY, Console, count, many, moment, wrong_usage
 
 
@@ -220,7 +220,7 @@ def _verdict(webhook: Webhook, outcome: dict[str, Any]) -> str:
 
 def replay(console: Console, options: dict[str, Any]) -> int:
     since = options["since"]
-    if since > timezone.now():
+    if since > db_now():
         raise wrong_usage("--since lies in the future.")
     if options["webhook"]:
         webhooks = [find_webhook(options["webhook"])]

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from webhooks_app.models import Actor, AuditEntry
+from webhooks_app.models.delivery import db_now
 from webhooks_app.rules.ids import read_moment
 from webhooks_app.rules.safe_text import shown
 
@@ -100,10 +100,19 @@ def duration(text: str) -> timedelta:
     return found
 
 
-def moment(text: str) -> datetime:
+class FromNow(timedelta):
+    """A moment so far from now, by the clock of the database: known once a verb runs."""
+
+
+def resolved(option: Any) -> Any:
+    """The value of an option; of a FromNow its moment."""
+    return db_now() + option if isinstance(option, FromNow) else option
+
+
+def moment(text: str) -> datetime | FromNow:
     """A time ago (`2h`) or an ISO date and time (UTC without an offset)."""
     try:
-        return timezone.now() - duration(text)
+        return FromNow(seconds=-duration(text).total_seconds())
     except ValueError:
         pass
     try:
@@ -115,10 +124,10 @@ def moment(text: str) -> datetime:
         ) from None
 
 
-def moment_ahead(text: str) -> datetime:
+def moment_ahead(text: str) -> datetime | FromNow:
     """A time from now (`2h`) or an ISO date and time (UTC without an offset)."""
     try:
-        return timezone.now() + duration(text)
+        return FromNow(seconds=duration(text).total_seconds())
     except ValueError:
         return moment(text)
 

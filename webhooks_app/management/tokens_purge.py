@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.utils import timezone
 
 from webhooks_app import actions, conf
 from webhooks_app.engine.maintenance import pruner, recount, steadiness, upkeep
 from webhooks_app.models import AccessToken, Account, AuditEntry
 
+from ..models.delivery import db_now
 from .terminal import BY, Console, count, duration, moment, wrong_usage
 
 
@@ -87,7 +87,7 @@ def create_token(console: Console, options: dict[str, Any]) -> int:
         account,
         name=options["name"],
         scope=options["scope"],
-        expires_at=timezone.now() + expires if expires else None,
+        expires_at=db_now() + expires if expires else None,
         by=BY,
     )
     console.line(secret)

@@ -19,6 +19,12 @@ from .primary import PrimaryModel, PrimaryQuerySet, clock
 from .webhook import Form, Order, Webhook
 
 
+def db_now() -> datetime:
+    """This moment by the clock that decides what of all this is due, held or over
+    (`primary.clock`)."""
+    return clock(router.db_for_write(Delivery))
+
+
 def schedule_of(own: str | None) -> str:
     """What a delivery that is made now keeps, by the schedule of its webhook; None: the site's."""
     return schedules.text(conf.settings.retry_schedule) if own is None else own

@@ -25,7 +25,7 @@ from ..rules.hosts import spellings
 from ..rules.ids import ID_LENGTH, new_id
 from ..rules.rates import COUNT_MOST, SECONDS, Rate
 from .account import Account
-from .primary import PrimaryModel, PrimaryQuerySet
+from .primary import PrimaryModel, PrimaryQuerySet, clock
 
 if TYPE_CHECKING:
     from .health import WebhookHealth
@@ -100,7 +100,7 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
         what is sent: see `Webhook.save`. Who changes `version` himself has done that already."""
         if "version" in changes or changes.keys() <= STATE:
             return super().update(**changes)
-        now = timezone.now()
+        now = clock(self.db)
         changes["version"] = F("version") + 1
         changes.setdefault("updated_at", now)
         if "token" in changes:
@@ -126,7 +126,7 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
     def touch(self) -> None:
         """What goes with their calls was changed elsewhere: whoever keeps a request makes it
         anew."""
-        self.update(version=F("version") + 1, updated_at=timezone.now())
+        self.update(version=F("version") + 1, updated_at=clock(self.db))
 
 
 class Webhook(PrimaryModel):
@@ -364,7 +364,7 @@ class Webhook(PrimaryModel):
         before = stored.first()
         if before is None:
             return set()
-        self.version, self.updated_at = before["version"] + 1, timezone.now()
+        self.version, self.updated_at = before["version"] + 1, clock(alias)
         fields = {"version", "updated_at"}
         changed = [
             name

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from ..models import Attempt
+from ..models.delivery import db_now
 from ..models.health import CERTIFICATE_SOON
 from ..rules.safe_text import JOINERS, shown
 from .looks import State
@@ -66,7 +66,7 @@ def moment(value: datetime | None) -> SafeString | str:
 def hour(value: datetime) -> SafeString:
     """The start of a bar of a chart: "Mon 11:00", "3 Nov 11:00" when it is older than a week."""
     value = in_utc(value)
-    old = timezone.now() - value > timedelta(days=7)
+    old = db_now() - value > timedelta(days=7)
     day = f"{value.day} {value.strftime('%b')}" if old else value.strftime("%a")
     return _time(value, "hour", f"{day} {value.strftime('%H:%M')}")
 
@@ -87,7 +87,7 @@ def in_utc(value: datetime) -> datetime:
 
 
 def short_moment(value: datetime, now: datetime | None = None) -> str:
-    value, now = in_utc(value), in_utc(now or timezone.now())
+    value, now = in_utc(value), in_utc(now or db_now())
     clock = value.strftime("%H:%M:%S")
     if value.date() == now.date():
         return clock
@@ -112,7 +112,7 @@ def duration(length: timedelta) -> str:
 
 
 def ago(value: datetime | None) -> str:
-    return duration(timezone.now() - value) if value else ""
+    return duration(db_now() - value) if value else ""
 
 
 def certificate_words(health: Any) -> str:
@@ -126,7 +126,7 @@ def identity_words(health: Any) -> str:
 
 
 def _ending(what: str, ends: datetime | None) -> str:
-    now = timezone.now()
+    now = db_now()
     if ends is None or ends - now > CERTIFICATE_SOON:
         return ""
     if ends <= now:

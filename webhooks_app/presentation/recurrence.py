@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import BigIntegerField, Func, OuterRef, QuerySet, Subquery
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import Attempt, Webhook, WebhookHealth
+from ..models.delivery import db_now
 from ..models.webhook import FAILING_AFTER
 from ..rules.ids import KEY_BITS, KEYS_BEGIN, first_key
 from .formatting import moment
@@ -55,7 +55,7 @@ def failed_before() -> Subquery:
         kind=OuterRef("health__last_error_kind"),
         exchange__in=CALLS,
         pk__lt=BeginOfKeys(OuterRef("health__failing_since")),
-        pk__gte=first_key(timezone.now() - BACK_WITHIN),
+        pk__gte=first_key(db_now() - BACK_WITHIN),
     )
     return Subquery(same.order_by("-pk").values("ended_at")[:1])
 
@@ -79,7 +79,7 @@ def mark(webhook: Any) -> SafeString | str:
             '<span class="wh-sub">was there {}</span>'
         )
         return format_html(text, moment(before))
-    new = is_new(webhook, timezone.now())
+    new = is_new(webhook, db_now())
     return format_html('<span class="wh-tag wh-badtext">{}</span>', "new") if new else ""
 
 

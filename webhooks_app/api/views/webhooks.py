@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.db.models import Q
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ... import actions
 from ...models import states
+from ...models.delivery import db_now
 from ...roles import VERBS
 from ...rules.hosts import LIMIT
 from .. import masks, query
@@ -94,9 +94,9 @@ class WebhookViewSet(ApiViewSet):
                 raise invalid({"host": ["Must be a host like example.com:8443."]}) from None
         failing = query.choice(request, "failing", ("true", "false"))
         if failing == "true":
-            rows = rows.filter(states.FAILING.webhooks(timezone.now()))
+            rows = rows.filter(states.FAILING.webhooks(db_now()))
         elif failing == "false":
-            rows = rows.exclude(pk__in=states.FAILING.keys(timezone.now()))
+            rows = rows.exclude(pk__in=states.FAILING.keys(db_now()))
         after = query.after_id(request)
         if after:
             rows = rows.filter(id__gt=after)

@@ -20,7 +20,7 @@ from .. import (
     tokens_purge,
 )
 from ..base import PlainCommand
-from ..terminal import Console, wrong_usage
+from ..terminal import Console, resolved, wrong_usage
 
 RAW = ("data", "pythonpath")  # options that take any bytes: a body, names of files
 EXAMPLES = {  # of each verb, below its --help
@@ -78,6 +78,7 @@ class Command(PlainCommand):
             if name not in RAW and not _is_utf8(value):
                 raise wrong_usage(f"{name.replace('_', ' ').capitalize()} must be UTF-8 text.")
         try:
+            options = {name: resolved(value) for name, value in options.items()}
             code = options["run"](console, options)
         except Invalid as error:
             raise CommandError(error.message, returncode=2) from error
