@@ -317,6 +317,20 @@ class Settings:
         "wrong tokens in 15 minutes from one address; 0: any number",
         "int",
     )
+    webhooks_per_account = Setting(
+        "WEBHOOKS_PER_ACCOUNT",
+        100_000,
+        _whole(0, 10**9),
+        "webhooks that an account may have; 0: any number",
+        "int",
+    )
+    tokens_per_account = Setting(
+        "WEBHOOKS_TOKENS_PER_ACCOUNT",
+        1000,
+        _whole(0, 10**9),
+        "access tokens that an account may have, those that hold; 0: any number",
+        "int",
+    )
     egress_addresses = Setting(
         "WEBHOOKS_EGRESS_ADDRESSES",
         (),

@@ -55,7 +55,7 @@ from .intake import (
     encode,
 )
 from .jobs import create_job, matching, pause_job, resume_job, set_pace, stop_job
-from .limits import older_workers, would_change
+from .limits import older_workers, tokens_problem, webhooks_problem, would_change
 from .notes import add_note, notes_about, strike_note
 from .reasons import Asked, Line, match, why, why_not
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
@@ -162,11 +162,13 @@ __all__ = [
     "strike_note",
     "subscriptions",
     "test",
+    "tokens_problem",
     "tried",
     "tried_on_history",
     "update_event_type",
     "update_webhook",
     "verify",
+    "webhooks_problem",
     "why",
     "why_not",
     "would_change",

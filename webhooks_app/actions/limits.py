@@ -1,13 +1,17 @@
-"""The limits of a webhook, as they are asked for and as its row keeps them."""
+"""The limits of a webhook, as they are asked for and as its row keeps them; and how many webhooks
+and access tokens an account may have."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..models import Webhook, Worker
+from django.db.models import QuerySet
+
+from .. import conf
+from ..models import AccessToken, Account, Webhook, Worker
 from ..rules import schedules
 from ..rules.rates import WORDS, Rate
 from .base import db_alias, is_number
-from .errors import OlderWorkers
+from .errors import Invalid, OlderWorkers
 
 # The version whose workers keep rates and orders, and call with tokens and certificates.
 SINCE = (0, 2)
@@ -64,3 +68,27 @@ def older_workers() -> list[str]:
     """Host and PID of the live workers of versions before SINCE, for staff to see."""
     older = Worker.objects.using(db_alias()).alive().before(SINCE)
     return [f"{worker.host}:{worker.pid}" for worker in older]
+
+
+def webhooks_problem(account: Account) -> str:
+    """Why an account may have no more webhooks; `""` where it may."""
+    rows = Webhook.objects.for_account(account.pk)
+    return _full(account, rows, conf.settings.webhooks_per_account, "webhooks")
+
+
+def tokens_problem(account: Account) -> str:
+    """The same of access tokens."""
+    rows = AccessToken.objects.usable().filter(account=account.pk)
+    return _full(account, rows, conf.settings.tokens_per_account, "access tokens")
+
+
+def _full(account: Account, rows: "QuerySet[Any]", most: int, what: str) -> str:
+    if not most or account._state.adding or rows.order_by()[:most].count() < most:
+        return ""
+    return f"The account has {most:,} {what}, and no more may be."
+
+
+def refuse(problem: str) -> None:
+    """Raises Invalid, where there is a problem with the account."""
+    if problem:
+        raise Invalid({"account": [problem]})

@@ -27,7 +27,13 @@ from ..rules.forms import header_problem
 from . import credentials
 from .base import because, db_alias, is_number, readable
 from .errors import Conflict, Invalid, NotCallable
-from .limits import breaker_problems, columns, refuse_beside_older_workers
+from .limits import (
+    breaker_problems,
+    columns,
+    refuse,
+    refuse_beside_older_workers,
+    webhooks_problem,
+)
 from .subscriptions import end_subscriptions
 
 
@@ -67,7 +73,8 @@ def create_webhook(
     days, none for one try, None for the site's. `breaker_after`: so many calls in a row that meet
     nobody (3 to 100) let it rest, unless `breaker_off`. `order`: what is sent one after the other
     (`Order`), `on_dead` what becomes of that when all tries of one have failed (`OnDead`). Raises
-    Invalid; OlderWorkers for an order, a rate limit, OAuth and certificates.
+    Invalid, also where the account has as many as it may (WEBHOOKS_PER_ACCOUNT); OlderWorkers for
+    an order, a rate limit, OAuth and certificates.
     """
     given = {"oauth": oauth, "identity": identity, "ca_certificates": ca_certificates}
     limits, problems = columns({"rate_limit": rate_limit, "retry_schedule": retry_schedule})
@@ -91,6 +98,7 @@ def create_webhook(
     )
     headers = list(headers)
     _validate(webhook, headers, problems)
+    refuse(webhooks_problem(account))
     if rate_limit is not None or order:
         refuse_beside_older_workers()
     with transaction.atomic(using=db_alias()):
@@ -298,6 +306,8 @@ def restore_webhook(webhook: Webhook, *, by: str = "") -> Webhook:
         rows = Webhook.objects.filter(pk=webhook.pk, deleted_at__isnull=False)
         if rows.exists() and Delivery.objects.pending().filter(webhook=webhook.pk).exists():
             raise Conflict("What waits for the webhook is still being cancelled; try again soon.")
+        if problem := webhooks_problem(webhook.account):
+            raise Conflict(problem)
         if not rows.update(
             deleted_at=None,
             stopped=Webhook.Stopped.PAUSED,

@@ -70,6 +70,17 @@ class WithAccount(forms.ModelForm):
             account: Any = self.fields["account"]
             account.may_create = True
 
+    @staticmethod
+    def full(account: Account) -> str:
+        """Why no more may belong to an account; `""` where it may."""
+        return ""
+
+    def clean_account(self) -> Account:
+        account: Account = self.cleaned_data["account"]
+        if self.instance._state.adding and (problem := self.full(account)):
+            raise forms.ValidationError(problem)
+        return account
+
     def clean_new_account(self) -> bool:
         asked = bool(self.cleaned_data["new_account"])
         account = self.cleaned_data.get("account")

@@ -59,6 +59,7 @@ class StateFilter(ChipsFilter):
 
 class TokenForm(WithAccount, StaleForm):
     expires_at = MomentField(required=False, help_text="Empty: it never expires.")
+    full = staticmethod(actions.tokens_problem)
 
     class Meta:
         model = AccessToken

@@ -27,6 +27,7 @@ class WebhookForm(WithAccount, WithCredentials, StaleForm):
     """`may_reveal` is set by the admin, on a subclass of the request's own."""
 
     may_reveal = False
+    full = staticmethod(actions.webhooks_problem)
 
     name = AsTyped(help_text="1 to 1,024 characters.")
     url = AsTyped(label="URL", help_text="Public http or https address, at most 2,048 characters.")
