@@ -435,6 +435,16 @@ class TestStatements:
         assert 3 <= len(own) <= 8, [sql[:60] for sql in own]
 
 
+def test_what_ends_and_what_begins_in_its_place_leave_no_gap(account):
+    webhook = WebhookFactory(account=account)
+    for types in (["order.*"], ["order.*", "invoice.*"]):
+        actions.set_subscriptions(webhook, [{"types": types}])
+    rows = Subscription.objects.filter(webhook=webhook)
+    [ended] = set(rows.filter(valid_until__isnull=False).values_list("valid_until", flat=True))
+    [began] = set(rows.present().values_list("valid_from", flat=True))
+    assert ended == began
+
+
 def test_the_helper_for_tests_finds_what_was_published(account):
     event = actions.publish(account, "order.created", {"n": 1})
     assert assert_published("order.created", payload={"n": 1}, times=1) == event
@@ -443,6 +453,10 @@ def test_the_helper_for_tests_finds_what_was_published(account):
             assert_published("order.created", **options)
     with pytest.raises(AssertionError, match=r"order\.created"):
         assert_published("order.paid")
+    assert assert_published("order.paid", times=0) is None
+    assert assert_published("order.created", payload={"n": 2}, times=0) is None
+    with pytest.raises(AssertionError, match=r"published 1 times"):
+        assert_published("order.created", times=0)
 
 
 def test_the_payload_of_an_event_is_json(account):

@@ -66,6 +66,22 @@ def test_a_fixture_publishes_nothing(account, tmp_path):
     assert not Event.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_outside_of_a_transaction_too_they_are_there_together_or_not_at_all(account):
+    register(account, payload=lambda group: object() if group.name == "bad" else 1)
+    group = Group.objects.create(name="good")
+    with pytest.raises(TypeError):
+        Group.objects.create(name="bad")
+    group.name = "bad"
+    with pytest.raises(TypeError):
+        group.save()
+    with pytest.raises(TypeError):
+        group.delete()
+    assert list(Group.objects.filter(name__in=["good", "bad"])) == [Group.objects.get(name="good")]
+    assert_published("shop.order.created", times=1)
+    assert Event.objects.count() == 1
+
+
 @pytest.mark.parametrize("options", [{"type": "no good"}, {"events": ["renamed"]}])
 def test_what_there_cannot_be_is_refused_at_once(account, options):
     given = {"type": "shop.order", "payload": lambda g: 1, "account": lambda g: account}

@@ -10,14 +10,16 @@
     )
 
 Then `order.save()` publishes `shop.order.created` or `shop.order.updated`, and `order.delete()`
-`shop.order.deleted`, in the caller's transaction: together with the row or not at all. Django sends
-no signals for `bulk_create`, `QuerySet.update` and a few others: publish there by
-`actions.publish_many`.
+`shop.order.deleted`, in the caller's transaction, or one of its own: together with the row or not
+at all, where rows and events are in one database. Django sends no signals for `bulk_create`,
+`QuerySet.update` and a few others: publish there by `actions.publish_many`.
 """
 
 from collections.abc import Callable, Collection
+from functools import wraps
 from typing import Any
 
+from django.db import connections, router, transaction
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_delete
 
@@ -27,6 +29,7 @@ from .rules.subscriptions import event_type
 
 EVENTS = ("created", "updated", "deleted")
 _FROZEN = "_webhooks_frozen"  # attribute of a row that is being deleted
+_TOGETHER = "_webhooks_together"  # of what saves a row and its event together
 
 
 def register(
@@ -67,6 +70,7 @@ def register(
     def deleted(instance: Any, **_: Any) -> None:
         publish("deleted", *instance.__dict__[_FROZEN].pop(type))
 
+    _save_together(model)
     signals: list[tuple[Any, Any]] = [(post_save, saved)]
     if "deleted" in events:
         signals += [(pre_delete, freeze), (post_delete, deleted)]
@@ -74,6 +78,26 @@ def register(
         signal.disconnect(sender=model, dispatch_uid=_uid(type))
     for signal, receiver in signals:
         signal.connect(receiver, sender=model, weak=False, dispatch_uid=_uid(type))
+
+
+def _save_together(model: type[Model]) -> None:
+    """Outside of a transaction Django commits a row before it says that it was saved: then one
+    begins here, in which the event is stored, too. (What is deleted has one already.)"""
+    save = model.save_base
+    if hasattr(save, _TOGETHER):
+        return
+
+    @wraps(save)
+    def save_base(self: Any, *args: Any, **kwargs: Any) -> None:
+        alias = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        if connections[alias].in_atomic_block:
+            save(self, *args, **kwargs)
+            return
+        with transaction.atomic(using=alias):
+            save(self, *args, **kwargs)
+
+    setattr(save_base, _TOGETHER, True)
+    model.save_base = save_base  # type: ignore[method-assign]
 
 
 def _uid(type: str) -> str:

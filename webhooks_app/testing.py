@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 from urllib.parse import parse_qs, urlsplit
 
 from django.db import router
@@ -214,22 +214,29 @@ def _outcome(answer: Any) -> Outcome:
 _ANY: Any = object()
 
 
-def assert_published(type: str, *, payload: Any = _ANY, times: int | None = None) -> Event:
-    """The newest event of this type, with exactly this payload if one is given. Raises
-    AssertionError when there is none, or not so many `times`; it says what was published."""
+@overload
+def assert_published(  # type: ignore[overload-overlap]
+    type: str, *, payload: Any = _ANY, times: Literal[0]
+) -> None: ...
+@overload
+def assert_published(type: str, *, payload: Any = _ANY, times: int | None = None) -> Event: ...
+def assert_published(type: str, *, payload: Any = _ANY, times: int | None = None) -> Event | None:
+    """The newest event of this type, with exactly this payload if one is given; None where it was
+    to be published 0 `times`. Raises AssertionError when there is none, or not so many `times`; it
+    says what was published."""
     rows = list(Event.objects.filter(type=type).order_by("-pk"))
     bodies = [json.loads(bytes(event.payload)) for event in rows]
     if payload is not _ANY:
         wanted = json.loads(encode(payload))
         rows = [event for event, body in zip(rows, bodies, strict=True) if body == wanted]
-    if not rows or (times is not None and len(rows) != times):
+    if not rows if times is None else len(rows) != times:
         what = f"with {payload!r}" if payload is not _ANY else "at all"
         others = sorted(Event.objects.order_by().values_list("type", flat=True).distinct()[:20])
         raise AssertionError(
             f"{type} was published {len(rows)} times {what}; payloads of that type: "
             f"{bodies[:5]!r}; all types: {', '.join(others) or 'none'}"
         )
-    return rows[0]
+    return rows[0] if rows else None
 
 
 def make_due(**filters: Any) -> int:

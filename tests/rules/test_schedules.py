@@ -46,6 +46,11 @@ def test_what_clients_send_is_judged_by_its_places():
         assert schedules.problems(other) == ["Must be a list of seconds, or null."]
 
 
+def test_six_digits_of_a_delay_are_kept():
+    kept = schedules.delays(schedules.text((604_799.0, 86_400.5, 12_345.678, 999.9994, 0.0004)))
+    assert kept == (604_799.0, 86_400.5, 12_345.7, 999.999, 0.0)
+
+
 def test_every_schedule_that_is_allowed_fits_its_column():
     longest = schedules.text((123_456.789,) * 30), schedules.text((0.123456789,) * 30)
     assert max(map(len, longest)) <= 255

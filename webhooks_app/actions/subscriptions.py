@@ -8,7 +8,7 @@ from django.db import transaction
 
 from .. import conf
 from ..models import AuditEntry, EventType, Subscription, Webhook
-from ..models.primary import present
+from ..models.primary import clock, present
 from ..models.subscription import grouped
 from ..rules import filters
 from ..rules.nearest import unknown_keys
@@ -61,7 +61,7 @@ def set_subscriptions(
             if one == other
         }
         if wanted != before:
-            at = present(alias)
+            at = clock(alias, anew=True)  # one moment: what ends then and begins then leaves no gap
             there.exclude(number__in=same).update(valid_until=at)
             Subscription.objects.bulk_create(
                 Subscription(

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.states import HOLDS
 from .schema import AVAILABLE, MAY_BE_MISSING
 from .serializers.document import ErrorEnvelopeSerializer
 
 if AVAILABLE:
     from drf_spectacular import types, utils
     from drf_spectacular.openapi import AutoSchema
+
+# For which nobody is called who waits for an answer; breaker and site are 503.
+REASONS = [state.reason for state in HOLDS if state.key not in ("site", "breaker", "rate")]
 
 ANY_JSON = object()  # `takes` of an operation that accepts any JSON value
 EMPTY_OBJECT = object()  # `takes` of an operation that is told nothing
@@ -20,7 +24,8 @@ MEANINGS = {
     401: "No token, or one that is unknown, revoked or expired.",
     403: "The token's scope or the user's permission is too small, or the CSRF check failed.",
     404: "Unknown, malformed or another account's id.",
-    409: "The present state does not allow it; `details.reason` says why.",
+    409: "The present state does not allow it. Where a webhook may not be called, `details.reason` "
+    f"says why: {', '.join(REASONS)}.",
     408: "The body did not come in time.",
     411: "A chunked body, which this server cannot read.",
     413: "The body is larger than 1 MiB, that of a bulk than 5 MiB.",

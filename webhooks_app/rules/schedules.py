@@ -19,7 +19,8 @@ def delays(text: str) -> tuple[float, ...]:
 
 @lru_cache(maxsize=16)
 def text(delays: tuple[float, ...]) -> str:
-    """A schedule as a delivery keeps it: at most 240 characters of DELAYS_MOST delays."""
+    """A schedule as a delivery keeps it: six digits of each delay, milliseconds at the finest, so
+    that DELAYS_MOST of them take 240 characters at most."""
     return ",".join(f"{round(delay, 3):g}" for delay in delays)
 
 

@@ -121,7 +121,10 @@ class ErrorStatusSerializer(serializers.Serializer):
     code = serializers.IntegerField(help_text="The HTTP status.")
     type = ErrorType()
     message = serializers.CharField()
-    details = FreeObject(required=False, help_text="Lists of sentences per field, nested as sent.")
+    details = FreeObject(
+        required=False,
+        help_text="Of 400: lists of sentences per field, nested as sent; of 409 and 503: `reason`.",
+    )
 
 
 class ErrorEnvelopeSerializer(serializers.Serializer):
