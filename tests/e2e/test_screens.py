@@ -89,11 +89,7 @@ def problems(page, *rules):
     if rules:
         options["runOnly"] = {"type": "rule", "values": list(rules)}
     found = Axe().run(page, context=others, options=options).response["violations"]
-    return [
-        (found["id"], node["html"][:160])
-        for found in found
-        for node in found["nodes"]
-    ]
+    return [(found["id"], node["html"][:160]) for found in found for node in found["nodes"]]
 
 
 def flaws(page, thorough=False):
@@ -143,6 +139,16 @@ def test_the_main_screens_are_for_everybody_within_the_policy_and_never_sideways
         assert page.goto(live_server.url + world.screens()[name]).status == 200, name
         found[name] = flaws(page)
     assert not listed(found), listed(found)
+
+
+@pytest.mark.browser
+def test_pages_of_the_stock_admin_show_the_alarm_as_a_banner(page, sign_in, live_server, db):
+    sign_in(UserFactory())
+    for place in ("", "password_change/"):
+        page.goto(f"{live_server.url}/admin/{place}")
+        assert "No worker is alive" in page.inner_text(".wh-alarm")
+        assert page.locator(".wh-alarm").bounding_box()["height"] < 100
+        assert problems(page) == []
 
 
 @pytest.mark.browser
