@@ -119,8 +119,7 @@ class Door:
         return isinstance(asked, SingleEvent) and self._known.is_apart(asked.digest)
 
     def _put_ended(self, call: Waiting) -> None:
-        while not self._small.put(Interaction, call, 0):
-            pass  # that one was closed, and there is a new one
+        self._small.put(Interaction, call, 0)
 
     # --- the threads ----------------------------------------------------------------------------
 

@@ -25,15 +25,11 @@ class Threads(Generic[T]):
         self._lock = threading.Lock()
 
     def put(self, lane: Hashable, item: T, size: int) -> bool:
-        """False when there is no room."""
-        if not self._running:
-            self._begin()
-        return self._waiting.put(lane, item, size)
-
-    def _begin(self) -> None:
-        with self._lock:
+        """False when there is no room, which what has no size does not need."""
+        with self._lock:  # or it would come into a queue that was closed, or that nobody serves
             if not self._running:
                 self._running = [self._started() for _ in range(self._number)]
+            return self._waiting.put(lane, item, size)
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(

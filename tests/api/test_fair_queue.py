@@ -38,6 +38,21 @@ def test_who_floods_leaves_room_for_every_other():
     assert not queue.put("late", None, 1)
 
 
+def test_who_comes_while_several_flood_finds_room_once_the_first_of_theirs_is_taken():
+    """Of 64 MiB, in bulks as large as may be. The floods go on."""
+    queue = FairQueue(64)
+    floods = range(4)
+    for lane in floods:
+        filled(queue, lane, 64, size=5)
+    assert not queue.put("late", None, 5)
+    for _ in range(50):
+        queue.take(most=1, size=0)
+        assert queue.put("late", None, 5)
+        while queue.take(most=1, size=0) != [None]:
+            for lane in floods:
+                filled(queue, lane, 64, size=5)
+
+
 def test_a_group_is_cut_by_number_and_by_size_but_has_one_at_least():
     queue = FairQueue(1000)
     filled(queue, "a", 3, size=100)
