@@ -27,7 +27,7 @@ from ..models.states import SILENT
 from ..models.tally import Tally
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from ..presentation.counts import COUNT_LIMIT, BoundedCount, bounded, bounded_counts, in_states
+from ..presentation.counts import COUNT_LIMIT, BoundedCount, bounded, in_states
 from ..presentation.failed_calls import READ as FAILURES_READ
 from ..presentation.failed_calls import failed_calls
 from ..presentation.formatting import (
@@ -222,8 +222,7 @@ class Home:
         return Verdict(state, headline, _sentences(sentences))
 
     def _held(self) -> Verdict:
-        due = states.deliveries_in("due", self.now, released=True)
-        waiting = bounded_counts(due=Delivery.objects.filter(due))["due"]
+        waiting, _ = states.count_due(self.now, COUNT_LIMIT, released=True)
         noun = "delivery" if waiting == 1 else "deliveries"
         more = f"Nothing is sent. Released, {bounded(waiting)} {noun} would go out at once."
         headline = _some("site", self.counts["site"])

@@ -94,17 +94,16 @@ class Collector:
 
     def deliveries(self, now: datetime) -> Iterator[Metric]:
         yield gauge("site_held", "1 while an operator holds the whole site.", site.is_held())
-        due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
-        first = due.values_list("due_at", flat=True).first()
+        due, since = states.count_due(now, COUNT_LIMIT)
         yield gauge(
             "deliveries_due",
             f"Deliveries that could go out now, {UP_TO}; what is held is not among them.",
-            bounded(due),
+            due,
         )
         yield gauge(
             "oldest_due_seconds",
             "For how long the oldest of them has been due.",
-            (now - first).total_seconds() if first else 0,
+            (now - since).total_seconds() if since else 0,
         )
         later = Delivery.objects.filter(states.deliveries_in("later", now))
         yield gauge(
@@ -143,13 +142,13 @@ class Collector:
 
 
 def bounded(rows: "QuerySet[Any]") -> int:
-    return rows[: COUNT_LIMIT + 1].count()
+    return rows.order_by()[: COUNT_LIMIT + 1].count()
 
 
 def by(name: str, meaning: str, label: str, sets: "Mapping[str, QuerySet[Any]]") -> Metric:
     family = GaugeMetricFamily(f"webhooks_{name}", meaning, labels=[label])
     for value, rows in sets.items():
-        family.add_metric([value], bounded(rows.order_by()))
+        family.add_metric([value], bounded(rows))
     return family
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db import router
 
-from ..models import Delivery, HourlyLag, states
+from ..models import HourlyLag, states
 from ..models.health import hour_of
 from ..models.primary import clock
 
@@ -15,9 +15,8 @@ KEPT = timedelta(days=31)
 def note(now: datetime | None = None) -> float:
     """Keep how late we are now, where this hour has seen nothing worse; returns the seconds."""
     now = now or clock(router.db_for_write(HourlyLag))
-    due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
-    first = due.values_list("due_at", flat=True).first()
-    seconds = (now - first).total_seconds() if first else 0.0
+    _, since = states.count_due(now, 0)
+    seconds = (now - since).total_seconds() if since else 0.0
     hour = hour_of(now)
     worst = {"seconds": seconds, "at": now}
     if HourlyLag.objects.get_or_create(hour=hour, defaults=worst)[1]:

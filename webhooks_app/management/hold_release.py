@@ -10,7 +10,7 @@ from webhooks_app.models import Delivery, Worker, states
 from webhooks_app.models.primary import clock
 from webhooks_app.rules.ids import timestamp
 
-from .terminal import BY, Console, bounded, count, many
+from .terminal import BY, MANY, Console, count, many
 
 LOOK_EVERY = 0.1  # seconds between looks at what the workers say
 NOTICED = 0.2  # seconds after which every web process knows
@@ -89,7 +89,7 @@ def _calling() -> list[Worker]:
 def release_all(console: Console, options: dict[str, Any]) -> int:
     released = actions.release_all(by=BY)
     now = clock(router.db_for_write(Delivery))
-    due = bounded(Delivery.objects.filter(states.deliveries_in("due", now)))
+    due, _ = states.count_due(now, MANY)
     if options["json"]:
         console.json({"released": released, "due": due})
     elif released:

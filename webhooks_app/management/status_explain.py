@@ -14,7 +14,7 @@ from webhooks_app.presentation.delivery_object import shown
 from webhooks_app.rules.ids import timestamp
 
 from . import hold_release
-from .terminal import Console, bounded, count, many, wrong_usage
+from .terminal import MANY, Console, bounded, count, many, wrong_usage
 
 EXACTLY = 1_000_000  # of a site that is held, somebody wants to know before he lets it go on
 WITH_REFERENCE = 20  # deliveries with one reference that are told
@@ -35,7 +35,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
     now = clock(router.db_for_write(Delivery))
     workers = list(Worker.objects.alive(now))
     live = Webhook.objects.live()
-    due = Delivery.objects.filter(states.deliveries_in("due", now)).order_by("due_at")
+    due, oldest = states.count_due(now, MANY)
     held = {reason: bounded(rows) for reason, rows in states.held_deliveries(now).items()}
     stopped = {reason: bounded(rows) for reason, rows in states.held_webhooks(now).items()}
     finished = Delivery.objects.filter(finished_at__gte=now - timedelta(days=1))
@@ -46,14 +46,13 @@ def status(console: Console, options: dict[str, Any]) -> int:
             "held": stopped,
         },
         "deliveries": {
-            "due": bounded(due),
+            "due": due,
             "held": held,
             "later": bounded(Delivery.objects.filter(states.deliveries_in("later", now))),
             "unrecorded": bounded(states.unrecorded()),
             "failedLast24h": bounded(finished.filter(state=Delivery.State.FAILED)),
         },
     }
-    oldest = due.values_list("due_at", flat=True).first()
     hold = hold_release.as_json()
     if hold["held"]:
         hold["released"] = _released(now)
@@ -115,7 +114,7 @@ def _released(now: datetime) -> dict[str, Any]:
     rows = Delivery.objects.all()
     held = states.held_deliveries(now, released=True)
     return {
-        "due": bounded(rows.filter(states.deliveries_in("due", now, released=True)), EXACTLY),
+        "due": states.count_due(now, EXACTLY, released=True)[0],
         "later": bounded(rows.filter(states.deliveries_in("later", now, released=True)), EXACTLY),
         "held": {reason: bounded(rows) for reason, rows in held.items()},
     }

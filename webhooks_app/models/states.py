@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.lookups import GreaterThan
 
 from .. import conf
@@ -325,9 +325,18 @@ def _behind(now: datetime) -> Q:
     return here & ordered & (Q(own) | Q(line))
 
 
-def behind(now: datetime) -> "QuerySet[Delivery]":
-    """The deliveries that the order holds."""
-    return Delivery.objects.filter(_behind(now))
+def _ordered(holds: Iterable[State], now: datetime) -> "QuerySet[Any]":
+    """The keys of the webhooks that send in order and are held for none of these: of so few what
+    waits is asked for, and not of all that waits who sends in order."""
+    rows = Webhook.objects.exclude(order=Order.NONE)
+    for state in holds:
+        rows = rows.exclude(pk__in=state.keys(now))
+    return rows.values("pk")
+
+
+def behind(now: datetime, holds: Iterable[State] = ()) -> "QuerySet[Delivery]":
+    """The deliveries that the order holds, of webhooks that are held for none of these."""
+    return Delivery.objects.filter(_behind(now), webhook__in=_ordered(holds, now))
 
 
 # --- as filters of webhooks ---------------------------------------------------------------------
@@ -466,26 +475,39 @@ def deliveries_in(key: str, now: datetime, *, released: bool = False) -> Q:
             return Q(state=key)
 
 
-def due(now: datetime) -> "list[QuerySet[Delivery]]":
+def due(now: datetime, *, released: bool = False) -> "list[QuerySet[Delivery]]":
     """What could go out now, the oldest due first, in sets that lie apart: of webhooks without an
-    order, which an index alone tells however many of the held come before, and of the others."""
-    holding, ordered = held(now), Webhook.objects.exclude(order="")
+    order, which an index alone tells however many of the held come before, and of the others.
+    `released` as in `held`."""
+    holds = _asked(HOLDS, released=released)
+    holding = _held_by(holds, now)
     if holding is EVERY:
         return []
     rows = Delivery.objects.filter(due_at__lte=now).order_by("due_at")
-    plain = rows.filter(_PENDING).exclude(holding).exclude(webhook__in=ordered.values("pk"))
-    for state in _asked(HOLDS):
-        ordered = ordered.exclude(pk__in=state.keys(now))
+    plain = rows.filter(_PENDING).exclude(holding).exclude(webhook__in=_ordered((), now))
     # In the words of the index that begins with the webhook: of each of these few what is due.
-    of_each = rows.filter(state=Delivery.State.PENDING, webhook__in=ordered.values("pk"))
+    of_each = rows.filter(state=Delivery.State.PENDING, webhook__in=_ordered(holds, now))
     return [plain, of_each.exclude(_behind(now))]
+
+
+def count_due(now: datetime, most: int, *, released: bool = False) -> "tuple[int, datetime | None]":
+    """How many deliveries could go out now, counted up to one more than `most`, and since when the
+    oldest of them could (None: there is none). `released` as in `held`."""
+    count, since = 0, []
+    for rows in due(now, released=released):
+        some = rows.values("due_at")[: most + 1]
+        found = some.aggregate(count=Count("*"), since=Min("due_at"))
+        count += found["count"]
+        since += [found["since"]] if found["count"] else []
+    return min(count, most + 1), min(since, default=None)
 
 
 def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, QuerySet[Any]]":
     """The deliveries that are held, each by the one reason that `delivery_hold_reason` gives: its
     webhook's, or its own; `released` as in `held`."""
-    # In the words of the index that begins with the webhook.
-    pending = Delivery.objects.filter(state=Delivery.State.PENDING)
+    # In the words of the index that begins with the webhook. What none of them is due after is said
+    # for SQLite: without it all that was ever sent to a webhook could be read as well.
+    pending = Delivery.objects.filter(state=Delivery.State.PENDING, due_at__lte=FAR_AHEAD)
     holds = _asked(HOLDS, released=released)
     found = _apart(pending, "webhook__in", holds, now)
     if RATE in found:
@@ -494,7 +516,7 @@ def held_deliveries(now: datetime, *, released: bool = False) -> "dict[str, Quer
         return found | {reason: pending.none() for reason in (UNRECORDED, ORDER)}
     stopping = _held_by((state for state in holds if state.reason != RATE), now)
     found[UNRECORDED] = unrecorded().exclude(stopping)
-    found[ORDER] = behind(now).exclude(_held_by(holds, now))
+    found[ORDER] = behind(now, holds)
     return found
 
 
