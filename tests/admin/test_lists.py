@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import cycle
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.admin.conftest import REFUSED
@@ -40,6 +42,22 @@ class TestLists:
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?account=acme"))
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?kind=refused"))
         assert "2 shown" in text_of(viewer.get(url("webhook")))
+
+    def test_filters_by_an_error_that_a_call_met_since_a_moment(self, viewer, account):
+        now = timezone.now()
+        hooks = WebhookFactory.create_batch(4, account=account)
+        slow, late, down, tried = hooks
+        AttemptFactory(webhook=slow, kind="timeout")
+        AttemptFactory(webhook=slow, kind="refused")
+        AttemptFactory(webhook=late, kind="timeout", ended_at=now - timedelta(days=2))
+        AttemptFactory(webhook=down, kind="refused")
+        AttemptFactory(webhook=tried, kind="timeout", exchange="test")
+        words = {"met": "timeout", "since": (now - timedelta(days=1)).isoformat()}
+        with CaptureQueriesContext(connection) as asked:
+            text = text_of(viewer.get(url("webhook"), words))
+        assert [hook for hook in hooks if hook.pk in text] == [slow]
+        selects = [query["sql"] for query in asked if models.Attempt._meta.db_table in query["sql"]]
+        assert all(models.Webhook._meta.db_table in sql for sql in selects), "no failures are read"
 
     def test_says_how_each_does_and_what_waits(self, viewer, webhook):
         HourlyCountFactory(webhook=webhook, delivered=942, failed=259)

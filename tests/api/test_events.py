@@ -257,6 +257,19 @@ class TestEventTypes:
             path = answer.headers.get("Link", "").partition(">")[0].removeprefix("<")
         assert len(seen) == len(set(seen)) == 8
 
+    def test_what_one_account_has_of_its_own_another_one_takes_of_the_site(self, browser, account):
+        other = AccountFactory()
+        other.members.add(account.members.get())
+        actions.declare_event_type(None, "order.created", group="site")
+        actions.declare_event_type(account, "order.created", group="own")
+
+        def groups(path):
+            return [each["group"] for each in browser.get(path).json()]
+
+        assert sorted(groups("/event-types")) == ["own", "site"]
+        assert groups(f"/event-types?account={account.name}") == ["own"]
+        assert groups(f"/event-types?account={other.name}") == ["site"]
+
     def test_what_is_referred_to_is_not_removed(self, api, account, webhook):
         api.post("/event-types", self.NEW)
         path = "/event-types/order.created?expunge=true"

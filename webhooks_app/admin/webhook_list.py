@@ -24,7 +24,7 @@ from ..models.tally import Tally
 from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, Chart, charts_of
 from ..presentation.counts import BoundedCount, bounded, bounded_counts, in_states
-from ..presentation.failed_calls import newest_failures
+from ..presentation.failed_calls import met
 from ..presentation.formatting import (
     ago,
     badge,
@@ -185,8 +185,7 @@ class HadErrorFilter(LinkFilter):
         except ValueError:
             self.problem = unread(request.GET.get("since", ""))
             return queryset.none()
-        newest = newest_failures(since).values_list("kind", "webhook_id")
-        return queryset.filter(pk__in={webhook for met, webhook in newest if met == kind})
+        return queryset.filter(met(kind, since))
 
 
 class HadErrorSinceFilter(MomentFilter):

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any, Self
 
-from django.db.models import ExpressionWrapper, F, IntegerField, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, IntegerField, Q, Subquery
+from django.db.models.lookups import In
 
 from ..models import Webhook, WebhookError
 from .collected import Collected
@@ -36,6 +37,17 @@ class _ByKind(Collected):
         gone = ExpressionWrapper(Q(webhook__in=deleted), output_field=IntegerField())
         newest = newest_failures(since)
         return cls(newest.values("kind", who=F("webhook"), gone=gone))
+
+
+class _Who(Subquery):
+    template = '(SELECT "who" FROM (%(subquery)s) AS "newest" WHERE "met")'
+
+
+def met(kind: str, since: datetime) -> Q:
+    """The webhooks of which one of the newest calls that failed since a moment failed so: those
+    that `failed_calls` counts."""
+    so = ExpressionWrapper(Q(kind=kind), output_field=BooleanField())
+    return Q(In(F("pk"), _Who(newest_failures(since).values(who=F("webhook"), met=so))))
 
 
 def failed_calls(since: datetime) -> list[tuple[str, int, int]]:
