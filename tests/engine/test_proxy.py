@@ -142,7 +142,7 @@ def test_a_proxy_that_keeps_silent_ends_at_the_deadline(through):
         proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
         outcome = through(proxy, "http://127.0.0.1:9/", timeout=0.4)
     assert failed(outcome) == "connect_timeout: timeout of 400ms exceeded"
-    assert outcome.duration_ms < 5000
+    assert outcome.duration_ms < 30_000
 
 
 def test_a_server_that_greets_through_the_tunnel_is_not_http(through):

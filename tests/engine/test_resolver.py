@@ -1,7 +1,6 @@
 """The resolver against a name server of the test's own on loopback, on both event loops."""
 
 import asyncio
-import time
 
 import pytest
 import uvloop
@@ -93,18 +92,17 @@ def test_hanging_names_delay_nobody_and_can_be_cancelled(run):
     async def scenario(resolver):
         hanging = [asyncio.create_task(resolver.resolve(f"slow{n}.example.com")) for n in range(50)]
         await asyncio.sleep(0.05)
-        start = time.perf_counter()
         found = await resolver.resolve("hook.example.com")
-        took = time.perf_counter() - start
+        still = sum(not task.done() for task in hanging)
         for task in hanging:
             task.cancel()
         ended = await asyncio.gather(*hanging, return_exceptions=True)
-        return found, took, {type(result) for result in ended}
+        return found, still, {type(result) for result in ended}
 
     records = {f"slow{n}.example.com": None for n in range(50)}
     records |= {("hook.example.com", A): [V4], ("hook.example.com", AAAA): []}
     with NameServer(records) as server:
-        found, took, ended = run(server, scenario)
+        found, still, ended = run(server, scenario)
     assert found == ["93.184.216.34"]
-    assert took < 1.9  # a name server is waited for for 2 s
+    assert still == 50
     assert ended == {asyncio.CancelledError}

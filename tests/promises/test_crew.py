@@ -83,7 +83,7 @@ def longest_silence(calls, began, ended):
 
 @pytest.mark.parametrize(
     ("slow", "obeyed", "taken_over", "per_second"),
-    [(7.0, 2, 6, 80), pytest.param(2.0, 0.5, 2, 200, marks=pytest.mark.prove)],
+    [(7.0, 5, 6, 80), pytest.param(2.0, 0.5, 2, 200, marks=pytest.mark.prove)],
 )
 def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_once(
     crew, slow, obeyed, taken_over, per_second
