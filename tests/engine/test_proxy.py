@@ -66,7 +66,7 @@ def test_a_blocked_address_is_never_asked_of_the_proxy(run, settings, addresses)
     with ConnectProxy() as proxy, Receiver() as canary:
         settings.WEBHOOKS_PROXY = proxy.url
         url = canary.url_for("hook.example.com")
-        outcome = run(lambda s: s.send(request(url), timeout=2), resolver=names)
+        outcome = run(lambda s: s.send(request(url), timeout=20), resolver=names)
     assert outcome.failure.kind == "blocked"
     assert (proxy.asked, canary.connections) == ([], 0)
 
@@ -76,7 +76,7 @@ def test_the_proxy_itself_may_be_internal_and_a_public_name_goes_through_it(run,
     with ConnectProxy(b"HTTP/1.1 503 No\r\n\r\n") as proxy:
         settings.WEBHOOKS_PROXY = f"http://squid:{proxy.port}"
         outcome = run(
-            lambda s: s.send(request("http://hook.example.com/"), timeout=2), resolver=names
+            lambda s: s.send(request("http://hook.example.com/"), timeout=20), resolver=names
         )
     assert proxy.asked[0][0] == "CONNECT 93.184.216.34:80 HTTP/1.1"
     assert failed(outcome) == "proxy: proxy: status 503 for 93.184.216.34:80 (WEBHOOKS_PROXY)"
@@ -91,7 +91,7 @@ def test_an_address_of_the_proxy_that_drops_packets_leaves_time_for_the_next(
     settings.WEBHOOKS_PROXY = f"http://squid:{full_backlog}"
     with ConnectProxy(b"HTTP/1.1 403 No\r\n\r\n", at=("127.0.0.2", full_backlog)) as proxy:
         outcome = run(
-            lambda s: s.send(request("http://hook.example.com/"), timeout=2), resolver=names
+            lambda s: s.send(request("http://hook.example.com/"), timeout=20), resolver=names
         )
     assert failed(outcome) == "proxy: proxy: status 403 for 93.184.216.34:80 (WEBHOOKS_PROXY)"
     assert len(proxy.asked) == 1
@@ -154,7 +154,7 @@ def test_lines_through_another_proxy_are_not_used_again(run, settings, loopback)
     async def scenario(sender):
         for place in ("", proxy.url, proxy.url):
             settings.WEBHOOKS_PROXY = place
-            outcome = await sender.send(request(receiver.url), timeout=2)
+            outcome = await sender.send(request(receiver.url), timeout=20)
             yield failed(outcome), len(proxy.asked)
 
     async def collected(sender):
@@ -193,7 +193,7 @@ def test_a_port_that_is_not_allowed_is_refused_before_anything_happens(run, sett
     settings.WEBHOOKS_ALLOWED_PORTS = ports
     settings.WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     with Receiver() as canary:
-        outcome = run(lambda s: s.send(request(canary.url), timeout=2))
+        outcome = run(lambda s: s.send(request(canary.url), timeout=20))
     assert failed(outcome) == (
         f"port: blocked: port {canary.port} is not allowed (WEBHOOKS_ALLOWED_PORTS)"
     )

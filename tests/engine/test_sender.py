@@ -107,7 +107,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 def test_every_honest_way_to_end_an_answer_is_a_success(post, answer):
     with Receiver(answer) as receiver:
-        outcome = post(receiver.url, timeout=3)
+        outcome = post(receiver.url, timeout=20)
     assert (failed(outcome), outcome.status, outcome.body) == ("", 200, b"hello")
     assert not [name for name, _ in outcome.headers if name in ("link", "trailer")]
 
@@ -235,7 +235,7 @@ def test_an_unknown_name_is_not_found(post):
 def test_a_server_that_greets_before_it_is_asked_is_not_http_however_fast(run, loopback):
     async def scenario(sender):
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        return {failed(await sender.send(request(url), timeout=3)) for _ in range(50)}
+        return {failed(await sender.send(request(url), timeout=20)) for _ in range(50)}
 
     def greet():
         for _ in range(50):
@@ -310,7 +310,7 @@ def answering(early, tls=""):
 def test_an_answer_that_does_not_wait_for_the_body_is_read(run, loopback, tls, early, size):
     async def scenario(sender):
         url = listener.url.replace("http", "https") if tls else listener.url
-        return [await sender.send(request(url, b"x" * size), timeout=3) for _ in range(10)]
+        return [await sender.send(request(url, b"x" * size), timeout=20) for _ in range(10)]
 
     with answering(early, tls) as listener:
         outcomes = run(scenario)
@@ -573,7 +573,7 @@ def test_one_bad_address_spoils_the_name_and_opens_no_connection(run, addresses)
     with Receiver() as canary:
         names = StubResolver({"hook.example.com": addresses})
         url = canary.url_for("hook.example.com")
-        outcome = run(lambda s: s.send(request(url), timeout=2), resolver=names)
+        outcome = run(lambda s: s.send(request(url), timeout=20), resolver=names)
     assert failed(outcome) == (
         "blocked: blocked: hook.example.com is not a public address (WEBHOOKS_ALLOWED_NETWORKS)"
     )
@@ -583,7 +583,7 @@ def test_one_bad_address_spoils_the_name_and_opens_no_connection(run, addresses)
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
 def test_an_address_in_the_url_passes_the_same_guard(run, host):
     with Receiver() as canary:
-        outcome = run(lambda s: s.send(request(canary.url_for(host)), timeout=2))
+        outcome = run(lambda s: s.send(request(canary.url_for(host)), timeout=20))
     assert outcome.failure.kind == "blocked"
     assert canary.connections == 0
 
@@ -592,7 +592,7 @@ def test_open_closed_and_silent_internal_ports_are_told_alike(run, full_backlog)
     with Receiver() as canary, closed_port() as closed:
         ports = (canary.port, closed, full_backlog)
         outcomes = [
-            run(lambda s, p=p: s.send(request(f"http://127.0.0.1:{p}/"), timeout=2)) for p in ports
+            run(lambda s, p=p: s.send(request(f"http://127.0.0.1:{p}/"), timeout=20)) for p in ports
         ]
     assert len({failed(outcome) for outcome in outcomes}) == 1
     # Nothing was called, so nothing was waited for.
@@ -605,7 +605,7 @@ def test_open_closed_and_silent_internal_ports_are_told_alike(run, full_backlog)
 
 def many(url, count):
     async def scenario(sender):
-        return [await sender.send(request(url), timeout=2) for _ in range(count)]
+        return [await sender.send(request(url), timeout=20) for _ in range(count)]
 
     return scenario
 
@@ -642,7 +642,7 @@ def test_a_tls_line_is_used_again(run, loopback):
 )
 def test_a_line_is_not_kept_after(run, loopback, answer):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
         return len(sender._pool)
 
     with Receiver(answer) as receiver:
@@ -692,8 +692,8 @@ def test_a_line_is_not_kept_when_the_answer_came_before_all_was_sent(run, loopba
 
 def test_a_kept_line_that_broke_is_replaced_without_a_word(run, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
-        return await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
+        return await sender.send(request(receiver.url), timeout=20)
 
     # The second request on the first line finds it closed before any byte of an answer.
     calls = []
@@ -742,7 +742,7 @@ def test_a_kept_line_that_broke_inside_an_answer_is_not_tried_again(run, loopbac
 
 def test_a_kept_line_that_times_out_is_not_tried_again(run, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
         return await sender.send(request(receiver.url), timeout=0.3)
 
     with Receiver(Each(Answer(200, "ok"), Answer(200, delay=5))) as receiver:
@@ -752,7 +752,7 @@ def test_a_kept_line_that_times_out_is_not_tried_again(run, loopback):
 
 def test_the_timeout_of_one_exchange_is_none_of_the_next_on_the_line(run, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
         return await sender.send(request(receiver.url), timeout=20)
 
     with Receiver(Each(Answer(200, "ok"), Answer(200, delay=3))) as receiver:
@@ -780,7 +780,7 @@ async def emptied(pool):
 
 def test_unasked_bytes_on_an_idle_line_close_it(run, loopback):
     async def scenario(sender):
-        first = await sender.send(request(listener.url), timeout=2)
+        first = await sender.send(request(listener.url), timeout=20)
         assert len(sender._pool) == 1
         kept.set()
         await emptied(sender._pool)
@@ -800,7 +800,7 @@ def test_unasked_bytes_on_an_idle_line_close_it(run, loopback):
 
 def test_a_receiver_that_closes_an_idle_line_is_noticed(run, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
         await emptied(sender._pool)
 
     with Receiver(Raw(OK)) as receiver:
@@ -809,9 +809,9 @@ def test_a_receiver_that_closes_an_idle_line_is_noticed(run, loopback):
 
 def test_kept_lines_go_when_the_allowed_networks_change(run, settings, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
         settings.WEBHOOKS_ALLOWED_NETWORKS = []
-        return await sender.send(request(receiver.url), timeout=2)
+        return await sender.send(request(receiver.url), timeout=20)
 
     with Receiver(Answer(200, "ok")) as receiver:
         assert run(scenario).failure.kind == "blocked"
@@ -826,7 +826,7 @@ def test_a_line_in_use_is_not_kept_when_the_allowed_networks_changed_meanwhile(
         while not receiver.requests:
             await asyncio.sleep(0.01)
         settings.WEBHOOKS_ALLOWED_NETWORKS = ["10.0.0.0/8"]
-        await sender.send(request("http://127.0.0.1:9/"), timeout=2)
+        await sender.send(request("http://127.0.0.1:9/"), timeout=20)
         changed.set()
         assert (await slow).status == 200
         return len(sender._pool)
@@ -842,7 +842,7 @@ def test_a_line_in_use_is_not_kept_when_the_allowed_networks_changed_meanwhile(
 
 def test_lines_idle_too_long_are_closed(run, loopback):
     async def scenario(sender):
-        await sender.send(request(receiver.url), timeout=2)
+        await sender.send(request(receiver.url), timeout=20)
         assert len(sender._pool) == 1
         await emptied(sender._pool)
 
@@ -854,7 +854,7 @@ def test_no_more_lines_are_kept_than_the_caps_say(run, loopback):
     async def scenario(sender):
         kept = []
         for receiver in (one, two):
-            calls = [sender.send(request(receiver.url), timeout=2) for _ in range(6)]
+            calls = [sender.send(request(receiver.url), timeout=20) for _ in range(6)]
             await asyncio.gather(*calls)
             kept.append(len(sender._pool))
         return kept

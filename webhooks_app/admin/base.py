@@ -160,9 +160,11 @@ class ConsoleAdmin(Exporting, ModelAdmin):
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """No bulk delete: the stock one reads everything that hangs on the rows."""
-        actions: dict[str, Any] = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """No bulk delete: the stock one reads everything that hangs on the rows.
+        `action_location` is given by Django 6.1 and later."""
+        where = () if action_location is None else (action_location,)
+        actions: dict[str, Any] = super().get_actions(request, *where)
         actions.pop("delete_selected", None)
         return actions
 

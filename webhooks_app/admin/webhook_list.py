@@ -264,8 +264,8 @@ class WebhookList(MassVerbs):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Page]:
         return Rows
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {} if of_deleted(request) else super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        return {} if of_deleted(request) else super().get_actions(request, action_location)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
