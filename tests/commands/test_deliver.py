@@ -229,6 +229,23 @@ def test_beside_a_worker_another_that_is_to_end_does_so(site):
             assert "another worker of this database is running and sends what is due" in words
 
 
+def test_what_comes_while_a_worker_ends_is_sent_by_the_next_one_that_is_to_end(site):
+    with Receiver(Each(Answer(delay=1.5), 200)) as receiver:
+        webhook = site.webhook(receiver.url)
+        worker = site.start("webhooks", "deliver")
+        said(worker, "ready")
+        site.manage("webhooks", "send", webhook)
+        receiver.wait(1, 60)
+        worker.send_signal(signal.SIGTERM)
+        site.manage("webhooks", "send", webhook)
+
+        site.manage("webhooks", "deliver", "--until-empty")
+
+        assert len(receiver.requests) == 2
+    assert worker.wait(20) == 0
+    assert site.status()["deliveries"]["due"] == 0
+
+
 @pytest.mark.once
 def test_several_processes_are_given_longer_to_end_than_one_may_take(monkeypatch):
     given = {}

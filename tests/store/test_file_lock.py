@@ -72,6 +72,18 @@ def test_who_waits_for_a_killed_ones_child_is_no_stand_by_and_whoever_waits_behi
     assert second.refresh(NONE) == NONE
 
 
+def test_who_waits_for_one_that_ends_is_no_stand_by(join):
+    first, second = join(), join()
+    first.refresh(NONE)
+    assert second.refresh(NONE) == NONE
+    assert second.is_anothers()
+    first.retire(NONE)
+    assert second.refresh(NONE) == NONE, "what flies is not written"
+    assert not second.is_anothers()
+    first.release()
+    assert second.refresh(NONE) == ALL
+
+
 @pytest.mark.knobs(rest=0.5)
 def test_who_makes_the_lock_gives_whoever_may_still_send_time_to_notice(
     join, lock_file, monkeypatch

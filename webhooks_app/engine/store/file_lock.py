@@ -1,10 +1,10 @@
 """Whose webhooks are whose on SQLite: one worker owns all by a lock on a file beside the database;
 a second waits as a stand-by.
 
-There are two locks. The worker's own one says that it sends, and ends with it. The other one says
-that outcomes are written, and ends with the worker and with the child of it that writes (`share`):
-what the child still writes of a worker that was killed is there before another one looks what is to
-be sent.
+There are two locks. One says who sends, and ends with the worker, or when it is told to end. The
+other one says that outcomes are written, and ends with the worker and with the child of it that
+writes (`share`): what flies for a worker that ends, and what the child of a killed one still
+writes, is there before another one looks what is to be sent.
 """
 
 import logging
@@ -75,17 +75,20 @@ class FileLock:
         """The lock is not the connection's."""
 
     def retire(self, busy: frozenset[int]) -> None:
-        """Nothing: all slots go at once, when the worker leaves."""
+        """Another one may be the next; it waits until this one has written and leaves."""
+        self._locked = None
+        if self._sends is not None:
+            _let_go(self._sends)
+            self._sends = None
 
     def forget(self) -> None:
         """Nothing: the lock is not the connection's, it stays."""
 
     def release(self) -> None:
-        self._locked = None
-        for file in (self._writes, self._sends):
-            if file is not None:
-                _let_go(file)
-        self._writes = self._sends = None
+        if self._writes is not None:
+            _let_go(self._writes)
+            self._writes = None
+        self.retire(frozenset())
 
 
 # Files of this process that a child has open, too: what it locks of them is locked for the child.
