@@ -53,16 +53,22 @@ def derived_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def _mail_backend() -> str:
+    try:
+        return str(settings.EMAIL_BACKEND)
+    except AttributeError:  # from Django 6.1 on, where MAILERS takes its place
+        mailers = getattr(settings, "MAILERS", {})
+        return str(mailers.get("default", {}).get("BACKEND", ""))
+
+
 @register(OURS, Tags.compatibility)
 def notices_without_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    if not _set("WEBHOOKS_NOTICE_EMAILS") or not settings.EMAIL_BACKEND.endswith(
-        "dummy.EmailBackend"
-    ):
+    if not _set("WEBHOOKS_NOTICE_EMAILS") or not _mail_backend().endswith("dummy.EmailBackend"):
         return []
     return [
         Warning(
             "WEBHOOKS_NOTICE_EMAILS is set, but mail is thrown away.",
-            hint="Set EMAIL_URL (in a project of your own: Django's EMAIL_BACKEND).",
+            hint="Set EMAIL_URL (in a project of your own: Django's EMAIL_BACKEND or MAILERS).",
             id="webhooks_app.W004",
         )
     ]

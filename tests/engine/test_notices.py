@@ -382,3 +382,13 @@ def test_addresses_without_a_mail_server_are_warned_of(settings):
     assert [found.id for found in notices_without_mail(None)] == ["webhooks_app.W004"]
     settings.WEBHOOKS_NOTICE_EMAILS = ""
     assert notices_without_mail(None) == []
+
+
+@pytest.mark.once
+def test_so_are_those_of_a_project_that_has_mailers(settings):
+    """From Django 6.1 on, which then knows no EMAIL_BACKEND."""
+    del settings.EMAIL_BACKEND
+    settings.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"}}
+    assert [found.id for found in notices_without_mail(None)] == ["webhooks_app.W004"]
+    settings.MAILERS = {"default": {}}
+    assert notices_without_mail(None) == []
