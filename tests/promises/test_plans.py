@@ -208,6 +208,8 @@ def test_a_webhook_with_little_to_do_is_not_sought_among_the_others():
 @pytest.mark.parametrize("rows", [20_000, pytest.param(500_000, marks=pytest.mark.prove)])
 def test_what_is_counted_of_what_waits_is_not_sought_among_what_is_held(rows, known):
     """A fifth waits, and nearly all of that for webhooks that are paused."""
+    if connection.vendor == "postgresql" and known == "empty":
+        pytest.skip("PostgreSQL looks at its tables by itself")
     history_ = grown(rows, 200, known)
     now, goes = history_.now, history_.webhooks[-20:]
     paused = Webhook.objects.exclude(pk__in=[webhook.pk for webhook in goes])

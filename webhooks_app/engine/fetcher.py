@@ -279,6 +279,11 @@ class Fetcher:
         child still writes, nobody says that."""
         return self._reader is not None and self._reader.is_anothers()
 
+    @property
+    def inherits(self) -> bool:
+        """What a worker had that ends, or that was killed, is still to come to this one."""
+        return self._reader is not None and self._reader.inherits()
+
     def now(self) -> int:
         """This moment by the database's clock, in microseconds."""
         if self._clock_ahead is None:

@@ -68,6 +68,10 @@ class Reader:
         """Whether another worker sends all that is due in this database."""
         return self._ownership.is_anothers()
 
+    def inherits(self) -> bool:
+        """Whether webhooks are still to come that nobody else sends for."""
+        return self._ownership.inherits()
+
     def owns_nothing_more(self) -> bool:
         """Whether the slots may be another's by now. Asked from the loop's thread."""
         return self._ownership.is_lost()

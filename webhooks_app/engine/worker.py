@@ -238,6 +238,8 @@ class Worker:
             if self._fetcher.others_send:
                 raise OthersSend
             return False
+        if self._fetcher.inherits:
+            return False
         if not self._tasks:
             self._completer.flush()  # nothing comes that would be written with it
         # What a look found is claimed by the next cycle.

@@ -223,6 +223,10 @@ class AdvisoryLocks:
     def is_anothers(self) -> bool:
         return False
 
+    def inherits(self) -> bool:
+        """From one that ends, and has given up its presence, or that has ended a moment ago."""
+        return self._workers == 1 and (len(self._held) < SLOTS or bool(self._resting))
+
     def retire(self, busy: frozenset[int]) -> None:
         self.check()
         if self._session is None:

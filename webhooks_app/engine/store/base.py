@@ -67,6 +67,10 @@ class Ownership(Protocol):
         """Whether another worker owns all of it, for as long as it runs."""
         ...
 
+    def inherits(self) -> bool:
+        """Whether slots are still to come to this worker that no other one will send for."""
+        ...
+
     def retire(self, busy: frozenset[int]) -> None:
         """Take no more slots, and give away those that are not busy."""
         ...

@@ -67,6 +67,9 @@ class FileLock:
     def is_anothers(self) -> bool:
         return self._path is not None and self._sends is None
 
+    def inherits(self) -> bool:
+        return self._sends is not None and self._writes is None
+
     def is_lost(self) -> bool:
         locked, path = self._locked, self._path
         return locked is not None and path is not None and not database_file.leads_to(path, locked)
