@@ -8,11 +8,11 @@ export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
 # The examples have a target of their own.
-PYTEST := $(BIN)/python -m pytest --forks=$(PROCESSES) --ignore=tests/examples
+PYTEST = $(BIN)/python -m pytest --forks=$(PROCESSES) --ignore=tests/examples
 # Settings load without anybody's .env.
 LINT_ENV := DJANGO_ENV_FILE=/dev/null DEBUG=1 SECRET_KEY=lint DATABASE_URL=sqlite://:memory:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres test-browser check lint prove bench docs examples matrix release lock clean
+.PHONY: help run test test-sqlite test-postgres test-browser test-browser-and-sqlite check lint prove bench docs examples matrix release lock clean
 
 help: ## print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,7 @@ run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLit
 
 test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 10 minutes on two cores)
 	@tests/install-tools.sh
-	@$(MAKE) --no-print-directory -j2 test-sqlite test-postgres PROCESSES=2
-	@$(MAKE) --no-print-directory test-browser PROCESSES=2
+	@$(MAKE) --no-print-directory -j2 test-postgres test-browser-and-sqlite PROCESSES=2
 
 test-sqlite: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m "not browser"
@@ -42,10 +41,17 @@ test-sqlite: $(VENV)/dev.stamp
 test-postgres: $(VENV)/dev.stamp
 	$(PYTEST) --db=postgres -m "not browser and not node and not once"
 
+# Browsers wait more than they work, and PostgreSQL uses what they leave; SQLite needs both cores.
+test-browser-and-sqlite: $(VENV)/dev.stamp
+	@$(MAKE) --no-print-directory test-browser; browser=$$?; \
+	$(MAKE) --no-print-directory test-sqlite && exit $$browser
+
 # Playwright keeps an event loop running in its process; no other test can have one there.
 test-browser: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m browser $(shell grep -rl --include="test_*.py" mark.browser tests)
 
+# Its tests wait half of their time.
+check: PROCESSES = 5
 check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, store, engine on SQLite (a minute)
 	$(BIN)/ruff check .
 	$(LINT_ENV) $(BIN)/mypy & types=$$!; \

@@ -94,7 +94,5 @@ class Sum:
 
 
 def pytest_configure(config):
-    if not os.environ.get("PYTEST_XDIST_WORKER"):
-        config.pluginmanager.register(Sum(config.getoption("--cpu-to")))
-    if not config.getoption("numprocesses", None):
-        config.pluginmanager.register(Meter())
+    config.pluginmanager.register(Sum(config.getoption("--cpu-to")))
+    config.pluginmanager.register(Meter())

@@ -36,16 +36,17 @@ def prepare():
     template("migrated", migrate)
 
 
-def copy(name, fill, file):
-    """The URL of a copy of the database that `fill` fills, in this file or on the server."""
-    url = template(name, fill)
+def copy(name, fill, file, of="template0"):
+    """The URL of a copy of the database that `fill` fills, in this file or on the server; on
+    PostgreSQL it begins as a copy of another one."""
+    url = template(name, fill, of)
     if is_postgres():
         return new_postgres_database(name)
     shutil.copy(url.removeprefix(SQLITE), file)
     return f"{SQLITE}{file}"
 
 
-def template(name, fill):
+def template(name, fill, of="template0"):
     """The URL of a database that is only ever copied. The first process of a run that asks makes
     it and fills it, the others wait for that."""
     folder = Path(os.environ["TEST_FOLDER"])
@@ -54,7 +55,7 @@ def template(name, fill):
         url = postgres_url(name) if is_postgres() else f"{SQLITE}{folder}/{name}.sqlite3"
         if not done.exists():
             if is_postgres():
-                create_postgres_database(name, "template0")
+                create_postgres_database(name, of)
             fill(url)
             done.touch()
     return url

@@ -1,5 +1,6 @@
 """`pytest --forks=3`: the tests are imported and collected once, and run by processes that are
-forked from the one that did; with `-n` of pytest-xdist each would collect all of them again.
+forked from the one that did. In place of pytest-xdist, whose processes each collect all of them
+again: a run would cost a minute of CPU more.
 
 Each process asks for some tests, and for more before it runs the last of them, so that it knows
 which fixtures the next one needs. One that ends in a test fails that test, and another takes its

@@ -38,7 +38,7 @@ def test_environment(db: str, *, durable: bool = True) -> None:  # noqa: PT028 -
         ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
         WEBHOOKS_ENCRYPTION_KEYS=KEY,
     )
-    if "TEST_DATABASE_URL" not in os.environ:  # set already in a process of pytest-xdist
+    if "TEST_DATABASE_URL" not in os.environ:  # set already in a run that a test starts
         postgres.end_what_killed_runs_left()
         folder = folder_of_the_run()
         os.environ["TEST_FOLDER"] = str(folder)
@@ -118,7 +118,10 @@ SAME_ON_BOTH = {
     ),
     *(
         f"tests/api/test_{name}.py"
-        for name in ("body", "browsable", "document", "judgement", "masks", "schema", "unknown")
+        for name in (
+            *("body", "browsable", "document", "judgement", "masks", "schema", "schemathesis"),
+            "unknown",
+        )
     ),
     *(
         f"tests/security/test_{name}.py"

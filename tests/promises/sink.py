@@ -83,7 +83,7 @@ class Sink:
     def lines_of(self, pid):
         """The open lines of a process; one that waits to be accepted is waited for. It opens others
         meanwhile, unless it is stopped."""
-        connections = psutil.Process(pid).net_connections("tcp")
+        connections = psutil.Process(pid).net_connections("tcp4")
         ports = {c.laddr.port for c in connections if c.raddr and c.raddr.port == self.port}
         end = time.monotonic() + 10
         while not ports <= {line.port for line in list(self.lines)} and time.monotonic() < end:

@@ -28,17 +28,18 @@ def within(url, schema):
     return f"{url}&options={quote(f'-c search_path={schema}')}"
 
 
-def migrate_both(url):
-    for schema in SCHEMAS:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"CREATE SCHEMA {schema}")
-        databases.migrate(within(url, schema))
+def add_another(url):
+    """To a database that has all tables already."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER SCHEMA public RENAME TO {SCHEMAS[0]}")
+        connection.execute(f"CREATE SCHEMA {SCHEMAS[1]}")
+    databases.migrate(within(url, SCHEMAS[1]))
 
 
 @pytest.fixture
 def installations(postgres, tmp_path):
     """Two in one database, each in a schema of its own that `search_path` leads to."""
-    url, crews = databases.copy("two_schemas", migrate_both, None), []
+    url, crews = databases.copy("two_schemas", add_another, None, of="migrated"), []
     for schema in SCHEMAS:
         (tmp_path / schema).mkdir()
         crews.append(Crew(Site(within(url, schema)), tmp_path / schema))

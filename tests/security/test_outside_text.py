@@ -29,7 +29,7 @@ def no_database(monkeypatch):
 @pytest.mark.once
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_reading_costs_what_the_length_is_worth(reader, no_database):
-    assert findings(reader, 16 * KIB) == []
+    assert findings(reader, 8 * KIB) == []
 
 
 SAYS_NO = (ValueError, Problem, ActionError, Refused, ArgumentTypeError)
