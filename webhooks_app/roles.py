@@ -27,7 +27,7 @@ ALLOWS = {
     "operate_webhook": [
         *("pause", "enable", "close_breaker", "clear_error"),
         *("request_verification", "verify", "test", "interact", "ainteract"),
-        *("retry", "replay", "cancel", "cancel_event"),
+        *("retry", "replay", "start_replay", "cancel", "cancel_event"),
         *("hold_all", "release_all"),
         *("create_job", "pause_job", "resume_job", "stop_job", "set_pace"),
         *("add_note", "strike_note"),

@@ -193,7 +193,7 @@ class DeliveryViewSet(ApiViewSet):
 class ReplayViewSet(ApiViewSet):
     """Send everything again that failed since a moment."""
 
-    needs = {"create": Need(MANAGE, VERBS["replay"])}
+    needs = {"create": Need(MANAGE, VERBS["start_replay"])}
     title = "Replay"
     example = {"since": "2018-01-12T13:40:40.260Z"}
 
