@@ -340,19 +340,20 @@ def _published(
     """Stored with their deliveries; or the first ones of the same event ids instead. Raises
     KeyTaken."""
     events = _events(answers)
-    judged = dict(zip(events, fanout.judge(db_alias(), events), strict=True))
+    ids = [event.pk for event in events]
+    judged = dict(zip(ids, fanout.judge(db_alias(), events), strict=True))
     found: list[Published | None] = []
     for answer in answers:
         if not isinstance(answer, list):
             found.append(answer)
         elif receivers_most is not None and not all(
-            judged[event].is_within(receivers_most) for event in answer
+            judged[event.pk].is_within(receivers_most) for event in answer
         ):
             found.append(None)
         else:
             found.append(_ONCE.beside(answer, firsts))
     new = [event for event in _events(found) if not event.replayed]
-    fanout.put(db_alias(), [(event, judged[event]) for event in new])
+    fanout.put(db_alias(), [(event, judged[event.pk]) for event in new])
     return found
 
 
