@@ -51,7 +51,7 @@ test-browser: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m browser $(shell grep -rl --include="test_*.py" mark.browser tests)
 
 # Its tests wait half of their time.
-check: PROCESSES = 5
+check: PROCESSES = 4
 check: $(VENV)/dev.stamp ## before a commit: style, types, and rules, models, store, engine on SQLite (a minute)
 	$(BIN)/ruff check .
 	$(LINT_ENV) $(BIN)/mypy & types=$$!; \

@@ -348,7 +348,7 @@ class TestAWorker:
             assert drain() == 9
             moments = [request.at for request in receiver.requests]
         took = moments[-1] - moments[0]
-        assert took > 0.8 * 0.9  # eight intervals, less what the tolerance makes up for
+        assert took > 0.8 / 2  # eight intervals; a busy receiver may note the first call late
 
     def test_lets_the_whole_webhook_rest_after_a_429_and_loses_no_tries(self, drain):
         with Receiver(Answer(429, headers=(("Retry-After", "100"),))) as receiver:
