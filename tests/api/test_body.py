@@ -232,6 +232,17 @@ def test_the_site_lets_1_mib_through():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_site_waits_for_no_more_than_was_declared_but_for_the_end_of_chunks():
+    from project.asgi import application
+
+    declared = [(b"content-length", b"2")]
+    assert play(application, [b"{", b"}", b""], declared)[::2] == (405, 2)
+    chunked = [*declared, (b"transfer-encoding", b"chunked")]
+    assert play(application, [b"{", b"}", b""], chunked)[::2] == (405, 3)
+    assert play(application, [b"{", b"}", b""])[::2] == (405, 3)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_client_that_leaves_amid_its_body_harms_nobody(live_server, api, secret):
     with socket.create_connection((live_server.thread.host, live_server.thread.port)) as line:
         line.sendall(
