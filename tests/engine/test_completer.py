@@ -1,7 +1,6 @@
 """What has ended is written in batches."""
 
 import asyncio
-import threading
 import time
 
 import pytest
@@ -36,30 +35,17 @@ class Book:
         pass
 
 
-class Held(Book):
-    """One that writes when it is told to."""
-
-    def __init__(self):
-        super().__init__()
-        self.has_begun, self.goes_on = threading.Event(), threading.Event()
-
-    def write(self, batch, notes, **named):
-        self.has_begun.set()
-        assert self.goes_on.wait(30)
-        return super().write(batch, notes, **named)
-
-
 def ended(ident):
     at = microseconds.now()
     row = Claimed(ident, "5f" + "0" * 22, 0, b"{}", "", "", (microseconds.at(at), ident), 1)
     return verdict(row, "https://receiver.example.com/", Outcome(microseconds.at(at)), at, 1.0)
 
 
-def written(scenario, book=None, **knobs):
+def written(scenario, **knobs):
     """What a writer was given, by a completer that `scenario` adds to."""
-    book = book or Book()
 
     async def main():
+        book = Book()
         completer = Completer("default", Lanes(), Knobs(**knobs), asyncio.Event(), book)
         running = asyncio.create_task(completer.run())
         await scenario(completer)
@@ -112,21 +98,3 @@ def test_what_ends_while_others_are_written_follows_them():
 
     batches = written(more, batch_age=0.05).batches
     assert [ident for batch in batches for ident in batch] == ["a", "b"]
-
-
-def test_where_outcomes_come_all_the_time_batches_are_further_apart():
-    book = Held()
-
-    async def more(completer):
-        completer.add(ended("a"))
-        await asyncio.to_thread(book.has_begun.wait, 30)
-        completer.add(ended("b"))
-        book.goes_on.set()
-        while completer.unwritten > 1:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.02)  # longer than what ends alone would wait
-        completer.add(ended("c"))
-        completer.flush()
-
-    batches = written(more, book, batch_age=0.002, batch_apart=60.0).batches
-    assert batches == [["a"], ["b", "c"]]

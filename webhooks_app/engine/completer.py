@@ -84,23 +84,23 @@ class Completer:
         if len(self._results) >= self._knobs.batch_most:
             self._due.set()
         elif not self._being_written:
-            self._write_soon(self._knobs.batch_age)
+            self._write_soon()
 
     def note(self, webhook_id: str, **columns: Any) -> None:
         """Write these columns into the health of the webhook, for people and for the worker that
         owns it next."""
         _, before = self._notes.get(webhook_id, (webhook_id, {}))
         self._notes[webhook_id] = (webhook_id, before | columns)
-        self._write_soon(self._knobs.batch_age)
+        self._write_soon()
 
     def flush(self) -> None:
         """Write the outcomes that wait now."""
         self._due.set()
 
-    def _write_soon(self, pause: float) -> None:
-        """Write in so many seconds, with all outcomes that come until then, in one transaction."""
+    def _write_soon(self) -> None:
+        """Write in a moment, with all outcomes that come until then, in one transaction."""
         if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(pause, self._ring)
+            self._alarm = asyncio.get_running_loop().call_later(self._knobs.batch_age, self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
@@ -174,7 +174,7 @@ class Completer:
             if self._results or self._notes or again:
                 await self._write(again)
             if self._results or self._notes:
-                self._write_soon(self._knobs.batch_apart)
+                self._write_soon()
 
     async def close(self) -> None:
         if self._writer is not None:

@@ -95,10 +95,7 @@ class Knobs:
 
     # --- what is written ----------------------------------------------------------------------
     batch_most: int = 1000  # outcomes at once,
-    batch_age: float = 0.02  # or after these seconds at the latest,
-    # or so long after the batch before, where they come all the time: each batch writes the health
-    # and the hour of all its webhooks once, and is put on the disk once.
-    batch_apart: float = 0.05
+    batch_age: float = 0.02  # or after these seconds at the latest
     unwritten_most: int = 5000  # outcomes that wait; then nothing more is sent
     lock_most: float = 0.5  # a batch waits for a row that is locked; then it is parted,
     part_lock_most: float = 0.1  # and the outcomes of each webhook wait so long,
