@@ -31,7 +31,7 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLite (PORT=8000); installs first, a minute
 	@exec $(BIN)/python manage.py quickstart --port $(PORT)
 
-test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 10 minutes on two cores)
+test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 8 minutes on two cores)
 	@tests/install-tools.sh
 	@$(MAKE) --no-print-directory -j2 test-postgres test-browser-and-sqlite PROCESSES=2
 
