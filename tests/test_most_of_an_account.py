@@ -66,3 +66,18 @@ def test_0_is_any_number(account, settings):
     for _ in range(3):
         actions.create_webhook(account, **NEW)
         actions.issue_token(account)
+
+
+def test_a_token_that_somebody_else_got_meanwhile_is_told_and_no_server_error(
+    account, boss, monkeypatch
+):
+    add = url("accesstoken", "add")
+    form = forms(boss.get(add)).forms["accesstoken_form"]
+    form |= {"name": "x", "scope": "read", "account": account.name}
+    for _ in range(2):
+        AccessToken.issue(account)
+    # As it was while the form was judged.
+    monkeypatch.setattr("webhooks_app.admin.tokens.TokenForm.full", lambda form, account: "")
+    answer = boss.post(add, form, follow=True)
+    assert FULL["tokens"] in answer.content.decode()
+    assert AccessToken.objects.count() == 2

@@ -26,6 +26,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
+from ..actions import ActionError
 from ..models import Actor, AuditEntry, Webhook, database_file, sequences
 from ..models.delivery_filters import unfit
 from ..presentation.counts import COUNT_LIMIT, bounded
@@ -187,6 +188,19 @@ class ConsoleAdmin(Exporting, ModelAdmin):
             wider["created"] = "any"
             context["wider"] = "?" + wider.urlencode()
         return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """What a verb refuses, and would have taken while the form was judged, is told."""
+        try:
+            return super().changeform_view(request, object_id, *args, **kwargs)
+        except ActionError as error:
+            self.message_user(request, self.refusal(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def refusal(self, error: ActionError) -> str:
+        return error.message
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         """What was done to it by any door, as the audit log has it."""

@@ -153,15 +153,6 @@ class EventTypeAdmin(ConsoleAdmin):
             "may_archive": may(request.user, "update_event_type"),
         }
 
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        try:
-            return super().changeform_view(request, object_id, *args, **kwargs)
-        except actions.ActionError as error:
-            self.message_user(request, error.message, messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
-
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         given = {name: form.cleaned_data[name] for name in ("group", "description", "example")}
         if not change:

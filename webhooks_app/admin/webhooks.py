@@ -257,12 +257,12 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
     ) -> Any:
         try:
             return super().changeform_view(request, object_id, *args, **kwargs)
-        except (WrongKey, actions.NotCallable):
-            said = SENTENCES["unreadable"]
-        except actions.ActionError as error:  # as it was not while the form was judged
-            said = error.message
-        self.message_user(request, said, messages.ERROR)
-        return HttpResponseRedirect(request.get_full_path())
+        except WrongKey:
+            self.message_user(request, SENTENCES["unreadable"], messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def refusal(self, error: actions.ActionError) -> str:
+        return SENTENCES["unreadable"] if isinstance(error, actions.NotCallable) else error.message
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         """`save_related` writes the webhook together with its headers."""
