@@ -250,6 +250,7 @@ def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(
     begun, seen = threading.Event(), []
 
     def purge(older_than):
+        until(lambda: Worker.objects.exists())  # it is noted beside this
         begun.set()
         until(lambda: not Worker.objects.exists())
         seen.append("the worker has left")

@@ -414,7 +414,7 @@ def test_requests_past_the_limit_of_a_token_are_429_and_store_nothing(api, path,
 def test_requests_past_the_limit_of_an_address_are_429(api, path, settings):
     settings.WEBHOOKS_RATE_PER_ADDRESS = 1
     statuses = [api.post(path, {}, REMOTE_ADDR="198.51.100.7").status_code for _ in range(3)]
-    assert statuses[-1] == 429
+    assert 429 in statuses  # a minute may have ended meanwhile
     assert api.post(path, {}, REMOTE_ADDR="198.51.100.8").status_code == 202
 
 
