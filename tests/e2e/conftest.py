@@ -20,6 +20,9 @@ for (const name of ["setTimeout", "setInterval"]) {
 }
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+document.addEventListener("DOMContentLoaded", () => {
+  window.said = document.querySelector(".messagelist")?.textContent ?? "";
+});
 const still = new CSSStyleSheet();
 still.replaceSync("* { transition: none !important }");
 document.adoptedStyleSheets.push(still);
@@ -67,6 +70,11 @@ def follow(target):
 def press(page, name):
     """Press a button that leads to another page."""
     follow(page.get_by_role("button", name=name, exact=True).first)
+
+
+def said(page):
+    """The messages with which a page came. One that looks again by itself shows them until then."""
+    return page.evaluate("window.said")
 
 
 def page_of(live_server, row):

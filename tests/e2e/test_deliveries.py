@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, press
+from tests.e2e.conftest import follow, press, said
 from tests.factories import (
     AccountFactory,
     AttemptFactory,
@@ -121,10 +121,10 @@ def test_a_delivery_tells_what_happened_and_is_sent_again_and_cancelled(
     assert after.pk in console.url
     follow(console.get_by_role("link", name="‹ Previous failure"))
     press(console, "Retry")
-    assert "is due now" in console.inner_text(".messagelist")
+    assert "is due now" in said(console)
     console.click("summary:has-text('Cancel…')")
     press(console, "Cancel now")
-    assert "is cancelled and will not be sent" in console.inner_text(".messagelist")
+    assert "is cancelled and will not be sent" in said(console)
     assert Delivery.objects.get(pk=delivery.pk).state == "cancelled"
     assert console.troubles == []
 
@@ -155,7 +155,7 @@ def test_all_that_match_are_sent_again_by_a_job(console, live_server, delivery, 
     assert "60 deliveries" in console.inner_text("#content")
     console.fill("#pace", "25")
     press(console, "Replay 60")
-    console.wait_for_selector("text=of 60 queued again")
+    assert "Started: Replay" in said(console)
 
     job = Job.objects.get()
     assert jobs.step(job, timezone.now()) == 25
