@@ -1,10 +1,11 @@
 """What the verbs share: the database they write to, the row of a webhook as it is now."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from django.db import connections, router
 
+from ..engine import transitions
 from ..fields import WrongKey
 from ..models import Delivery, Webhook, site, states
 from ..models.compiled_query import Prepared
@@ -33,6 +34,23 @@ def readable() -> Iterator[None]:
 
 # Of a verb that somebody waits for, each of `transitions.AT_ONCE` deliveries; a job does the rest.
 STEPS_MOST = 5
+
+Step = Callable[[str], tuple[int, str]]
+
+
+def in_steps(step: Step, steps: Iterable[int]) -> tuple[int, str]:
+    """So many steps of a verb, others come between them: how many deliveries, and the place behind
+    which there may be more, `""` at the end. A step gets the place that the one before reached, the
+    first one `""`, and returns the same of its own."""
+    done, place = 0, ""
+    for _ in steps:
+        some, place = step(place)
+        done += some
+        if not place:
+            break
+        transitions.let_others_in()
+    return done, place
+
 
 CALLS = "calls that go out must not be made"
 

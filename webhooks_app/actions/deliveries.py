@@ -15,7 +15,7 @@ from ..models.job import PACE_LIMIT
 from ..models.primary import clock
 from ..rules.ids import timestamp
 from . import intake
-from .base import STEPS_MOST, because, db_alias
+from .base import STEPS_MOST, because, db_alias, in_steps
 from .errors import ActionError, Conflict, NotCallable, alone
 from .intake import Draft
 from .jobs import create_job
@@ -126,21 +126,17 @@ def start_replay(webhook: Webhook, *, since: datetime, by: str = "") -> tuple[in
 def _replayed(
     webhook: Webhook, failed: "QuerySet[Delivery]", since: datetime, by: str, steps: Iterable[int]
 ) -> tuple[int, str]:
-    """How many, and the place behind which there may be more."""
-    replayed, place = 0, ""
-    for _ in steps:
+    def step(place: str) -> tuple[int, str]:
         with transaction.atomic(using=db_alias()):
-            done, place = transitions.replay_some(failed, place, by=by)
+            done, reached = transitions.replay_some(failed, place, by=by)
             if done:
                 since_utc = since.astimezone(UTC)
                 words = f"Replayed {done:,} failed since {since_utc:%Y-%m-%d %H:%M} UTC."
                 AuditEntry.objects.note(by, words, webhook)
                 transitions.announce(db_alias())
-        replayed += done
-        if not place:
-            break
-        transitions.let_others_in()
-    return replayed, place
+        return done, reached
+
+    return in_steps(step, steps)
 
 
 def replayable(webhook: Webhook, since: datetime, *, limit: int = 1000) -> int:

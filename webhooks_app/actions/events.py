@@ -17,7 +17,7 @@ from ..models.primary import clock
 from ..rules.ids import is_event_id
 from ..rules.nearest import nearest
 from ..rules.subscriptions import EVENT_CHANNELS_LIMIT, channel, event_type
-from .base import STEPS_MOST, db_alias
+from .base import STEPS_MOST, db_alias, in_steps
 from .errors import ActionError, Conflict, Invalid, alone
 from .intake import IDEMPOTENCY_KEPT, encode, text_problem
 from .jobs import create_job, matching
@@ -115,16 +115,15 @@ def cancel_event(event: Event, *, by: str = "") -> int:
     deliveries at once, the rest by a job of the worker. Returns how many were cancelled at once.
     The event stays. Raises nothing of its own."""
     reason = f"cancelled by {by}" if by else "cancelled"
-    with transaction.atomic(using=db_alias()):
-        transitions.end_fan_out(event.pk)
-        cancelled, place = transitions.cancel_some_of(event.pk, "", reason)
-        AuditEntry.objects.note(by, "Cancelled what was pending.", event)
-    for _ in range(1, STEPS_MOST):
-        if not place:
-            break
-        transitions.let_others_in()
-        done, place = transitions.cancel_some_of(event.pk, place, reason)
-        cancelled += done
+
+    def step(place: str) -> tuple[int, str]:
+        with transaction.atomic(using=db_alias()):
+            if not place:
+                transitions.end_fan_out(event.pk)
+                AuditEntry.objects.note(by, "Cancelled what was pending.", event)
+            return transitions.cancel_some_of(event.pk, place, reason)
+
+    cancelled, place = in_steps(step, range(STEPS_MOST))
     words = {"event": event.pk, "state": Delivery.State.PENDING.value}
     if place and matching(words, limit=0):
         create_job(Job.Verb.CANCEL, words, pace=PACE_LIMIT, by=by)
