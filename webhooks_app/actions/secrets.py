@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 
 from ..engine import transitions
 from ..fields import Sealed, WrongKey
@@ -115,7 +114,6 @@ def spelled(span: timedelta) -> str:
 
 def _keys_changed(webhook: Webhook, words: str, by: str) -> None:
     # Whoever keeps a request that was built sees by the version that it is old.
-    rows = Webhook.objects.filter(pk=webhook.pk)
-    rows.update(version=F("version") + 1, updated_at=clock(db_alias()))
+    Webhook.objects.filter(pk=webhook.pk).touch()
     AuditEntry.objects.note(by, words, webhook)
     transitions.announce(db_alias())

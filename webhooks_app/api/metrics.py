@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db import router
 from django.db.models import QuerySet, Sum
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from ..engine.maintenance import accepted
 from ..engine.store.counters import DATABASE_ERRORS, GIVEN_UP
 from ..models import Attempt, Counter, Delivery, WebhookHealth, Worker, site, states
-from ..models.primary import clock
+from ..models.delivery import db_now
 from ..models.webhook import FAILING_AFTER
 from ..rules.failures import KINDS
 
@@ -36,7 +35,7 @@ class Collector:
     """Asks the database at each scrape; what is counted for it is bounded."""
 
     def collect(self) -> Iterator[Metric]:
-        now = clock(router.db_for_write(Delivery))
+        now = db_now()
         yield from self.totals()
         yield from self.deliveries(now)
         yield from self.webhooks(now)

@@ -29,8 +29,8 @@ from django.db import router, transaction
 from django.db.models import Exists, F, Min, OuterRef, QuerySet
 
 from ..models import Delivery, Event, Webhook, WebhookHealth
-from ..models.delivery import OPEN, DeliveryQuerySet
-from ..models.primary import clock, present
+from ..models.delivery import OPEN, DeliveryQuerySet, db_now
+from ..models.primary import present
 from ..models.webhook import OnDead
 from . import store
 from .store import record
@@ -119,7 +119,7 @@ def _deciding(ids: Sequence[str]) -> Iterator[None]:
     a webhook that one of them blocked, that goes on."""
     deliveries = Delivery.objects.filter(pk__in=ids)
     with transaction.atomic(using=router.db_for_write(Webhook)):
-        list(deliveries.order_by("pk").select_for_update().values_list("pk"))
+        deliveries.lock()
         blocked = _blocked(deliveries)
         if blocked:  # two who decide on two of them at once do so one after the other
             Webhook.objects.filter(pk__in=blocked).lock()
@@ -149,7 +149,7 @@ def cancel(delivery_id: str, reason: str) -> bool:
 
 def cancel_many(ids: Sequence[str], reason: str) -> int:
     rows_ = Delivery.objects.filter(OPEN, pk__in=ids)
-    list(rows_.order_by("pk").select_for_update().values_list("pk", flat=True))
+    rows_.lock()
     return cancel_rows(rows_, reason)
 
 
@@ -197,7 +197,7 @@ def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int
     A delete itself cancels only so much that nobody has to wait for it. None of it is sent
     meanwhile.
     """
-    since = clock(router.db_for_write(Delivery)) - within
+    since = db_now() - within
     gone = Webhook.objects.filter(deleted_at__gte=since).filter(
         Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
     )

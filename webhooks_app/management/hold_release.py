@@ -3,11 +3,9 @@
 import time
 from typing import Any
 
-from django.db import router
-
 from webhooks_app import actions
-from webhooks_app.models import Delivery, Worker, states
-from webhooks_app.models.primary import clock
+from webhooks_app.models import Worker, states
+from webhooks_app.models.delivery import db_now
 from webhooks_app.rules.ids import timestamp
 
 from .terminal import BY, MANY, Console, count, many
@@ -88,7 +86,7 @@ def _calling() -> list[Worker]:
 
 def release_all(console: Console, options: dict[str, Any]) -> int:
     released = actions.release_all(by=BY)
-    now = clock(router.db_for_write(Delivery))
+    now = db_now()
     due, _ = states.count_due(now, MANY)
     if options["json"]:
         console.json({"released": released, "due": due})

@@ -3,12 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import router
 from django.db.models import Q
 
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, Worker, states
-from webhooks_app.models.primary import clock
+from webhooks_app.models.delivery import db_now
 from webhooks_app.presentation.credentials import credentials_lines
 from webhooks_app.presentation.delivery_object import shown
 from webhooks_app.rules.ids import timestamp
@@ -32,7 +31,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def status(console: Console, options: dict[str, Any]) -> int:
-    now = clock(router.db_for_write(Delivery))
+    now = db_now()
     workers = list(Worker.objects.alive(now))
     live = Webhook.objects.live()
     due, oldest = states.count_due(now, MANY)
@@ -228,7 +227,7 @@ def _webhook(ident: str) -> Webhook | None:
 def _of_delivery(delivery: Delivery) -> list[str]:
     tries = f"{count(delivery.tries, 'try')} of {delivery.max_tries}"
     if delivery.state == Delivery.State.PENDING:
-        now = clock(router.db_for_write(Delivery))
+        now = db_now()
         when = "is due" if delivery.due_at <= now else "waits until"
         lines = [f"Delivery {delivery.id} {when} {timestamp(delivery.due_at)}, after {tries}."]
     else:
@@ -258,7 +257,7 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     lines = [f"Webhook {webhook.id} ({webhook}) calls {webhook.url}"]
     if webhook.deleted_at is not None:
         return [*lines, f"It was deleted {timestamp(webhook.deleted_at)}."]
-    reasons = states.hold_reasons(webhook, clock(router.db_for_write(Delivery)))
+    reasons = states.hold_reasons(webhook, db_now())
     for which, reason in enumerate(reasons):
         sentence = states.hold_sentence(webhook, reason)
         lines.append(f"{'It is held, too' if which else 'It is held'}: {sentence}")

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from django.db import router
-
 from ..models import Delivery, states
-from ..models.primary import clock
+from ..models.delivery import db_now
 from ..rules.ids import timestamp
 
 
@@ -15,7 +13,7 @@ def shown(delivery: Delivery, held: str | None = None) -> dict[str, Any]:
     if delivery.state != Delivery.State.PENDING:
         held = ""
     elif held is None:
-        now = clock(router.db_for_write(Delivery))
+        now = db_now()
         held = states.delivery_hold_reason(delivery, now)
     return _shown(delivery, held)
 

@@ -11,7 +11,7 @@ from django.db import router
 from django.db.models import Count, F, Max, QuerySet
 
 from ...models import Counter, Delivery
-from ...models.primary import clock
+from ...models.delivery import db_now
 from ...rules.ids import first_id
 from .. import store
 
@@ -29,7 +29,7 @@ def count() -> int:
     Counter.objects.get_or_create(name=ACCEPTED, kind="", slot=0)
     own = Counter.objects.filter(name=ACCEPTED)
     place = own.values_list("place", flat=True)[0]
-    until = first_id(_settled(clock(router.db_for_write(Delivery))))
+    until = first_id(_settled(db_now()))
     found = _behind(place).filter(pk__lt=until)[:AT_ONCE].aggregate(n=Count("pk"), last=Max("pk"))
     number = found["n"]
     reached = found["last"] if number == AT_ONCE else max(until, place)

@@ -21,7 +21,7 @@ from ...models import (
     WebhookHealth,
     states,
 )
-from ...models.primary import clock
+from ...models.delivery import db_now
 from ...rules.hosts import host_of, read_host
 from ...rules.ids import id_time
 from .. import store
@@ -83,7 +83,7 @@ class _Old:
 
     @classmethod
     def of(cls, older_than: timedelta) -> Self:
-        at = clock(router.db_for_write(Delivery))
+        at = db_now()
         before = at - older_than
         held = Delivery.objects.pending().filter(due_at__lt=before)
         held = held.filter(states.unclaimed(before))
@@ -151,7 +151,7 @@ def remove_empty(ident: str, webhooks: "QuerySet[Webhook]") -> bool:
     about it, and about its host where it was the last one there."""
     Webhook.objects.filter(pk=ident).lock()
     # Whoever records an exchange holds the health of its webhook.
-    list(WebhookHealth.objects.filter(pk=ident).select_for_update().values_list("pk"))
+    WebhookHealth.objects.filter(pk=ident).lock()
     # Brought back meanwhile? Then it is not among them.
     webhook = webhooks.filter(pk=ident).only("pk", "url").select_for_update().first()
     if webhook is None or webhook.deliveries.exists() or webhook.attempts.exists():
