@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ WRONG_USAGE = 2  # an exit code that no restart can mend
 FIRST_PAUSE = 0.5  # seconds before a child that died is started again, doubled each time …
 LONGEST_PAUSE = 30.0  # … up to this
 OUTLIVES_MOST = 5.0  # what a child that died left behind has so long to finish
+LOOKS_EVERY = 0.1  # seconds; a signal is seen then, too
 HEALTHY_AFTER = 20.0  # a child that lived so long begins again with the first pause
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -101,7 +101,6 @@ class Supervisor:
         self.grace = grace
         self.give_up = give_up
         self._signals = 0
-        self._wake = threading.Event()
 
     def run(self, *, ready: Callable[[], bool] = lambda: True) -> int:
         """Blocks. Returns 0, or the exit code of a child that did not end well.
@@ -115,7 +114,7 @@ class Supervisor:
                 for child in self.children:
                     self._look(child, time.monotonic())
                 is_ready = is_ready or ready()
-                self._wake.wait(0.1)
+                time.sleep(LOOKS_EVERY)
         finally:
             self._stop()
             for number, handler in before.items():
@@ -123,8 +122,8 @@ class Supervisor:
         return max((child.code or 0 for child in self.children), default=0)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # No lock: this runs within whatever the loop was about, which may hold it.
         self._signals += 1
-        self._wake.set()
 
     def _look(self, child: Child, now: float) -> None:
         if child.code is not None or now < child.due:
