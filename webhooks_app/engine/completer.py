@@ -65,6 +65,7 @@ class Completer:
         self._alarm: asyncio.TimerHandle | None = None  # then what there is becomes due
         self._aside: dict[str, Aside] = {}  # by webhook
         self._again_at = 0.0  # the next of them is tried again, monotonic seconds
+        self._once_more = 0  # of those being written: set aside, and tried again just now
         self._notes: dict[str, Note] = {}  # by webhook, made by sending and not yet written
         self._noted: set[str] = set()  # webhooks, since the worker's last read began
         self._stopped: set[str] = set()  # webhooks, by outcomes that are not written yet
@@ -111,7 +112,7 @@ class Completer:
     @property
     def unwritten(self) -> int:
         """Outcomes that are not known to be written."""
-        return len(self._results) + len(self._being_written) + self.set_aside
+        return len(self._results) + len(self._being_written) + self._waiting_aside
 
     @property
     def is_full(self) -> bool:
@@ -119,8 +120,13 @@ class Completer:
         return self.unwritten > self._knobs.unwritten_most
 
     @property
-    def set_aside(self) -> int:
+    def _waiting_aside(self) -> int:
         return sum(len(one.items) for one in self._aside.values()) if self._aside else 0
+
+    @property
+    def set_aside(self) -> int:
+        """Outcomes that could not be written, those that are tried again just now among them."""
+        return self._waiting_aside + self._once_more
 
     @property
     def is_busy(self) -> bool:
@@ -190,6 +196,7 @@ class Completer:
         notes."""
         was_full = self.is_full
         batch = self._again_of(again) if again else self._next_batch()
+        self._once_more = len(batch) if again else 0
         self._being_written += batch
         if self._results:
             self._due.set()
@@ -201,6 +208,8 @@ class Completer:
                 raise
             await self._put_back(error)
             return
+        finally:
+            self._once_more = 0
         self._in_doubt = 0
         done = self._being_written[: written.number]
         del self._being_written[: written.number]
