@@ -3,7 +3,7 @@
 import pytest
 
 from tests.certificates import authority_pem, identity
-from tests.e2e.conftest import page_of, press
+from tests.e2e.conftest import page_of, press, said
 from tests.factories import WebhookFactory
 from webhooks_app.models import Webhook
 from webhooks_app.rules import oauth
@@ -23,7 +23,7 @@ def test_they_are_entered_seen_again_without_secrets_and_kept(mira, live_server,
     mira.fill("#id_new_identity", pem)
     mira.fill("#id_ca_certificates", authority_pem())
     press(mira, "Save")
-    assert "Saved: " in mira.inner_text(".messagelist")
+    assert "Saved: " in said(mira)
     stored = Webhook.objects.get()
     assert stored.identity == pem
     assert oauth.client(stored.oauth).client_secret == "hush-of-the-client"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import follow, press
+from tests.e2e.conftest import follow, press, said
 from tests.factories import AccountFactory, UserFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import Subscription
@@ -63,7 +63,7 @@ def test_from_an_order_number_to_why_and_to_a_filter_that_takes_it(
     assert "Of the last 3 events it would have got 3." in trial
     assert actions.subscriptions(customer)[0]["filter"] == {"total": {"$gte": 100}}
     press(page, "Save subscriptions")
-    assert "Saved: subscriptions." in page.inner_text(".messagelist")
+    assert "Saved: subscriptions." in said(page)
     assert actions.subscriptions(customer)[0]["filter"] == {"total": {"$gte": 90}}
     assert page.troubles == []
 

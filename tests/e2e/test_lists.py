@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, page_of, press
+from tests.e2e.conftest import follow, page_of, press, said
 from tests.factories import (
     AccountFactory,
     AttemptFactory,
@@ -53,7 +53,7 @@ def test_several_are_paused_with_a_reason_that_the_audit_log_keeps(listed, live_
     assert listed.inner_text("#content h1") == "Pause 3 webhooks?"
     listed.fill("#note", REASON)
     press(listed, "Pause 3 webhooks")
-    assert "Paused: 3 webhooks" in listed.inner_text(".messagelist")
+    assert "Paused: 3 webhooks" in said(listed)
     assert set(Webhook.objects.values_list("stopped_note", flat=True)) == {REASON}
     listed.goto(f"{live_server.url}/admin/webhooks_app/auditentry/?did=paused")
     assert listed.inner_text("#result_list").count(f"Paused: {REASON}") == 3

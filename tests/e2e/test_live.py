@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, page_of, press
+from tests.e2e.conftest import follow, page_of, press, said
 from tests.e2e.world import PASSWORD
 from tests.factories import (
     AccountFactory,
@@ -133,9 +133,7 @@ class TestAVerification:
 
     def test_its_outcome_shows_by_itself(self, mira, live_server, worker, receiver):
         webhook = self.add(mira, live_server, receiver.url)
-        assert "The worker verifies it now; the outcome shows here" in mira.inner_text(
-            ".messagelist"
-        )
+        assert "The worker verifies it now; the outcome shows here" in said(mira)
         mira.click("#ask-pause summary")
         mira.fill("#note", "typed meanwhile")
         actions.verify(webhook)  # as the worker does
@@ -171,8 +169,7 @@ class TestAVerification:
 
     def test_nothing_is_promised_where_no_worker_lives(self, mira, live_server, db, receiver):
         self.add(mira, live_server, receiver.url)
-        said = mira.inner_text(".messagelist")
-        assert "It is verified as soon as a worker runs; none is alive." in said
+        assert "It is verified as soon as a worker runs; none is alive." in said(mira)
 
     def test_the_line_above_follows_a_verification_by_hand(self, orders, webhook):
         assert "not verified" in orders.inner_text("#head")
@@ -198,14 +195,14 @@ def test_the_next_attempt_of_a_delivery_shows_by_itself(mira, live_server, worke
     delivery = DeliveryFactory(webhook=webhook, state="failed", finished_at=timezone.now(), tries=8)
     mira.goto(page_of(live_server, delivery))
     press(mira, "Retry")
-    assert "the attempt shows below as soon as it was made" in mira.inner_text(".messagelist")
+    assert "the attempt shows below as soon as it was made" in said(mira)
     AttemptFactory(webhook=webhook, delivery=delivery, status=200)
     type(delivery).objects.update(state="delivered", finished_at=timezone.now(), tries=1)
     mira.wait_for_selector("#verdict:has-text('Delivered')")
     assert mira.locator(".wh-timeline li").count() == 1
     Worker.objects.update(seen_at=timezone.now() - timedelta(hours=1))
     press(mira, "Retry")
-    assert "It is sent as soon as a worker runs" in mira.inner_text(".messagelist")
+    assert "It is sent as soon as a worker runs" in said(mira)
     assert mira.troubles == []
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, page_of, press
+from tests.e2e.conftest import follow, page_of, press, said
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory, WorkerFactory
 from tests.receivers import Receiver
 from webhooks_app.models import Delivery, Job, Webhook
@@ -68,7 +68,7 @@ def test_what_gave_up_is_replayed_for_all_customers(mira, live_server, outage):
     follow(mira.locator(".wh-attention").get_by_role("link", name="Replay…"))
     assert "A replay now will most likely not arrive" in mira.inner_text("#content")
     press(mira, "Replay 3 all the same")
-    assert "Started: Replay" in mira.inner_text(".messagelist")
+    assert "Started: Replay" in said(mira)
     assert Job.objects.get().selection == {"host": outage, "state": "failed"}
 
 
@@ -76,12 +76,12 @@ def test_all_are_paused_with_a_reason_after_a_question(mira, live_server, outage
     mira.goto(f"{live_server.url}/admin/webhooks_app/webhook/host/{outage}/")
     follow(mira.locator("#do-close-breakers"))
     press(mira, "Close 3 breakers")
-    assert "Breakers closed: 3 webhooks" in mira.inner_text(".messagelist")
+    assert "Breakers closed: 3 webhooks" in said(mira)
     follow(mira.locator("#do-pause-all"))
     assert "Of 3 customers" in mira.inner_text("#content")
     mira.fill("#note", "their 503")
     press(mira, "Pause 3 webhooks")
-    assert "Paused: 3 webhooks" in mira.inner_text(".messagelist")
+    assert "Paused: 3 webhooks" in said(mira)
     assert Webhook.objects.filter(stopped_note="their 503").count() == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from tests.e2e.conftest import follow, page_of, press
+from tests.e2e.conftest import follow, page_of, press, said
 from tests.e2e.world import PASSWORD
 from tests.factories import (
     AccountFactory,
@@ -131,7 +131,7 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     page.click("#ask-pause summary")
     page.fill("#note", "shop closed for the move")
     press(page, "Pause now")
-    assert "Deliveries are kept and wait." in page.inner_text(".messagelist")
+    assert "Deliveries are kept and wait." in said(page)
     assert "Paused by mira since" in page.inner_text("#verdict")
     assert "“shop closed for the move”" in page.inner_text("#verdict")
     page.get_by_role("button", name="Copy as curl", exact=True).click()
@@ -140,7 +140,7 @@ def test_pause_with_a_reason_resume_and_copy_as_curl(home, live_server, orders):
     assert curl.startswith("curl --request POST")
     assert "X-Api-Key: ••••••••" in curl
     press(page, "Resume")
-    assert "Resumed." in page.inner_text(".messagelist")
+    assert "Resumed." in said(page)
     assert not Webhook.objects.get().stopped
     assert page.troubles == []
 
@@ -158,7 +158,7 @@ def test_a_webhook_is_added_verified_and_its_headers_put_in_order(mira, live_ser
             page.fill(f"#id_headers-{number}-name", name)
             page.fill(f"#id_headers-{number}-new_value", value)
         press(page, "Save")
-        assert "The worker verifies it now" in page.inner_text(".messagelist")
+        assert "The worker verifies it now" in said(page)
         assert "Not verified" in page.inner_text("#verdict")
         page.get_by_role("button", name="Verify", exact=True).click()
         page.wait_for_selector("#answer")
@@ -182,7 +182,7 @@ def test_a_webhook_is_added_verified_and_its_headers_put_in_order(mira, live_ser
     rows.nth(1).locator("input[name$=new_value]").fill("other")
     rows.nth(2).locator("input[name$=DELETE]").check()
     press(page, "Save")
-    assert "Saved: headers." in page.inner_text(".messagelist")
+    assert "Saved: headers." in said(page)
     saved = [(header.name, header.value) for header in webhook.headers.all()]
     assert saved == [HEADERS[2], ("X-Tenant", "other")]
     assert page.troubles == []
@@ -209,7 +209,7 @@ def test_a_token_is_replaced_and_a_secret_is_revealed_with_a_note_in_the_log(
     page.get_by_role("link", name="Settings", exact=True).click()
     page.fill("#id_new_token", TOKEN)
     press(page, "Save")
-    assert "Saved: token. The worker verifies it now" in page.inner_text(".messagelist")
+    assert "Saved: token. The worker verifies it now" in said(page)
     assert TOKEN not in page.content()
     press(page, "Reveal")
     assert page.input_value("#secret") == TOKEN
@@ -246,7 +246,7 @@ def test_an_access_token_is_shown_once_copied_and_revoked(mira, live_server):
     assert secret not in page.content()
     page.click("summary:has-text('Revoke…')")
     press(page, "Revoke now")
-    assert "It is refused from now on." in page.inner_text(".messagelist")
+    assert "It is refused from now on." in said(page)
     assert AccessToken.objects.get().revoked_at
     assert page.troubles == []
 
@@ -368,7 +368,7 @@ def test_by_the_keyboard_alone(page, live_server, orders, receiver):
     enter()
     to_main("Replay 2", most=60)  # each part of a typed moment is a stop
     enter()
-    assert "Started: Replay" in page.inner_text(".messagelist")
+    assert "Started: Replay" in said(page)
 
     tab_to(page, "Deliveries")
     enter()

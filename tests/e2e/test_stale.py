@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import page_of, press
+from tests.e2e.conftest import page_of, press, said
 from tests.factories import AccountFactory, WebhookFactory
 from webhooks_app import actions
 from webhooks_app.models import Account, Webhook
@@ -78,7 +78,7 @@ def test_headers_that_were_stored_anew_keep_their_values(tab, webhook):
     tab.locator("#id_headers-1-DELETE").check()
     tab.locator(".field-url").get_by_role("button", name="Take it").click()
     press(tab, "Save")
-    assert "Saved: headers." in tab.inner_text(".messagelist")
+    assert "Saved: headers." in said(tab)
     saved = {header.name: header.value for header in webhook.headers.all()}
     assert saved == {"X-Tenant": HUSH, "X-New": "new", "X-Mine": "typed"}
 
@@ -87,7 +87,7 @@ def test_a_tab_that_is_not_stale_is_saved_at_once(mira, live_server, webhook):
     mira.goto(page_of(live_server, webhook))
     mira.fill("#id_name", "Orders to ERP")
     press(mira, "Save")
-    assert "Saved: name." in mira.inner_text(".messagelist")
+    assert "Saved: name." in said(mira)
 
 
 def test_so_is_an_account(mira, live_server, transactional_db):
