@@ -33,7 +33,7 @@ run: $(VENV)/run.stamp ## start console, API, worker and demo receivers on SQLit
 
 test: $(VENV)/dev.stamp ## all tests on SQLite and on PostgreSQL, with browser and Node (some 8 minutes on two cores)
 	@tests/install-tools.sh
-	@$(MAKE) --no-print-directory -j2 test-postgres test-browser-and-sqlite PROCESSES=2
+	@$(MAKE) --no-print-directory -j2 test-postgres test-browser-and-sqlite PROCESSES=3
 
 test-sqlite: $(VENV)/dev.stamp
 	$(PYTEST) --db=sqlite -m "not browser"
