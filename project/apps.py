@@ -43,11 +43,13 @@ def note_fault(**kwargs: Any) -> None:
 def note_staff(instance: Any, raw: bool, **kwargs: Any) -> None:
     """What is done to users and groups in the admin stands in the one list of changes too."""
     from webhooks_app.models import Actor, AuditEntry
+    from webhooks_app.models.primary import clock
 
     if raw or instance.content_type is None or instance.content_type.app_label != "auth":
         return
     action = "Deleted." if instance.is_deletion() else instance.get_change_message()
     AuditEntry.objects.create(
+        at=clock(AuditEntry.objects.db),
         by=Actor.of(instance.user, AuditEntry.Door.ADMIN),
         door=AuditEntry.Door.ADMIN,
         action=action[:255],

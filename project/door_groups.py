@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from django.db import connections, transaction
-from django.utils import timezone
 
 from webhooks_app.actions.interactions import Beginnings
 from webhooks_app.api import errors
@@ -129,7 +128,7 @@ class Groups:
         if tokens:
             faults.settle()
         for each in tokens.values():
-            each.note_use(timezone.now())
+            each.note_use()
         self._known.note(tokens, asked)
 
     def _store(self, group: list[Asked]) -> dict[str, AccessToken]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.core import mail as box
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.http import HttpRequest, QueryDict
@@ -17,13 +18,17 @@ from webhooks_app import actions
 from webhooks_app.admin.jobs import words_of
 from webhooks_app.engine import knobs, store, stored_breaker, transitions
 from webhooks_app.engine.handover import Heartbeat, Memory
-from webhooks_app.engine.maintenance import catalogue, jobs, pruner
+from webhooks_app.engine.maintenance import catalogue, jobs, notices, pruner
 from webhooks_app.models import (
     AccessToken,
     Attempt,
+    AuditEntry,
     Delivery,
     Event,
+    FailedAuthentication,
     Job,
+    Note,
+    Notice,
     SigningKey,
     Webhook,
     WebhookHealth,
@@ -290,3 +295,67 @@ def test_what_failed_just_now_is_replayed(wrong):
     ended = present() - timedelta(seconds=1)
     DeliveryFactory(webhook=wrong, state="failed", created_at=ended, finished_at=ended)
     assert actions.replay(wrong, since=ended - timedelta(minutes=1)) == 1
+
+
+def letters_sent(webhook, due_at):
+    letter = {"recipients": ["a@b.c"], "subject": "s", "text": "t", "created_at": due_at}
+    Notice.objects.create(webhook=webhook, due_at=due_at, **letter)
+    notices.turn()
+    return len(box.outbox)
+
+
+def test_a_letter_is_sent_when_it_is_due(wrong):
+    assert letters_sent(wrong, present() - timedelta(seconds=1)) == 1
+
+
+def test_a_letter_that_another_host_sends_is_left_to_it(wrong):
+    assert letters_sent(wrong, present() + timedelta(seconds=240)) == 0
+
+
+def test_a_letter_is_written_and_put_off_now(wrong, settings):
+    settings.WEBHOOKS_NOTICE_EMAILS = "ops@example.org"
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # refuses
+    transitions.stop(wrong.pk, "gone")
+    notices.turn()
+    letter = Notice.objects.get()
+    assert is_present(letter.created_at)
+    assert is_present(letter.due_at - timedelta(minutes=1))
+
+
+def test_what_is_stopped_for_long_is_no_news(wrong, settings):
+    settings.WEBHOOKS_NOTICE_EMAILS = "ops@example.org"
+    for seconds, letters in ((-60, 0), (60, 1)):
+        at = present() - notices.OLD_NEWS + timedelta(seconds=seconds)
+        Webhook.objects.update(stopped="gone", stopped_at=at)
+        notices.turn()
+        assert len(box.outbox) == letters
+
+
+def test_what_is_made_and_done_is_dated_now(wrong):
+    made = actions.create_webhook(wrong.account, name="w", url="https://a.example/", by="mira")
+    actions.add_note(made, "Call them.", by="mira")
+    token, _ = actions.issue_token(wrong.account, by="mira")
+    dates = [made.created_at, made.updated_at, made.verification_due_at, token.created_at]
+    dates += [Note.objects.get().at, *AuditEntry.objects.values_list("at", flat=True)]
+    assert len(dates) == 8
+    assert all(map(is_present, dates))
+
+
+def test_the_use_of_a_token_is_noted_once_a_minute(wrong):
+    token, secret = AccessToken.issue(wrong.account)
+    for ago, noted in ((30, False), (90, True)):
+        used_at = present() - timedelta(seconds=ago)
+        AccessToken.objects.filter(pk=token.pk).update(last_used_at=used_at)
+        Client().get("/webhooks", HTTP_AUTHORIZATION=f"Bearer {secret}")
+        assert (AccessToken.objects.get().last_used_at != used_at) is noted
+    assert is_present(AccessToken.objects.get().last_used_at)
+
+
+def test_wrong_tokens_of_an_address_count_for_a_quarter_of_an_hour(wrong):
+    for minutes, wait in ((14, 60), (16, 0)):
+        FailedAuthentication.objects.all().delete()
+        since = present() - timedelta(minutes=minutes)
+        FailedAuthentication.objects.create(address="192.0.2.1", since=since, count=9)
+        told = FailedAuthentication.objects.note("192.0.2.1", 9)
+        assert abs(told - wait) < 30

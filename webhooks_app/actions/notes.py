@@ -4,6 +4,7 @@ from django.db import transaction
 
 from ..models import Account, AuditEntry, Note, Webhook
 from ..models.note import NOTES_MOST, TEXT_MOST, About, place_of
+from ..models.primary import clock
 from .base import db_alias
 from .errors import Conflict, Invalid
 
@@ -23,7 +24,8 @@ def add_note(about: About, text: str, *, by: str) -> Note:
     with transaction.atomic(using=db_alias()):
         if Note.objects.about(about).count() >= NOTES_MOST:
             raise Conflict(f"There are {NOTES_MOST} notes already: strike one out first.")
-        made = Note.objects.create(kind=kind, target=target, text=text, by=by[:150])
+        at = clock(db_alias())
+        made = Note.objects.create(kind=kind, target=target, text=text, by=by[:150], at=at)
         _note(about, "Noted something.", by)
     return made
 

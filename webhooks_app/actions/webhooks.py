@@ -78,6 +78,7 @@ def create_webhook(
     """
     given = {"oauth": oauth, "identity": identity, "ca_certificates": ca_certificates}
     limits, problems = columns({"rate_limit": rate_limit, "retry_schedule": retry_schedule})
+    now = clock(db_alias())
     webhook = Webhook(
         account=account,
         name=name,
@@ -94,6 +95,9 @@ def create_webhook(
         **credentials.columns(given),
         breaker_after=breaker_after,
         breaker_off=breaker_off,
+        created_at=now,
+        updated_at=now,
+        verification_due_at=now,
         **limits,
     )
     headers = list(headers)

@@ -10,7 +10,6 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q
 from django.http import HttpRequest
-from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
@@ -260,7 +259,7 @@ class BearerAuthentication(BaseAuthentication):
             )
         caller = TokenCaller.of(token)
         caller.check_account(request.query_params)
-        token.note_use(timezone.now())
+        token.note_use()
         return AnonymousUser(), caller
 
     def authenticate_header(self, request: Request) -> str:

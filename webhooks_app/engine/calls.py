@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from django.db import connections, router, transaction
 from django.db.models import Q
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from ..models import Attempt, Webhook, WebhookHealth
@@ -364,7 +363,7 @@ def interaction_body(webhook: Webhook, interaction: dict[str, Any]) -> bytes:
     """The bytes of an interaction, in the generation the caller chose: `result` or not."""
     body = dict(interaction)
     if "result" in body:
-        body.setdefault("timestamp", timestamp(timezone.now()))
+        body.setdefault("timestamp", timestamp(clock(router.db_for_write(Attempt))))
         body.setdefault("status", {"code": 200, "type": "success"})
     else:
         node = dict(body.get("node") or {})

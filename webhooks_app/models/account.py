@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .compiled_query import Prepared, PreparedMany
-from .primary import PrimaryModel, PrimaryQuerySet
+from .primary import PrimaryModel, PrimaryQuerySet, clock
 from .statement_timeout import in_passing
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -170,24 +170,27 @@ class AccessToken(PrimaryModel):
             account=account,
             name=name,
             scope=scope,
+            created_at=clock(router.db_for_write(cls)),
             expires_at=expires_at,
             digest=digest(secret),
             hint=secret[:8],
         )
         return token, secret
 
-    def note_use(self, now: datetime) -> None:
+    def note_use(self) -> None:
         """Remember the last use: written at most once a minute, and not at all where that would
         have to wait, or no request that only reads would be answered while something locks."""
+        alias = router.db_for_write(type(self))
+        now, here = clock(alias), timezone.now()
         if self.last_used_at is not None and now - self.last_used_at <= USE_NOTED_EVERY:
             return
-        if (lost := _use_lost_at.get(self.pk)) is not None and now - lost <= USE_NOTED_EVERY:
+        if (lost := _use_lost_at.get(self.pk)) is not None and here - lost <= USE_NOTED_EVERY:
             return
         row = type(self).objects.filter(pk=self.pk)
-        if not in_passing(lambda: row.update(last_used_at=now), router.db_for_write(type(self))):
+        if not in_passing(lambda: row.update(last_used_at=now), alias):
             if len(_use_lost_at) >= USES_LOST_MOST:
                 _use_lost_at.clear()
-            _use_lost_at[self.pk] = now
+            _use_lost_at[self.pk] = here
 
     def revoke(self) -> bool:
         """False when it was revoked already."""
@@ -214,7 +217,7 @@ class FailedAuthenticationQuerySet(PrimaryQuerySet["FailedAuthentication"]):
 
         Past the limit nothing more is written, and nothing where somebody holds a lock.
         """
-        now = timezone.now()
+        now = clock(self.db)
         open_since = now - FAILURES_COUNTED
         row = self.filter(address=address, since__gt=open_since).first()
         if row is not None and row.count >= limit:

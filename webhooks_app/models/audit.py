@@ -8,7 +8,7 @@ from django.utils import timezone
 from .account import AccessToken, Account
 from .delivery import Delivery
 from .event import Event, EventType
-from .primary import PrimaryModel, PrimaryQuerySet
+from .primary import PrimaryModel, PrimaryQuerySet, clock
 from .webhook import Webhook
 
 
@@ -63,6 +63,7 @@ class AuditEntryQuerySet(PrimaryQuerySet["AuditEntry"]):
             case _:
                 account_id = account.pk if account else None
         self.create(
+            at=clock(self.db),
             by=by[:150],
             door=getattr(by, "door", AuditEntry.Door.PYTHON),
             action=action[:255],

@@ -32,12 +32,11 @@ from smtplib import (
 from django.core.mail import EmailMessage, get_connection
 from django.db import router, transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from ... import conf
 from ...models import AuditEntry, Notice, WebhookHealth, states
 from ...models.audit import SENT
-from ...models.delivery import advice_on
+from ...models.delivery import advice_on, db_now
 from ...models.health import CERTIFICATE_SOON
 from ...models.webhook import SECRETS_BESIDE
 from ...rules import failures
@@ -72,7 +71,7 @@ class Change:
 def turn(stopped: Callable[[], bool] = bool, *, seconds: float = inf) -> None:
     """Note what has changed, then send what is due, until `stopped` says so; no letter is begun
     past so many `seconds` but the first."""
-    now = timezone.now()
+    now = db_now()
     for change in CHANGES:
         for row in _loaded(change.rows(now)):
             _note(change, row, now)
@@ -272,14 +271,14 @@ def _day(moment: datetime) -> str:
 
 def _send(stopped: Callable[[], bool], seconds: float) -> None:
     until = time.monotonic() + seconds
-    due = Notice.objects.filter(due_at__lte=timezone.now()).order_by("due_at", "pk")
+    due = Notice.objects.filter(due_at__lte=db_now()).order_by("due_at", "pk")
     due = due.select_related("webhook").defer(*SECRETS_BESIDE)
     for number, notice in enumerate(list(due[:AT_ONCE])):
         if stopped() or (number and time.monotonic() >= until):
             return
         mine = Notice.objects.filter(pk=notice.pk, due_at=notice.due_at)
         # From now on: those before it may have taken long.
-        if not mine.update(due_at=timezone.now() + SENDING_FOR, tries=F("tries") + 1):
+        if not mine.update(due_at=db_now() + SENDING_FOR, tries=F("tries") + 1):
             continue  # another worker sends it
         try:
             EmailMessage(
@@ -300,7 +299,7 @@ def _send(stopped: Callable[[], bool], seconds: float) -> None:
 def _put_off(notice: Notice, error: Exception) -> bool:
     """Try a letter again later, each time after a longer while, until its time is over. True where
     all that are due wait with it: for the same server, each as long as this one did."""
-    now, why, of_all = timezone.now(), type(error).__name__, _is_of_the_server(error)
+    now, why, of_all = db_now(), type(error).__name__, _is_of_the_server(error)
     letters = Notice.objects.filter(pk=notice.pk)
     if of_all:
         letters |= Notice.objects.filter(due_at__lte=now)
