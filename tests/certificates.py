@@ -1,10 +1,12 @@
 """Certificates of the TLS receivers: one good authority, and every common mistake of owners."""
 
+import base64
 import datetime
 import functools
 import ipaddress
 import ssl
 import tempfile
+import textwrap
 from typing import Any
 
 import trustme
@@ -35,6 +37,44 @@ def identity(name: str = "shop@example.com", *, ca: trustme.CA | None = None, **
     return (
         cert.private_key_pem.bytes() + b"".join(c.bytes() for c in cert.cert_chain_pems)
     ).decode()
+
+
+@functools.cache
+def huge_key_identity(bits: int = 16_000) -> str:
+    """A certificate with its RSA key, whose prime is far larger than the modulus: to sign with it
+    takes seconds, and the signature holds all the same."""
+    pem = identity(key_type=trustme.KeyType.RSA)
+    key: Any = serialization.load_pem_private_key(pem.encode(), None)
+    numbers, huge = key.private_numbers(), (1 << bits) - 1
+    public = numbers.public_numbers
+    fields = (0, public.n, public.e, numbers.d, huge, numbers.q, huge - 2, numbers.dmq1)
+    der = _sequence(*fields, numbers.iqmp)
+    text = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+    chain = pem[pem.index("-----BEGIN CERTIFICATE") :]
+    return f"-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----\n{chain}"
+
+
+def _sequence(*numbers: int) -> bytes:
+    """DER of a sequence of integers."""
+    values = [number.to_bytes(number.bit_length() // 8 + 1, "big") for number in numbers]
+    return _of_length(b"\x30", b"".join(_of_length(b"\x02", value) for value in values))
+
+
+def _of_length(tag: bytes, value: bytes) -> bytes:
+    length = bytes([len(value)]) if len(value) < 128 else _long(len(value))
+    return tag + length + value
+
+
+def _long(length: int) -> bytes:
+    digits = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([0x80 | len(digits)]) + digits
+
+
+def changed_certificate(old: bytes, new: bytes) -> str:
+    """The PEM of one in whose bytes `old` stands as `new`."""
+    der = x509.load_pem_x509_certificate(authority_pem().encode())
+    changed = der.public_bytes(serialization.Encoding.DER).replace(old, new, 1)
+    return ssl.DER_cert_to_PEM_cert(changed)
 
 
 def authority_pem() -> str:

@@ -1,11 +1,18 @@
 """`oauth`, `identity`, `caCertificates` of the settings: shown, masked, judged, kept by masks."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.api.conftest import Api, problem
-from tests.certificates import authority_pem, clients, identity
+from tests.certificates import (
+    authority_pem,
+    changed_certificate,
+    clients,
+    huge_key_identity,
+    identity,
+)
 from tests.factories import WebhookFactory, WorkerFactory
 from webhooks_app.fields import encrypt
 from webhooks_app.models import Webhook
@@ -141,6 +148,9 @@ def chain_of(pem):
 
 ENCRYPTED = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n"
 OLD = ENCRYPTED.replace("ENCRYPTED", "RSA").replace("MIIB", "Proc-Type: 4,ENCRYPTED\n\nMIIB")
+# The version of X.509 as the certificate says it; a name whose kind of text no name has.
+VERSION_9 = changed_certificate(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09")
+BITS_AS_NAME = changed_certificate(b"\x06\x03\x55\x04\x0a\x0c", b"\x06\x03\x55\x04\x0a\x03")
 COMMENTED = chain_of(identity()).replace("-----\n", "-----\nComment: ä\n\n", 1)
 WRONG_PEMS = {
     "text": ("hello", "exactly one private key"),
@@ -161,6 +171,9 @@ WRONG_PEMS = {
         "not that of the first",
     ),
     "a comment within, not in ASCII": (key_of(identity()) + COMMENTED, "no certificate"),
+    "a version that is none": (key_of(identity()) + VERSION_9, "no certificate"),
+    "a name that is no text": (key_of(identity()) + BITS_AS_NAME, "no certificate"),
+    "a key of numbers far too large": (huge_key_identity(), "not that of the first"),
     "ended": (identity(not_after=datetime(2026, 1, 1, tzinfo=UTC)), "ended at 2026-01-01"),
     "too long": (identity() + "x" * 33_000, "at most 32,768"),
     "the mask": (MASK, "mask"),
@@ -174,6 +187,13 @@ def test_a_pem_that_cannot_be_shown_is_refused(api, path, name):
     [said] = problem(api.patch(path, {"identity": pem}), 400)["details"]["identity"]
     assert words in said.replace("1 to", "at most")
     assert Webhook.objects.get().identity == ""
+
+
+@pytest.mark.once
+def test_a_key_whose_numbers_are_far_too_large_costs_no_seconds(api, path):
+    pem, began = huge_key_identity(40_000), time.thread_time()
+    problem(api.patch(path, {"identity": pem}), 400)
+    assert time.thread_time() - began < 1
 
 
 def test_comments_between_the_parts_are_left_out(api, path):
@@ -191,6 +211,8 @@ def test_comments_between_the_parts_are_left_out(api, path):
         (identity(), "a private key in it"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "no certificate"),
         (COMMENTED, "no certificate"),
+        (VERSION_9, "no certificate"),
+        (BITS_AS_NAME, "no certificate"),
     ],
 )
 def test_authorities_that_are_none_are_refused(api, path, pem, words):

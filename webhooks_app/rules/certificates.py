@@ -70,10 +70,15 @@ def described(pem: str) -> Certificate:
 
 
 def _read(pem: str) -> list[x509.Certificate]:
-    # As ssl does, which reads no other characters, not even in a comment within a block.
-    found = x509.load_pem_x509_certificates(pem.encode("ascii"))
-    for certificate in found:  # which is read as far as it is asked
-        certificate.subject.rfc4514_string()
+    """Raises ValueError."""
+    try:
+        # As ssl does, which reads no other characters, not even in a comment within a block.
+        found = x509.load_pem_x509_certificates(pem.encode("ascii"))
+        for certificate in found:  # which is read as far as it is asked
+            certificate.subject.rfc4514_string()
+            certificate.issuer.rfc4514_string()
+    except (x509.InvalidVersion, TypeError) as problem:  # no such version; no such kind of text
+        raise ValueError(str(problem)) from None
     return found
 
 
@@ -132,6 +137,8 @@ def _signs(private: Any, public: Any) -> bool:
     for key in (private, public):
         if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey) and key.key_size not in RSA_BITS:
             raise _Unusual("An RSA key must have 2048 to 8192 bits.")
+    if isinstance(private, rsa.RSAPrivateKey) and not _is_of_its_size(private):
+        return False
     match private, public:
         case rsa.RSAPrivateKey(), rsa.RSAPublicKey():
             scheme: tuple[Any, ...] = (padding.PKCS1v15(), hashes.SHA256())
@@ -147,6 +154,16 @@ def _signs(private: Any, public: Any) -> bool:
             return False
     public.verify(private.sign(_CHALLENGE, *scheme), _CHALLENGE, *scheme)
     return True
+
+
+def _is_of_its_size(key: rsa.RSAPrivateKey) -> bool:
+    """Whether no number of a key is larger than its bits say. To sign takes as long as the largest
+    one wants, and OpenSSL asks after none of them: primes of 32,000 bits held a handshake up for
+    24 s."""
+    numbers = key.private_numbers()
+    modulus = numbers.public_numbers.n
+    others = (numbers.d, numbers.dmp1, numbers.dmq1, numbers.iqmp)
+    return numbers.p * numbers.q == modulus and max(others) < modulus
 
 
 def authorities_error(pem: object) -> str:
