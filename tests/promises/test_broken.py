@@ -49,7 +49,7 @@ BROKEN = {
     "an exchange": "break_(sender.Sender, 'send')",
     "a callback": "break_(tasks.Tasks, '_has_ended')",
     "upkeep": "break_(upkeep, 'turn')",
-    "listening": "notifier.listen = breaks",
+    "listening": "type(store.open('default')).listen = breaks",
     "the loop": (
         "knobs = Knobs(beat=0.05, still_most=40);sending.Sending._land = lambda *_: time.sleep(600)"
     ),
@@ -63,11 +63,10 @@ RUN = """
 import sys, time
 import django
 django.setup()
-from webhooks_app.engine import reader, writer, sending, tasks, threads, worker
+from webhooks_app.engine import reader, store, writer, sending, tasks, threads, worker
 from webhooks_app.engine.http import sender
 from webhooks_app.engine.maintenance import upkeep
 from webhooks_app.engine.knobs import Knobs
-from webhooks_app.engine.store import notifier
 
 def break_(where, name, after=0):
     whole, times = getattr(where, name), [0]
