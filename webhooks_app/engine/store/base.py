@@ -304,8 +304,8 @@ class Store(ABC):
 
     @abstractmethod
     async def listen(self, announced: Callable[[], None]) -> None:
-        """Call `announced` at every announcement, for ever; ends at once where there are none to be
-        heard. What is missed while the database is away, a worker finds by looking."""
+        """Call `announced` at every announcement, for ever. What is missed while the database is
+        away, a worker finds by looking."""
 
     @abstractmethod
     def hang_up(self) -> None:
