@@ -15,6 +15,8 @@ from authlib.oauth2.rfc6749 import ClientMixin, grants
 from flask import Flask, request
 from werkzeug.serving import make_server
 
+from tests.waiting import PATIENCE
+
 
 class Client(ClientMixin):
     client_id, secret = "shop", "the-secret_of.the~shop"
@@ -64,7 +66,7 @@ class AuthorizationServer:
     def _token(self):
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.asked.append(SimpleNamespace(form=request.form.to_dict(), headers=headers))
-        self.go_on.wait(30)
+        self.go_on.wait(PATIENCE)
         return self._library.create_token_response()
 
     @property

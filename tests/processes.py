@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess, TimeoutExpired
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 PROGRAM = [sys.executable, "-m", "tests.program"]  # a program as text follows
@@ -84,7 +86,7 @@ class ForkServer:
 
     def _end(self):
         self._control.close()
-        self._process.wait(60)
+        self._process.wait(PATIENCE)
 
 
 @cache

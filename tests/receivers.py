@@ -34,6 +34,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.certificates import server_context
+from tests.waiting import PATIENCE
 from webhooks_app.engine.http.resolver import NameFailure
 from webhooks_app.rules.failures import Failure
 
@@ -138,7 +139,7 @@ class Receiver:
         """Its URL under another name; let a `StubResolver` lead that name here."""
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
 
-    def wait(self, count: int = 1, timeout: float = 5) -> list[Received]:
+    def wait(self, count: int = 1, timeout: float = PATIENCE) -> list[Received]:
         """The requests, once there are `count`; AssertionError after `timeout` seconds."""
         end = time.monotonic() + timeout
         while len(self.requests) < count:
@@ -357,7 +358,7 @@ class ConnectProxy(Listener):
             client.sendall(self.answer)
             return
         host, _, port = self.asked[-1][0].split(" ")[1].rpartition(":")
-        with socket.create_connection((host.strip("[]"), int(port)), 5) as receiver:
+        with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as receiver:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pass_on, args=(receiver, client), daemon=True)
             back.start()

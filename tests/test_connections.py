@@ -7,8 +7,8 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection
 
 from tests.factories import WebhookFactory
-from tests.promises.crew import until
 from tests.receivers import Receiver
+from tests.waiting import until
 from webhooks_app import actions
 
 pytestmark = [
@@ -41,7 +41,7 @@ def test_asynchronous_interactions_go_on_when_sessions_end_and_leave_none_open(l
         # From now on each thread of the pool has been at it.
         runner.run(answers(12, webhook))
         # The server notices the end of a session in its own time.
-        until(lambda: _others() == 0, 60, "no session of a thread")
+        until(lambda: _others() == 0, "no session of a thread")
         runner.run(_open_in_each_thread())
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT count(pg_terminate_backend(pid)) {OTHERS}")

@@ -12,8 +12,9 @@ from tests.commands.conftest import site  # noqa: F401
 from tests.factories import WebhookFactory
 from tests.ports import free_port
 from tests.processes import MANAGE
-from tests.promises.crew import Crew, acknowledged, until
+from tests.promises.crew import Crew, acknowledged
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 from webhooks_app import actions
 from webhooks_app.models import database_file
 
@@ -116,7 +117,6 @@ def crew(site, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_web_process_and_worker_end_for_a_restart_and_acknowledge_nothing_before(crew, tmp_path):
     file = tmp_path / "site.sqlite3"
     with Sink() as sink:
@@ -124,27 +124,26 @@ def test_web_process_and_worker_end_for_a_restart_and_acknowledge_nothing_before
         secret = crew.site.manage("webhooks", "create-token", "acme").strip()
         port = free_port()
         web, worker = crew.web(port), crew.worker()
-        until(lambda: answers(port), 60, "the web process")
-        until(lambda: "ready" in worker.output, 60, "the worker")
+        until(lambda: answers(port), "the web process")
+        until(lambda: "ready" in worker.output, "the worker")
 
         def send():
             return call(port, "POST", f"/webhooks/{hook}/deliveries", b"{}", secret)
 
         assert send()[0] == 202
-        until(lambda: len(sink.calls) == 1, 30, "it arrives")
+        until(lambda: len(sink.calls) == 1, "it arrives")
         crew.drained()
         shutil.copy(file, tmp_path / "backup")
         os.replace(tmp_path / "backup", file)
         assert send()[0] == 503
 
-        assert (web.wait(30), worker.wait(30)) == (1, 1)
+        assert (web.wait(PATIENCE), worker.wait(PATIENCE)) == (1, 1)
         for process in (web, worker):
             assert "was replaced or removed while it was in use" in process.output
             assert "Traceback" not in process.output
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_supervised_worker_goes_on_with_the_new_file(crew, tmp_path):
     file = tmp_path / "site.sqlite3"
     with Sink() as sink:
@@ -152,31 +151,30 @@ def test_a_supervised_worker_goes_on_with_the_new_file(crew, tmp_path):
         shutil.copy(file, tmp_path / "backup")
         command = [*MANAGE, "webhooks", "deliver", "--processes", "2"]
         supervisor = crew._start(command)
-        until(lambda: "ready" in supervisor.output, 60, "the worker")
+        until(lambda: "ready" in supervisor.output, "the worker")
         os.replace(tmp_path / "backup", file)
-        until(lambda: supervisor.output.count("ready") == 2, 60, "another")
+        until(lambda: supervisor.output.count("ready") == 2, "another")
         # By another process: this one had the old file open.
         crew.site.manage("webhooks", "send", hooks[0], "--data", "{}")
-        until(lambda: len(sink.calls) == 1, 60, "it arrives")
+        until(lambda: len(sink.calls) == 1, "it arrives")
         supervisor.signal(signal.SIGTERM)
-        assert supervisor.wait(60) == 0
+        assert supervisor.wait(PATIENCE) == 0
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_lock_that_is_removed_again_and_again_does_not_let_two_send(crew, tmp_path):
     with Sink(delay=0.02) as sink:
         crew.webhooks(8, sink, cap=1)
         lock = tmp_path / "site.sqlite3-worker.lock"
         first = crew.worker()
-        until(lambda: "ready" in first.output, 60, "it owns all")
+        until(lambda: "ready" in first.output, "it owns all")
         second = crew.worker()  # stands by, and looks at the lock as often as the first
         producer = crew.producer(100)
-        until(lambda: len(sink.calls) > 20, 30, "load")
+        until(lambda: len(sink.calls) > 20, "load")
         for _ in range(5):
             lock.unlink(missing_ok=True)
             seen = len(sink.calls)
-            until(lambda seen=seen: len(sink.calls) > seen + 50, 60, "it goes on")
+            until(lambda seen=seen: len(sink.calls) > seen + 50, "it goes on")
         stored = acknowledged(producer)
         crew.drained()
         assert first.poll() is second.poll() is None

@@ -19,6 +19,7 @@ from tests.examples.test_receivers import EXAMPLES, needed
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Each, Receiver
 from tests.test_missing_key import write
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.engine import worker
 from webhooks_app.engine.maintenance import upkeep
@@ -118,7 +119,7 @@ def test_many_that_need_the_first_one_at_the_same_moment_end_with_one():
     ids, found, start = [row.pk for row in webhooks], [], threading.Barrier(4)
 
     def need():
-        start.wait(30)
+        start.wait(PATIENCE)
         try:
             keys = SigningKey.objects.of(ids)
             found.append({ident: keys[ident][0].secret for ident in ids})
@@ -130,7 +131,7 @@ def test_many_that_need_the_first_one_at_the_same_moment_end_with_one():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(found) == 4
     assert all(each == found[0] for each in found)
     assert SigningKey.objects.count() == 5

@@ -22,8 +22,8 @@ from tests.alerts.promql import Query, Rule, Samples
 from tests.commands.conftest import site  # noqa: F401
 from tests.docs.tables import DOCS
 from tests.ports import free_port
-from tests.promises.crew import until
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +156,6 @@ def errors_of(port):
 
 
 @pytest.mark.once  # that both databases count the same says `tests/test_metrics.py`
-@pytest.mark.timeout(180)
 def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
     watched = Watched(site)
     with Receiver() as receiver:
@@ -182,7 +181,7 @@ def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
         assert rung(well, two, 55) == set()
         assert rung(well, two, 65) == {"WebhooksVersionsDiffer"}
         other.terminate()
-        other.wait(60)
+        other.wait(PATIENCE)
 
         # One webhook is not verified, and a delivery waits for it.
         unverified = watched.webhook(f"{receiver.url}/new", verified=False)
@@ -198,7 +197,7 @@ def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
 
         # The worker is killed, and something becomes due.
         worker.send_signal(signal.SIGKILL)
-        worker.wait(10)
+        worker.wait(PATIENCE)
         watched.deliver(good)
         site.shell(
             "from datetime import timedelta; from django.db.models import F;"
@@ -215,7 +214,7 @@ def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
         lost = watched.until('webhooks_held{state="unreadable"} 1.0')
         assert rung(well, lost, 5) == {"WebhooksKeyLost"}
         worker.terminate()
-        worker.wait(60)
+        worker.wait(PATIENCE)
 
         # The key is back, the database is away.
         site.environment["WEBHOOKS_ENCRYPTION_KEYS"] = right
@@ -240,7 +239,6 @@ def test_each_alarm_rings_in_its_scene_and_no_other(site):  # noqa: F811
     }
 
 
-@pytest.mark.timeout(180)
 def test_an_outcome_that_cannot_be_written_rings(site):  # noqa: F811
     watched = Watched(site)
     with Receiver() as receiver:
@@ -253,7 +251,6 @@ def test_an_outcome_that_cannot_be_written_rings(site):  # noqa: F811
     assert rung(well, unrecorded, 3) == {"WebhooksUnrecorded"}
 
 
-@pytest.mark.timeout(180)
 def test_a_database_that_is_away_now_and_then_rings(site):  # noqa: F811
     """Once it is there again: meanwhile nobody can be asked how often."""
     own = free_port()
@@ -264,7 +261,7 @@ def test_a_database_that_is_away_now_and_then_rings(site):  # noqa: F811
     watched.worker(heartbeat_every=0.1, upkeep_every=0.1)
     well = watched.until("webhooks_workers 1.0")
     with away(site):
-        until(lambda: errors_of(own) > 5, 60, "a worker that finds the database away")
+        until(lambda: errors_of(own) > 5, "a worker that finds the database away")
     watched.until("webhooks_database_errors_total", more_than=5)
     back = watched.until("webhooks_workers 1.0")  # which has told of itself again
     assert rung(well, back, 5) == {"WebhooksDatabaseErrors"}

@@ -54,7 +54,7 @@ def test_an_interaction_is_answered_with_what_the_receiver_said(api, webhook, re
         (Answer(200, GZIP, headers=(("Content-Encoding", "gzip"),)), 502, "encoded"),
         (Answer(200, GZIP), 502, "encoded"),
         (Answer(200, b"\x1b\x0f", headers=(("Content-Encoding", "br"),)), 502, "encoded"),
-        (Answer(200, delay=2), 504, "timeout"),
+        (Answer(200, delay=60), 504, "timeout"),
     ],
 )
 def test_a_receiver_that_fails_is_502_or_504_with_the_recorded_message(

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from project.fair_queue import FairQueue
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.once
 
@@ -78,7 +79,7 @@ def test_who_takes_waits_until_something_comes_or_it_is_closed():
     while not found:
         thread.join(0.01)
     queue.close()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert found == [[1], []]
     assert not queue.put("a", 2, 1)
 
@@ -98,7 +99,7 @@ def test_those_who_were_served_last_are_given_a_moment_to_come_again():
     for place in range(3):
         assert queue.put("a", place, 1)
         thread.join(0.01)
-    thread.join(20)
+    thread.join(PATIENCE)
     assert found == [[0, 1, 2]]
 
 
@@ -134,5 +135,5 @@ def test_a_queue_that_is_closed_waits_for_nobody():
     thread.start()
     filled(queue, "a", 1)
     queue.close()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert found == [[("a", 0)]]

@@ -15,6 +15,7 @@ from project.server import GRANIAN
 from tests import databases, processes
 from tests.ports import free_port
 from tests.processes import MANAGE
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -53,7 +54,7 @@ def site(tmp_path_factory):
         yield port, secret
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(PATIENCE)
     said = (folder / "log").read_text()
     assert "Traceback" not in said
     assert "ERROR" not in said
@@ -67,7 +68,7 @@ def answers(port):
 
 
 def call(port, method, path, body=None, secret="", chunked=False):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
     try:
         # An answer that came before all of the body was sent counts, as it does for curl.
@@ -105,7 +106,7 @@ def test_1_mib_passes_and_more_is_413_in_the_envelope(site, chunked):
 
 def test_an_endless_chunked_body_is_cut_off(site):
     port, secret = site
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
         line.sendall(
             b"POST /webhooks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Authorization: Bearer " + secret.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -132,7 +133,7 @@ def test_an_endless_chunked_body_is_cut_off(site):
 @pytest.mark.parametrize("chunk", [b"zz\r\n\r\n", b"-1\r\n\r\n", b"f" * 18 + b"\r\nx\r\n0\r\n\r\n"])
 def test_a_body_whose_chunks_are_none_is_400_in_the_envelope(site, chunk):
     port, secret = site
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
         line.sendall(
             b"POST /webhooks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Authorization: Bearer " + secret.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -145,7 +146,7 @@ def test_a_body_whose_chunks_are_none_is_400_in_the_envelope(site, chunk):
 
 def answer_to(port, request):
     """The status, head and body of the answer to these bytes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
         line.sendall(request)
         head, _, body = line.makefile("rb").read().partition(b"\r\n\r\n")
     return int(head.split(b" ")[1]), head.lower(), body

@@ -28,7 +28,6 @@ def test_a_sink_counts_what_came_and_notes_when(kind):
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(600)
 def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks"],
@@ -55,7 +54,6 @@ def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(600)
 def test_this_checkout_against_itself_says_by_how_much_the_two_differ():
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.versus", str(stage.ROOT)],

@@ -28,7 +28,6 @@ def kinds_of(addresses):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("all_of_them", [False, pytest.param(True, marks=pytest.mark.prove)])
 def test_no_screen_asks_more_than_twelve_times(monkeypatch, all_of_them):

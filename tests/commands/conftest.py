@@ -13,6 +13,7 @@ from django.test import override_settings
 
 from tests import databases, processes
 from tests.processes import MANAGE, ROOT
+from tests.waiting import PATIENCE
 
 
 class Site:
@@ -107,7 +108,7 @@ class Site:
         for process in self.started:
             if process.poll() is None:
                 process.terminate()
-                process.wait(60)
+                process.wait(PATIENCE)
             process.stdout.close()
 
 

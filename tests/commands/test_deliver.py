@@ -15,10 +15,11 @@ from tests.commands.test_supervisor import gone
 from tests.databases import new_postgres_database
 from tests.processes import MANAGE
 from tests.receivers import Answer, Each, Receiver
+from tests.waiting import PATIENCE
 from webhooks_app.engine.knobs import DEFAULT
 from webhooks_app.management import deliver
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 
 def said(process, pattern):
@@ -65,7 +66,7 @@ def test_a_signal_ends_the_worker_well(site, number):
     worker.send_signal(number)
 
     assert "stopped after 0 exchanges" in worker.stdout.read()
-    assert worker.wait(20) == 0
+    assert worker.wait(PATIENCE) == 0
 
 
 @pytest.mark.once
@@ -84,10 +85,10 @@ def test_what_flies_is_finished_when_the_terminal_is_closed(site):
             preexec_fn=partial(os.login_tty, inside),  # it is the terminal's own
         )
         os.close(inside)
-        receiver.wait(1, 60)
+        receiver.wait()
         os.close(terminal)
 
-        assert worker.wait(60) == 0
+        assert worker.wait(PATIENCE) == 0
         assert len(receiver.requests) == 1
     assert site.status()["deliveries"]["due"] == 0
 
@@ -105,7 +106,7 @@ def test_what_is_started_with_nohup_stays_when_the_terminal_is_closed(site):
 
     with Receiver() as receiver:
         site.manage("webhooks", "send", site.webhook(receiver.url))
-        receiver.wait(1, 60)
+        receiver.wait()
     assert worker.poll() is None
 
 
@@ -143,18 +144,18 @@ def test_several_processes_are_kept_running_and_stop_together(site):
         lines += said(workers, r".+\n")[0]
     pids = map(int, re.findall(r"worker (\d+): ready", lines))
     with Receiver() as receiver:
-        site.manage("webhooks", "send", site.webhook(receiver.url), "--wait", "--timeout", "20")
+        site.manage("webhooks", "send", site.webhook(receiver.url), "--wait", "--timeout", "90")
         assert len(receiver.requests) == 1
     workers.terminate()
     workers.stdout.read()
-    assert workers.wait(30) == 0
+    assert workers.wait(PATIENCE) == 0
     assert all(gone(pid) for pid in pids)
 
 
-def ended(site, *arguments, within=40):
+def ended(site, *arguments):
     """Exit code of a command, and all that it said."""
     process = site.start("webhooks", *arguments)
-    words = process.communicate(timeout=within)[0]
+    words = process.communicate(timeout=PATIENCE)[0]
     return process.returncode, words
 
 
@@ -199,7 +200,7 @@ def test_a_database_that_is_not_there_is_waited_for_by_name_of_its_error(site):
 
     worker.send_signal(signal.SIGTERM)
 
-    assert worker.wait(20) == 0
+    assert worker.wait(PATIENCE) == 0
 
 
 def test_a_database_that_only_reads_is_waited_for(site):
@@ -235,14 +236,14 @@ def test_what_comes_while_a_worker_ends_is_sent_by_the_next_one_that_is_to_end(s
         worker = site.start("webhooks", "deliver")
         said(worker, "ready")
         site.manage("webhooks", "send", webhook)
-        receiver.wait(1, 60)
+        receiver.wait()
         worker.send_signal(signal.SIGTERM)
         site.manage("webhooks", "send", webhook)
 
         site.manage("webhooks", "deliver", "--until-empty")
 
         assert len(receiver.requests) == 2
-    assert worker.wait(20) == 0
+    assert worker.wait(PATIENCE) == 0
     assert site.status()["deliveries"]["due"] == 0
 
 

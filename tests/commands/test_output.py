@@ -12,10 +12,10 @@ from tests import processes
 from tests.api.test_granian import answers, call
 from tests.ports import free_port
 from tests.processes import MANAGE, ROOT
-from tests.promises.crew import until
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def start(site, full_pipe):
     for process in started:
         if process.poll() is None:
             process.kill()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("more", [[], pytest.param(["--processes", "2"], marks=pytest.mark.once)])
@@ -59,9 +59,9 @@ def test_a_worker_whose_output_nobody_reads_sends_and_ends_when_told(site, start
     with Receiver() as receiver:
         webhook = site.webhook(receiver.url)
         site.manage("webhooks", "send", webhook)
-        receiver.wait(1, 90)
+        receiver.wait()
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 0
+    assert worker.wait(PATIENCE) == 0
 
 
 @pytest.mark.once
@@ -71,13 +71,13 @@ def test_a_web_process_whose_log_nobody_reads_answers_and_ends_when_it_is_broken
         *(sys.executable, "-m", "granian", "--interface", "asginl", "--no-ws"),
         *("--no-log", "--port", str(port), "project.asgi:application"),
     )
-    until(lambda: answers(port), 90, "the web process")
+    until(lambda: answers(port), "the web process")
     for _ in range(10):  # each is a line of the log
         assert call(port, "GET", "/webhooks/nothing", secret="wrong")[0] in (401, 404)
         assert call(port, "GET", "/healthz")[0] == 200
     # Without --no-log the server's main process waits here, to say that its worker has ended.
     psutil.Process(web.pid).children()[0].kill()
-    assert web.wait(60) == 1
+    assert web.wait(PATIENCE) == 1
 
 
 TALK = """
@@ -118,7 +118,7 @@ def test_lines_that_were_lost_are_counted_once_somebody_reads():
             break
         lines.append(line)
     process.kill()
-    process.wait(20)
+    process.wait(PATIENCE)
     process.stdout.close()
     whole = [line for line in lines if line.endswith(b"x\n")]
     assert lines[0] == b"first\n"
@@ -129,7 +129,7 @@ def test_lines_that_were_lost_are_counted_once_somebody_reads():
 @pytest.mark.once
 def test_who_ends_waits_for_its_reader_for_a_moment_only():
     process = talk()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE) == 0
     process.stdout.close()
 
 
@@ -139,4 +139,4 @@ def test_a_reader_that_is_gone_harms_nobody():
     process.stdout.close()
     assert process.poll() is None
     process.kill()
-    process.wait(20)
+    process.wait(PATIENCE)

@@ -17,9 +17,10 @@ import pytest
 from tests import processes
 from tests.ports import free_port
 from tests.processes import MANAGE
+from tests.waiting import PATIENCE
 
 # It brings its own SQLite.
-pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 
 def clean_environment(folder):
@@ -62,7 +63,7 @@ class Quickstart:
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
         self.output += self.process.stdout.read()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     def children(self):
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,7 @@ WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SA
 
 OUTLIVED = """
 import os, time
+from tests.waiting import PATIENCE
 parent = os.getpid()
 if orphan := os.fork():
     os.write(1, b"pid %d\\npid %d\\n" % (parent, orphan))
@@ -71,7 +74,7 @@ def supervise():
     for process in started:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(PATIENCE)
         process.stdout.close()
 
 
@@ -81,8 +84,8 @@ def child_pid(process):
     return int(line.split()[1])
 
 
-def gone(pid, within=5.0):
-    deadline = time.monotonic() + within
+def gone(pid):
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
@@ -102,7 +105,7 @@ def test_a_signal_stops_all_children_and_ends_well(supervise, number):
 
     process.send_signal(number)
 
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert all(gone(pid) for pid in pids)
 
 
@@ -118,7 +121,7 @@ def test_a_child_that_dies_is_reported_and_started_again(supervise):
 
 
 def test_what_a_child_that_died_left_behind_may_finish(supervise):
-    process = supervise(OUTLIVED.format(seconds=1))
+    process = supervise(OUTLIVED.format(seconds=1), outlives=60)
     child, _ = child_pid(process), child_pid(process)
 
     os.kill(child, signal.SIGKILL)
@@ -130,7 +133,7 @@ def test_what_a_child_that_died_left_behind_may_finish(supervise):
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_CHILD_SUBREAPER is Linux")
 def test_in_a_container_too_it_is_seen_that_this_has_finished(supervise):
     """Where the supervisor is the first process, it inherits what its children leave behind."""
-    process = supervise(OUTLIVED.format(seconds=0), outlives=60, first_process=True)
+    process = supervise(OUTLIVED.format(seconds=0), outlives=2 * PATIENCE, first_process=True)
     child, _ = child_pid(process), child_pid(process)
 
     os.kill(child, signal.SIGKILL)
@@ -138,7 +141,7 @@ def test_in_a_container_too_it_is_seen_that_this_has_finished(supervise):
     since = time.monotonic()
     lines = {process.stdout.readline()[:7] for _ in range(2)}
     assert lines == {"finishe", "child 1"}
-    assert time.monotonic() - since < 20
+    assert time.monotonic() - since < PATIENCE
 
 
 def test_what_does_not_finish_is_killed_before_the_child_is_started_again(supervise):
@@ -162,18 +165,18 @@ def test_pauses_grow_and_after_the_last_death_all_stop(supervise):
         "child 1 ended with exit code 3; starting it again in 1 s\n",
         "child 1 ended with exit code 3; stopping\n",
     ]
-    assert process.wait(10) == 3
+    assert process.wait(PATIENCE) == 3
 
 
 def test_wrong_usage_is_not_tried_again(supervise):
     process = supervise("import sys; sys.exit(2)")
 
     assert process.stdout.readline() == "child 1 ended with exit code 2; stopping\n"
-    assert process.wait(10) == 2
+    assert process.wait(PATIENCE) == 2
 
 
 def test_children_that_finish_end_it(supervise):
-    assert supervise("pass", "pass", finishes=True).wait(10) == 0
+    assert supervise("pass", "pass", finishes=True).wait(PATIENCE) == 0
 
 
 def test_a_second_signal_kills_a_child_that_will_not_stop(supervise):
@@ -185,7 +188,7 @@ def test_a_second_signal_kills_a_child_that_will_not_stop(supervise):
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert gone(pid)
 
 
@@ -195,7 +198,7 @@ def test_a_child_that_will_not_stop_is_killed_after_the_grace(supervise):
 
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert gone(pid)
 
 
@@ -205,7 +208,7 @@ def test_the_children_of_children_go_too(supervise):
 
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert gone(grandchild)
 
 
@@ -216,5 +219,5 @@ def test_children_end_when_the_supervisor_is_killed(supervise):
 
     process.kill()
 
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(PATIENCE) == -signal.SIGKILL
     assert gone(pid)

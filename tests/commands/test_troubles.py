@@ -14,6 +14,7 @@ from tests.databases import new_postgres_database
 from tests.factories import AttemptFactory, DeliveryFactory, WebhookFactory
 from tests.ports import free_port
 from tests.processes import DEVNULL, MANAGE, PIPE, PROGRAM, ROOT
+from tests.waiting import PATIENCE
 from webhooks_app.management.commands import webhooks
 
 SOME = "0" * 24
@@ -141,7 +142,7 @@ class TestOfOnesOwnAccord:
         process = processes.start(send, env=site.environment, stderr=PIPE, stdout=PIPE, text=True)
         assert "no worker is alive" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[1] == "Interrupted.\n"
+        assert process.communicate(timeout=PATIENCE)[1] == "Interrupted.\n"
         assert process.returncode == 130
 
     def test_who_reads_no_more_gets_no_more(self, site):
@@ -155,4 +156,4 @@ class TestOfOnesOwnAccord:
         process.stdout.close()
         assert process.stderr.read() == ""
         process.stderr.close()
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE) == 1

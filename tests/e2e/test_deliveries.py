@@ -13,9 +13,10 @@ from tests.factories import (
     DeliveryFactory,
     UserFactory,
     WebhookFactory,
+    WorkerFactory,
 )
 from webhooks_app.engine.maintenance import jobs
-from webhooks_app.models import Delivery, Job, Worker
+from webhooks_app.models import Delivery, Job
 from webhooks_app.rules.ids import new_id
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -31,7 +32,7 @@ TRIES = (  # try, minutes ago, kind, status, message, phases
 
 @pytest.fixture
 def webhook(transactional_db):
-    Worker.objects.create(id="here", host="here", pid=1, slots=64)
+    WorkerFactory(seen_at=timezone.now() + timedelta(hours=1))
     return WebhookFactory(
         account=AccountFactory(name="shop-prod"),
         name="Cancellations to billing",

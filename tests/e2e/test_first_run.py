@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from tests.e2e.conftest import follow, press
 from tests.factories import WorkerFactory
+from tests.waiting import PATIENCE
 from webhooks_app.models import AccessToken, Account, AuditEntry, Delivery, Webhook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("loopback")]
@@ -50,7 +51,7 @@ def test_three_steps_lead_to_the_first_delivery_and_tick_themselves_off(site, li
 
     curl = site.inner_text("#first-curl")
     environment = {"WEBHOOKS_TOKEN": secret, "PATH": "/usr/bin:/bin"}
-    subprocess.run(["sh", "-c", curl], env=environment, check=True, timeout=30)
+    subprocess.run(["sh", "-c", curl], env=environment, check=True, timeout=PATIENCE)
     assert bytes(Delivery.objects.get().payload) == b'{"hello": "world"}'
     site.wait_for_selector("text=All three steps are done")  # by itself
     assert len(ticked(site)) == 3

@@ -26,7 +26,7 @@ def webhook(transactional_db):
         health={
             "failures_in_row": 9,
             "failing_since": now - timedelta(hours=3),
-            "last_attempt_at": now - timedelta(minutes=2),
+            "last_attempt_at": now - timedelta(hours=2),
             "last_error_at": now,
             "last_error_kind": "http_400",
             "last_error_message": REFUSED,
@@ -122,7 +122,7 @@ class TestBeforeAReplay:
     def test_what_still_fails_is_named_first(self, mira, live_server, webhook):
         mira.goto(self.place(live_server, webhook))
         says = mira.inner_text("#content")
-        assert "Fraud check is failing, last call 2 min ago." in says
+        assert "Fraud check is failing, last call 2 h ago." in says
         assert says.index(REFUSED) < says.index("9 deliveries")
         assert mira.locator("#content .wh-btn-1").count() == 0
         assert mira.get_by_role("button", name="Replay 9 all the same").count()

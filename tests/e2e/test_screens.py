@@ -17,7 +17,7 @@ from tests.factories import UserFactory
 from tests.security.test_roles import patterns
 from webhooks_app.admin.base import ConsoleAdmin
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 # All screens in every mode take 17 minutes on two free cores.
 long = pytest.mark.timeout(3 * 3600)
 

@@ -20,6 +20,7 @@ from tests.factories import (
     WorkerFactory,
 )
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE
 from webhooks_app.models import AccessToken, Job, Webhook, Worker
 from webhooks_app.roles import make_roles
 
@@ -44,6 +45,7 @@ def orders(transactional_db, receiver):
         account=AccountFactory(name="acme"),
         name="Orders to ERP",
         url=receiver.url,
+        timeout=60,
         headers=HEADERS,
         health={
             "last_success_at": now - timedelta(minutes=91),
@@ -102,9 +104,9 @@ def test_from_the_home_page_to_the_reason_a_test_and_a_replay(home, orders, rece
     kept = page.locator("#id_name")
     kept.fill("typed and not saved yet")
     looked = threading.Event()
-    receiver.answer = lambda request: looked.wait(9) and {"responses": []}
+    receiver.answer = lambda request: looked.wait(PATIENCE) and {"responses": []}
     page.get_by_role("button", name="Send test").click()
-    assert re.match(r"Calling 127\.0\.0\.1:\d+, 10 s at most…", page.inner_text("#busy"))
+    assert re.match(r"Calling 127\.0\.0\.1:\d+, 60 s at most…", page.inner_text("#busy"))
     assert page.get_by_role("button", name="Send test").is_disabled()
     looked.set()
 

@@ -18,12 +18,12 @@ def worker(transactional_db):
     return WorkerFactory(seen_at=timezone.now() + timedelta(hours=1))
 
 
-def failing(kind, message, minutes=18, **health):
-    """The health of a webhook that fails since so many minutes."""
+def failing(kind, message, hours=18, **health):
+    """The health of a webhook that fails since so many hours."""
     now = timezone.now()
     return {
         "failures_in_row": 14,
-        "failing_since": now - timedelta(minutes=minutes),
+        "failing_since": now - timedelta(hours=hours),
         "last_error_at": now,
         "last_error_kind": kind,
         "last_error_message": message,
@@ -53,7 +53,7 @@ class TestAnOpenBreaker:
         says = mira.inner_text(".wh-banner")
         order = [
             "Failing since",
-            "(18 min): certificate expired",
+            "(18 h): certificate expired",
             "certificate has expired",
             '{"error": "renew me"}',
             "What to do: Ask the owner to renew it.",
@@ -96,8 +96,8 @@ class TestAnOpenBreaker:
 class TestTheHomePage:
     def test_counts_all_that_deliver_nothing_and_leads_to_them(self, mira, live_server, worker):
         now = timezone.now()
-        for minutes in (30, 90):
-            WebhookFactory(health=failing("http_500", "status 500", minutes))
+        for hours in (1, 2):
+            WebhookFactory(health=failing("http_500", "status 500", hours))
         WebhookFactory(verified_at=None)
         for days, reason in ((0, "gone"), (40, "failing")):
             WebhookFactory(name=f"Stopped {days}", stopped=reason, stopped_at=now - timedelta(days))
@@ -161,7 +161,7 @@ def test_a_pause_asks_for_its_reason_keeps_it_and_forgets_no_failure(mira, live_
     mira.goto(page_of(live_server, tripped))
     press(mira, "Resume")
     assert "Failing since" in mira.inner_text("#verdict")
-    assert "(18 min)" in mira.inner_text("#verdict"), "since when it fails"
+    assert "(18 h)" in mira.inner_text("#verdict"), "since when it fails"
     mira.goto(f"{live_server.url}/admin/webhooks_app/auditentry/")
     assert "shop closed for the move" in mira.inner_text("#result_list")
     assert mira.troubles == []

@@ -43,7 +43,7 @@ def run(request):
 def post(run, loopback):
     """One exchange with a URL; the Outcome."""
 
-    def post(url, body=b"{}", timeout=5.0, **options):
+    def post(url, body=b"{}", timeout=30.0, **options):
         return run(lambda sender: sender.send(request(url, body), timeout=timeout), **options)
 
     return post

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-import time
 
+from tests.waiting import PATIENCE
 from webhooks_app.engine import worker
 from webhooks_app.engine.http.sender import Sender
 from webhooks_app.engine.knobs import DEFAULT
@@ -15,7 +15,7 @@ class Running:
         self.worker, self.started = None, threading.Event()
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
-        assert self.started.wait(60)
+        assert self.started.wait(PATIENCE)
 
     def _run(self):
         async def main():
@@ -32,12 +32,5 @@ class Running:
 
     def __exit__(self, *_):
         self.loop.call_soon_threadsafe(self.worker.stop)
-        self.thread.join(120)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
-
-
-def until(found, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)

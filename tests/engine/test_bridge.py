@@ -8,6 +8,7 @@ import pytest
 from tests.api.conftest import Api, problem
 from tests.factories import AccountFactory, WebhookFactory
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.engine.http import bridge
 from webhooks_app.engine.http.bridge import EngineLoop, LoopEnded, NoSlot
@@ -28,7 +29,7 @@ class Hanging:
     def __exit__(self, *exc_info):
         self._end.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         self.loop.close()
 
     def call(self, account, webhook):
@@ -51,7 +52,7 @@ class Hanging:
         thread = threading.Thread(target=run)
         thread.start()
         self._threads.append(thread)
-        assert taken.wait(10)
+        assert taken.wait(PATIENCE)
         return refused[0] if refused else ""
 
     def fill(self, account, *webhooks):
@@ -127,7 +128,7 @@ def ours():
 def ended(engine):
     """Its thread has ended, as it does when there is no memory for a callback."""
     engine._loop.call_soon_threadsafe(engine._loop.stop)
-    engine._thread.join(10)
+    engine._thread.join(PATIENCE)
     assert not engine.is_alive
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from tests.engine.test_attempt_rows import REFUSED, entry, record
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import delivery_in, finish, finished
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.engine import transitions, writer
 from webhooks_app.engine.knobs import Knobs
@@ -185,12 +186,12 @@ def test_what_commits_late_is_not_passed_by(account):
             webhook.refresh_from_db()  # with its first statement it begins
             DeliveryFactory(webhook=webhook, id=new_id())
             begun.set()
-            assert end.wait(60)
+            assert end.wait(PATIENCE)
         connections.close_all()
 
     late = threading.Thread(target=write_for_long)
     late.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     settled, accepted.SETTLED_AFTER = accepted.SETTLED_AFTER, timedelta(0)
     try:
         DeliveryFactory(webhook=webhook, id=new_id())

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import time
 
 import pytest
 import requests
@@ -12,6 +11,7 @@ from tests.alerts.promql import Query, Samples
 from tests.commands.conftest import site  # noqa: F401
 from tests.ports import free_port
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE, until
 from webhooks_app.engine import metrics_port, timings
 
 TOKEN = "metrics-s3cret"
@@ -130,15 +130,6 @@ COUNTED = (
 )
 
 
-def until(condition):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come")
-
-
 @pytest.mark.slow
 def test_rates_are_right_over_the_restart_of_a_worker(site):  # noqa: F811
     port = free_port()
@@ -173,7 +164,7 @@ def test_rates_are_right_over_the_restart_of_a_worker(site):  # noqa: F811
         delivered.append(5)
         deliver(5, told=5)
         worker.send_signal(signal.SIGKILL)
-        worker.wait(10)
+        worker.wait(PATIENCE)
         worker = site.start("webhooks", "deliver")
         until(lambda: "ready" in worker.stdout.readline())
         scrape()

@@ -9,6 +9,7 @@ import pytest
 from tests.authorization import AuthorizationServer
 from tests.engine.exchanges import failed
 from tests.receivers import Answer, Each, Receiver, StubResolver
+from tests.waiting import until
 from webhooks_app.engine.http import message
 from webhooks_app.engine.http.oauth import Tokens
 from webhooks_app.models import SigningKey, Webhook
@@ -16,7 +17,7 @@ from webhooks_app.rules import oauth, signing
 
 pytestmark = pytest.mark.once
 
-LATE = 5.0  # seconds
+LATE = 30.0  # seconds
 KEY = SigningKey(secret=signing.new_secret())
 
 
@@ -162,6 +163,7 @@ def test_a_slow_server_uses_up_the_timeout_and_the_receiver_is_not_called(run):
     with AuthorizationServer() as server, Receiver() as receiver:
         server.go_on.clear()
         outcomes = run(scenario)
+        until(lambda: server.asked)
         server.go_on.set()
     assert {failed(one) for one in outcomes} == {
         "oauth: no access token: timeout of 300ms exceeded"

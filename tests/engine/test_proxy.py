@@ -169,7 +169,7 @@ def test_proxies_of_the_environment_are_never_asked(loopback):
         "import django; django.setup(); import asyncio, sys;"
         "from tests.engine.exchanges import request;"
         "from webhooks_app.engine.http.sender import Sender;"
-        "print(asyncio.run(Sender().send(request(sys.argv[1]), timeout=5)).status)"
+        "print(asyncio.run(Sender().send(request(sys.argv[1]), timeout=60)).status)"
     )
     with ConnectProxy() as proxy, Receiver(204) as receiver:
         names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")

@@ -10,6 +10,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from tests.factories import AccountFactory, DeliveryFactory, WebhookFactory
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions
 from webhooks_app.engine.handover import Memory
@@ -47,7 +48,7 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(reader)
         with transaction.atomic():
             actions.deliver(webhook, {})
             stored.set()
-            assert commit.wait(30)
+            assert commit.wait(PATIENCE)
         connections.close_all()
 
     def found():
@@ -58,7 +59,7 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(reader)
     assert not any(answer.marked for answer in looks)
     thread = threading.Thread(target=store)
     thread.start()
-    assert stored.wait(30)
+    assert stored.wait(PATIENCE)
     until = time.monotonic() + 0.6
     while time.monotonic() < until:
         assert not found()

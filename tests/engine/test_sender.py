@@ -15,6 +15,7 @@ import pytest
 from tests.certificates import server_context
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Each, Listener, Raw, Receiver, StubResolver, closed_port
+from tests.waiting import PATIENCE
 from webhooks_app.engine.http import sender as senders
 from webhooks_app.engine.http import tls
 from webhooks_app.engine.http.connection import ANSWER_LIMIT, Connection, open_socket
@@ -25,8 +26,8 @@ from webhooks_app.rules import failures
 pytestmark = pytest.mark.once
 
 # Milliseconds. A deadline of half a second has passed by then on any machine; what is waited for
-# takes 10 s, or for ever.
-LATE = 5000
+# takes a minute, or for ever.
+LATE = 30_000
 # uvloop counts from the start of its round, which a busy machine makes long: its
 # timers may fire that much before their time.
 EARLY = 20
@@ -269,8 +270,8 @@ async def kept_line():
 
 
 def asked(line):
-    until = time.perf_counter() + 1
-    return line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", until=until, timeout=1.0)
+    until = time.perf_counter() + 60
+    return line.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", until=until, timeout=60.0)
 
 
 def test_a_line_lost_before_the_request_is_a_hang_up_of_the_receiver():
@@ -288,7 +289,7 @@ def test_a_broken_resolver_is_a_fault_of_ours_and_not_an_exception(post, caplog)
     assert "a bug" in caplog.text
 
 
-def answering(early, tls=""):
+def answering(early, tls="", **place):
     """A receiver that answers 413 and closes without reading the body (`early`: any of it)."""
 
     def play(connection):
@@ -301,7 +302,7 @@ def answering(early, tls=""):
             connection.sendall(b"HTTP/1.1 413 Large\r\nContent-Length: 5\r\n\r\nlarge")
             connection.close()
 
-    return Listener(play)
+    return Listener(play, **place)
 
 
 @pytest.mark.parametrize("tls", ["", "good"])
@@ -364,7 +365,7 @@ def test_a_bad_certificate_is_refused_before_anything_is_sent(post, variant, lin
 def test_an_authority_nobody_knows_is_refused_by_the_senders_own_context(loopback):
     async def main(url):
         sender = Sender(StubResolver({}))
-        outcome = await sender.send(request(url), timeout=5)
+        outcome = await sender.send(request(url), timeout=20)
         await sender.close()
         return outcome
 
@@ -396,7 +397,7 @@ def shaking(context):
                 secure.do_handshake()
                 secure.recv(4096)  # in TLS 1.3 a missing certificate is found only now
             # Closed while there is something to read it would be reset, and the alert lost.
-            held.wait(10)
+            held.wait(PATIENCE)
 
     held = threading.Event()
     return Listener(play), held
@@ -478,9 +479,9 @@ def test_a_certificate_is_judged_alike_on_every_version_of_python(post):
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(200, "late", delay=10),
-        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", *[b"x", 0.1] * 99),
-        Raw(*[b"HTTP/1.1 100 Go\r\n\r\n", 0.2] * 20),
+        Answer(200, "late", delay=60),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 601\r\n\r\n", *[b"x", 0.1] * 600),
+        Raw(*[b"HTTP/1.1 100 Go\r\n\r\n", 0.6] * 100),
         Raw(b"HTTP/1.1 200 OK\r\n\r\nnever closed", end="hold"),
     ],
     ids=["silence", "a slow drip", "1xx for ever", "no end"],
@@ -527,7 +528,7 @@ def test_a_cancelled_exchange_closes_its_line_at_once(run, loopback):
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                return await asyncio.wait_for(loop.sock_recv(connection, 1), 1)
+                return await asyncio.wait_for(loop.sock_recv(connection, 1), PATIENCE)
 
     assert run(scenario) == b""
 
@@ -543,14 +544,12 @@ def test_the_next_address_is_tried_when_one_refuses(post):
 
 
 def test_an_address_that_drops_packets_leaves_time_for_the_next(post, full_backlog):
-    with socket.socket() as other:
-        other.bind(("127.0.0.2", full_backlog))
-        other.listen()
-        names = StubResolver({"hook.example.com": ["127.0.0.1", "127.0.0.2"]})
-        outcome = post(f"http://hook.example.com:{full_backlog}/", timeout=4, resolver=names)
+    names = StubResolver({"hook.example.com": ["127.0.0.1", "127.0.0.2"]})
+    with answering(early=False, at=("127.0.0.2", full_backlog)):
+        outcome = post(f"http://hook.example.com:{full_backlog}/", timeout=8, resolver=names)
     assert outcome.address == f"127.0.0.2:{full_backlog}"
-    assert failed(outcome) == "timeout: timeout of 4000ms exceeded"
-    assert 1500 <= outcome.connect_ms < 3500
+    assert outcome.status == 413
+    assert outcome.connect_ms >= 3500
 
 
 # The guard
@@ -597,7 +596,7 @@ def test_open_closed_and_silent_internal_ports_are_told_alike(run, full_backlog)
     assert len({failed(outcome) for outcome in outcomes}) == 1
     # Nothing was called, so nothing was waited for.
     assert {(outcome.address, outcome.connect_ms) for outcome in outcomes} == {("", None)}
-    assert max(outcome.duration_ms for outcome in outcomes) < 1000
+    assert max(outcome.duration_ms for outcome in outcomes) < 10_000  # of 20 s
 
 
 # Kept lines
@@ -654,10 +653,10 @@ def test_who_shares_a_host_with_others_never_answers_for_them(run, loopback):
 
     async def scenario(sender):
         his, mine = listener.url + "his", listener.url + "mine"
-        assert (await sender.send(request(his, account=1), timeout=5)).body == b"ok"
+        assert (await sender.send(request(his, account=1), timeout=20)).body == b"ok"
         return [
-            (await sender.send(request(mine, account=2), timeout=5)).body,
-            (await sender.send(request(his, account=1), timeout=5)).body,
+            (await sender.send(request(mine, account=2), timeout=20)).body,
+            (await sender.send(request(his, account=1), timeout=20)).body,
         ]
 
     def play(connection):
@@ -679,7 +678,7 @@ def test_a_line_is_not_kept_when_the_answer_came_before_all_was_sent(run, loopba
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.setblocking(False)
             url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-            task = asyncio.create_task(sender.send(request(url, b"x" * 20_000_000), timeout=5))
+            task = asyncio.create_task(sender.send(request(url, b"x" * 20_000_000), timeout=20))
             connection, _ = await loop.sock_accept(server)
             with connection:
                 assert await loop.sock_recv(connection, 1)
@@ -719,7 +718,7 @@ def test_kept_lines_give_way_when_no_file_can_be_opened_any_more(run, loopback, 
 
         monkeypatch.setattr(senders, "open_socket", few_files)
         urls = [f"http://{name}:{receiver.port}/" for name in names]
-        return [await sender.send(request(url), timeout=5) for url in urls]
+        return [await sender.send(request(url), timeout=20) for url in urls]
 
     with Receiver() as receiver:
         outcomes = run(scenario, resolver=StubResolver(names))
@@ -745,9 +744,9 @@ def test_a_kept_line_that_times_out_is_not_tried_again(run, loopback):
         await sender.send(request(receiver.url), timeout=20)
         return await sender.send(request(receiver.url), timeout=0.3)
 
-    with Receiver(Each(Answer(200, "ok"), Answer(200, delay=5))) as receiver:
+    with Receiver(Each(Answer(200, "ok"), Answer(200, delay=60))) as receiver:
         assert failed(run(scenario)) == "timeout: timeout of 300ms exceeded"
-    assert len(receiver.requests) == 2
+        assert len(receiver.wait(2)) == 2
 
 
 def test_the_timeout_of_one_exchange_is_none_of_the_next_on_the_line(run, loopback):
@@ -772,8 +771,8 @@ def test_a_kept_line_lost_before_the_request_is_written_is_told_as_such():
 
 
 async def emptied(pool):
-    """Once it keeps no line; within 10 s."""
-    async with asyncio.timeout(10):
+    """Once it keeps no line."""
+    async with asyncio.timeout(PATIENCE):
         while len(pool):
             await asyncio.sleep(0.01)
 
@@ -789,7 +788,7 @@ def test_unasked_bytes_on_an_idle_line_close_it(run, loopback):
     def play(connection):
         connection.recv(4096)
         connection.sendall(OK)
-        assert kept.wait(10)
+        assert kept.wait(PATIENCE)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
         connection.recv(1)
 
@@ -832,7 +831,7 @@ def test_a_line_in_use_is_not_kept_when_the_allowed_networks_changed_meanwhile(
         return len(sender._pool)
 
     def answer(received):
-        assert changed.wait(10)
+        assert changed.wait(PATIENCE)
         return "ok"
 
     changed = threading.Event()

@@ -16,9 +16,9 @@ from tests.admin.pages import page, text_of
 from tests.api.conftest import Api
 from tests.commands.test_webhooks import run
 from tests.engine import running
-from tests.engine.running import until
 from tests.factories import AttemptFactory, DeliveryFactory, UserFactory, WebhookFactory
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE, until
 from webhooks_app import actions
 from webhooks_app.api.metrics import Collector
 from webhooks_app.engine import attempt_rows, store, transitions, worker, writer
@@ -237,12 +237,12 @@ class TestLocked:
             with transaction.atomic():
                 list(WebhookHealth.objects.select_for_update().filter(pk=webhook.pk))
                 held.set()
-                assert release.wait(120)
+                assert release.wait(PATIENCE)
             connections.close_all()
 
         thread = threading.Thread(target=hold)
         thread.start()
-        assert held.wait(30)
+        assert held.wait(PATIENCE)
         try:
             yield
         finally:

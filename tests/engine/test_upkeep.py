@@ -15,6 +15,7 @@ from django.utils import timezone
 from tests.admin.pages import page, text_of, url
 from tests.factories import HourlyCountFactory, WebhookFactory
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE, until
 from webhooks_app import actions
 from webhooks_app.engine import worker
 from webhooks_app.engine.maintenance import jobs, notices, pruner, steadiness, totals, upkeep
@@ -214,7 +215,7 @@ def test_a_worker_tells_what_it_has_in_flight_of_each_webhook(loopback, knobs, a
                 looked.set()
 
     def answer(received):
-        looked.wait(30)
+        looked.wait(PATIENCE)
         return 200
 
     with Receiver(answer) as receiver:
@@ -258,22 +259,14 @@ def test_a_worker_that_ends_in_mid_purge_goes_first_and_the_purge_stops(
         seen.append("the purge goes on")
 
     def answer(request):
-        begun.wait(10)
+        begun.wait(PATIENCE)
         return 200
 
     monkeypatch.setattr(pruner, "purging", purge)
     with Receiver(answer) as receiver:
-        actions.deliver(WebhookFactory(url=receiver.url), {})
+        actions.deliver(WebhookFactory(url=receiver.url, timeout=60), {})
         assert worker.run(until_empty=True, knobs=knobs) == 1
     assert seen == ["the worker has left"]
-
-
-def until(true):
-    for _ in range(500):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("not within 5 s")
 
 
 @pytest.mark.django_db(transaction=True)

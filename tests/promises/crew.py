@@ -12,6 +12,7 @@ from pathlib import Path
 from tests import processes
 from tests.processes import MANAGE, ROOT, STDOUT, TimeoutExpired
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 
 MAKE_WEBHOOKS = """
 from webhooks_app import actions
@@ -21,17 +22,6 @@ for n in range({count}):
     print(actions.create_webhook(account, name=f'W{{n}}', url='{url}' + str(n + {first}),
                                  max_in_flight={cap}, timeout={timeout}).id)
 """
-
-
-def until(true, seconds, what):
-    """Wait until `true()`; returns how long it took."""
-    started = time.monotonic()
-    while not true():
-        passed = time.monotonic() - started
-        assert passed < seconds, f"not within {seconds} s: {what}"
-        # To ask PostgreSQL takes a connection; it is asked less often the longer it takes.
-        time.sleep(min(0.01 + passed / 20, 0.1))
-    return time.monotonic() - started
 
 
 class Process:
@@ -57,10 +47,10 @@ class Process:
         """SIGKILL; returns the moment just before."""
         now = time.monotonic()
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
         return now
 
-    def stop(self, seconds=90):
+    def stop(self, seconds=PATIENCE):
         """SIGTERM; returns how long it took to end."""
         started = time.monotonic()
         if self._process.poll() is None:
@@ -94,7 +84,7 @@ class Crew:
         workers = [self._worker(**options) for options in each]
         for worker in workers:
             sql = f"SELECT count(*) FROM webhooks_app_worker WHERE pid = {worker.pid}"
-            until(lambda sql=sql: self.value(sql), 60, "a worker's row")
+            until(lambda sql=sql: self.value(sql), "a worker's row")
         return workers
 
     def _worker(self, concurrency=20, oddities=None, ends=None, **environment):
@@ -178,8 +168,8 @@ class Crew:
         rows = self.rows("SELECT id FROM webhooks_app_delivery WHERE state = 'pending'")
         return {ident for (ident,) in rows}
 
-    def drained(self, seconds=60):
-        return until(lambda: not self.pending(), seconds, "nothing pending")
+    def drained(self, seconds=PATIENCE):
+        return until(lambda: not self.pending(), "nothing pending", seconds)
 
     def recorded_twice(self):
         """Deliveries that were answered with 200 and written down, and sent again all the same."""

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+from tests.waiting import PATIENCE
+
 
 class Forwarder:
     """Forwards a port of loopback to a socket file; `cut()` and `heal()`."""
@@ -28,12 +30,12 @@ class Forwarder:
 
         self._thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
         self._thread.start()
-        assert started.wait(10)
+        assert started.wait(PATIENCE)
         return self
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def cut(self, before=b""):
         """From the moment a client says `before`, nothing passes any more, this word neither.

@@ -4,6 +4,8 @@ import asyncio
 import struct
 import threading
 
+from tests.waiting import PATIENCE
+
 SSL_REQUEST, CANCEL_REQUEST, GSS_REQUEST = 80877103, 80877102, 80877104
 
 
@@ -40,12 +42,12 @@ class Pooler:
 
         self._thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
         self._thread.start()
-        assert started.wait(10)
+        assert started.wait(PATIENCE)
         return self
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     async def _session(self):
         session = Session(*await asyncio.open_unix_connection(self._target))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httptools
 import psutil
 
+from tests.waiting import PATIENCE
 from webhooks_app.engine.http.bridge import new_event_loop
 
 _ANSWER = b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\n{}"
@@ -49,7 +50,7 @@ class Sink:
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         self._thread.start()
-        assert started.wait(10)
+        assert started.wait(PATIENCE)
         return self
 
     def _run(self, started):
@@ -70,7 +71,7 @@ class Sink:
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def url(self, path="/"):
         return f"http://127.0.0.1:{self.port}{path}"

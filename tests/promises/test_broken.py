@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from tests.promises.crew import until
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 FILL = """
 from webhooks_app import actions
@@ -26,7 +26,7 @@ def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
     with Sink(delay=0.3) as sink:
         crew.webhooks(30, sink, cap=100)
         worker = crew.worker(concurrency=100)
-        until(lambda: "ready" in worker.output, 60, "it owns all")
+        until(lambda: "ready" in worker.output, "it owns all")
         with open(f"/proc/{worker.pid}/statm") as file:
             size = int(file.read().split()[0]) * resource.getpagesize()
         most = size + 4 * 1024 * 1024
@@ -34,10 +34,10 @@ def test_a_worker_without_memory_ends_and_the_next_one_sends_everything(crew):
         crew.site.shell(FILL)
 
         # Whatever notices first: some library calls abort().
-        assert worker.wait(120) != 0
+        assert worker.wait(PATIENCE) != 0
         sink.delay = 0.0
         crew.worker(concurrency=100)
-        crew.drained(90)
+        crew.drained()
         assert len(sink.by_ident()) == 1500
         assert crew.recorded_twice() == 0
 
@@ -96,5 +96,5 @@ def test_what_must_not_break_ends_the_worker_when_it_does(crew, what):
         hooks = crew.webhooks(2, sink)
         crew.deliver(hooks, 2)
         worker = crew._start([sys.executable, "-c", RUN, BROKEN[what]])
-        assert worker.wait(60) == 1
+        assert worker.wait(PATIENCE) == 1
         assert "cannot go on" in worker.output, worker.output

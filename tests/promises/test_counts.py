@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.receivers import Answer, Receiver
+from tests.waiting import PATIENCE
 
 FILL = (
     "from webhooks_app import actions; from webhooks_app.models import Webhook;"
@@ -47,7 +48,6 @@ def often_well(request):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_counts_agree_with_the_attempts_after_a_kill(site):
     """A third of the answers are failures, and the worker dies in the middle of its batches."""
     with Receiver(often_well) as receiver:
@@ -59,7 +59,7 @@ def test_counts_agree_with_the_attempts_after_a_kill(site):
         while len(receiver.requests) < 50 and time.monotonic() < deadline:
             time.sleep(0.005)
         worker.send_signal(signal.SIGKILL)
-        worker.wait(10)
+        worker.wait(PATIENCE)
         site.manage("webhooks", "deliver", "--until-empty")
 
     shown = json.loads(site.shell(WRITTEN)[-1])

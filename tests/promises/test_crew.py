@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import pytest
 
-from tests.promises.crew import acknowledged, report, sends, until
+from tests.promises.crew import acknowledged, report, sends
 from tests.promises.sink import Sink, in_order, overlap
+from tests.waiting import PATIENCE, until
 from webhooks_app.models.webhook import SLOTS, slot_of
 from webhooks_app.rules.ids import id_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 # The short forms have looser bounds: they run beside other tests, on machines of any speed.
@@ -28,7 +29,7 @@ def test_workers_join_and_leave_under_load(crew, changes, silence, per_second):
         crew.webhooks(64, sink, cap=1)
         workers = crew.workers({}, {})
         producer = crew.producer(per_second)
-        until(lambda: len(sink.calls) > 100, 30, "load")
+        until(lambda: len(sink.calls) > 100, "load")
         began = time.monotonic()
         even = []
         for number in range(changes):
@@ -41,7 +42,7 @@ def test_workers_join_and_leave_under_load(crew, changes, silence, per_second):
                 leaves = workers.pop(random.randrange(len(workers)))
                 leaves.signal(signal.Signals[change])
             if crew.postgres:
-                until(lambda: evenly_shared(crew, workers), 60, "even shares")
+                until(lambda: evenly_shared(crew, workers), "even shares")
             even.append(time.monotonic() - changed_at)
             time.sleep(random.uniform(0.5, 1.5))
         ended = time.monotonic()
@@ -92,29 +93,27 @@ def test_a_worker_told_to_end_finishes_what_flies_and_gives_the_rest_away_at_onc
         hooks = crew.webhooks(16, sink, timeout=30)
         first = crew.worker()
         producer = crew.producer(per_second)
-        until(lambda: sends(first, sink), 30, "load")
+        until(lambda: sends(first, sink), "load")
         second = crew.worker()
         if crew.postgres:
-            until(lambda: crew.shares() == [32, 32], 60, "even shares")
-            until(lambda: sends(first, sink) and sends(second, sink), 60, "both send")
+            until(lambda: crew.shares() == [32, 32], "even shares")
+            until(lambda: sends(first, sink) and sends(second, sink), "both send")
         sink.delay = lambda call: slow if call.path == "/0" else 4 / per_second
         # Whoever sends for the slow one ends, soon after a call has begun.
-        slow_calls = until_slow_call_is_fresh(sink, time.monotonic())
-        ends, stays = sorted([first, second], key=lambda w: slow_calls[-1].line in lines(w, sink))[
-            ::-1
-        ]
+        slow_call = fresh_slow_call(sink, time.monotonic())
+        ends, stays = sorted([first, second], key=lambda w: slow_call.line in lines(w, sink))[::-1]
         theirs = lines(ends, sink)
         flies = [call for call in list(sink.calls) if call.line in theirs and not call.answered]
 
         ends.signal(signal.SIGTERM)
         told_at = time.monotonic()
-        code = ends.wait(60)
+        code = ends.wait(PATIENCE)
         took = time.monotonic() - told_at
-        until(lambda: sends(stays, sink, told_at + took), 60, "the other sends")
+        until(lambda: sends(stays, sink, told_at + took), "the other sends")
         time.sleep(1)
         stored = acknowledged(producer)
         sink.delay = 0.01
-        crew.drained(60)
+        crew.drained()
 
         # Webhooks that share a slot with the slow one wait for it too.
         apart = [n for n, hook in enumerate(hooks) if slot_of(hook) != slot_of(hooks[0])]
@@ -143,13 +142,17 @@ def lines(worker, sink):
     return set(sink.lines_of(worker.pid))
 
 
-def until_slow_call_is_fresh(sink, since):
+def fresh_slow_call(sink, since):
+    """One that has begun just now."""
+    found = []
+
     def fresh():
         calls = [call for call in list(sink.calls) if call.path == "/0" and call.began > since]
-        return calls if calls and time.monotonic() - calls[-1].began < 1 else None
+        found[:] = calls[-1:]
+        return calls and time.monotonic() - calls[-1].began < 1
 
-    until(fresh, 60, "a slow call")
-    return fresh()
+    until(fresh, "a slow call")
+    return found[0]
 
 
 def takeover(sink, path, theirs, since):
@@ -168,17 +171,17 @@ def test_on_sqlite_the_second_worker_stands_by(crew, taken_over):
     with Sink() as sink:
         hooks = crew.webhooks(4, sink)
         first = crew.worker()
-        until(lambda: "ready" in first.output, 60, "the first owns all")
+        until(lambda: "ready" in first.output, "the first owns all")
         second = crew.worker()
         crew.deliver(hooks, 100)
-        until(lambda: len(sink.calls) == 400, 60, "all sent")
+        until(lambda: len(sink.calls) == 400, "all sent")
         assert not sink.lines_of(second.pid)
         assert "ready" not in second.output
         assert {worker["standby"] for worker in crew.site.status()["workers"]} == {True, False}
 
         first.stop()
         told_at = time.monotonic()
-        until(lambda: "ready" in second.output, taken_over, "the second takes over")
+        until(lambda: "ready" in second.output, "the second takes over", taken_over)
         report("stand-by on SQLite", takeover=round(time.monotonic() - told_at, 2))
         assert sink.duplicates() == 0
 
@@ -200,7 +203,7 @@ def test_clocks_five_minutes_off_neither_storm_nor_starve(postgres, seconds, lat
         )
         workers = crew.workers({"oddities": {"clock": 300}}, {"oddities": {"clock": -300}})
         producer = crew.producer(100)
-        until(lambda: all(sends(worker, sink) for worker in workers), 30, "both send")
+        until(lambda: all(sends(worker, sink) for worker in workers), "both send")
         time.sleep(seconds)
         stored = acknowledged(producer)
         crew.drained()

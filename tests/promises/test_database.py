@@ -14,11 +14,12 @@ import pytest
 from tests import databases
 from tests.commands.conftest import Site
 from tests.postgres import Server, dump
-from tests.promises.crew import Crew, acknowledged, report, sends, until
+from tests.promises.crew import Crew, acknowledged, report, sends
 from tests.promises.forwarder import Forwarder
 from tests.promises.sink import Halt, Sink, in_order, overlap
+from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 # The short forms wait less; the whole forms run the engine's own values.
 SHORT = {"idle_most": 3.0, "answer_most": 5.0}
@@ -53,7 +54,7 @@ def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, e
         crew.webhooks(16, sink)
         workers = crew.workers({}, {})
         producer = crew.producer(per_second)
-        until(lambda: len(sink.calls) > 100, 30, "load")
+        until(lambda: len(sink.calls) > 100, "load")
         back = []
         for happens in events:
             if happens == "crash":
@@ -63,7 +64,7 @@ def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, e
                         "WHERE application_name = 'webhooks deliver'"
                     )
                 )
-                until(lambda: is_there(crew), 30, "the server")
+                until(lambda: is_there(crew), "the server")
             elif happens == "read-only":
                 # As after a failover, until somebody promotes the standby.
                 read_only(crew, "on")
@@ -72,7 +73,7 @@ def test_a_restart_or_crash_of_postgresql_in_mid_run_loses_nothing(own_server, e
             else:
                 crew.server.restart(happens)
             up_at = time.monotonic()
-            back.append(until(partial(all_send, workers, sink, up_at), 30, "both workers send"))
+            back.append(until(partial(all_send, workers, sink, up_at), "both workers send"))
             time.sleep(random.uniform(0, 1))
         stored = acknowledged(producer)
         crew.drained()
@@ -127,16 +128,16 @@ def test_a_worker_cut_from_its_database_stops_sending_and_comes_back(postgres, o
             {"concurrency": 3, "oddities": oddities, "DATABASE_URL": far},
             {"concurrency": 40, "oddities": oddities},
         )
-        until(lambda: sends(cut_off, sink) and sends(other, sink), 30, "both send")
-        until(lambda: crew.shares() == [32, 32], 60, "even shares")
+        until(lambda: sends(cut_off, sink) and sends(other, sink), "both send")
+        until(lambda: crew.shares() == [32, 32], "even shares")
         time.sleep(1)
         lines = set(sink.lines_of(cut_off.pid))
 
         # In the middle of writing what receivers have answered: the transaction stays open.
         forwarder.cut(before=b"COMMIT")
-        until(lambda: forwarder.is_cut, 10, "a commit")
+        until(lambda: forwarder.is_cut, "a commit")
         cut_at = time.monotonic()
-        until(lambda: crew.shares() == [64], 30, "the other has all")
+        until(lambda: crew.shares() == [64], "the other has all")
         taken_after = time.monotonic() - cut_at
         theirs = {call.path for call in sink.calls if call.line in lines and call.began < cut_at}
         until(
@@ -148,7 +149,6 @@ def test_a_worker_cut_from_its_database_stops_sending_and_comes_back(postgres, o
                     if call.line not in lines and call.began > cut_at + taken_after
                 }
             ),
-            30,
             "the other sends for all of them",
         )
         lines |= set(sink.lines_of(cut_off.pid))
@@ -156,11 +156,11 @@ def test_a_worker_cut_from_its_database_stops_sending_and_comes_back(postgres, o
 
         forwarder.heal()
         healed_at = time.monotonic()
-        until(lambda: crew.shares() == [32, 32], 60, "it comes back")
-        until(lambda: sends(cut_off, sink, healed_at), 30, "and sends again")
+        until(lambda: crew.shares() == [32, 32], "it comes back")
+        until(lambda: sends(cut_off, sink, healed_at), "and sends again")
         back_after = time.monotonic() - healed_at
         sink.delay = 0.01
-        crew.drained(90)
+        crew.drained()
 
         report(
             "cut from the database, not from the receivers",
@@ -185,21 +185,21 @@ def test_a_frozen_worker_loses_its_webhooks_and_sends_nothing_when_it_thaws(post
         hooks = crew.webhooks(32, sink, cap=1)
         frozen, _ = crew.workers({"concurrency": 3, "oddities": oddities}, {"oddities": oddities})
         producer = crew.producer(60)
-        until(lambda: sends(frozen, sink), 30, "it sends")
-        until(lambda: crew.shares() == [32, 32], 60, "even shares")
+        until(lambda: sends(frozen, sink), "it sends")
+        until(lambda: crew.shares() == [32, 32], "even shares")
         time.sleep(0.5)
 
         os.kill(frozen.pid, signal.SIGSTOP)
         halt = Halt(sink, time.monotonic(), set(sink.lines_of(frozen.pid)))
         unwritten = crew.pending_ids()
-        until(lambda: crew.shares() == [64], 30, "the other has all")
+        until(lambda: crew.shares() == [64], "the other has all")
         taken_after = time.monotonic() - halt.at
         time.sleep(1.5)
         thaws_at = time.monotonic()
         os.kill(frozen.pid, signal.SIGCONT)
         thawed_at = time.monotonic()
-        back_after = until(lambda: crew.shares() == [32, 32], 30, "it comes back")
-        until(lambda: sends(frozen, sink, thawed_at), 30, "and sends again")
+        back_after = until(lambda: crew.shares() == [32, 32], "it comes back")
+        until(lambda: sends(frozen, sink, thawed_at), "and sends again")
         stored = acknowledged(producer)
         crew.drained()
 
@@ -234,7 +234,7 @@ def test_sessions_that_end_while_their_worker_lives(postgres, times, per_second)
         crew.webhooks(32, sink, cap=1)
         crew.workers({}, {})
         producer = crew.producer(per_second)
-        until(lambda: len(sink.calls) > 100, 30, "load")
+        until(lambda: len(sink.calls) > 100, "load")
         for _ in range(times):
             time.sleep(random.uniform(0.3, 1.2))
             crew.rows(
@@ -242,7 +242,7 @@ def test_sessions_that_end_while_their_worker_lives(postgres, times, per_second)
                 "application_name = 'webhooks deliver' AND datname = current_database() "
                 "ORDER BY random() LIMIT 1) AS one"
             )
-        until(lambda: crew.shares() == [32, 32], 60, "even shares")
+        until(lambda: crew.shares() == [32, 32], "even shares")
         stored = acknowledged(producer)
         crew.drained()
 

@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from tests.ports import free_port
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def answers(port):
@@ -25,7 +26,7 @@ def answers(port):
 
 
 def asked(port, method, path, body=None, secret="", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         return over(connection, method, path, body, secret, **headers)
     finally:
@@ -48,7 +49,7 @@ def killed(web):
         process.suspend()  # so that nobody sees another one end
     for process in family:
         process.kill()
-    web.wait(20)
+    web.wait(PATIENCE)
 
 
 class Client(threading.Thread):
@@ -72,7 +73,7 @@ class Client(threading.Thread):
         self.connection.close()
 
     def connected(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def send(self, path, key, body):
         headers = {"Idempotency-Key": key}
@@ -112,22 +113,22 @@ def test_a_killed_web_process_has_stored_what_it_acknowledged_once(crew, kills):
     paths.append(f"{paths[0]}/bulk")
     clients = [Client(port, paths, secret, f"c{number}") for number in range(8)]
     web = crew.web(port)
-    until(lambda: answers(port), 60, "the web process")
+    until(lambda: answers(port), "the web process")
     for client in clients:
         client.start()
     for _ in range(kills):
         before = sum(len(client.acknowledged) for client in clients)
-        until(lambda n=before: sum(len(c.acknowledged) for c in clients) > n, 60, "load")
+        until(lambda n=before: sum(len(c.acknowledged) for c in clients) > n, "load")
         time.sleep(random.uniform(0.0, 0.5))
         killed(web)
         web = crew.web(port)
-        until(lambda: answers(port), 60, "the next web process")
+        until(lambda: answers(port), "the next web process")
     before = {client.name: len(client.acknowledged) for client in clients}
-    until(lambda: all(len(c.acknowledged) > before[c.name] for c in clients), 60, "load again")
+    until(lambda: all(len(c.acknowledged) > before[c.name] for c in clients), "load again")
     for client in clients:
         client.ended.set()
     for client in clients:
-        client.join(60)
+        client.join(PATIENCE)
     by_key = "SELECT idempotency_key, id FROM webhooks_app_delivery WHERE event_id IS NULL"
     events = dict(crew.rows("SELECT key, id FROM webhooks_app_event"))
     stored = dict(crew.rows(by_key)) | events
@@ -162,7 +163,7 @@ def test_what_is_revoked_paused_changed_or_deleted_is_so_in_every_web_process_at
         "Webhook.objects.update(verified_at=timezone.now())"
     )
     for port in ports:
-        until(lambda port=port: answers(port), 60, "a web process")
+        until(lambda port=port: answers(port), "a web process")
 
     def by_both(webhook, token=secret, what="deliveries"):
         path = f"/webhooks/{webhook}/{what}"

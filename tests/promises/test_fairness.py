@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import until
 from webhooks_app.rules.ids import id_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
@@ -16,7 +17,7 @@ def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
         hooks = crew.webhooks(10, sink, timeout=60)
         crew.deliver(hooks, 100)
         crew.worker()
-        until(lambda: len(sink.by_path()) == 10, 30, "calls to all")
+        until(lambda: len(sink.by_path()) == 10, "calls to all")
         # Before the first of the hanging calls is given up and made again.
         took = until(lambda: len(sink.calls) == 910, 25, "all but those to the hanging one")
         report("one webhook hangs", database=crew.database, others_done_after=round(took, 2))
@@ -34,11 +35,11 @@ def test_more_hang_than_a_worker_has_places(crew, hang, cap):
     with Sink(delay=lambda call: 3600 if int(call.path[1:]) < hang else 0) as sink:
         crew.deliver(crew.webhooks(hang, sink, cap=cap, timeout=60), 1000 // hang)
         crew.worker(concurrency=10)
-        hanging = until(lambda: len(sink.calls) >= 80, 30, "calls that hang")
+        hanging = until(lambda: len(sink.calls) >= 80, "calls that hang")
         time.sleep(1)
         others = crew.webhooks(20, sink, first=hang)
         crew.deliver(others, 20)
-        took = until(lambda: len(sink.calls) - len(hung(sink, hang)) == 400, 30, "all the others'")
+        took = until(lambda: len(sink.calls) - len(hung(sink, hang)) == 400, "all the others'")
         report(
             f"{hang} hang with {cap} calls each",
             database=crew.database,
@@ -65,13 +66,13 @@ def test_a_backlog_of_one_webhook_does_not_delay_another(crew, backlog, takes, i
         crew.deliver([behind], backlog)
         sink.delay = lambda call: takes if call.path == "/0" else 0
         crew.worker()
-        until(lambda: len(sink.calls) > 100, 30, "load")
+        until(lambda: len(sink.calls) > 100, "load")
         crew.site.shell(
             "import time; from webhooks_app import actions, models\n"
             f"hook = models.Webhook.objects.get(pk={other!r})\n"
             "for n in range(20):\n    actions.deliver(hook, {'n': n})\n    time.sleep(0.1)",
         )
-        until(lambda: len(sink.by_path()["/1"]) == 20, 60, "all of the other's")
+        until(lambda: len(sink.by_path()["/1"]) == 20, "all of the other's")
         left = crew.pending()
         to_real_time = time.time() - time.monotonic()
         waits = sorted(
@@ -108,8 +109,8 @@ def test_a_breaker_trips_probes_and_comes_back_gently(crew):
         crew.deliver(hooks, 100)
         crew.worker(oddities={"breaker_first": pause})
 
-        until(lambda: len(pauses(list(sink.calls))) >= 3, 60, "three probes")
-        crew.drained(60)
+        until(lambda: len(pauses(list(sink.calls))) >= 3, "three probes")
+        crew.drained()
 
         # What flew when it tripped lands; then there is one probe after each pause.
         tripped = pauses(sink.calls)[0]

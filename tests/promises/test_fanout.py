@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import until
 
 WEBHOOKS, STEP = 30, 8
 SUBSCRIBE = """
@@ -44,7 +45,7 @@ def test_publishers_and_workers_killed_leave_no_event_half_fanned_out(crew, kill
         worker, publisher = crew.worker(**options), crew._start(command)
         lines = set()
         for _ in range(kills):
-            until(partial(published_by, publisher), 30, "an event")
+            until(partial(published_by, publisher), "an event")
             time.sleep(random.uniform(0.0, 0.3))
             worker.signal(signal.SIGSTOP)  # so that it opens no line while they are counted
             lines |= set(sink.lines_of(worker.pid))
@@ -54,7 +55,7 @@ def test_publishers_and_workers_killed_leave_no_event_half_fanned_out(crew, kill
             worker, publisher = crew.worker(**options), crew._start(command)
         publisher.stop()
         published |= published_by(publisher)
-        until(lambda: all(row[2] for row in crew.rows(EACH)), 60, "events that are fanned out")
+        until(lambda: all(row[2] for row in crew.rows(EACH)), "events that are fanned out")
         crew.drained()
         rows = crew.rows(EACH)
         arrived = sink.by_ident()

@@ -2,10 +2,11 @@
 
 import pytest
 
-from tests.promises.crew import acknowledged, until
+from tests.promises.crew import acknowledged
 from tests.promises.sink import Sink
+from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 PAUSED_AND_RELEASED = """
 from webhooks_app import actions
@@ -20,19 +21,19 @@ def test_a_held_site_calls_nobody_and_goes_on_where_it_was(crew):
         paused = crew.webhooks(8, sink)[0]
         crew.worker()
         producer = crew.producer(80)
-        until(lambda: len(sink.calls) > 100, 60, "load")
+        until(lambda: len(sink.calls) > 100, "load")
 
         crew.site.manage("webhooks", "hold-all", "--note", "a test")
         called = len(sink.calls)
         assert all(call.answered for call in sink.calls)
         pending = crew.pending()
-        until(lambda: crew.pending() > pending + 100, 60, "what is stored meanwhile")
+        until(lambda: crew.pending() > pending + 100, "what is stored meanwhile")
         stored = acknowledged(producer)
         assert len(sink.calls) == called
 
         crew.site.shell(PAUSED_AND_RELEASED.format(paused))
         own = f"SELECT id FROM webhooks_app_delivery WHERE webhook_id = '{paused}'"
         waits = crew.pending_ids() & {ident for (ident,) in crew.rows(own)}
-        until(lambda: crew.pending_ids() == waits, 60, "all but the paused one's")
+        until(lambda: crew.pending_ids() == waits, "all but the paused one's")
         assert stored - waits <= sink.by_ident().keys()
         assert sink.duplicates() == 0

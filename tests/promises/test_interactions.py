@@ -9,10 +9,11 @@ from functools import partial
 import pytest
 
 from tests.ports import free_port
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 RECEIVER_TAKES = 2.0
 
@@ -27,7 +28,7 @@ def test_many_simultaneous_interactions_with_a_slow_receiver(crew, callers, slow
         port = free_port()
         # A webhook may have a third of the places.
         web = crew.web(port, WEBHOOKS_CONCURRENCY="600")
-        until(lambda: listens(port), 60, "the web server")
+        until(lambda: listens(port), "the web server")
         call = request(f"/webhooks/{hook}/interactions", token)
 
         sink.delay = 0.0
@@ -98,11 +99,11 @@ def test_who_waits_is_answered_by_a_web_process_that_is_told_to_end(crew):
         token = crew.site.manage("webhooks", "create-token", "acme").strip()
         port = free_port()
         web = crew.web(port)
-        until(lambda: listens(port), 60, "the web server")
+        until(lambda: listens(port), "the web server")
         ask = partial(answered, port, request(f"/webhooks/{hook}/interactions", token))
         with ThreadPoolExecutor(3) as people:
             answers = [people.submit(ask) for _ in range(3)]
-            until(lambda: len(sink.calls) == 3, 60, "calls of the receiver")
+            until(lambda: len(sink.calls) == 3, "calls of the receiver")
             web.stop()
             assert [answer.result()[:12] for answer in answers] == [b"HTTP/1.1 200"] * 3
         assert web.poll() == 0, web.output
@@ -110,6 +111,6 @@ def test_who_waits_is_answered_by_a_web_process_that_is_told_to_end(crew):
 
 
 def answered(port, asked):
-    with socket.create_connection(("127.0.0.1", port), timeout=90) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
         line.sendall(asked)
         return line.makefile("rb").read()

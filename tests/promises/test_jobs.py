@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import until
 
 WEBHOOKS, EACH, PACE, CONCURRENCY = 4, 150, 100, 20
 START = (
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.prove)])
-@pytest.mark.timeout(300)
 def test_a_killed_worker_leaves_its_job_to_the_next(crew, kills):
     everything, pace = WEBHOOKS * EACH, max(PACE // kills, 20)
     with Sink() as sink:
@@ -35,11 +35,11 @@ def test_a_killed_worker_leaves_its_job_to_the_next(crew, kills):
         crew.site.shell(START % pace)
         for _ in range(kills):
             done = crew.value(DONE)
-            until(lambda done=done: crew.value(DONE) > done, 30, "a step of the job")
+            until(lambda done=done: crew.value(DONE) > done, "a step of the job")
             time.sleep(random.uniform(0.0, 1.0))
             worker.kill()
             worker = crew.worker(concurrency=CONCURRENCY)
-        until(lambda: crew.value("SELECT state FROM webhooks_app_job") == "done", 60, "its end")
+        until(lambda: crew.value("SELECT state FROM webhooks_app_job") == "done", "its end")
         crew.drained()
         arrived = sink.by_ident()
 

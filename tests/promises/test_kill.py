@@ -7,8 +7,9 @@ from math import inf
 
 import pytest
 
-from tests.promises.crew import acknowledged, report, until
+from tests.promises.crew import acknowledged, report
 from tests.promises.sink import Halt, Sink
+from tests.waiting import until
 
 CONCURRENCY = 20
 WEBHOOKS = 16
@@ -31,7 +32,7 @@ def test_killed_workers_lose_nothing_and_another_sends_at_once(crew, kills, take
         past, unwritten = [], 0
         for _ in range(kills):
             # On SQLite one sends, the other stands by.
-            until(lambda: len(senders(workers, sink)) == 1 + crew.postgres, 30, "workers that send")
+            until(lambda: len(senders(workers, sink)) == 1 + crew.postgres, "workers that send")
             time.sleep(random.uniform(0.0, 1.0))
             victim = random.choice(senders(workers, sink))
             victim.signal(signal.SIGSTOP)  # so that it opens no line while they are counted
@@ -41,7 +42,7 @@ def test_killed_workers_lose_nothing_and_another_sends_at_once(crew, kills, take
             unwritten += len(called & crew.pending_ids())
             workers.remove(victim)
             workers.append(crew.worker(concurrency=CONCURRENCY))
-            until(lambda: max(past[-1].takeovers()) < 99, 30, "somebody who takes over")
+            until(lambda: max(past[-1].takeovers()) < 99, "somebody who takes over")
         stored = acknowledged(producer)
         crew.drained()
 

@@ -10,8 +10,9 @@ from collections import defaultdict
 
 import pytest
 
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Halt, Sink
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,7 @@ def test_killed_workers_break_no_order(crew, kills, order):
         running = producers(crew)
         past = []
         for _ in range(kills):
-            until(lambda: senders(workers, sink), 60, "a worker that sends")
+            until(lambda: senders(workers, sink), "a worker that sends")
             time.sleep(random.uniform(0.1, 1.0))
             victim = random.choice(senders(workers, sink))
             victim.signal(signal.SIGSTOP)

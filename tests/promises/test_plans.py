@@ -165,7 +165,6 @@ def look(call):
 
 @pytest.mark.django_db
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "known",
     [

@@ -14,10 +14,11 @@ from tests.commands.conftest import Site
 from tests.databases import new_postgres_database
 from tests.docs.blocks import marked
 from tests.postgres import TOOLS
-from tests.promises.crew import Crew, acknowledged, until
+from tests.promises.crew import Crew, acknowledged
 from tests.promises.sink import Sink
+from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.prove]
 
 
 def as_the_page_says(check, crew, folder):
@@ -67,9 +68,9 @@ def test_what_a_restore_would_send_again_is_counted_and_nothing_goes_out_before(
         crew.webhooks(8, sink)
         crew.worker()
         producer = crew.producer(200)
-        until(lambda: len(sink.calls) > 100, 60, "load")
+        until(lambda: len(sink.calls) > 100, "load")
         sink.delay = 0.2  # something waits at any moment
-        until(lambda: crew.pending() > 50, 60, "a queue")
+        until(lambda: crew.pending() > 50, "a queue")
 
         stored = set(re.findall(r"^[0-9a-f]{24}$", producer.output, re.MULTILINE))
         as_the_page_says("backup", crew, tmp_path)
@@ -86,7 +87,7 @@ def test_what_a_restore_would_send_again_is_counted_and_nothing_goes_out_before(
         there = {ident for (ident,) in again.rows("SELECT id FROM webhooks_app_delivery")}
         assert stored <= there
         again.worker()
-        until(lambda: again.site.status()["workers"][0]["holds"], 60, "a worker that holds")
+        until(lambda: again.site.status()["workers"][0]["holds"], "a worker that holds")
         status = again.site.status()
         assert status["site"]["released"]["due"] == len(waits) > 0
         assert sum(map(len, sink.by_ident().values())) == len(once)

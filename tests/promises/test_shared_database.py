@@ -14,11 +14,12 @@ import pytest
 from tests import databases
 from tests.commands.conftest import Site
 from tests.ports import free_port
-from tests.promises.crew import Crew, sends, until
+from tests.promises.crew import Crew, sends
 from tests.promises.pooler import Pooler
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 SCHEMAS = ("one", "two")
@@ -56,11 +57,11 @@ def test_two_installations_in_one_database_each_send_all_of_theirs(installations
         ]
         for crew in installations:
             crew.worker()
-        until(lambda: all(crew.shares() == [64] for crew in installations), 60, "all is owned")
+        until(lambda: all(crew.shares() == [64] for crew in installations), "all is owned")
         for crew, theirs in zip(installations, hooks, strict=True):
             crew.deliver(theirs, 10)
         for crew in installations:
-            crew.drained(30)
+            crew.drained()
         assert len(sink.by_ident()) == 320
         assert sink.duplicates() == 0
 
@@ -75,7 +76,8 @@ def test_what_one_installation_announces_another_does_not_hear(installations):
             one.deliver(hooks[0])
             assert list(heard.notifies(timeout=0.5)) == []
             two.deliver(hooks[1])
-            assert [told.channel for told in heard.notifies(timeout=20, stop_after=1)] == [channel]
+            [told] = heard.notifies(timeout=PATIENCE, stop_after=1)
+            assert told.channel == channel
 
 
 def test_tables_that_are_made_anew_are_owned_anew(postgres):
@@ -84,16 +86,16 @@ def test_tables_that_are_made_anew_are_owned_anew(postgres):
     with Sink(delay=0.05) as sink:
         hooks = crew.webhooks(8, sink)
         worker = crew.worker()
-        until(lambda: crew.shares() == [64], 60, "it owns all")
+        until(lambda: crew.shares() == [64], "it owns all")
         with crew.connect() as connection:
             connection.execute(
                 "ALTER TABLE webhooks_app_delivery RENAME TO before;"
                 "CREATE TABLE webhooks_app_delivery (LIKE before INCLUDING ALL)"
             )
-        until(lambda: crew.shares() == [64], 60, "it owns all of the new table")
+        until(lambda: crew.shares() == [64], "it owns all of the new table")
         assert "the tables were made anew" in worker.output
         crew.deliver(hooks)
-        until(lambda: len(sink.by_ident()) == 8, 30, "all sent")
+        until(lambda: len(sink.by_ident()) == 8, "all sent")
 
 
 # --- a session with another worker ----------------------------------------------------------------
@@ -108,7 +110,7 @@ def pooled(crew, **options):
     return pooler, lambda: f"postgresql://{user}{rest}127.0.0.1:{pooler.port}/{name}"
 
 
-def ended(worker, seconds=60):
+def ended(worker, seconds=PATIENCE):
     """Its exit code and words."""
     return worker.wait(seconds), worker.output
 
@@ -129,7 +131,7 @@ def test_of_two_workers_in_one_session_the_second_does_not_start(postgres):
     with pooler, Sink(delay=0.02) as sink:
         hooks = postgres.webhooks(16, sink, cap=1)
         first = postgres.worker(DATABASE_URL=url())
-        until(lambda: "ready" in first.output, 60, "the first owns all")
+        until(lambda: "ready" in first.output, "the first owns all")
         postgres.deliver(hooks, 10)
         code, words = ended(postgres._worker(DATABASE_URL=url()))
         assert code == 2
@@ -148,7 +150,7 @@ def test_a_session_that_is_shared_from_some_moment_on_ends_its_worker(postgres):
         postgres.webhooks(16, sink)
         worker = postgres.worker(DATABASE_URL=url())
         producer = postgres.producer(100)
-        until(lambda: sends(worker, sink), 30, "load")
+        until(lambda: sends(worker, sink), "load")
         pooler.shares = True
         shared_at = time.monotonic()
         code, words = ended(worker)
@@ -183,9 +185,9 @@ def test_pgbouncer(postgres, tmp_path, mode, code):
         url = f"postgresql://{user}@127.0.0.1:{port}/{name}"
         worker = postgres._worker(DATABASE_URL=url)
         if code == 0:
-            until(lambda: "ready" in worker.output, 60, "it owns all")
+            until(lambda: "ready" in worker.output, "it owns all")
             worker.stop()
-        assert worker.wait(60) == code, worker.output
+        assert worker.wait(PATIENCE) == code, worker.output
     finally:
         bouncer.terminate()
-        bouncer.wait(20)
+        bouncer.wait(PATIENCE)

@@ -6,8 +6,9 @@ from math import ceil
 
 import pytest
 
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 from webhooks_app.rules.ids import id_time
 
 pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(900)]
@@ -62,7 +63,7 @@ def test_ten_thousand_fail_for_a_minute_and_come_back_and_a_fresh_one_does_not_w
         crew.site.shell(MAKE.format(url=url, count=count))
         crew.worker(concurrency=100)
         began = time.monotonic()
-        until(lambda: len(sink.by_path()) == count, 300, "that all have failed")
+        until(lambda: len(sink.by_path()) == count, "that all have failed", 300)
         all_failed = time.monotonic() - began
         sent = []
         code = SEND.format(url=url, seconds=100)
@@ -70,8 +71,8 @@ def test_ten_thousand_fail_for_a_minute_and_come_back_and_a_fresh_one_does_not_w
         sending.start()
         time.sleep(60)
         back_at = time.monotonic()
-        sending.join(200)
-        until(lambda: len(sink.by_path()["/fresh"]) == int(sent[0]), 60, "all of the fresh one's")
+        sending.join(PATIENCE)
+        until(lambda: len(sink.by_path()["/fresh"]) == int(sent[0]), "all of the fresh one's")
         to_real_time = time.time() - time.monotonic()
         fresh = sink.by_path()["/fresh"]
         waits = [

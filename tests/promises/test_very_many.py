@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from tests.promises.crew import report, until
+from tests.promises.crew import report
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 from webhooks_app.rules.ids import id_time
 
 # What each step may take is tried in every run, by tests/engine/test_very_many.py.
@@ -54,23 +55,23 @@ def test_nobody_waits_for_a_webhook_for_which_very_much_waits(crew, tmp_path, wh
         behind, other = crew.webhooks(2, sink)
         crew.site.shell(FILL.format(webhook=behind, count=count))
         crew.worker()
-        until(lambda: len(sink.calls) > 100, 60, "load")
+        until(lambda: len(sink.calls) > 100, "load")
         ended, sent = tmp_path / "ended", []
         code = SEND.format(webhook=other, until=str(ended))
         sending = threading.Thread(target=lambda: sent.extend(crew.site.shell(code)))
         sending.start()
-        until(lambda: len(sink.by_path().get("/1", ())) > 20, 30, "the other's")
+        until(lambda: len(sink.by_path().get("/1", ())) > 20, "the other's")
         asked = time.monotonic()
         crew.site.shell(ASK.format(webhook=behind, what=VERBS[what]))
         answered = time.monotonic() - asked
         if what == "deleted":
             left = f"SELECT EXISTS(SELECT 1 FROM webhooks_app_delivery WHERE {PENDING})"
-            until(lambda: not crew.value(left.format(behind)), 300, "all that waited cancelled")
+            until(lambda: not crew.value(left.format(behind)), "all that waited cancelled", 300)
         settled = time.monotonic() - asked
         time.sleep(2)
         ended.touch()
-        sending.join(60)
-        until(lambda: len(sink.by_path()["/1"]) == int(sent[0]), 60, "all of the other's")
+        sending.join(PATIENCE)
+        until(lambda: len(sink.by_path()["/1"]) == int(sent[0]), "all of the other's")
         to_real_time = time.time() - time.monotonic()
         waits = sorted(
             (call.began + to_real_time - id_time(call.ident).timestamp(), call.began - asked)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.promises.crew import until
 from tests.promises.sink import Sink
+from tests.waiting import PATIENCE, until
 from webhooks_app.engine.knobs import Knobs
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_a_killed_writer_costs_nothing_and_a_killed_sender_leaves_none_behind(cr
         worker = crew.worker()
         [writer] = children_of(worker.pid)
         crew.deliver(webhooks, 200)
-        until(lambda: len(sink.by_ident()) > 200, 30, "a beginning")
+        until(lambda: len(sink.by_ident()) > 200, "a beginning")
         os.kill(writer, signal.SIGKILL)
         crew.drained()
         assert len(sink.by_ident()) == 2000
@@ -39,7 +39,7 @@ def test_a_killed_writer_costs_nothing_and_a_killed_sender_leaves_none_behind(cr
         other = crew.worker()
         [writer] = children_of(other.pid)
         other.kill()
-        until(lambda: not Path(f"/proc/{writer}").exists(), 10, "the end of the writer")
+        until(lambda: not Path(f"/proc/{writer}").exists(), "the end of the writer")
 
 
 def test_nobody_takes_over_from_a_killed_worker_before_its_writer_has_ended(crew):
@@ -47,7 +47,7 @@ def test_nobody_takes_over_from_a_killed_worker_before_its_writer_has_ended(crew
     with Sink() as sink:
         webhooks = crew.webhooks(8, sink)
         worker = crew.worker()
-        until(lambda: "ready" in worker.output, 60, "it owns all")
+        until(lambda: "ready" in worker.output, "it owns all")
         [writer] = children_of(worker.pid)
         os.kill(writer, signal.SIGSTOP)
         worker.kill()
@@ -57,5 +57,5 @@ def test_nobody_takes_over_from_a_killed_worker_before_its_writer_has_ended(crew
         assert not sink.calls
         assert heir.poll() is None, "it says that another sends, and nobody does"
         os.kill(writer, signal.SIGCONT)
-        assert heir.wait(60) == 0
+        assert heir.wait(PATIENCE) == 0
         assert not crew.pending()

@@ -12,6 +12,7 @@ import pytest
 from project.server import GRANIAN
 from tests.api.test_granian import answers
 from tests.ports import free_port
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -52,7 +53,7 @@ def server(tmp_path_factory, files):
         yield port
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(PATIENCE)
     assert "Traceback" not in (folder / "log").read_text()
 
 
@@ -78,7 +79,7 @@ def test_the_site_answers_again(server, shape):
     lines = []
     try:
         for _ in range(MANY):
-            line = socket.create_connection(("127.0.0.1", server), timeout=20)
+            line = socket.create_connection(("127.0.0.1", server), timeout=PATIENCE)
             lines.append(line)
             line.sendall(SHAPES[shape])
         wait_for(lambda: answers(server))

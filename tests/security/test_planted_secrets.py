@@ -16,9 +16,10 @@ from tests.certificates import authority_pem, identity
 from tests.commands.conftest import site  # noqa: F401
 from tests.ports import free_port
 from tests.receivers import Answer, Receiver
+from tests.waiting import PATIENCE
 
 # What is stored, shown and logged is the same on both databases.
-pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 METRICS = "metrics-of-the-test"
 USER = """
@@ -231,7 +232,7 @@ def test_ten_planted_secrets_are_nowhere_but_in_their_place(site):  # noqa: F811
     files = b"".join(file.read_bytes() for file in site.folder.glob("*.sqlite3*"))
     for process in (web, worker):
         process.terminate()
-    logs = web.communicate(timeout=30)[0] + worker.communicate(timeout=30)[0]
+    logs = web.communicate(timeout=PATIENCE)[0] + worker.communicate(timeout=PATIENCE)[0]
     assert '"path": "/webhooks"' in logs
 
     assert hits(planted, database) == []

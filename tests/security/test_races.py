@@ -9,6 +9,7 @@ from django.db import connections
 from tests.api.conftest import Api
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, Attempt, AuditEntry, Webhook
 
@@ -21,13 +22,13 @@ def side_by_side(*works):
 
     def run(work):
         try:
-            start.wait(10)
+            start.wait(PATIENCE)
             return work()
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return [future.result(60) for future in [pool.submit(run, work) for work in works]]
+        return [future.result(PATIENCE) for future in [pool.submit(run, work) for work in works]]
 
 
 def whole(letter):
@@ -79,7 +80,7 @@ class Gate:
 
     def __call__(self, request):
         self.called.set()
-        self.go.wait(20)
+        self.go.wait(PATIENCE)
         return Answer(200, request.query["challenge"][0] if self.echo else {})
 
 
@@ -87,7 +88,7 @@ def meanwhile(gate, work, between):
     """`between` is done while the receiver has the request of `work` and has not answered."""
 
     def disturb():
-        assert gate.called.wait(20)
+        assert gate.called.wait(PATIENCE)
         try:
             return between()
         finally:

@@ -1,11 +1,11 @@
 """Whose webhooks are whose, on PostgreSQL: several workers' sessions side by side."""
 
 import copy
-import time
 
 import pytest
 from django.db import OperationalError, connection, connections
 
+from tests.waiting import until
 from webhooks_app.engine.store import ALL_SLOTS as ALL
 from webhooks_app.engine.store import SharedSession, advisory_locks
 from webhooks_app.engine.store.advisory_locks import AdvisoryLocks
@@ -42,13 +42,13 @@ def owned(worker, busy=NONE):
 def end_session(worker):
     pid = worker._connection.connection.info.backend_pid
     worker._connection.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+
+    def has_ended():
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
-            if cursor.fetchone()[0] == 0:
-                return
-    raise AssertionError("the session does not end")
+            return cursor.fetchone()[0] == 0
+
+    until(has_ended, "the end of the session")
 
 
 def test_one_alone_has_all_and_two_share(join):

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
 from tests.store.ended import STATES, delivery_in
+from tests.waiting import PATIENCE
 from webhooks_app.engine import store
 from webhooks_app.models import Delivery
 from webhooks_app.models.webhook import SLOTS, slot_of
@@ -135,7 +136,6 @@ def test_nothing_arrives_for_slots_of_others_and_too_much_is_said_to_be(arrivals
     assert (len(ids), seen) == (1, None)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.django_db(transaction=True)
 def test_what_a_look_saw_does_not_arrive_again_but_a_late_commit_does(arrivals, now):
     moment = now - timedelta(milliseconds=500)
@@ -146,13 +146,13 @@ def test_what_a_look_saw_does_not_arrive_again_but_a_late_commit_does(arrivals, 
         with transaction.atomic():
             made.append(DeliveryFactory(due_at=moment))
             late[0].set()
-            late[1].wait(10)
+            late[1].wait(PATIENCE)
         connections.close_all()
 
     made = []
     thread = threading.Thread(target=commits_late)
     thread.start()
-    assert late[0].wait(10)
+    assert late[0].wait(PATIENCE)
     ids, _, seen = arrivals()
     assert ids == {first.pk}
     late[1].set()

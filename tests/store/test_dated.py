@@ -8,6 +8,7 @@ from django.db import connection
 
 from tests.api.test_locked import locked
 from tests.factories import WebhookFactory
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.models import Delivery
 from webhooks_app.models.primary import clock
@@ -31,7 +32,7 @@ def test_from_when_the_writes_of_others_have_ended(number):
         storing.start()
         time.sleep(0.5)
         released_at = clock("default")
-    storing.join(30)
+    storing.join(PATIENCE)
     due = Delivery.objects.values_list("due_at", "created_at")
     if connection.vendor == "sqlite":
         assert all(due_at >= released_at for due_at, _ in due)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from tests.factories import WebhookFactory
 from tests.store.ended import STATES, delivery_in, finish, finished
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.engine import store, transitions
 from webhooks_app.engine.store import microseconds
@@ -87,7 +88,7 @@ def test_a_webhook_that_is_being_changed_holds_up_no_finish(change):
     with transaction.atomic():
         change(webhook)
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert Attempt.objects.filter(webhook=webhook).count() == 1
 

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from tests.factories import WebhookFactory
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.engine import store
 from webhooks_app.engine.http.bridge import new_event_loop
@@ -34,7 +35,7 @@ def listening():
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert heard.wait(60)
+        assert heard.wait(PATIENCE)
         heard.clear()
         yield heard
     finally:
@@ -47,7 +48,7 @@ def test_a_delivery_is_heard_of_when_it_is_committed():
     with listening() as heard:
         assert not heard.wait(0.1)
         actions.deliver(webhook, {})
-        assert heard.wait(60)
+        assert heard.wait(PATIENCE)
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite is of one host")
@@ -58,10 +59,10 @@ def test_whoever_was_cut_off_listens_again():
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE query LIKE 'LISTEN %' AND datname = current_database()"
             )
-        assert heard.wait(60)
+        assert heard.wait(PATIENCE)
         heard.clear()
         actions.deliver(WebhookFactory(), {})
-        assert heard.wait(60)
+        assert heard.wait(PATIENCE)
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="nothing is announced on SQLite")

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from tests.engine.running import until
 from tests.factories import WebhookFactory
 from tests.receivers import Receiver
+from tests.waiting import PATIENCE, until
 from webhooks_app import actions
 from webhooks_app.engine import worker
 from webhooks_app.engine.maintenance import removal
@@ -64,7 +64,7 @@ def in_line(webhook, *works):
             threads[-1].start()
             until(lambda n=number: told(WAITING) >= n, "nobody waits")
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert told(DEADLOCKS) == before  # of which a worker tells nobody: it tries again
     return raised
 

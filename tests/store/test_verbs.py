@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection, connections, transaction
 
 from tests.docs.tables import ROOT
 from tests.factories import WebhookFactory
+from tests.waiting import PATIENCE
 from webhooks_app.engine import store
 from webhooks_app.engine.store import bulk, common, errors, postgres, sqlite
 from webhooks_app.engine.store.base import Store
@@ -79,12 +80,12 @@ def test_a_row_that_is_locked_is_not_waited_for_for_ever(own):
         with transaction.atomic():
             list(Webhook.objects.select_for_update().filter(pk=webhook.pk))
             held.set()
-            release.wait(60)
+            release.wait(PATIENCE)
         connections.close_all()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(30)
+    assert held.wait(PATIENCE)
     try:
         for change in (partial(rename, webhook), partial(rename, webhook, own, 0.05)):
             with pytest.raises(DatabaseError) as caught:

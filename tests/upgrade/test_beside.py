@@ -10,10 +10,11 @@ import pytest
 
 from tests.ports import free_port
 from tests.processes import MANAGE
-from tests.promises.crew import Crew, until
+from tests.promises.crew import Crew
 from tests.promises.sink import Sink
 from tests.upgrade import releases
 from tests.upgrade.make import TOKEN
+from tests.waiting import PATIENCE, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(900)]
 
@@ -43,7 +44,7 @@ class Client(threading.Thread):
         headers = {"Authorization": f"Bearer {TOKEN}"}
         if body is not None:
             body, headers["Content-Type"] = json.dumps(body), "application/json"
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -57,7 +58,7 @@ class Client(threading.Thread):
 
     def end(self):
         self._ended.set()
-        self.join(60)
+        self.join(PATIENCE)
 
 
 class Old(Crew):
@@ -87,24 +88,24 @@ def test_an_old_worker_and_an_old_web_process_go_on_beside_the_new(released, tmp
             old.web(ports[0])
             old_worker = old.worker()
             clients.append(begin(ports[0], hook))
-            until(lambda: len(clients[0].stored) > 20, 240, "load on the release")
+            until(lambda: len(clients[0].stored) > 20, "load on the release")
 
             new.site.manage("migrate", "-v", "0")
             after = len(clients[0].stored)
-            until(lambda: len(clients[0].stored) > after + 20, 240, "load on the newer tables")
-            until(lambda: sends_on(sink), 240, "the old worker sends")
+            until(lambda: len(clients[0].stored) > after + 20, "load on the newer tables")
+            until(lambda: sends_on(sink), "the old worker sends")
 
             new.web(ports[1])
             new.worker()
             clients.append(begin(ports[1], hook))
-            until(lambda: len(clients[1].stored) > 20, 240, "load on both")
+            until(lambda: len(clients[1].stored) > 20, "load on both")
             clients[0].end()  # as a proxy takes it out
             old_worker.stop()
             before = len(clients[1].stored)
-            until(lambda: len(clients[1].stored) > before + 20, 240, "load on the new one alone")
+            until(lambda: len(clients[1].stored) > before + 20, "load on the new one alone")
             clients[1].end()
             stored = [ident for client in clients for ident in client.stored]
-            until(lambda: not new.pending_ids() & set(stored), 240, "nothing pending")
+            until(lambda: not new.pending_ids() & set(stored), "nothing pending")
         finally:
             for crew in (old, new):
                 crew.stop()
@@ -118,7 +119,7 @@ def test_an_old_worker_and_an_old_web_process_go_on_beside_the_new(released, tmp
 
 def begin(port, hook):
     client = Client(port, hook)
-    until(lambda: client.ask("GET", "/healthz"), 240, "a web process")
+    until(lambda: client.ask("GET", "/healthz"), "a web process")
     client.answers.clear()
     client.start()
     return client

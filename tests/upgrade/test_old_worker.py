@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 from tests.promises.conftest import crew, site  # noqa: F401
-from tests.promises.crew import until
 from tests.receivers import Receiver
 from tests.upgrade import releases
+from tests.waiting import PATIENCE, until
 
 PUBLISH = """
 from webhooks_app import actions
@@ -32,13 +32,13 @@ def test_events_beside_an_old_worker_have_a_body_and_are_sent(crew, tmp_path):  
         command = [sys.executable, "manage.py", "webhooks", "deliver"]
         old = subprocess.Popen(command, cwd=tree, env=site.environment)
         try:
-            until(lambda: crew.value(workers), 60, "the old worker's row")
+            until(lambda: crew.value(workers), "the old worker's row")
             [said] = site.shell(PUBLISH % 1)
             assert said.split()[1] == str(len('{"n": 1}'))  # a copy, for it
-            until(lambda: receiver.requests, 30, "what the old worker sends")
+            until(lambda: receiver.requests, "what the old worker sends")
         finally:
             old.terminate()
-            old.wait(60)
+            old.wait(PATIENCE)
         assert receiver.requests[0].body == b'{"n": 1}'
         assert not crew.value(workers)
         [said] = site.shell(PUBLISH % 2)

@@ -13,6 +13,7 @@ from tests.api.conftest import problem
 from tests.api.doors import SiteApi, together, told
 from tests.api.test_body import NOT_STRICT
 from tests.factories import AccountFactory, WebhookFactory
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, Delivery, Event
 from webhooks_app.rules.ids import timestamp
@@ -214,9 +215,9 @@ def test_an_event_in_a_transaction_that_stays_open_holds_up_its_twin_alone(
             waits = pool.submit(twin.post, "/events", {**ORDER, "eventId": "o-1"})
             for _ in range(3):
                 stored = pool.submit(other.post, "/events", ORDER)
-                assert stored.result(30).status_code == 202
+                assert stored.result(PATIENCE).status_code == 202
             assert not waits.done()
-        problem(waits.result(30), 409)  # its payload is another
+        problem(waits.result(PATIENCE), 409)  # its payload is another
 
 
 # --- alike ----------------------------------------------------------------------------------------

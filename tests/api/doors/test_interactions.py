@@ -15,6 +15,7 @@ from tests.api.conftest import problem
 from tests.api.doors import SiteApi, together, told
 from tests.factories import WebhookFactory
 from tests.receivers import Answer, Receiver, closed_port
+from tests.waiting import PATIENCE
 from webhooks_app import actions
 from webhooks_app.actions import interactions
 from webhooks_app.engine.http import bridge
@@ -81,7 +82,7 @@ def test_an_interaction_is_answered_with_what_the_receiver_said_and_recorded(
         (503, 502, "http_502"),
         (410, 502, "gone"),
         ("<html>", 502, "bad_json"),
-        (Answer(200, delay=2), 504, "timeout"),
+        (Answer(200, delay=60), 504, "timeout"),
     ],
 )
 def test_a_receiver_that_fails_is_502_or_504_with_the_recorded_message(
@@ -203,7 +204,7 @@ def test_no_more_are_under_way_than_there_are_places_for(fast, path, receiver, s
     free = threading.Event()
 
     def answer(request):
-        assert free.wait(60)
+        assert free.wait(PATIENCE)
         return 200
 
     receiver.answer = answer
@@ -251,7 +252,7 @@ def test_a_webhook_that_is_removed_while_it_is_called_is_404_and_the_others_are_
     both = threading.Barrier(2, action=lambda: removed(webhook))
 
     def answer(request):
-        both.wait(60)
+        both.wait(PATIENCE)
         return 200
 
     receiver.answer = answer
@@ -334,7 +335,7 @@ def test_who_waits_when_the_loop_ends_is_told(fast, path, receiver):
 
         def answer(request):
             engine._loop.call_soon_threadsafe(engine._loop.stop)
-            return Answer(200, delay=2)
+            return Answer(200, delay=60)
 
         receiver.answer = answer
         problem(fast.post(path, {}), 503)
