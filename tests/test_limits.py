@@ -1,6 +1,7 @@
 """Heads that no application of ours is given: under ASGI and WSGI, in the site and in a host."""
 
 import asyncio
+import encodings
 import json
 from wsgiref.util import setup_testing_defaults
 
@@ -78,6 +79,45 @@ def test_a_head_that_is_too_large_is_431_in_the_envelope(serve, shape):
 def test_a_head_that_django_reads_in_quadratic_time_or_not_at_all_is_400(serve, shape):
     status, body = serve(**UNREADABLE[shape])
     assert status == body["status"]["code"] == 400
+
+
+UNREADABLE_TYPES = [
+    "x*=undefined''%41",
+    "x*=%00''y",
+    "x*=\xff''y",
+    "charset*=utf-8''%00",
+    "charset=undefined",
+    "charset=zlib",
+    "charset=rot13",
+    "charset=idna",
+    "charset=\0",
+    "charset=é",
+    "charset=utf-8,text/html;charset=hex",
+    f"charset={'x' * 100}",
+]
+
+
+@SERVERS
+@pytest.mark.parametrize("media", ["application/json", "multipart/form-data; boundary=b"])
+@pytest.mark.parametrize("parameter", UNREADABLE_TYPES)
+def test_a_content_type_that_django_fails_on_is_415_before_it(serve, media, parameter):
+    status, body = serve(content_type=f"{media}; {parameter}")
+    assert status == body["status"]["code"] == 415
+
+
+@SERVERS
+@pytest.mark.parametrize(
+    "charset", ["utf-8", '"UTF-8"', "utf8", "latin-1", "iso-8859-15", "utf-16"]
+)
+def test_a_charset_that_reads_text_passes(serve, charset):
+    assert serve(content_type=f"application/json;charset={charset}") == SERVED
+
+
+def test_the_names_of_codecs_that_strangers_make_up_are_not_kept():
+    before = len(encodings._cache)
+    for number in range(100):
+        assert by_asgi(content_type=f"text/plain; charset=made-up-{number}")[0] == 415
+    assert len(encodings._cache) <= before + 1
 
 
 @SERVERS

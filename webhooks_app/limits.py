@@ -12,7 +12,11 @@ What is refused is answered in the envelope of the API, in JSON, whoever asks.
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from encodings import aliases, normalize_encoding
+from functools import lru_cache
 from typing import Any
+
+from django.utils.http import parse_header_parameters
 
 HEAD_LIMIT = 16 * 1024  # bytes of request line and headers
 CONTENT_TYPE_LIMIT = 256  # bytes; two names of RFC 6838 have 255, a boundary 70
@@ -33,6 +37,7 @@ EVENT_PATHS = ("/events", "/events/")
 
 HEAD_TOO_LARGE = "The head of the request is larger than 16 KiB."
 CONTENT_TYPE_TOO_LARGE = f"Content-Type has more than {CONTENT_TYPE_LIMIT} characters."
+CONTENT_TYPE_UNREADABLE = "Content-Type cannot be read, or names a charset that nobody knows."
 COOKIES = "The cookies of the request cannot be read."
 TOO_MANY = "The query has too many parameters."
 BROKEN = "The body cannot be read to its end."
@@ -46,6 +51,7 @@ _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
     413: "Content Too Large",
+    415: "Unsupported Media Type",
     431: "Request Header Fields Too Large",
 }
 
@@ -73,21 +79,22 @@ class Refused(Exception):
 def check_scope(scope: Mapping[str, Any]) -> int | None:
     """Judge an ASGI request by its head alone; returns how many bytes of a body it has, None where
     only the end tells. Raises Refused."""
-    content_type, length, is_chunked = 0, None, False
+    length, is_chunked = None, False
     query = scope.get("query_string", b"")
     size = len(scope.get("raw_path") or scope["path"]) + len(query)
-    cookies = []
+    content_types, cookies = [], []
     for name, value in scope["headers"]:
         size += len(name) + len(value) + 4
         match name.lower():
             case b"content-type":
-                content_type += len(value)
+                content_types.append(value)
             case b"cookie":
                 cookies.append(value)
             case b"content-length":
                 length = _number(value)
             case b"transfer-encoding":
                 is_chunked = True
+    content_type = b",".join(content_types).decode("latin-1")  # as Django has it
     _judge(size, content_type, query.count(b"&"), b";".join(cookies).decode("latin-1"))
     check_size(scope, length or 0)
     return None if is_chunked else length
@@ -110,19 +117,38 @@ def check_environ(environ: Mapping[str, Any]) -> None:
         if name.startswith("HTTP_"):
             size += len(name) - 1 + len(value)
     cookies = environ.get("HTTP_COOKIE") or ""
-    _judge(size, len(content_type), query.count("&"), cookies)
+    _judge(size, content_type, query.count("&"), cookies)
 
 
-def _judge(size: int, content_type: int, separators: int, cookies: str) -> None:
+def _judge(size: int, content_type: str, separators: int, cookies: str) -> None:
     if size > HEAD_LIMIT:
         raise Refused(431, HEAD_TOO_LARGE)
-    if content_type > CONTENT_TYPE_LIMIT:
+    if len(content_type) > CONTENT_TYPE_LIMIT:
         raise Refused(431, CONTENT_TYPE_TOO_LARGE)
+    if ";" in content_type and not _is_readable(content_type):
+        raise Refused(415, CONTENT_TYPE_UNREADABLE)
     if separators >= QUERY_LIMIT:
         raise Refused(400, TOO_MANY)
     # A quoted NUL would pass for text, until a database is asked for it.
     if cookies.count("\\") > BACKSLASHES_LIMIT or "\\000" in cookies:
         raise Refused(400, COOKIES)
+
+
+@lru_cache(maxsize=128)
+def _is_readable(content_type: str) -> bool:
+    """Whether Django can make a request of it and read its form. It decodes with any codec that is
+    named, also one that takes no text; and Python keeps each name of a codec that it looked for."""
+    if "*" in content_type:  # parameters with a charset of their own (RFC 2231)
+        return False
+    try:
+        charset = parse_header_parameters(content_type)[1].get("charset", "utf-8")
+        name = normalize_encoding(charset).lower()
+        if name not in aliases.aliases and name not in aliases.aliases.values():
+            return False
+        b"a".decode(charset, "replace")
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 class ASGIHeadLimit:

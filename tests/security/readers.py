@@ -200,6 +200,11 @@ CLIENTS = [
     ),
     Reader("the head of an ASGI request", lambda t: limits.check_scope(scope(cookie=raw(t)))),
     Reader("its length", lambda t: limits.check_scope(scope(content_length=raw(t)))),
+    Reader(
+        "its content type",
+        lambda t: limits.check_scope(scope(content_type=raw(t))),
+        ("{}", "a/b; {}", "a/b; charset={}", 'a/b; x="{}'),
+    ),
     Reader("the head of a WSGI request", lambda t: limits.check_environ({"HTTP_COOKIE": t})),
     Reader("the whole body", lambda t: body.loads(raw(t)), ("{}", '"{}"', "[{}]", '{"{}":1}')),
     Reader("an object in a body", lambda t: body.loads_object(raw(t)), ("{}", '{"a":"{}"}')),
