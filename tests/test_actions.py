@@ -164,11 +164,41 @@ def test_deliver_many_is_a_few_statements(webhook, django_assert_max_num_queries
     assert len(deliveries) == Delivery.objects.count() == 2000
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"\xff", b'{"a":1,"a":2}', float("nan")])
-def test_a_payload_that_is_no_json_is_refused(webhook, payload):
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+NO_JSON = {
+    "nothing": b"",
+    "half of it": b"{",
+    "no UTF-8": b"\xff",
+    "a key twice": b'{"a":1,"a":2}',
+    "NaN": float("nan"),
+    "a NUL": {"a": "x\0"},
+    "half a pair of surrogates": {"a": "\ud800"},
+    "65 levels": nested(65),
+    "5,000 levels": nested(5000),
+}
+
+
+@pytest.mark.parametrize("payload", NO_JSON.values(), ids=NO_JSON)
+def test_a_payload_that_is_no_json_is_refused_whatever_it_comes_as(webhook, payload):
     with pytest.raises(ValueError, match=r"\w"):
         actions.deliver(webhook, payload)
+    with pytest.raises(ValueError, match=r"\w"):
+        actions.deliver_many([(webhook, payload)])
+    with pytest.raises(actions.Invalid):
+        actions.publish(webhook.account, "a", payload)
     assert not Delivery.objects.exists()
+
+
+def test_a_payload_of_64_levels_and_one_that_writes_of_nul_are_json(webhook):
+    for payload in (nested(64), {"a": "\\u0000 is NUL"}):
+        actions.deliver(webhook, payload)
+    assert Delivery.objects.count() == 2
 
 
 def test_a_payload_is_kept_byte_for_byte(webhook):

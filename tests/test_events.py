@@ -462,3 +462,11 @@ def test_the_helper_for_tests_finds_what_was_published(account):
 def test_the_payload_of_an_event_is_json(account):
     event = actions.publish(account, "a", {"at": timezone.now()})
     assert set(json.loads(event.payload)) == {"at"}
+
+
+def test_of_keys_that_python_makes_equal_a_filter_reads_the_last(account):
+    webhook = WebhookFactory(account=account)
+    one = {"types": ["*"], "filter": {"1": "new"}}
+    actions.set_subscriptions(webhook, [one])
+    event = actions.publish(account, "a", {1: "old", "1": "new"})
+    assert (event.matched, event.filtered) == (1, 0)

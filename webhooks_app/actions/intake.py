@@ -89,6 +89,14 @@ def encode(payload: Any, *, is_read: bool = False) -> bytes:
         if len(body) <= PAYLOAD_LIMIT and not is_read:
             strictjson.loads(body)
     else:
+        body = _made(payload)
+    if len(body) > PAYLOAD_LIMIT:
+        raise ValueError("it is larger than 1 MiB")
+    return body
+
+
+def _made(payload: Any) -> bytes:
+    try:
         body = json.dumps(
             payload,
             cls=DjangoJSONEncoder,
@@ -96,8 +104,10 @@ def encode(payload: Any, *, is_read: bool = False) -> bytes:
             allow_nan=False,
             separators=(",", ":"),
         ).encode()
-    if len(body) > PAYLOAD_LIMIT:
-        raise ValueError("it is larger than 1 MiB")
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if len(body) <= PAYLOAD_LIMIT:
+        strictjson.check_made(body)
     return body
 
 

@@ -33,7 +33,8 @@ class Hearing:
     @cached_property
     def payload(self) -> Any:
         of = self._of
-        return strictjson.loads(bytes(of.payload) if isinstance(of, Event) else of)
+        # Of equal keys, which a dictionary of Python's may lead to ({1: …, "1": …}), the last one.
+        return strictjson.loads(bytes(of.payload) if isinstance(of, Event) else of, unique=False)
 
     def covers(self, patterns: Iterable[str]) -> bool:
         """Whether one of these patterns covers its type."""

@@ -114,6 +114,14 @@ def check_text(text: str) -> None:
         raise ValueError("a text holds half a surrogate pair") from None
 
 
+def check_made(data: bytes) -> None:
+    """Of what Python's encoder made of a value, without reading it. Raises ValueError as `loads`
+    for nesting and NUL, the two things that it writes and `loads` does not read."""
+    if _too_deep(data, MAX_DEPTH):
+        raise ValueError(_deeper(MAX_DEPTH))
+    _check_escapes(data.decode())
+
+
 def loads(data: bytes, *, unique: bool = True) -> Any:
     """The value of a JSON text in strict UTF-8.
 
