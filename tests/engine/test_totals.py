@@ -73,11 +73,11 @@ class TestTotals:
 
     def test_what_is_recorded_late_counts_at_once(self):
         of_two_webhooks(5)
-        totals.add_up()
+        totals.add_up(NOW)
         webhook, then = WebhookFactory(), NOW - 5 * HOUR
         record(entry(webhook, at=then), entry(webhook, at=then, failure=REFUSED))
         assert counted(5) == (21, 4)
-        assert totals.add_up() == 1
+        assert totals.add_up(NOW) == 1
         assert counted(5) == (21, 4)
 
     def test_what_is_counted_anew_counts_at_once(self):

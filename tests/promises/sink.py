@@ -81,6 +81,12 @@ class Sink:
         status = self.status(call) if callable(self.status) else self.status
         self._loop.call_later(delay, call.line.answer, call, status)
 
+    def answer(self, status=200):
+        """Whatever is still to be answered is answered now."""
+        for call in list(self.calls):
+            if not call.answered:
+                self._loop.call_soon_threadsafe(call.line.answer, call, status)
+
     def lines_of(self, pid):
         """The open lines of a process; one that waits to be accepted is waited for. It opens others
         meanwhile, unless it is stopped."""

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.promises.crew import report
-from tests.promises.sink import Sink
+from tests.promises.sink import Sink, overlap
 from tests.waiting import until
 from webhooks_app.rules.ids import id_time
 
@@ -18,11 +18,10 @@ def test_a_webhook_that_hangs_does_not_hold_up_the_others(crew):
         crew.deliver(hooks, 100)
         crew.worker()
         until(lambda: len(sink.by_path()) == 10, "calls to all")
-        # Before the first of the hanging calls is given up and made again.
-        took = until(lambda: len(sink.calls) == 910, 25, "all but those to the hanging one")
+        took = until(lambda: len(sink.calls) - len(hung(sink, 1)) == 900, "all the others'")
         report("one webhook hangs", database=crew.database, others_done_after=round(took, 2))
         # Its cap, and nothing more, hangs.
-        assert len(sink.by_path()["/0"]) == 10
+        assert overlap(hung(sink, 1)) == 10
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_more_hang_than_a_worker_has_places(crew, hang, cap):
             hanging_after=round(hanging, 2),
             others_done_after=round(took, 2),
         )
-        assert len(hung(sink, hang)) <= 110
+        assert overlap(hung(sink, hang)) <= 110
 
 
 def hung(sink, hang):
@@ -96,11 +95,12 @@ def test_a_breaker_trips_probes_and_comes_back_gently(crew):
     crew.site.environment["WEBHOOKS_RETRY_SCHEDULE"] = ",".join(["0.1"] * 20)
 
     def pauses(calls):
-        """The places of calls made after a silence; before ten have failed it is no breaker's."""
+        """The places of calls made after a silence, as long as that of a breaker: a machine may
+        stand still for less. Before ten have failed it is no breaker's."""
         return [
             place
             for place in range(10, len(calls))
-            if calls[place].began - max(call.ended for call in calls[:place]) > pause * 0.5
+            if calls[place].began - max(call.ended for call in calls[:place]) > pause * 0.85
         ]
 
     with Sink(delay=0.05) as sink:

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.promises.sink import Sink
@@ -15,11 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def children_of(pid):
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 def test_a_killed_writer_costs_nothing_and_a_killed_sender_leaves_none_behind(crew):
