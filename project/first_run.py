@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-LOOPBACK = "127.0.0.0/8"
+LOOPBACK = "127.0.0.0/8,::1/128"
 
 
 def env_path() -> Path:

@@ -72,7 +72,7 @@ def account(db):
 
 @pytest.fixture
 def secret(account):
-    """A developer access token of `account` with the scope manage, in clear."""
+    """An access token of `account` with the scope manage, in clear."""
     return AccessToken.issue(account)[1]
 
 

@@ -89,7 +89,10 @@ def receiver(
         secret = tuple(each for each in secret if each)
         _keys(secret)
     if not secret and not token:
-        raise ImproperlyConfigured("A receiver of webhooks needs the secret (or the token).")
+        raise ImproperlyConfigured(
+            "A receiver of webhooks needs secret=, the whsec_… that the page of its webhook and "
+            "GET /webhooks/:id/secret show (or token=); here both are empty."
+        )
     judge = _Judge(secret, token, tolerance, body_limit)
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:

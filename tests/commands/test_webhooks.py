@@ -46,6 +46,13 @@ def both(*arguments, code=0):
     return out.getvalue(), err.getvalue()
 
 
+@pytest.mark.once
+def test_without_a_verb_it_shows_all_of_them():
+    out, err = both(code=2)
+    assert out == ""
+    assert "explain             why was this (not) sent?" in err
+
+
 def failed(webhook, minutes_ago=5, **fields):
     fields = {
         "state": "failed",
@@ -345,7 +352,18 @@ class TestExplain:
 
         assert f"Delivery {delivery.id} is failed since" in out
         assert "after 8 tries of 8" in out
-        assert "Send the owner the answer" in out
+        assert "What to do: Send the owner the answer" in out
+
+    def test_of_a_webhook_whose_last_call_failed_it_says_what_to_do(self):
+        now = timezone.now()
+        health = {"last_error_kind": "tls_expired", "last_error_message": "certificate has expired"}
+        failing = WebhookFactory(health={**health, "last_error_at": now})
+        mended = WebhookFactory(
+            health={**health, "last_error_at": now - timedelta(hours=1), "last_success_at": now}
+        )
+
+        assert "What to do: Ask the owner to renew it." in run("explain", failing.id)
+        assert "What to do" not in run("explain", mended.id)
 
     def test_a_limited_webhook_says_by_whom_and_until_when(self):
         until = timezone.now() + timedelta(hours=1)

@@ -1,6 +1,7 @@
 """The resolver against a name server of the test's own on loopback, on both event loops."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -75,6 +76,23 @@ def test_a_server_that_keeps_silent_is_a_passing_failure(run):
 @pytest.mark.parametrize("host", ["a" * 64 + ".com", "a..com", "", ".", "\0.com"])
 def test_an_odd_name_is_a_failure_and_nothing_else(run, host):
     assert failure(run, {}, host).split(":")[0] in ("dns", "dns_temp")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost.", "shop.localhost"])
+def test_localhost_is_the_loopback_and_no_name_server_is_asked(run, host):
+    with NameServer({}) as server:
+        found = run(server, lambda resolver: resolver.resolve(host))
+        assert set(found) == {"127.0.0.1", "::1"}
+        assert server.asked == []
+
+
+def test_names_of_the_hosts_file_are_known_without_a_name_server(run):
+    names = Path("/etc/hosts").read_text().partition("127.0.0.1")[2].split()
+    own = next((name for name in names if "localhost" not in name and name.isalnum()), None)
+    if own is None:
+        pytest.skip("/etc/hosts knows no name of its own")
+    with NameServer({}) as server:
+        assert "127.0.0.1" in run(server, lambda resolver: resolver.resolve(own))
 
 
 def test_search_domains_never_apply(run, monkeypatch):

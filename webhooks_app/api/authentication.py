@@ -1,4 +1,4 @@
-"""Who calls: a developer access token, or the session of a person in the browsable API.
+"""Who calls: an access token, or the session of a person in the browsable API.
 
 Nothing else authenticates: no token in the query, no identity header of a proxy.
 """
@@ -245,7 +245,7 @@ def bearer(authorization: str) -> str | None:
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <developer access token>`."""
+    """`Authorization: Bearer <access token>`."""
 
     def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
         secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))

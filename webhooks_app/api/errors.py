@@ -125,7 +125,7 @@ def foreseen(exception: Exception) -> Problem | None:
         case exceptions.ValidationError():
             return invalid(_plain(exception.detail))
         case exceptions.NotAuthenticated():
-            return Problem(401, "Send a developer access token: Authorization: Bearer <token>.")
+            return Problem(401, "Send an access token: Authorization: Bearer <token>.")
         case exceptions.MethodNotAllowed():
             return Problem(405, WRONG_METHOD)
         case exceptions.NotFound() | Http404() | Webhook.DoesNotExist():

@@ -7,9 +7,10 @@ from django.db.models import Q
 
 from webhooks_app import actions
 from webhooks_app.models import Delivery, Webhook, Worker, states
-from webhooks_app.models.delivery import db_now
+from webhooks_app.models.delivery import advice_on, db_now
 from webhooks_app.presentation.credentials import credentials_lines
 from webhooks_app.presentation.delivery_object import shown
+from webhooks_app.rules import failures
 from webhooks_app.rules.ids import timestamp
 
 from . import hold_release
@@ -157,7 +158,8 @@ def explain(console: Console, options: dict[str, Any]) -> int:
     lines = _of_webhook(webhook)
     attempts = list(webhook.attempts.order_by("-id")[:10])
     if delivery is not None:
-        lines = [*_of_delivery(delivery), *lines, *map(_also, others)]
+        own = _of_delivery(delivery)
+        lines = [*own, *(line for line in lines if line not in own), *map(_also, others)]
         attempts = list(delivery.attempts.order_by("-id")[:100])
     if options["json"]:
         console.json(
@@ -249,8 +251,13 @@ def _of_delivery(delivery: Delivery) -> list[str]:
         lines.append(f"It was stored by the request {delivery.stored_in}.")
     last = delivery.attempts.order_by("-id").first()
     if last is not None and not last.ok:
-        lines.append(f"Last error: {last.message}. {last.why} {last.advice}")
+        lines += [f"Last error: {last.message}", *_cure(last.kind)]
     return lines
+
+
+def _cure(kind: str) -> list[str]:
+    why, advice = failures.why(kind), advice_on(kind)
+    return [*([why] if why else []), *([f"What to do: {advice}"] if advice else [])]
 
 
 def _of_webhook(webhook: Webhook) -> list[str]:
@@ -269,7 +276,8 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     for head in actions.heads(webhook):
         key = head.delivery.ordering_key
         many = f"{head.behind:,}{' or more' if head.is_many else ''}"
-        when = f"next try {timestamp(head.next_at)}" if head.next_at else "a person decides"
+        decides = "retry or cancel it to go on"
+        when = f"next try {timestamp(head.next_at)}" if head.next_at else decides
         lines.append(
             f"Head of the line{'' if key is None else f' of {key!r}'}: delivery "
             f"{head.delivery.pk} since {timestamp(head.since)}, {many} behind it, {when}: "
@@ -280,6 +288,8 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     if health.last_error_at is not None:
         when = timestamp(health.last_error_at)
         lines.append(f"Last error of the webhook: {health.last_error_message} ({when})")
+        if health.last_success_at is None or health.last_success_at < health.last_error_at:
+            lines += _cure(health.last_error_kind)
     if not Worker.objects.alive().exists():
         lines.append("No worker is alive; nothing is sent. Start `manage.py webhooks deliver`.")
     return lines

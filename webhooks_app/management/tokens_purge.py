@@ -17,7 +17,7 @@ from .terminal import BY, Console, count, duration, moment, wrong_usage
 def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser(
         "create-token",
-        help="make a developer access token",
+        help="make an access token for the API",
         description="Prints the token alone; it is shown this once and never stored.",
     )
     parser.add_argument("account", metavar="ACCOUNT", help="name of the account")

@@ -125,7 +125,7 @@ def digest(secret: str) -> str:
 
 
 class AccessToken(PrimaryModel):
-    """A developer access token: `Authorization: Bearer whk_…`. The secret is never stored."""
+    """An access token: `Authorization: Bearer whk_…`. The secret is never stored."""
 
     class Scope(models.TextChoices):
         MANAGE = "manage", "manage: everything"

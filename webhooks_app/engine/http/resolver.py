@@ -16,6 +16,9 @@ _NO_SUCH_NAME = frozenset(
         pycares.errno.ARES_EBADNAME,
     }
 )
+# EDNS is what pycares sets where nothing is said. A dot at the end would make a name absolute, too,
+# but none of /etc/hosts has one.
+_ABSOLUTE = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES | pycares.ARES_FLAG_EDNS
 
 
 class NameFailure(Exception):
@@ -30,7 +33,8 @@ class Resolver:
     """Asks the name servers of the machine, or `nameservers` ("ip" or "ip:port").
 
     Names are absolute: a search domain of resolv.conf never turns `redis.prod` into a name of an
-    internal network. What /etc/hosts says is answered too; the sender judges every address.
+    internal network. What /etc/hosts says is answered too, and `localhost` is always the loopback
+    (RFC 6761); the sender judges every address.
     One of these belongs to one event loop, the one of its first look-up. `wait`: seconds for the
     first answer of a name server, of `tries`; the second one waits twice as long.
     """
@@ -46,9 +50,11 @@ class Resolver:
     async def resolve(self, host: str) -> list[str]:
         """The IPv4 and IPv6 addresses of `host`, in the order to try them. Raises NameFailure."""
         if self._dns is None:
-            self._dns = aiodns.DNSResolver(self._nameservers, timeout=self._wait, tries=self._tries)
+            self._dns = aiodns.DNSResolver(
+                self._nameservers, timeout=self._wait, tries=self._tries, flags=_ABSOLUTE
+            )
         try:
-            found = await self._dns.getaddrinfo(host.removesuffix(".") + ".")
+            found = await self._dns.getaddrinfo(host.removesuffix("."))
         except aiodns.error.DNSError as error:
             known = error.args and error.args[0] in _NO_SUCH_NAME
             failure = failures.no_such_name(host) if known else failures.no_name_answer(host)

@@ -65,7 +65,8 @@ class Command(PlainCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = "Exit codes: 0 done, 1 some failed, 2 wrong usage."
-        verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+        verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+        parser.set_defaults(run=lambda console, options: _without_verb(console, parser))
         for module in VERBS:
             module.add_verbs(verbs)
         for name, verb in verbs.choices.items():
@@ -86,6 +87,13 @@ class Command(PlainCommand):
             raise CommandError(error.message) from error
         if code:
             sys.exit(code)
+
+
+def _without_verb(console: Console, parser: ArgumentParser) -> int:
+    """The menu, as `--help` has it."""
+    for line in parser.format_help().splitlines():
+        console.note(line)
+    return 2
 
 
 def _is_utf8(value: Any) -> bool:
