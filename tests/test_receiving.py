@@ -1,5 +1,6 @@
 """The receiver kit: what reaches the view, what is answered before it, and our own sender at it."""
 
+import io
 import json
 import socketserver
 import subprocess
@@ -140,6 +141,12 @@ class TestWithoutEither:
             view.post()
         assert view.calls == []
 
+    def test_and_a_token_does_not_take_the_place_of_what_a_function_did_not_find(self):
+        view = View(secret=lambda request: "", token="t")
+        with pytest.raises(ImproperlyConfigured):
+            view.post(secret="", query="?token=t")
+        assert view.calls == []
+
 
 class TestAChallenge:
     @pytest.mark.parametrize("challenge", ["c0ffee", "a" * 256, "A-z_0.9~"])
@@ -193,6 +200,16 @@ class TestTheBody:
         request._read_started = False
         assert view.view(request).status_code == 413
         assert stream.taken <= 101
+
+    def test_that_comes_in_chunks_is_read_under_wsgi_where_the_server_tells_its_end(self):
+        view, body = View(secret=SECRET, body_limit=100), b"x" * 100
+        chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
+        ended = chunked | {"wsgi.input_terminated": True}
+        assert view.post(body, **ended, **{"wsgi.input": io.BytesIO(body)}).status_code == 200
+        assert view.calls[0][1] == body
+        longer = io.BytesIO(body + b"x")
+        assert view.post(body, **ended, **{"wsgi.input": longer}).status_code == 413
+        assert view.post(body, **chunked).status_code == 411
 
     def test_that_a_middleware_has_read_is_taken(self):
         view = View(secret=SECRET)

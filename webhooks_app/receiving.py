@@ -12,7 +12,8 @@ judged; whoever does not pass gets 401 and a line that says why. In this order:
 
 * The body is read to `body_limit` bytes at the most (413), before anything is made of it.
 * With a `secret` the signature decides; a token alone then never passes. Else `?token=` decides, in
-  constant time. One of the two must be given, so that no view stands open by mistake.
+  constant time. One of the two must be given, so that no view stands open by mistake; and where a
+  function looks for the secret and finds none, no token takes its place.
 * A verification (`GET` with `challenge`) is answered here. Its signature covers id and time only.
 * A `webhook-id` on which the view has succeeded (2xx) is answered 200, without the view. It is
   noted when the view is done, never before: a view that fails sees the repeat. Two copies at the
@@ -33,7 +34,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_variables
 
 from .rules import signing
@@ -158,7 +159,7 @@ class _Judge:
         secrets = (secret,) if isinstance(secret, str) else tuple(secret)
         if keys := _keys(each for each in secrets if each):
             call = self._signed(request, keys, body)
-        elif token:
+        elif token and not callable(self.secret):
             call = _with_token(request, token)
         else:
             raise ImproperlyConfigured("There is neither a secret nor a token for this call.")
@@ -217,15 +218,27 @@ def _body(request: HttpRequest, limit: int) -> bytes:
             raise _Answered(_answer(413))
         parts, missing = [], limit + 1
         try:
-            while missing > 0 and (part := request.read(missing)):
+            stream = _stream(request)
+            while missing > 0 and (part := stream.read(missing)):
                 parts.append(part)
                 missing -= len(part)
-        except UnreadablePostError:
+        except OSError:  # Django's UnreadablePostError, or the server's own
             raise _Answered(_answer(400, "the body did not come")) from None
         request._body = b"".join(parts)
     if len(request.body) > limit:
         raise _Answered(_answer(413))
     return request.body
+
+
+def _stream(request: HttpRequest) -> Any:
+    """Where the body is read from. Under WSGI Django takes one without Content-Length for empty,
+    also where the server hands chunks on."""
+    meta = request.META
+    if "chunked" not in meta.get("HTTP_TRANSFER_ENCODING", "").lower() or "wsgi.input" not in meta:
+        return request
+    if meta.get("wsgi.input_terminated"):
+        return meta["wsgi.input"]
+    raise _Answered(_answer(411, "this server reads no chunks: send a Content-Length"))
 
 
 def _answer(status: int, text: str = "") -> HttpResponse:
