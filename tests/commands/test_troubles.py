@@ -156,3 +156,28 @@ class TestOfOnesOwnAccord:
         assert process.stderr.read() == ""
         process.stderr.close()
         assert process.wait(PATIENCE) == 1
+
+    @pytest.mark.once
+    @pytest.mark.parametrize(
+        ("streams", "code", "words"),
+        [
+            (">/dev/full", 1, "No space left on device"),
+            ("<&-", 2, "The body cannot be sent"),
+            (">&-", 0, ""),
+        ],
+    )
+    def test_streams_that_are_full_closed_or_none_are_told_in_a_line(
+        self, site, streams, code, words
+    ):
+        body = "-" if streams.startswith("<") else "1"
+        webhook = site.webhook("http://127.0.0.1:9/")
+        command = [*MANAGE, "webhooks", "send", webhook, "--data", body]
+        ended = subprocess.run(
+            ["sh", "-c", f'exec "$@" {streams}', "sh", *command],
+            env=site.environment,
+            stderr=PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
+        assert words in ended.stderr

@@ -20,6 +20,13 @@ _MISSING = ("42P01", "42703")
 
 
 class PlainCommand(BaseCommand):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # One that was closed (`… >&-`) is None in Python, and its number the next file's.
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (until the process ends)
+        super().__init__(*args, **kwargs)
+
     def run_from_argv(self, argv: list[str]) -> None:
         for stream in (sys.stdout, sys.stderr):
             # What the terminal's encoding does not have is printed as an escape.
@@ -31,8 +38,12 @@ class PlainCommand(BaseCommand):
         except KeyboardInterrupt:
             self.stderr.write("Interrupted.")
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:  # `… | head`: nobody reads on; nor what Python writes at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # `… | head`: nobody reads on
+            _write_no_more()
+            sys.exit(1)
+        except OSError as error:  # a disk that is full, for one
+            _write_no_more()
+            self.stderr.write(f"It cannot go on: {shown(error.strerror or str(error))}.")
             sys.exit(1)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -45,6 +56,11 @@ class PlainCommand(BaseCommand):
             if trouble is None:
                 raise
             raise trouble from error
+
+
+def _write_no_more() -> None:
+    """Nor does Python at its end, what it still has for standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def database_trouble(error: Error) -> CommandError | None:
