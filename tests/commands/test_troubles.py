@@ -23,6 +23,7 @@ ARGUMENTS = {
     "send": [SOME],
     "test": [SOME],
     "rotate-secret": [SOME],
+    "delete-account": ["acme"],
     "explain": [SOME],
     "verify": ["--all"],
     "deliver": ["--once"],

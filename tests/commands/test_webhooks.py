@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -311,6 +312,7 @@ class TestStatus:
         shown = json.loads(run("status", "--json"))
 
         assert "1 worker alive" in out
+        assert re.search(r"box:7 .* \d+ s ago ", out)
         assert "webhooks    2, 1 failing; not called: 1 paused, 1 unverified" in out
         assert "0 due, 0 later, 1 given up in the last 24 h; held: 2 paused" in out
         assert shown["workers"][0]["inFlight"] == 3
@@ -434,6 +436,30 @@ class TestExplain:
 
     def test_an_unknown_id_is_wrong_usage(self):
         both("explain", "0" * 24, code=2)
+
+
+@pytest.mark.django_db
+class TestDeleteAccount:
+    def test_without_yes_it_only_says_how_much_there_is(self):
+        account = WebhookFactory().account
+
+        _, said = both("delete-account", account.name, code=2)
+
+        assert "webhooks: 1, deliveries: 0, events: 0, access tokens: 0" in said
+        assert "Nothing was removed" in said
+        assert Webhook.objects.filter(account=account).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_account_is_deleted_with_all_that_is_its_own():
+    account = failed(WebhookFactory()).webhook.account
+    other = WebhookFactory()
+
+    removed = json.loads(run("delete-account", account.name, "--yes", "--json"))
+
+    assert (removed["webhooks"], removed["deliveries"]) == (1, 1)
+    assert [*Webhook.objects.all()] == [other]
+    assert AuditEntry.objects.filter(action="Deleted.").exists()
 
 
 @pytest.mark.django_db

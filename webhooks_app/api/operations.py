@@ -117,6 +117,6 @@ def _stranger(request: HttpRequest, given: str) -> HttpResponse:
         response = _refusal(429, problem.message)
         response["Retry-After"] = str(round(problem.retry_after or 1))
         return response
-    response = _refusal(401, "Send the token of the metrics.")
+    response = _refusal(401, "Send WEBHOOKS_METRICS_TOKEN: Authorization: Bearer <its value>.")
     response["WWW-Authenticate"] = "Bearer"
     return response

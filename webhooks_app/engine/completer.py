@@ -266,7 +266,7 @@ class Completer:
         log.log(
             level,
             "outcomes cannot be written (%s), trying again",
-            type(error).__name__,
+            faults.told(error),
             exc_info=not is_away(error),
         )
         await asyncio.sleep(self._knobs.write_again)

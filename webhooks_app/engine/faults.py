@@ -26,6 +26,11 @@ def note() -> None:
         seen += 1
 
 
+def told(error: BaseException) -> str:
+    """Its kind and the driver's own words, which say what to mend; some take several lines."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def write_down() -> None:
     """Add what is new to the installation's counter. Raises DatabaseError, InterfaceError."""
     global written

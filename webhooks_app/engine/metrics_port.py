@@ -145,7 +145,7 @@ class Door:
             return 429, b""
         if not constant_time_compare(_token(fields), conf.settings.metrics_token):
             self._wrong[whom] += 1
-            return 401, b"Send the token of the metrics.\n"
+            return 401, b"Send WEBHOOKS_METRICS_TOKEN: Authorization: Bearer <its value>.\n"
         return 200, exposition()
 
 

@@ -217,8 +217,7 @@ class Worker:
         faults.note()
         if is_no_memory(error):
             self._break(error)
-        # The driver's own words say what to mend; some take several lines.
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        why = faults.told(error)
         never_there = self._until_empty and not self._fetcher.is_open
         if never_there and tries == self._knobs.start_tries:
             raise Away(f"The database cannot be reached ({why}).") from error

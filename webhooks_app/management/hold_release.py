@@ -91,7 +91,8 @@ def release_all(console: Console, options: dict[str, Any]) -> int:
     if options["json"]:
         console.json({"released": released, "due": due})
     elif released:
-        console.line(f"The site is released; {many(due)} deliveries are due.")
+        are = "delivery is" if due == 1 else "deliveries are"
+        console.line(f"The site is released; {many(due)} {are} due.")
     else:
         console.line("The site was not held.")
     return 0

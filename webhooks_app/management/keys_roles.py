@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth.models import Group
 
-from webhooks_app import actions
+from webhooks_app import actions, conf
 from webhooks_app.engine.maintenance import key_rotation
 from webhooks_app.models import AuditEntry
 from webhooks_app.roles import make_roles
@@ -94,4 +94,6 @@ def rotate_keys(console: Console, options: dict[str, Any]) -> int:
     else:
         would = "would be " if dry_run else ""
         console.line(f"{count(rotated, 'secret')} of {looked_at:,} {would}encrypted anew")
+    if dry_run and not rotated and not unreadable and len(conf.settings.encryption_keys) > 1:
+        console.note("Only the first of WEBHOOKS_ENCRYPTION_KEYS is needed: take the others out.")
     return 1 if unreadable else 0

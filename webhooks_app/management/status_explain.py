@@ -67,18 +67,19 @@ def status(console: Console, options: dict[str, Any]) -> int:
         console.line(f"THE SITE IS HELD {hold_release.words()}")
         console.line("Nothing is sent. `manage.py webhooks release-all` lets go:")
         console.line(
-            f"released    {many(would['due'], EXACTLY)} deliveries would be sent at once, "
+            f"released    {_deliveries_in(would['due'])} would be sent at once, "
             f"{many(would['later'], EXACTLY)} later; still held: {_reasons(would['held'])}"
         )
     if workers:
         console.line(f"{count(len(workers), 'worker')} alive")
         console.table(
-            ("WORKER", "VERSION", "SINCE", "SLOTS", "IN FLIGHT", "SENT", ""),
+            ("WORKER", "VERSION", "SINCE", "LAST SIGN", "SLOTS", "IN FLIGHT", "SENT", ""),
             (
                 (
                     f"{worker.host}:{worker.pid}",
                     worker.version or "before 0.2",
                     timestamp(worker.started_at),
+                    f"{max(0, round((now - worker.seen_at).total_seconds()))} s ago",
                     worker.slots,
                     worker.in_flight,
                     worker.sent,
@@ -118,6 +119,10 @@ def _released(now: datetime) -> dict[str, Any]:
         "later": bounded(rows.filter(states.deliveries_in("later", now, released=True)), EXACTLY),
         "held": {reason: bounded(rows) for reason, rows in held.items()},
     }
+
+
+def _deliveries_in(number: int) -> str:
+    return f"{many(number, EXACTLY)} deliver{'y' if number == 1 else 'ies'}"
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -131,8 +131,8 @@ WEBHOOKS = (
         lambda now: (Q(unreadable_since__isnull=False),),
         reason="unreadable",
         sentence="A stored secret of the webhook cannot be read: the key that it was encrypted "
-        "with is missing in WEBHOOKS_ENCRYPTION_KEYS. Give the key back, or send token, headers "
-        "and auth anew and rotate the signing secret.",
+        "with is missing in WEBHOOKS_ENCRYPTION_KEYS of its worker. Give the key back and restart, "
+        "or send token, headers and auth anew and rotate the signing secret.",
         told=True,
     ),
     State(

@@ -132,7 +132,7 @@ def turn(
             elif sequences.is_behind(error):
                 sequences.catch_up()
             level = logging.DEBUG if told else logging.WARNING if passes else logging.ERROR
-            log.log(level, "%s: put off (%s)", what, type(error).__name__, exc_info=not passes)
+            log.log(level, "%s: put off (%s)", what, faults.told(error), exc_info=not passes)
             put_off.add(what)
         else:
             if told:

@@ -10,6 +10,7 @@ from webhooks_app import __version__, checks
 from webhooks_app.actions import ActionError, Invalid
 
 from .. import (
+    delete_account,
     deliver,
     hold_release,
     keys_roles,
@@ -36,6 +37,7 @@ EXAMPLES = {  # of each verb, below its --help
     "explain": "5a21a9e21ec94a0007f9ac19",
     "hold-all": "--note 'restored from the backup of 03:00'",
     "release-all": "",
+    "delete-account": "acme --yes",
     "purge": "--older-than 30d --dry-run",
     "rebuild-counts": "--since 24h",
     "rotate-secret": "5a21a9e21ec94a0007f9ac19 --grace 2d",
@@ -50,6 +52,7 @@ VERBS = (
     status_explain,
     hold_release,
     tokens_purge,
+    delete_account,
     keys_roles,
 )
 FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
