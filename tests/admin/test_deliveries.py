@@ -150,6 +150,22 @@ class TestSearch:
         assert shown(viewer, **any_time, type="b", webhook=webhook.pk) == [ids[0]]
 
     @pytest.mark.parametrize("of_one", [False, True])
+    def test_where_the_newest_wait_those_delivered_are_looked_for_so_far_and_no_further(
+        self, viewer, webhook, monkeypatch, of_one
+    ):
+        hour_ago = timezone.now() - timedelta(hours=1)
+        old = DeliveryFactory(webhook=webhook, state="delivered", finished_at=hour_ago)
+        Delivery.objects.exclude(pk=old.pk).delete()
+        DeliveryFactory.create_batch(5, webhook=webhook)
+        words = {"state": "delivered"} | ({"webhook": webhook.pk} if of_one else {})
+        monkeypatch.setattr(base.ConsoleAdmin, "sieved", 5)
+        assert shown(viewer, **words) == []
+        text = text_of(viewer.get(url("delivery"), words))
+        assert "Only the newest 5 of this list were looked at" in text
+        monkeypatch.setattr(base.ConsoleAdmin, "sieved", 6)
+        assert shown(viewer, **words) == [old.pk]
+
+    @pytest.mark.parametrize("of_one", [False, True])
     def test_where_very_many_wait_the_newest_rows_are_looked_at(
         self, viewer, webhook, monkeypatch, of_one
     ):

@@ -1,5 +1,6 @@
 """The lists: search, filters, pages, and what they cost."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 
@@ -18,7 +19,9 @@ from tests.factories import (
     HourlyCountFactory,
     WebhookFactory,
 )
+from tests.statements import told
 from webhooks_app import actions, models
+from webhooks_app.admin.attempts import AttemptAdmin
 
 
 @pytest.fixture
@@ -42,6 +45,17 @@ class TestLists:
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?account=acme"))
         assert "1 shown" in text_of(viewer.get(url("webhook") + "?kind=refused"))
         assert "2 shown" in text_of(viewer.get(url("webhook")))
+
+    def test_what_a_sieve_looks_through_is_the_first_limit_of_the_walk(
+        self, viewer, webhook, monkeypatch
+    ):
+        monkeypatch.setattr(AttemptAdmin, "sieved", 3)
+        tried = AttemptFactory.create_batch(9, webhook=webhook)
+        with told(connection) as statements:
+            viewer.get(url("attempt"), {"exchange": "token", "created": "24h"})
+        (walk,) = (each for each in statements if "ended_at" in each and "token" in each)
+        edge = tried[-3].pk
+        assert re.search(rf"""WHERE \(\S+"id" >= \W*({edge}|1)\b""", walk), walk
 
     def test_filters_by_an_error_that_a_call_met_since_a_moment(self, viewer, account):
         now = timezone.now()

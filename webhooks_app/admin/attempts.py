@@ -23,7 +23,7 @@ from . import links
 from .assets import FOLLOW_LOOKS
 from .autocomplete import accounts_url, webhooks_url
 from .base import LiveUpdates, ReadOnlyAdmin, named
-from .changelist import ERRORS_SIEVED
+from .changelist import SCATTERED_SIEVED
 from .csv_columns import ATTEMPTS
 from .filters import (
     BeforeFilter,
@@ -81,6 +81,7 @@ class Exchange(ChipsFilter):
 
 class KindFilter(ChoiceFilter):
     title, parameter_name = "error", "kind"
+    scatters = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(key, kind.title) for key, kind in failures.KINDS.items()]
@@ -94,6 +95,7 @@ class WebhookFilter(TextFilter):
     """By id, or by the whole name as it was typed."""
 
     title = parameter_name = "webhook"
+    scatters = True
 
     def chosen(self, queryset: Any, value: str) -> Any:
         if is_id(value):
@@ -164,7 +166,7 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     sorts = ATTEMPT_SORTS
     csv_columns = ATTEMPTS
     moment_field = "ended_at"
-    sieved = ERRORS_SIEVED
+    sieved = SCATTERED_SIEVED
     list_filter = [
         *(Exchange, Ended, SortFilter, KindFilter, WebhookFilter),
         word("account", words=OF_ATTEMPTS, sieves=True),

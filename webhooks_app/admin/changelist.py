@@ -16,15 +16,15 @@ from .filters import SORTED_PLACE
 from .sorting import SORTED, Sort, SortFilter, skipped
 
 SIEVED = 10_000  # rows that a filter without an index looks through
-ERRORS_SIEVED = 3_000  # the same where the rows themselves are one in many
+SCATTERED_SIEVED = 3_000  # the same where they are one in many
 PAYLOADS_READ = 5_000  # the same where it reads payloads
-NARROW = ("webhook", "kind")  # filters by an index that leave one row in many
 
 
 class Page(ChangeList):
     """The ids of one page first, then its rows: nothing else is joined, sorted or computed.
 
-    A filter says of itself that it `sieves`.
+    A filter says of itself that it `sieves`, or that it `scatters`: leaves, by an index, one row in
+    many.
 
     `edge` is the id of the oldest row that was looked at, `looked_back` its moment, where sieves
     stopped before they had filled the page; `looked_at` is how many rows that were. `unsorted` says
@@ -53,15 +53,15 @@ class Page(ChangeList):
             return rows
         self.looked_at, self.edge = most, edge
         self.looked_back = self._moment(edge)
-        if self._is_narrow():
+        if self._is_scattered():
             return rows.filter(pk__in=found.order_by("-pk").values("pk")[:most])
-        return rows.filter(pk__gte=self.edge)
+        return _from(edge, rows)
 
-    def _is_narrow(self) -> bool:
+    def _is_scattered(self) -> bool:
         """Whether what is looked through lies so far apart that a walk by id would read many rows
         of others: PostgreSQL takes it all the same, where it expects to be done soon."""
         return any(
-            spec.parameter_name in NARROW and spec.value() and not getattr(spec, "sieves", False)
+            spec.value() and getattr(spec, "scatters", False) and not getattr(spec, "sieves", False)
             for spec in self.filter_specs
         )
 
@@ -108,7 +108,10 @@ class Page(ChangeList):
         on = [spec for spec in self.filter_specs if getattr(spec, "sieves", False) and spec.value()]
         if self.model_admin.reads_payloads(request):
             return PAYLOADS_READ
-        return self.model_admin.sieved if on else 0
+        most: int = self.model_admin.sieved
+        if self._is_scattered():
+            most = min(most, SCATTERED_SIEVED)
+        return most if on else 0
 
     def get_results(self, request: HttpRequest) -> None:
         if self.sort is None:
@@ -153,3 +156,12 @@ class Page(ChangeList):
             rows = self.apply_select_related(rows)
         by_key = {row.pk: row for row in rows} if keys else {}
         return [by_key[key] for key in keys if key in by_key]
+
+
+def _from(edge: Any, rows: Any) -> Any:
+    """Rows from a key on. It is said first: of several limits SQLite walks to the first one,
+    however far back that is."""
+    rows = rows.filter(pk__gte=edge)
+    said = rows.query.where.children
+    said.insert(0, said.pop())
+    return rows

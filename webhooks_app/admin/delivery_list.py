@@ -85,9 +85,16 @@ class StateFilter(ChipsFilter):
             chips.insert(0, (state, quiet[state]))
         return chips
 
+    @property
+    def scatters(self) -> bool:
+        return self.value() in ("failed", "cancelled")
+
     @cached_property
     def sieves(self) -> bool:
-        """Where very many wait: no index holds those in the order of the list."""
+        """What was delivered, most of what there is; and where very many wait: no index holds those
+        in the order of the list."""
+        if self.value() == "delivered":
+            return True
         if self.value() not in BEHIND_PENDING:
             return False
         pending = self._among(Delivery.objects.pending()).order_by("due_at")
@@ -107,7 +114,7 @@ class StateFilter(ChipsFilter):
             return queryset
         chosen = condition("state", key, db_now())
         of_one = request.GET.get("webhook") and key not in BEHIND_PENDING
-        if key in ("delivered", "failed") or of_one or self.sieves:
+        if key == "failed" or of_one or self.sieves:
             return queryset.filter(chosen)
         # The few of these states have indexes of their own; a walk through all by id would look
         # at every delivery where none of the newest is in the state.
@@ -270,8 +277,8 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
         word("event"),
         word("status", sieves=True),
         word("payload", "payload holds", sieves=True),
-        word("failed_since", "gave up since"),
-        word("failed_until", "gave up before"),
+        word("failed_since", "gave up since", sieves=True),
+        word("failed_until", "gave up before", sieves=True),
         word("since"),
         word("until"),
         OfJob,

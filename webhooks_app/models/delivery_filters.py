@@ -19,9 +19,8 @@ from django.db.models import (
     Subquery,
     Value,
 )
-from django.db.models.lookups import Exact, GreaterThan, In
+from django.db.models.lookups import Exact, GreaterThan
 
-from ..rules.hosts import spellings
 from ..rules.ids import first_id, is_id, read_moment
 from ..rules.subscriptions import channel
 from .account import Account
@@ -86,22 +85,17 @@ def _at_host(value: str) -> Q:
 
 def _of_own_account(value: str, now: datetime) -> Q:
     theirs = Subquery(Account.objects.filter(name=value).values("pk"))
-    return Q(Exact(_own("account"), theirs))
+    return Webhook.objects.filter(account=theirs).as_owners()
 
 
 def _of_own_host(value: str, now: datetime) -> Q:
-    return Q(In(_own("host"), sorted(spellings(value))))
+    return Webhook.objects.at_host(value).as_owners()
 
 
 def _of_own_type(value: str, now: datetime) -> Q:
     """Of an attempt."""
     own = Subquery(Delivery.objects.filter(pk=OuterRef("delivery")).values("type"))
     return Q(Exact(own, Value(value)))
-
-
-def _own(column: str) -> Subquery:
-    """Of the webhook of a row, asked for each row."""
-    return Subquery(Webhook.objects.filter(pk=OuterRef("webhook")).values(column))
 
 
 def _event(value: str, now: datetime) -> Q:

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.lookups import GreaterThan
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 
 from .. import conf
 from ..rules.ids import timestamp
@@ -317,8 +316,7 @@ def _behind(now: datetime) -> Q:
     own = Exists(waits.filter(ordering_key=OuterRef("ordering_key")))
     line = Exists(waits.filter(ordering_key__isnull=True))
     # Asked for each of the few: PostgreSQL would read all webhooks for those with an order.
-    order = Webhook.objects.filter(pk=OuterRef("webhook")).values("order")
-    ordered = Q(GreaterThan(Subquery(order), Value(Order.NONE)))
+    ordered = Webhook.objects.exclude(order=Order.NONE).as_owners()
     # In the words of the index of what is in line: `_PENDING` would have all that waits read.
     here = Q(state=Delivery.State.PENDING, position__isnull=False, due_at__lte=now)
     # Of very many without an order nothing more is asked.
@@ -355,6 +353,16 @@ def _split(keys: Iterable[str]) -> tuple[list[State], list[State]]:
 def webhooks_in(key: str, now: datetime) -> Q:
     """The condition for a state; for `silent` that for all that deliver nothing."""
     keys = SILENT if key == "silent" else (key,)
+    return among(keys, now) & _first_of(keys, now)
+
+
+def stopped_since(moment: datetime, now: datetime) -> Q:
+    """`stopped`, of those that were stopped from a moment on: by the index of since when."""
+    return Q(stopped_at__gte=moment) & ~Q(stopped="") & _first_of(("stopped",), now)
+
+
+def _first_of(keys: Iterable[str], now: datetime) -> Q:
+    """That the first state which applies is one of these."""
     own, earlier = _split(keys)
     if not own:
         return Q(pk__in=[])
@@ -363,14 +371,14 @@ def webhooks_in(key: str, now: datetime) -> Q:
         found |= state.webhooks(now)
     for state in earlier:
         found &= ~state.webhooks(now)
-    return among(keys, now) & found
+    return found
 
 
 def among(keys: Iterable[str], now: datetime) -> Q:
     """What the webhooks in some states have in common, where few are in them: an index each, so
     that nobody reads all webhooks to find them. The states themselves are to be asked for too."""
     own = [state for state in _asked() if state.key in keys]
-    if not all(state.few for state in own):
+    if not own or not all(state.few for state in own):
         return Q()
     return Q(pk__in=_union([rows for state in own for rows in state.sets(now)]))
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, router, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Length, Now
-from django.db.models.lookups import Exact, GreaterThan
+from django.db.models.lookups import Exact, GreaterThan, IsNull
 from django.utils import timezone
 
 from .. import conf
@@ -94,6 +94,14 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
         start = Exact(NameStart(F("name")), NameStart(Value(name)))
         # A set of its own: beside the name itself SQLite would not see the column of its index.
         return self.filter(pk__in=self.model.objects.filter(start).values("pk"), name=name)
+
+    def as_owners(self) -> Q:
+        """That the webhook of a row is among these, asked for each row by an index that begins with
+        what chooses them: those of one host lie side by side there. Of a range, if only of one key;
+        by the key itself SQLite would look up each webhook, wherever it lies, and read it."""
+        own = OuterRef("webhook")
+        found = self.filter(pk__range=(own, own)).order_by().values("pk")
+        return Q(IsNull(Subquery(found), False))
 
     def update(self, **changes: Any) -> int:
         """As Django's (`bulk_update` comes through here too), and what follows from a change of

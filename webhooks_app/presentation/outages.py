@@ -120,7 +120,7 @@ def worst_first(live: Any, now: datetime, most: int) -> list[Any]:
 
 
 def stopped_today(now: datetime) -> Q:
-    return states.webhooks_in("stopped", now) & Q(stopped_at__gte=now - TODAY)
+    return states.stopped_since(now - TODAY, now)
 
 
 def in_trouble(counts: Mapping[str, int], now: datetime) -> list[Any]:
