@@ -81,6 +81,13 @@ def authority_pem() -> str:
     return authority().cert_pem.bytes().decode()
 
 
+def child_of_children(generations: int) -> trustme.CA:
+    child = authority()
+    for _ in range(generations):
+        child = child.create_child_ca()
+    return child
+
+
 @functools.cache
 def client_context(*, check_hostname: bool = True) -> ssl.SSLContext:
     """As the sender's own, except that it also trusts the tests' authority."""
@@ -114,6 +121,8 @@ def server_context(variant: str) -> ssl.SSLContext:
             *NAMES, not_before=now + day, not_after=now + 2 * day
         ),
         "wrong-host": lambda: authority().issue_cert("other.example.net"),
+        "grandchild": lambda: child_of_children(5).issue_cert(*NAMES),
+        "long": lambda: authority().issue_cert(*NAMES, *(f"{n}.example.com" for n in range(1500))),
         "incomplete": lambda: authority().create_child_ca().issue_cert(*NAMES),
     }[variant]()
     if variant == "incomplete":

@@ -92,6 +92,20 @@ def test_the_certificate_of_the_receiver_is_still_judged_by_its_name(run, loopba
     assert outcome.failure.kind == "tls_host"
 
 
+def test_certificates_that_could_hold_the_loop_up_are_not_verified(run, loopback):
+    with Receiver(tls="long") as receiver:
+        outcome = called(run, receiver, Tls.of("", authority_pem()))
+    assert failed(outcome).startswith("tls_unusable: ")
+    assert "too long" in outcome.failure.message
+    assert not outcome.our_fault
+    assert receiver.requests == []
+
+
+def test_a_chain_of_some_authorities_is(run, loopback):
+    with Receiver(tls="grandchild") as receiver:
+        assert called(run, receiver, Tls.of("", authority_pem())).failure is None
+
+
 def test_a_name_with_an_underscore_goes_with_them_too(run, loopback):
     names = StubResolver({"my_host.example.com": ["127.0.0.1"]})
     own = Tls.of(identity(), authority_pem())

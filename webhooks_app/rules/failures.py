@@ -459,6 +459,9 @@ _TLS_OLD = (
 _TLS_IDENTITY = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
 
 
+TOO_LONG = "EXCESSIVE_MESSAGE_SIZE"  # OpenSSL's word for a chain of certificates without end
+
+
 def of_tls(reason: str, *, identified: bool = False) -> Failure:
     """What OpenSSL's `reason` (WRONG_VERSION_NUMBER …) means; `""`: closed in the handshake.
     `identified`: a client certificate was shown."""
@@ -472,6 +475,8 @@ def of_tls(reason: str, *, identified: bool = False) -> Failure:
         kind = "tls_identity"
     elif "CERTIFICATE_REQUIRED" in reason:
         kind = "tls_client"
+    elif reason == TOO_LONG:
+        return Failure("tls_unusable", "the certificates of the receiver are too long")
     elif "UNRECOGNIZED_NAME" in reason:
         kind = "tls_name"
     elif any(word in reason for word in _TLS_OLD):

@@ -11,8 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from typing import Any
+
+from ...rules.failures import TOO_LONG
 
 KEPT_MOST = 64  # contexts, of which each takes 0.8 MiB
+HANDSHAKE_LIMIT = 16 * 1024  # bytes that a receiver sends in one, certificates and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,48 @@ def _lenient(context: ssl.SSLContext, check_hostname: bool) -> ssl.SSLContext:
     return context
 
 
+class _Handshaking(ssl.SSLObject):
+    """One whose handshake has an end. The receiver of a webhook with authorities of its own may
+    have made them, and under them a hundred certificates, each of which takes milliseconds of the
+    event loop to verify; a chain that the public authorities do not know is not verified at all."""
+
+    incoming: ssl.MemoryBIO
+    _taken = 0
+
+    def do_handshake(self) -> None:
+        there = self.incoming.pending
+        if self._taken + there > HANDSHAKE_LIMIT:
+            error = ssl.SSLError(ssl.SSL_ERROR_SSL, "the handshake is too long")
+            error.reason = TOO_LONG
+            raise error
+        try:
+            super().do_handshake()
+        finally:
+            self._taken += there - self.incoming.pending
+
+
+class _OwnContext(ssl.SSLContext):
+    sslobject_class = _Handshaking
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> _Handshaking:
+        made = super().wrap_bio(incoming, *args, **kwargs)
+        assert isinstance(made, _Handshaking)
+        made.incoming = incoming
+        return made
+
+
 def own_context(tls: Tls, check_hostname: bool = True) -> ssl.SSLContext:
     """The context of one webhook; takes some 20 ms. Raises ssl.SSLError, OSError or ValueError for
     what OpenSSL does not take."""
-    context = ssl.create_default_context(cadata=tls.authorities or None)
+    if tls.authorities:
+        context: ssl.SSLContext = _OwnContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=tls.authorities)
+    else:
+        context = ssl.create_default_context()
     if tls.identity:
         load_identity(context, tls.identity.encode())
+    else:  # some servers ask for one in a second handshake, and for that alone
+        context.options |= ssl.OP_NO_RENEGOTIATION
     return _lenient(context, check_hostname)
 
 
