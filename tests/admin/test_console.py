@@ -304,9 +304,9 @@ def test_a_delete_says_how_many_wait(boss, webhook):
 
 def test_lists_say_why_a_delivery_is_held(operator, webhook):
     models.Webhook.objects.update(stopped="gone")
-    assert "held: gone" in text_of(operator.get(url("delivery")))
+    assert "stopped: gone" in text_of(operator.get(url("delivery")))
     on_page = text_of(operator.get(page(webhook)))
-    assert "held: gone" in on_page
+    assert "stopped: gone" in on_page
     assert "4711" in on_page.split('id="last-deliveries"')[1], "its reference"
 
 

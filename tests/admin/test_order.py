@@ -83,7 +83,7 @@ def test_the_page_of_a_delivery_behind_leads_to_its_head(viewer, webhook, held_u
     says = plain(text_of(viewer.get(page(held_up[1], "delivery"))))
     assert "Held: the one before it, in its order, waits for its next try" in says
     listed = plain(text_of(viewer.get("/admin/webhooks_app/delivery/")))
-    assert "held: order" in listed
+    assert "behind another" in listed
 
 
 def test_a_webhook_that_stopped_says_what_may_be_done(operator, account):

@@ -94,7 +94,7 @@ def test_held_by_reason_with_lists(staff, workers):
     for stopped, count in (("paused", 2), ("gone", 1)):
         DeliveryFactory.create_batch(count, webhook=WebhookFactory(stopped=stopped))
     text = text_of(staff.get(PAGE))
-    assert "Held 3 paused 2 · stopped 1" in plain(text)
+    assert "Held 3 paused 2 · stopped: gone 1" in plain(text)
     found = links(text)
     assert shown(staff, found["3"]) == 3
     assert shown(staff, found["paused"]) == 1

@@ -88,7 +88,7 @@ class TestBanner:
         assert "Held until" in text
         assert "the receiver asked for a pause" in text
         listed = plain(text_of(operator.get(url("delivery"))))
-        assert "held: rate until" in listed
+        assert "limited until" in listed
         operator.post(url("webhook", asked.pk, "close-breaker"))
         assert "Working" in banner(operator, asked)
 
@@ -211,7 +211,7 @@ class TestNumbers:
 
     def test_replay_leads_to_an_estimate_of_just_those(self, operator, viewer, webhook):
         text = text_of(operator.get(page(webhook)))
-        assert "Replay 2 failed…" in text
+        assert "Replay 2 that gave up…" in text
         place = unescape(re.search(r'href="([^"]+)" id="do-replay"', text)[1])
         assert "2 deliveries" in plain(text_of(operator.get(place)))
         assert "Replay" not in plain(text_of(viewer.get(page(webhook))))

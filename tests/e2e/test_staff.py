@@ -364,7 +364,7 @@ def test_by_the_keyboard_alone(page, live_server, orders, receiver):
     assert "“owner told”" in page.inner_text("#verdict")
     to_main("Resume")
     enter()
-    to_main("Replay 2 failed…")
+    to_main("Replay 2 that gave up…")
     enter()
     to_main("in the last hour")
     enter()

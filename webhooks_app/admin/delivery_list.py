@@ -18,7 +18,7 @@ from ..models import Attempt, Delivery, Job, states
 from ..models.delivery import db_now
 from ..models.delivery_filters import LOOKED_THROUGH, condition
 from ..models.statement_timeout import TooSlow, in_time
-from ..models.states import delivery_hold_reason, hold_ends_at
+from ..models.states import HELD_FOR, delivery_hold_reason, hold_ends_at
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.counts import COUNT_LIMIT
 from ..presentation.formatting import badge, lasting, moment, visible
@@ -385,11 +385,8 @@ class DeliveryList(LiveUpdates, ReadOnlyAdmin):
             return format_html('<span class="wh-dash">{}</span>', "–")
         if reason := delivery_hold_reason(delivery, db_now()):
             until = hold_ends_at(delivery.webhook, reason)
-            return (
-                format_html("held: {} until {}", reason, moment(until))
-                if until
-                else f"held: {reason}"
-            )
+            words = HELD_FOR[reason]
+            return format_html("{} until {}", words, moment(until)) if until else words
         return moment(delivery.due_at)
 
     # --- verbs ----------------------------------------------------------------------------------

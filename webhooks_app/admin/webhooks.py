@@ -32,7 +32,13 @@ from ..models import (
     states,
 )
 from ..models.delivery import db_now
-from ..models.states import SENTENCES, hold_ends_at, hold_reason
+from ..models.states import (
+    HELD_FOR,
+    SENTENCES,
+    delivery_hold_reason,
+    hold_ends_at,
+    hold_reason,
+)
 from ..presentation.banner import SKIP, busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
@@ -182,14 +188,19 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             board["heads"] = lines.heads(webhook, now)
             board["operates"] = operate
             board["deliveries"] = [
-                (row, delivery_state(row, now), last_answer(row, short=True)) for row in rows
+                (
+                    row,
+                    delivery_state(row, now),
+                    last_answer(row, short=True),
+                    HELD_FOR.get(delivery_hold_reason(row, now), ""),
+                )
+                for row in rows
             ]
             board["waiting"] = bounded(webhook.waiting or 0)
             board["in_flight"] = workers(request).in_flight_of.get(webhook.pk, 0)
             reason = hold_reason(webhook, now)
             after = hold_ends_at(webhook, reason) or now
             board["next_due"] = webhook.next_due and max(webhook.next_due, after)
-            board["held_by"] = reason
             board["goes_out"] = reason in ("", "breaker", "rate")
             board["skip_words"] = SKIP.confirm
             tried = [head.next_at for head in board["heads"] if head.next_at]

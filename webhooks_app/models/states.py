@@ -208,6 +208,14 @@ UNRECORDED = "unrecorded"
 # It is due, and one before it in the same order waits for its next try, or for a person.
 ORDER = "order"
 FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
+# Each reason in a word or three, for lists: a webhook's own word where that says enough.
+HELD_FOR = {state.reason: state.word.lower() for state in HOLDS} | {
+    Webhook.Stopped.GONE.value: "stopped: gone",
+    Webhook.Stopped.FAILING.value: "stopped: failing",
+    Webhook.Stopped.BLOCKED.value: "stopped: one gave up",
+    ORDER: "behind another",
+    UNRECORDED: "not recorded",
+}
 SENTENCES = {state.reason: state.sentence for state in HOLDS} | {
     UNRECORDED: "What became of its last try could not be written down, so it is not sent again by "
     "itself. Retry it when the cause is mended.",

@@ -190,12 +190,13 @@ class OurSide:
     def held(self) -> list[tuple[str, str, int]]:
         """The reasons for which something is held, in a word, with the state of the webhooks that
         it waits for (`""`: the reason is the delivery's own) and how many."""
-        words: dict[str, tuple[str, str]] = {}
-        for state in states.HOLDS:
-            words.setdefault(state.reason, (state.word.lower(), state.key))
-        words |= {states.ORDER: ("behind another", ""), states.UNRECORDED: ("not recorded", "")}
-        counts = {reason: self.counts.get(f"held_{reason}", 0) for reason in words}
-        return [(*words[reason], count) for reason, count in counts.items() if count]
+        keys = {state.reason: state.key for state in states.HOLDS}
+        counts = {reason: self.counts.get(f"held_{reason}", 0) for reason in states.HELD_FOR}
+        return [
+            (states.HELD_FOR[reason], keys.get(reason, ""), count)
+            for reason, count in counts.items()
+            if count
+        ]
 
     @property
     def held_in_all(self) -> int:
