@@ -33,6 +33,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from django.db import connections
+
 from tests.certificates import server_context
 from tests.waiting import PATIENCE
 from webhooks_app.engine.http.resolver import NameFailure
@@ -155,8 +157,16 @@ class Receiver:
             return Answer(body=challenge[0], headers=(("Content-Type", "text/plain"),))
         answer = self.answer
         while callable(answer) or isinstance(answer, Each):
-            answer = answer.next() if isinstance(answer, Each) else answer(request)
+            answer = answer.next() if isinstance(answer, Each) else called(answer, request)
         return answer
+
+
+def called(answer: Callable[[Received], Any], request: Received) -> Any:
+    """What a function answers, which may ask the database: in this thread, that soon ends."""
+    try:
+        return answer(request)
+    finally:
+        connections.close_all()
 
 
 class _Server(ThreadingHTTPServer):

@@ -1,5 +1,6 @@
 """Our side: healthy or not, in one sentence, with what a customer's operators ask."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -41,7 +42,7 @@ def ago(**span):
 def test_healthy_while_nothing_waits_for_us(staff, workers):
     assert verdict(staff) == "Healthy: 2 workers alive, nothing is late"
     DeliveryFactory(due_at=ago(seconds=30))
-    assert verdict(staff).startswith("Healthy: 2 workers alive, the oldest due since 3")
+    assert re.match(r"Healthy: 2 workers alive, the oldest due since [3-5]\d", verdict(staff))
     assert "wh-t-ok" in text_of(staff.get(PAGE))
 
 

@@ -102,6 +102,15 @@ def test_a_job_speaks_of_times_in_the_zone_of_the_reader(mira, live_server, webh
     assert "1 shown" in mira.inner_text(".wh-pager")
 
 
+def test_in_the_last_hours_of_a_year_what_comes_after_them_has_its_time(mira, live_server, webhook):
+    at = datetime(timezone.now().year + 1, 1, 1, 0, 10, tzinfo=UTC)
+    webhook.stopped, webhook.stopped_at = "paused", at
+    webhook.save()
+    mira.clock.set_fixed_time(at - timedelta(hours=9))  # half past eight in the zone of the reader
+    mira.goto(page_of(live_server, webhook))
+    assert mira.locator("#verdict time").first.inner_text().startswith("1 Jan 05:40:00")
+
+
 def test_a_token_expires_when_the_reader_says(mira, live_server, webhook):
     mira.goto(f"{live_server.url}/admin/webhooks_app/accesstoken/add/")
     mira.fill("#id_name", "shop")

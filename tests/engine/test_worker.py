@@ -370,7 +370,6 @@ def removing(rows):
     def answer(request):
         if "last" in request.json:
             rows().delete()
-            connections.close_all()
         return 200
 
     return answer
@@ -446,7 +445,6 @@ def test_what_people_decide_holds_for_what_waits_in_memory_too(drain, until_it_k
     def answer(request):
         if len(receiver.requests) == 1:
             decide(Webhook.objects.get(pk=webhook.pk), deliveries[1:])
-            connections.close_all()
             until_it_knows()
         return 200
 
@@ -472,7 +470,6 @@ def test_a_url_that_was_changed_past_the_models_is_not_called_for_ever(drain, se
         with connections["default"].cursor() as cursor:
             table = Webhook._meta.db_table
             cursor.execute(f"UPDATE {table} SET url = %s", [new.url])
-        connections.close_all()
         return 503
 
     with Receiver(answer) as old, Receiver() as new:

@@ -57,6 +57,9 @@ def badge(state: State) -> SafeString:
     )
 
 
+NEAR = timedelta(days=180)  # of such a moment the day says the year, also where that changes
+
+
 def moment(value: datetime | None) -> SafeString | str:
     """Absolute, UTC, 24 h; the day is left out when it is today's. times.js says it in the
     reader's own time zone and puts UTC beside it."""
@@ -94,7 +97,8 @@ def short_moment(value: datetime, now: datetime | None = None) -> str:
     if value.date() == now.date() - timedelta(days=1):
         return f"yesterday {clock}"
     day = f"{value.day} {value.strftime('%b')}"
-    return f"{day} {clock}" if value.year == now.year else f"{day} {value.year}"
+    is_plain = value.year == now.year or abs(value - now) < NEAR
+    return f"{day} {clock}" if is_plain else f"{day} {value.year}"
 
 
 def duration(length: timedelta) -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import OperationalError, connections
+from django.db import OperationalError
 from django.utils import timezone
 
 from project.door_requests import Interaction
@@ -249,7 +249,7 @@ def test_a_webhook_that_is_removed_while_it_is_called_is_404_and_the_others_are_
     fast, account, webhook, path, receiver
 ):
     other = WebhookFactory(account=account, url=f"{receiver.url}/other", timeout=30)
-    both = threading.Barrier(2, action=lambda: removed(webhook))
+    both = threading.Barrier(2, action=Webhook.objects.filter(pk=webhook.pk).delete)
 
     def answer(request):
         both.wait(PATIENCE)
@@ -280,11 +280,6 @@ def test_what_was_recorded_when_the_connection_broke_is_not_recorded_twice(
     problem(fast.post(path, {}), 502)
     assert [attempt.status for attempt in Attempt.objects.order_by("id")] == [200, 500]
     assert WebhookHealth.objects.get(pk=webhook.pk).failures_in_row == 1
-
-
-def removed(webhook):
-    Webhook.objects.filter(pk=webhook.pk).delete()
-    connections.close_all()  # of the receiver's thread
 
 
 # --- nothing that decides is kept -----------------------------------------------------------------

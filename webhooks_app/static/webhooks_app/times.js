@@ -15,7 +15,9 @@
       if (sameDay(at, now)) return words;
       if (sameDay(at, yesterday)) return `yesterday ${words}`;
       const day = `${at.getDate()} ${month(at)}`;
-      return at.getFullYear() === now.getFullYear() ? `${day} ${words}` : `${day} ${at.getFullYear()}`;
+      const near = Math.abs(at - now) < 180 * 24 * 3600 * 1000; // the day says the year
+      const plain = near || at.getFullYear() === now.getFullYear();
+      return plain ? `${day} ${words}` : `${day} ${at.getFullYear()}`;
     },
     hour(at) {
       const old = Date.now() - at > 7 * 24 * 3600 * 1000;
