@@ -40,7 +40,7 @@ def test_each_test_is_run_once_and_its_end_is_told(tmp_path):
         env=os.environ | {"TEST_FOLDER": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=500,
     )
     assert said.returncode == 1, said.stdout
     assert "3 failed, 37 passed, 1 skipped, 1 warning" in said.stdout, said.stdout

@@ -364,7 +364,7 @@ class TestEveryCall:
             env={**os.environ, "NODE_PATH": str(packages)},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=500,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from project.serving import TokenHandler
 from tests import processes
 from tests.factories import AccountFactory
 from tests.processes import PROGRAM
+from tests.waiting import PATIENCE
 from webhooks_app.models import AccessToken
 
 pytestmark = pytest.mark.once
@@ -36,7 +37,7 @@ with patch("project.views.render", side_effect=RuntimeError("the page broke")):
 
 
 def test_an_error_of_a_page_stands_on_standard_error_without_what_was_sent():
-    told = processes.run([*PROGRAM, BROKEN], capture_output=True, text=True, timeout=60)
+    told = processes.run([*PROGRAM, BROKEN], capture_output=True, text=True, timeout=PATIENCE)
     assert told.stdout.strip() == "500"
     assert "Traceback" in told.stderr
     assert "RuntimeError: the page broke" in told.stderr
@@ -51,7 +52,7 @@ print(Client().get("/admin/", headers={"host": "evil.example"}).status_code)
 
 
 def test_a_foreign_host_is_refused_without_a_traceback():
-    told = processes.run([*PROGRAM, FOREIGN], capture_output=True, text=True, timeout=60)
+    told = processes.run([*PROGRAM, FOREIGN], capture_output=True, text=True, timeout=PATIENCE)
     assert told.stdout.strip() == "400"
     assert "Traceback" not in told.stderr
 

@@ -4,7 +4,6 @@ import re
 from datetime import timedelta
 
 import pytest
-import time_machine
 from django.utils import timezone
 
 from tests.admin.pages import forms, page, text_of, url
@@ -59,12 +58,6 @@ def test_the_next_goes_when_the_head_is_tried_again(viewer, webhook, held_up):
     verdict = plain(text[text.index('id="verdict"') :].split("</section>")[0])
     assert "4 deliveries wait" in verdict
     assert not re.search(next_at, verdict)
-
-
-def test_in_the_last_minutes_of_a_year_the_next_has_its_time_too(viewer, webhook):
-    with time_machine.travel("2026-12-31T23:50:00Z", tick=False):
-        DeliveryFactory(webhook=webhook, position=1, tries=1, due_at=timezone.now() + LATER)
-        assert "the next at 1 Jan 00:50:00" in plain(text_of(viewer.get(page(webhook))))
 
 
 def test_nothing_is_said_of_a_webhook_without_an_order(viewer, account):

@@ -93,7 +93,7 @@ class Watched:
     def until(self, start, more_than=None):
         """A scrape in which a line begins so (with a number beyond that), and that saw all of it
         happen."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             text = self.scrape()
             found = re.search(rf"^{re.escape(start)}(.*)", text, re.MULTILINE)

@@ -95,7 +95,7 @@ def refused(folder, *arguments, **environment):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert ended.returncode in (1, 2)
     return ended.stderr
@@ -120,7 +120,7 @@ def test_the_whole_of_it_from_the_first_start_to_the_second(quickstart, tmp_path
 
 
 def the_printed_curl_works(curl):
-    answer = subprocess.run(shlex.split(curl), capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(shlex.split(curl), capture_output=True, text=True, timeout=PATIENCE)
 
     assert json.loads(answer.stdout) == {
         "responses": [{"type": "text", "delay": 0, "message": "Hello Ada!"}],
@@ -134,10 +134,10 @@ def one_delivery_arrives_another_shows_its_error(demo):
         *("-H", f"Authorization: Bearer {demo.word('Token')}"),
     ]
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     errors = {}
     while time.monotonic() < deadline and not (errors.get("Broken") and errors["Switched off"]):
-        listed = json.loads(subprocess.run(list_them, capture_output=True, timeout=60).stdout)
+        listed = json.loads(subprocess.run(list_them, capture_output=True, timeout=PATIENCE).stdout)
         errors = {webhook["name"].split(" (")[0]: webhook["error"] for webhook in listed}
         time.sleep(0.2)
 

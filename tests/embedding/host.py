@@ -98,7 +98,7 @@ class Host:
             input=data,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=500,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -180,7 +180,7 @@ def test_proxies_of_the_environment_are_never_asked(loopback):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
     assert (told.stdout.strip(), proxy.asked) == ("204", []), told.stderr
 
