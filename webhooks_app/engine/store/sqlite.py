@@ -23,8 +23,9 @@ _POSITIONS = Position._meta.db_table
 CHECKPOINT_PAGES = 8000  # of its log: 32 MB
 CACHE_KIB = 16_384  # of its pages, a connection
 _PAUSE = 0.01  # seconds in which others come to write: whoever waits only looks now and then
-# Seconds between questions whether somebody has committed, while somebody does and later.
-_ASK_EVERY, _QUIET_AFTER, _ASK_QUIET = 0.001, 1.0, 0.005
+# Seconds between questions whether somebody has committed: a two-hundredth of the time for which
+# nobody has, at the least and at the most. A worker at rest costs next to nothing then.
+_ASK_EVERY, _OF_THE_REST, _ASK_QUIET = 0.001, 0.005, 0.025
 # A loop that comes back so much later has a lot to send. Each question lets other threads have the
 # interpreter then, a twentieth of the time; what is committed meanwhile waits no longer than it
 # would for its turn.
@@ -300,7 +301,7 @@ async def _hear(session: sqlite3.Connection, announced: Callable[[], None]) -> N
         if found != seen:
             seen, seen_at = found, asked_at
             announced()
-        pause = _ASK_QUIET if asked_at - seen_at > _QUIET_AFTER else _ASK_EVERY
+        pause = min(max(_ASK_EVERY, _OF_THE_REST * (asked_at - seen_at)), _ASK_QUIET)
         await asyncio.sleep(pause)
         if time.monotonic() - asked_at > pause + _BUSY:
             await asyncio.sleep(_ASK_BUSY)
