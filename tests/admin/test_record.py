@@ -102,7 +102,7 @@ def test_text_and_page_say_the_same_with_whole_dates_and_their_zone(reader, deli
     text = taken(reader, delivery, "text").content.decode()
     shown = text_of(taken(reader, delivery, "page"))
     for words in (
-        "2026-11-29 21:22:44.731 UTC, from acme live",
+        "2026-11-29 21:22:44.731 UTC, from “acme live”",
         "2026-11-29 21:22:50.731 UTC, try 2",
         hashlib.sha256(BODY).hexdigest(),
         "198.51.100.7:443, HTTP 200 in 30 ms, TLS: TLSv1.3, certificate and host name checked",

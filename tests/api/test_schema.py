@@ -206,3 +206,9 @@ def test_what_the_site_does_not_know_is_json_for_clients_and_a_page_for_browsers
     assert page.status_code == 404
     assert page["Content-Type"].startswith("text/html")
     problem(Client().get("/webhooks", HTTP_HOST="evil.example.com"), 400)
+
+
+def test_what_is_met_first_stands_first():
+    tags = [tag["name"] for tag in docs.description()["tags"]]
+    assert tags == ["webhooks", "deliveries", "events", "event-types"]
+    assert tags[:2] == [tag["name"] for tag in docs.description(events=False)["tags"]]

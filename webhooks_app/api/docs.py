@@ -23,7 +23,9 @@ from .. import __version__
 
 SETTINGS = {
     "TITLE": "Webhooks API",
-    "DESCRIPTION": "Outgoing webhooks: what is called, what was sent, and how it went.",
+    "DESCRIPTION": "Outgoing webhooks: what is called, what was sent, and how it went. Every call "
+    "carries an access token (*Authorize*), which the console makes (*Access tokens*), or "
+    "`manage.py webhooks create-token`.",
     "VERSION": __version__,
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "",
@@ -36,6 +38,8 @@ SETTINGS = {
         "webhooks_app.api.schema.exactly",
     ],
 }
+# In the order in which they are met, not by their letters.
+TAGS = {"urls": ("webhooks", "deliveries"), "urls_events": ("events", "event-types")}
 _one_at_a_time = Lock()  # drf-spectacular's settings are the process's
 
 
@@ -43,8 +47,9 @@ _one_at_a_time = Lock()  # drf-spectacular's settings are the process's
 def description(prefix: str = "", *, events: bool = True) -> dict[str, Any]:
     """Of the API below a prefix of paths, events with it or not; made once a process."""
     servers = [{"url": prefix}] if prefix else []
-    with _one_at_a_time, patched_settings({**SETTINGS, "SERVERS": servers}):
-        names = ("urls", "urls_events") if events else ("urls",)
+    names = ("urls", "urls_events") if events else ("urls",)
+    tags = [{"name": tag} for name in names for tag in TAGS[name]]
+    with _one_at_a_time, patched_settings({**SETTINGS, "SERVERS": servers, "TAGS": tags}):
         served = [import_string(f"webhooks_app.{name}.urlpatterns") for name in names]
         generator = SchemaGenerator(patterns=list(chain.from_iterable(served)))
         made: dict[str, Any] = generator.get_schema(request=None, public=True)

@@ -34,7 +34,8 @@ def add_verbs(verbs: Any) -> None:
 def account_of(options: dict[str, Any]) -> Account:
     account = Account.objects.filter(name=options["account"]).first()
     if account is None:
-        raise wrong_usage(f"There is no account {options['account']}.")
+        name = options["account"]
+        raise wrong_usage(f"There is no account {name}; create-token with --create makes it.")
     return account
 
 

@@ -99,7 +99,7 @@ class Record:
         row, webhook, good = self.delivery, self.delivery.webhook, self.delivered
         accepted = spelled(row.created_at)
         if row.created_by:
-            accepted += f", from {row.created_by}"
+            accepted += f", from “{row.created_by}”"
         body = "its event is kept no longer"
         if self.body:
             noun = "byte" if self.body.bytes == 1 else "bytes"
