@@ -95,7 +95,7 @@ class AccountBoard:
         counted = bounded_counts(
             all=self._live,
             tally=Tally.at(self.now, self._live),
-            waiting=theirs.pending(),
+            waiting=theirs.queued(),
             gave_up=theirs.filter(state=Delivery.State.FAILED),
         )
         return {**counted, **in_states(counted["tally"])}

@@ -14,7 +14,7 @@ from ..rules.fingerprint import blanked
 from . import links
 
 LOOKED_BACK = timedelta(days=30)
-READ_AT_MOST = 5_000
+READ_AT_MOST = 1_000  # of one webhook: they lie far apart
 SHOWN = 10
 
 

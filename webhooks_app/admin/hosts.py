@@ -83,7 +83,7 @@ class Host:
             silent=self.live.filter(states.webhooks_in("silent", self.now)),
             resting=self.resting,
             running=self.live.filter(stopped=""),
-            waiting=there.pending(),
+            waiting=there.queued(),
             gave_up=there.filter(state=Delivery.State.FAILED),
         )
 

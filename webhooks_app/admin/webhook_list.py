@@ -257,7 +257,7 @@ class WebhookList(MassVerbs):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
         rows = Webhook.objects.filter(deleted_at__isnull=not of_deleted(request))
         rows = rows.select_related("account", "health").order_by("-pk")
-        pending = Delivery.objects.pending().filter(webhook=OuterRef("pk"))
+        pending = Delivery.objects.queued().filter(webhook=OuterRef("pk"))
         rows = rows.annotate(waiting=BoundedCount.of(pending))
         return rows.defer(*SECRETS)
 

@@ -90,7 +90,7 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             known: Webhook = panel.webhook  # read by the view that shows the page again
             return known
         deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
-        pending = deliveries.pending().order_by("due_at").values("due_at")
+        pending = deliveries.queued().order_by("due_at").values("due_at")
         # OAuth and certificate are read: what is no secret of them is shown.
         rows = self.get_queryset(request).defer(None).defer("token", "auth_password")
         rows = rows.annotate(

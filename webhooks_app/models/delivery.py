@@ -61,6 +61,11 @@ class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
     def pending(self) -> Self:
         return self.filter(state=Delivery.State.PENDING, finished_at__isnull=True)
 
+    def queued(self) -> Self:
+        """The same, of rows sought by their webhook: in the words of the index that begins with it,
+        so that none of them is read to be counted."""
+        return self.filter(state=Delivery.State.PENDING)
+
     def due(self, now: datetime) -> Self:
         return self.pending().filter(due_at__lte=now)
 

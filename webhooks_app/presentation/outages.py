@@ -97,7 +97,7 @@ def with_stuck(rows: Any) -> Any:
     deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
     gave_up = deliveries.filter(state=Delivery.State.FAILED)
     return rows.annotate(
-        waiting=BoundedCount.of(deliveries.pending()), gave_up=BoundedCount.of(gave_up)
+        waiting=BoundedCount.of(deliveries.queued()), gave_up=BoundedCount.of(gave_up)
     )
 
 
