@@ -1,13 +1,14 @@
 """Groups of requests at the fast door: each is judged and stored in one transaction, and answered
-when that has been committed."""
+when that has been committed. Interactions, of which nothing is stored before they have ended, need
+none to be judged."""
 
 import logging
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from django.db import connections, transaction
+from django.db import connections
 
 from webhooks_app.actions.interactions import Beginnings
 from webhooks_app.api import errors
@@ -85,7 +86,7 @@ class Groups:
     ) -> None:
         self._alias, self._known, self._calls, self._turn = alias, known, calls, turn
         self._waiting, self._cut = waiting, cut
-        self._beginnings = Beginnings()
+        self._beginnings = Beginnings(LOCKED_MOST)
         self._session = Session(alias)
 
     def serve(self) -> None:
@@ -134,9 +135,7 @@ class Groups:
     def _store(self, group: list[Asked]) -> dict[str, AccessToken]:
         """Judge and store them; returns the tokens among theirs that are good, by their digests."""
         self._session.wake()
-        with self._turn, transaction.atomic(using=self._alias):
-            # A key or an event that somebody stores in a long transaction holds up its twin alone.
-            store.open(self._alias).limit_locks(LOCKED_MOST)
+        with self._storing(group):
             tokens = AccessToken.objects.by_digests({each.digest for each in group})
             known = [each for each in group if each.digest in tokens]
             good = judged(known, tokens)
@@ -147,6 +146,16 @@ class Groups:
         database_file.check(self._alias)
         self._session.note_use()
         return tokens
+
+    @contextmanager
+    def _storing(self, group: list[Asked]) -> Iterator[None]:
+        """A transaction, where they want one."""
+        if not any(each.stores for each in group):
+            yield
+            return
+        # A key or an event that somebody stores in a long transaction holds up its twin alone.
+        with self._turn, store.transaction(self._alias, LOCKED_MOST):
+            yield
 
     def _failed(self, error: Exception, group: list[Asked]) -> list[Answer | None]:
         """What all of a group are told whose transaction failed: that the database does not answer,

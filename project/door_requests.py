@@ -37,6 +37,7 @@ class Asked:
     allow: ClassVar[bytes]
     weight: ClassVar[int] = 1  # what each byte of the body counts
     status: ClassVar[int] = 202  # of its answer
+    stores: ClassVar[bool] = True  # something, before it is answered
 
     waits = False  # for a receiver
     has_ended = False  # which has answered
@@ -165,6 +166,7 @@ class Interaction(OfWebhook):
     parameters = InteractionViewSet.create.parameters
     allow = b"POST"
     status = 200
+    stores = False
 
     to_interact: interactions.ToInteract
     begun: interactions.Begun  # where it `waits`

@@ -1,5 +1,5 @@
-"""Interactions that are made together: judged in one transaction, sent without any, and recorded in
-another. `interact` is the same for one."""
+"""Interactions that are made together: judged, sent, and recorded in one transaction. `interact` is
+the same for one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
-from ..engine import calls
+from ..engine import calls, store
 from ..engine.http import bridge
 from ..engine.http.exchange import Outcome, Request
 from ..engine.http.message import Changed, Unsendable
@@ -22,8 +22,7 @@ from .errors import ActionError, Busy, NotCallable
 
 @dataclass(frozen=True, slots=True)
 class ToInteract:
-    """An interaction that is asked for. `webhook`: its row with its health, as the present
-    transaction has read it."""
+    """An interaction that is asked for. `webhook`: its row with its health, read at this moment."""
 
     webhook: Webhook
     interaction: Any
@@ -48,17 +47,19 @@ class Begun:
 
 
 class Beginnings:
-    """Belongs to one thread."""
+    """Belongs to one thread. `locked_most`: seconds to wait for rows of somebody else,
+    0 for as long as it takes."""
 
-    def __init__(self) -> None:
-        self._heads = KeptHeads()
+    def __init__(self, locked_most: float = 0.0) -> None:
+        self._locked_most = locked_most
+        self.forget()
 
     @sensitive_variables()
     def begin(self, asked: Sequence[ToInteract]) -> list[Begun | ActionError]:
-        """Judge interactions as `interact` does. In the caller's transaction, which must have ended
-        before any is sent."""
+        """Judge interactions as `interact` does. Where the caller has a transaction, it must have
+        ended before any is sent."""
         free: set[str] = set()
-        found = [_judged(each, free) for each in asked]
+        found = [self._judged(each, free) for each in asked]
         webhooks = [each.webhook for each in found if isinstance(each, calls.Interaction)]
         heads = self._heads.of(webhooks, db_alias())
         begun: list[Begun | ActionError] = []
@@ -81,21 +82,26 @@ class Beginnings:
 
     def forget(self) -> None:
         """That transaction was undone."""
-        self._heads = KeptHeads()
+        self._heads = KeptHeads(self._locked_most)
 
+    def _judged(self, asked: ToInteract, free: set[str]) -> calls.Interaction | ActionError:
+        """`free`: webhooks of this group of which is known that any call may go to them."""
+        webhook = asked.webhook
+        try:
+            interaction = checked(asked.interaction)
+            refuse_while_held()
+            probe = webhook.pk not in free and self._is_probe(webhook)
+            if not probe:
+                free.add(webhook.pk)
+            return calls.Interaction(webhook, interaction, probe=probe)
+        except ActionError as error:
+            return error
 
-def _judged(asked: ToInteract, free: set[str]) -> calls.Interaction | ActionError:
-    """`free`: webhooks of which the same transaction has seen that any call may go to them."""
-    webhook = asked.webhook
-    try:
-        interaction = checked(asked.interaction)
-        refuse_while_held()
-        probe = webhook.pk not in free and is_probe(webhook)
-        if not probe:
-            free.add(webhook.pk)
-        return calls.Interaction(webhook, interaction, probe=probe)
-    except ActionError as error:
-        return error
+    def _is_probe(self, webhook: Webhook) -> bool:
+        if webhook.health.breaker_until is None:
+            return is_probe(webhook)
+        with store.transaction(db_alias(), self._locked_most):  # in which it takes that place
+            return is_probe(webhook)
 
 
 def send(begun: Sequence[tuple[Begun, Callable[[], None]]]) -> None:

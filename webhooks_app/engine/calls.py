@@ -204,14 +204,11 @@ def finish_all(ended: Sequence[Ended], *, locked_most: float = 0.0) -> list[Reco
     if not ended:
         return []
     alias = router.db_for_write(Attempt)
-    here = store.open(alias)
     found = [_judged(each, alias) for each in ended]
     entries = [entry for entry, _ in found]
 
     def write() -> None:
-        with transaction.atomic(using=alias):
-            if locked_most:
-                here.limit_locks(locked_most)
+        with store.transaction(alias, locked_most) as here:
             for each, entry in zip(ended, entries, strict=True):
                 each.call.conclude(entry.failure, each.outcome)
             asked = [each.outcome.asked for each in ended if each.outcome.asked is not None]
@@ -264,17 +261,11 @@ def _judged(ended: Ended, alias: str) -> Recorded:
 
 
 def _note(alias: str, ended: Sequence[Ended], entries: Sequence[attempt_rows.Entry]) -> None:
-    """Tell the breakers of the webhooks that were called."""
-    told = [
-        (each.call, entry)
-        for each, entry in zip(ended, entries, strict=True)
-        if isinstance(each.call, Interaction)
-    ]
-    if answered := {e.webhook_id for _, e in told if not failures.is_away(e.failure)}:
-        stored_breaker.close(alias, answered)
-    for call, entry in told:
-        if failures.is_away(entry.failure):
-            stored_breaker.note_away(alias, entry.webhook_id, entry.exchange, probe=call.probe)
+    """Tell the breakers of the webhooks that were called in vain."""
+    for each, entry in zip(ended, entries, strict=True):
+        if isinstance(each.call, Interaction) and failures.is_away(entry.failure):
+            probe = each.call.probe
+            stored_breaker.note_away(alias, entry.webhook_id, entry.exchange, probe=probe)
 
 
 def _stops(entry: attempt_rows.Entry) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from ..fields import WrongKey
 from ..models import SigningKey, Webhook
+from . import store
 from .http import message
 from .knobs import DEFAULT
 
@@ -19,9 +20,10 @@ Head = message.Head | message.Unsendable | WrongKey | message.Changed
 
 class KeptHeads:
     """Belongs to one thread. What was kept in a transaction that is undone must be forgotten: keys
-    may have been made in it."""
+    may have been made in it. `locked_most`: seconds to wait for rows of somebody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, locked_most: float) -> None:
+        self._locked_most = locked_most
         self._kept: dict[str, tuple[int, float, message.Head]] = {}  # version, until when
 
     def of(self, webhooks: Sequence[Webhook], alias: str) -> dict[str, Head]:
@@ -37,7 +39,8 @@ class KeptHeads:
 
     def _load(self, webhook_ids: Collection[str], alias: str) -> dict[str, Head]:
         rows = Webhook.objects.using(alias).filter(pk__in=webhook_ids).prefetch_related("headers")
-        keys = SigningKey.objects.using(alias).of(sorted(webhook_ids))
+        with store.transaction(alias, self._locked_most):  # whoever has no key gets one
+            keys = SigningKey.objects.using(alias).of(sorted(webhook_ids))
         changed = message.changed({row.pk: row.version for row in rows if row.headers.all()})
         found: dict[str, Head] = {ident: message.Changed() for ident in changed}
         for row in rows:

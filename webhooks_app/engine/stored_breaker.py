@@ -6,7 +6,6 @@ for longer. Deliveries do the same in the memory of the worker that owns the web
 which writes what it finds into the webhook's health and reads there what was found here.
 """
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db.models import F
@@ -14,14 +13,14 @@ from django.db.models import F
 from ..models import Attempt, WebhookHealth
 from ..models.primary import clock
 from ..rules import failures
-from . import store
 from .knobs import DEFAULT
 from .store.record import COUNTING
 
 
 def note_away(alias: str, webhook_id: str, exchange: str, *, probe: bool = False) -> None:
-    """The receiver of an interaction or a test was not there, as is recorded in the caller's
-    transaction, which holds the health of the webhook. A test finds out, and opens nothing. Of
+    """The receiver of an interaction or a test was not there, as was just recorded in the caller's
+    transaction, which holds the health of the webhook (and has closed the breaker of one that was
+    there: `store.record`). A test finds out, and opens nothing. Of
     calls that were under way when it opened only the probe opens it once more."""
     if exchange not in COUNTING:
         return
@@ -37,19 +36,6 @@ def note_away(alias: str, webhook_id: str, exchange: str, *, probe: bool = False
         return
     until = now + timedelta(seconds=DEFAULT.breaker_pause(run.breaker_trips))
     health.update(breaker_until=until, breaker_trips=F("breaker_trips") + 1)
-
-
-def close(alias: str, webhook_ids: Collection[str]) -> None:
-    """These receivers have answered an interaction or a test, as `note_away` is told."""
-    rows = [(ident,) for ident in sorted(webhook_ids)]
-    store.open(alias).execute(_CLOSE, _IDS, rows)
-
-
-_IDS = (("id", "text"),)
-_CLOSE = (
-    f"UPDATE {WebhookHealth._meta.db_table} AS h SET breaker_until = NULL, breaker_trips = 0 "
-    "FROM {rows} WHERE h.webhook_id = r.id AND h.breaker_trips > 0"
-)
 
 
 def _are_all_away(alias: str, webhook_id: str, number: int) -> bool:

@@ -16,6 +16,7 @@ from django.db.models import Min, Q, QuerySet
 from ...models import Attempt, Delivery, HourlyCount, HourlyTotal, Webhook, WebhookHealth
 from ...models.health import COUNT_COLUMNS, LATENCY_COLUMNS
 from ...models.primary import present
+from ...rules.failures import ANSWERED
 from ...rules.ids import other_process
 from . import counters, errors, microseconds
 from .base import Store
@@ -60,6 +61,7 @@ _HEALTH_COLUMNS = (
     ("failures", "int4"),
     ("first_failure_at", "moment"),
     ("certificate_ends_at", "moment"),
+    ("closes_breaker", "int4"),
 )
 _COUNTS_ROW = (
     ("webhook_id", "text"),
@@ -73,6 +75,9 @@ _LATENCY_BOUNDS = [bound for _, bound in LATENCY_COLUMNS if bound is not None]
 COUNTING = frozenset((Attempt.Exchange.DELIVERY.value, Attempt.Exchange.INTERACTION.value))
 # A success of these does not even end a run of failures.
 ENDS_NO_RUN = frozenset((Attempt.Exchange.VERIFICATION.value, Attempt.Exchange.TOKEN.value))
+# A receiver that answers one of these, well or badly, is there: its breaker closes. That of
+# deliveries is kept by the worker that owns the webhook.
+CLOSES_BREAKER = frozenset((Attempt.Exchange.INTERACTION.value, Attempt.Exchange.TEST.value))
 
 
 CLASHES_MOST = 5
@@ -153,10 +158,12 @@ def _health_row(webhook_id: str, attempts: Sequence[AttemptRow]) -> tuple[Any, .
     last_success: AttemptRow | None = None
     first_failure: AttemptRow | None = None
     last_error: AttemptRow | None = None
-    failures, starts_anew = 0, 0
+    failures, starts_anew, closes_breaker = 0, 0, 0
     certificate_ends_at: int | None = None
     for row in attempts:
         certificate_ends_at = row.certificate_ends_at or certificate_ends_at
+        if row.exchange in CLOSES_BREAKER and (not row.kind or row.kind in ANSWERED):
+            closes_breaker = 1
         if row.kind:
             last_error = row
             if row.exchange in COUNTING:
@@ -178,6 +185,7 @@ def _health_row(webhook_id: str, attempts: Sequence[AttemptRow]) -> tuple[Any, .
         failures,
         first_failure.ended_at if first_failure else None,
         certificate_ends_at,
+        closes_breaker,
     )
 
 
@@ -197,7 +205,9 @@ def _health_update() -> str:
           failing_since =
             CASE WHEN r.starts_anew = 1 THEN r.first_failure_at
                  ELSE COALESCE(h.failing_since, r.first_failure_at) END,
-          certificate_ends_at = COALESCE(r.certificate_ends_at, h.certificate_ends_at)
+          certificate_ends_at = COALESCE(r.certificate_ends_at, h.certificate_ends_at),
+          breaker_until = CASE WHEN r.closes_breaker = 1 THEN NULL ELSE h.breaker_until END,
+          breaker_trips = CASE WHEN r.closes_breaker = 1 THEN 0 ELSE h.breaker_trips END
         FROM {{rows}}
         WHERE h.webhook_id = r.id"""
 
