@@ -10,11 +10,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 # The first is the same browser without its windows, in a third of the time.
 NAMES = (
     *("chromium-headless-shell", "chromium", "chromium-browser"),
     *("google-chrome", "google-chrome-stable"),
 )
+WAIT = PATIENCE * 1000  # milliseconds; by default pages give up after 30 s
 # Pages share a process: a new one costs more than most tests ask of theirs.
 FEW = ("--renderer-process-limit=1",)
 

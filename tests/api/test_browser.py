@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.browser import WAIT
 from tests.factories import UserFactory, WebhookFactory
 from webhooks_app.models import Webhook
 
@@ -13,6 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 @pytest.fixture
 def page(chromium):
     page = chromium.new_page()
+    page.set_default_timeout(WAIT)
     page.on("pageerror", lambda error: pytest.fail(str(error)))
     yield page
     page.close()

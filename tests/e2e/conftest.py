@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from tests.browser import as_long_as_possible
+from tests.browser import WAIT, as_long_as_possible
 from tests.factories import UserFactory
 
 READER = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}  # five and a half hours before UTC
@@ -34,7 +34,7 @@ def browser(chromium):
     """Of one reader. The files that it has fetched stay; who is logged in, and what pages keep in
     it, is each test's own."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, **READER)
-    context.set_default_timeout(60_000)  # the first page of a busy machine is no failure
+    context.set_default_timeout(WAIT)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.add_init_script(PREPARED)
     yield context

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.browser import WAIT
 from tests.e2e.conftest import follow, press, said
 from tests.factories import AccountFactory, UserFactory, WebhookFactory
 from webhooks_app import actions
@@ -73,6 +74,7 @@ def test_subscriptions_are_tried_and_saved_without_a_script(
 ):
     sign_in(UserFactory(is_superuser=True))
     context = chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(WAIT)
     context.add_cookies(page.context.cookies())
     plain = context.new_page()
     plain.goto(f"{live_server.url}/admin/webhooks_app/webhook/{customer.pk}/change/")

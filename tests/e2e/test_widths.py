@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from tests.browser import WAIT
 from tests.e2e.conftest import page_of
 from tests.e2e.world import World
 from tests.factories import (
@@ -86,6 +87,7 @@ def test_every_page_is_reached_without_a_script(chromium, live_server, webhook, 
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, java_script_enabled=False
     )
+    context.set_default_timeout(WAIT)
     context.add_cookies(cookies)
     plain = context.new_page()
     for place in ("", f"webhooks_app/webhook/{webhook.pk}/change/", "webhooks_app/delivery/"):
