@@ -99,7 +99,9 @@ def test_a_webhook_that_stopped_says_what_may_be_done(operator, account):
     assert "when somebody decides" in order(operator, webhook)
     says = plain(text_of(operator.get(page(dead, "delivery"))))
     assert "Skip" in says
-    operator.post(url("delivery", dead.pk, "cancel"))
+    says = plain(text_of(operator.post(url("delivery", dead.pk, "cancel"), follow=True)))
+    assert "is skipped: those behind it wait for it no longer." in says
+    assert "Skipped by" in says
     webhook.refresh_from_db()
     assert webhook.stopped == ""
 

@@ -128,20 +128,23 @@ class DeliveryAdmin(Recording, DeliveryList):
     def operate(self, request: HttpRequest, delivery: Delivery, verb: str) -> HttpResponse:
         if not may(request.user, verb):
             raise PermissionDenied
+        skips = verb == "cancel" and delivery.state == Delivery.State.FAILED
         try:
             self.do(request, delivery, verb)
         except actions.ActionError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
+            why = kept_back(request, [delivery.webhook_id])
             words = "is due now; the attempt shows below as soon as it was made."
-            if why := kept_back(request, [delivery.webhook_id]):
-                words = f"is due now, and waits. {why}"
-            if verb == "cancel":
+            if skips:
+                words = "is skipped: those behind it wait for it no longer."
+            elif verb == "cancel":
                 words = "is cancelled and will not be sent."
+            elif why:
+                words = f"is due now, and waits. {why}"
             page = reverse("admin:webhooks_app_webhook_change", args=[delivery.webhook_id])
-            text = '{} to <a href="{}"><bdi>{}</bdi></a> {}'
-            name = delivery.type or f"Delivery {delivery.pk}"
-            said = format_html(text, name, page, delivery.webhook, words)
+            text = 'Delivery {} to <a href="{}"><bdi>{}</bdi></a> {}'
+            said = format_html(text, delivery.type or delivery.pk, page, delivery.webhook, words)
             self.message_user(request, said, messages.SUCCESS)
         return self.to_page(delivery)
 

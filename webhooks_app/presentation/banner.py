@@ -267,10 +267,10 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         buttons = [RETRY]
     elif state.key == "failed":
         headline = format_html("Gave up {}: {}", moment(delivery.finished_at or now), tried)
-        why = " ".join(part for part in (delivery.reason, why) if part)
+        why = " ".join(part for part in (_sentence(delivery.reason), why) if part)
     else:
         headline = format_html("Cancelled {}", moment(delivery.finished_at or now))
-        why, advice = delivery.reason, ""
+        why, advice = _sentence(delivery.reason), ""
         buttons = [RETRY]
     if state.key == "failed":
         buttons = [RETRY]
@@ -289,6 +289,10 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         buttons=buttons,
         filled=not quiet and not _is_nothing(advice),
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
 def _blocks(delivery: Delivery) -> bool:
