@@ -10,7 +10,7 @@ import io
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,8 +41,9 @@ from webhooks_app.models import AccessToken, Delivery, database_file
 from . import bodies
 from .door import Door
 
-TURNS = 4  # requests that run at once, and so connections to each database
+TURNS = 4  # requests that run at once, and so connections to each database; one is for others
 ENDS_AFTER = 1.0  # seconds
+BUSY = "You have more requests under way than are answered at once; try again."
 RESTED = 1.0  # seconds; a connection that was unused for longer may be lost
 
 _API = ("webhooks", "deliveries", "events", "event-types")  # the first part of its paths
@@ -80,75 +81,91 @@ class Turns:
     """So many requests run at once, each with the database connections of its turn.
 
     More threads than that would only take the interpreter from each other. Who waits for a receiver
-    leaves its turn to others meanwhile.
+    leaves its turn to others meanwhile. One who asks has not all of them: a turn is left for
+    everybody else, however many requests he sends and however long each takes.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
+        self._most = max(1, count - 1)  # of one who asks
         self._lock = threading.Lock()
         # The last one first: what is used at all is warm.
         self._free: list[Turn] = [(0.0, {})] * count
-        self._waiting: deque[SimpleQueue[Turn]] = deque()
+        self._taken: Counter[str] = Counter()  # by who asked
+        self._waiting: deque[tuple[str, SimpleQueue[Turn]]] = deque()
 
     @contextmanager
-    def taken(self) -> Iterator[bool]:
+    def taken(self, asker: str) -> Iterator[bool]:
         """A turn; true when its connections were used a moment ago."""
-        fresh = self._take()
-        token = calls.meanwhile.set(self._left)
+        fresh = self._take(asker)
+        token = calls.meanwhile.set(partial(self._left, asker))
         try:
             yield fresh
         finally:
             calls.meanwhile.reset(token)
-            self._give()
+            self._give(asker)
 
     @contextmanager
-    def _left(self) -> Iterator[None]:
-        self._give()
+    def _left(self, asker: str) -> Iterator[None]:
+        self._give(asker)
         try:
             yield
         finally:
-            self._take()
+            self._take(asker)
 
-    def _take(self) -> bool:
-        given, turn = self._next()
+    def _take(self, asker: str) -> bool:
+        given, turn = self._next(asker)
         for alias, connection in turn.items():
             connections[alias] = connection
         return time.monotonic() - given < RESTED
 
-    def _give(self) -> None:
+    def _give(self, asker: str) -> None:
         turn = {}
         for connection in connections.all(initialized_only=True):
             if not connection.allow_thread_sharing:
                 connection.inc_thread_sharing()
             turn[connection.alias] = connection
             del connections[connection.alias]
-        self._pass_on((time.monotonic(), turn))
+        self._pass_on((time.monotonic(), turn), asker)
 
-    def _next(self) -> Turn:
+    def _next(self, asker: str) -> Turn:
         with self._lock:
-            if self._free:
+            if self._free and self._may(asker):
+                self._taken[asker] += 1
                 return self._free.pop()
             place: SimpleQueue[Turn] = SimpleQueue()
-            self._waiting.append(place)
+            self._waiting.append((asker, place))
         return place.get()
 
-    def _pass_on(self, turn: Turn) -> None:
+    def _may(self, asker: str) -> bool:
+        return self._taken[asker] < self._most or asker == _CLOSING
+
+    def _pass_on(self, turn: Turn, giver: str) -> None:
         # To whoever waits longest: else the thread that gives it would take it again for the next
         # request, before any that waits has woken.
         with self._lock:
-            if not self._waiting:
+            self._taken[giver] -= 1
+            if not self._taken[giver]:
+                del self._taken[giver]
+            found = next((one for one in self._waiting if self._may(one[0])), None)
+            if found is None:
                 self._free.append(turn)
                 return
-            place = self._waiting.popleft()
+            self._waiting.remove(found)
+            asker, place = found
+            self._taken[asker] += 1
         place.put(turn)
 
     def close(self) -> None:
         """Close the connections of all turns; waits for requests that are under way."""
-        turns = [self._next() for _ in range(self._count)]
+        turns = [self._next(_CLOSING) for _ in range(self._count)]
         for _, turn in turns:
             for connection in turn.values():
                 connection.close()
-            self._pass_on((0.0, {}))
+            self._pass_on((0.0, {}), _CLOSING)
+
+
+_CLOSING = "the site itself"
 
 
 class Site(ASGIHandler):
@@ -165,7 +182,10 @@ class Site(ASGIHandler):
         self.turns = Turns(TURNS)
         self._alias = router.db_for_write(Delivery)
         # Whoever waits for a receiver keeps a thread; the others are for requests that run.
-        self._threads = ThreadPoolExecutor(conf.settings.concurrency + 2 * TURNS, "request")
+        threads = conf.settings.concurrency + 2 * TURNS
+        self._threads = ThreadPoolExecutor(threads, "request")
+        self._most = threads // 2  # of one who asks
+        self._under_way: Counter[str] = Counter()  # by who asks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -174,13 +194,14 @@ class Site(ASGIHandler):
         began = time.monotonic()
         try:
             length = limits.check_scope(scope)
-            is_known = partial(self._in_thread, self._is_known, scope)
+            asker = _asker(scope)
+            is_known = partial(self._in_thread, self._is_known, scope, asker)
             body = await bodies.read(scope, receive, length, is_known)
             answer = None
             if self._door is not None and body.is_whole:
                 answer = await self._door.answer(scope, body.content)
             if answer is None:
-                answer = await self._in_thread(self._respond, scope, body.content)
+                answer = await self._answer(scope, body.content, asker)
             status, headers, content = answer
             if not body.is_whole:
                 headers = [*headers, (b"Connection", b"close")]
@@ -191,7 +212,18 @@ class Site(ASGIHandler):
         if isinstance(content, bytes):
             await _send(send, status, headers, content)
         else:
-            await self._stream(send, status, headers, content)
+            await self._stream(send, status, headers, content, asker)
+
+    async def _answer(self, scope: Scope, body: bytes, asker: str) -> tuple[int, Headers, Any]:
+        if asker and self._under_way[asker] >= self._most:
+            raise Refused(503, BUSY)
+        self._under_way[asker] += 1
+        try:
+            return await self._in_thread(self._respond, scope, body, asker)
+        finally:
+            self._under_way[asker] -= 1
+            if not self._under_way[asker]:
+                del self._under_way[asker]
 
     def close(self) -> None:
         """Close all database connections; waits for requests that are under way."""
@@ -205,10 +237,10 @@ class Site(ASGIHandler):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, run, work, *arguments)
 
-    def _is_known(self, scope: Scope) -> bool:
+    def _is_known(self, scope: Scope, asker: str) -> bool:
         """Whether a good token or somebody's session comes with a request. It grants nothing but
         that the rest of its body is read: who may what is judged when that is there."""
-        with self.turns.taken() as fresh:
+        with self.turns.taken(asker) as fresh:
             if not fresh:
                 close_old_connections()
             request, _ = self.create_request(scope, io.BytesIO())
@@ -221,9 +253,9 @@ class Site(ASGIHandler):
                 middleware(self.get_response).process_request(request)
             return bool(request.user.is_authenticated)
 
-    def _respond(self, scope: Scope, body: bytes) -> tuple[int, Headers, Any]:
+    def _respond(self, scope: Scope, body: bytes, asker: str) -> tuple[int, Headers, Any]:
         """Status, headers, and the content: bytes, or the response itself when it streams."""
-        with self.turns.taken() as fresh:
+        with self.turns.taken(asker) as fresh:
             set_script_prefix(get_script_prefix(scope))
             request_started.send(sender=type(self), scope=scope)
             if fresh:  # else Django asks it whether it lives: a round trip for every request
@@ -244,10 +276,12 @@ class Site(ASGIHandler):
             response.close()
             return response.status_code, headers, response.content
 
-    async def _stream(self, send: Send, status: int, headers: Headers, response: Any) -> None:
+    async def _stream(
+        self, send: Send, status: int, headers: Headers, response: Any, asker: str
+    ) -> None:
         """Files have no turn, and no business with the database; what else is streamed has one for
         each of its parts, and none while the client takes them."""
-        read = next if isinstance(response, FileResponse) else self._next
+        read = next if isinstance(response, FileResponse) else partial(self._next, asker)
         try:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             parts = iter(response)
@@ -257,8 +291,8 @@ class Site(ASGIHandler):
         finally:
             await self._in_thread(response.close)
 
-    def _next(self, parts: Iterator[bytes], end: None) -> bytes | None:
-        with self.turns.taken() as fresh:
+    def _next(self, asker: str, parts: Iterator[bytes], end: None) -> bytes | None:
+        with self.turns.taken(asker) as fresh:
             if not fresh:
                 close_old_connections()
             return next(parts, end)
@@ -270,6 +304,19 @@ async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1000})
+
+
+def _asker(scope: Scope) -> str:
+    """Who sends a request, before anybody has looked whether it is true: the secret it brings, or
+    the cookies of its session. All strangers are one."""
+    cookies = ""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            text = value.decode("latin-1")
+            return bearer(text) or text
+        if name == b"cookie":
+            cookies = value.decode("latin-1")
+    return cookies
 
 
 def end_soon() -> None:

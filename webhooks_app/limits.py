@@ -68,6 +68,8 @@ class Refused(Exception):
             ("Content-Length", str(len(self.body))),
             ("Connection", "close"),
         ]
+        if status == 503:
+            self.headers.append(("Retry-After", "1"))
 
     async def answer(self, send: Send) -> None:
         """Say so to an ASGI server."""

@@ -17,9 +17,9 @@ class CountingSite(Site):
 
     by_django = 0
 
-    def _respond(self, scope, body):
+    def _respond(self, scope, body, asker):
         self.by_django += 1
-        return super()._respond(scope, body)
+        return super()._respond(scope, body, asker)
 
 
 class SiteApi(Api):
