@@ -51,7 +51,7 @@ class Known:
         return self._lanes.get(digest)
 
     def is_apart(self, digest: str) -> bool:
-        """Whether this token's last events had more receivers than a group takes."""
+        """Whether this token's last events wanted more than a group gives."""
         until = self._apart.get(digest)
         if until is None:
             return False

@@ -170,9 +170,9 @@ def accept_events(
 
     The answer to each: its events in order, or why there are none: Invalid or Conflict, with the
     details by the number of the event, then by its field. An event that was there for its event id
-    has `replayed` true. None: one of its events has more than `receivers_most` receivers, it is not
-    stored and wants a transaction of its own. Raises TypeError for a payload that JSON has nothing
-    for.
+    has `replayed` true. None: one of its events has more than `receivers_most` receivers, or costs
+    more to judge than others should wait for; it is not stored, and wants a transaction of its own.
+    Raises TypeError for a payload that JSON has nothing for.
     """
     answers = _judged(requests)
     events = _events(answers)
@@ -340,7 +340,8 @@ def _published(
     KeyTaken."""
     events = _events(answers)
     ids = [event.pk for event in events]
-    judged = dict(zip(ids, fanout.judge(db_alias(), events), strict=True))
+    together = receivers_most is not None
+    judged = dict(zip(ids, fanout.judge(db_alias(), events, together=together), strict=True))
     found: list[Published | None] = []
     for answer in answers:
         if not isinstance(answer, list):

@@ -52,13 +52,13 @@ class KeyTaken(Exception):
     """Another event has just taken the key of one of these."""
 
 
-def judge(alias: str, events: Sequence[Event]) -> list[Judged]:
+def judge(alias: str, events: Sequence[Event], *, together: bool = False) -> list[Judged]:
     """Who gets new events, as far as one transaction has room, in which they are then put. Sets on
-    each what was found."""
+    each what was found. `together`: they are of several requests, which wait for each other."""
     if not events:
         return []
     queue = store.open(alias)
-    judged = subscribers.judged(queue, events)
+    judged = subscribers.judged(queue, events, together=together)
     at = queue.clock() or clock(alias)
     for event, one in zip(events, judged, strict=True):
         event.judged_at = event.created_at = at

@@ -21,7 +21,8 @@ log = logging.getLogger("webhooks")
 STEP = 10_000  # receivers of one transaction, of all its events together
 READ_MOST = 25_000  # subscriptions that it reads
 LOOKS = 250_000  # subscriptions that it compares with events, and those of the last one
-VISITS = 2_000_000  # elements of payloads that its filters look at
+VISITS = 500_000  # elements of payloads that its filters look at: some half a second
+VISITS_TOGETHER = 100_000  # of an account, where several share it
 FILTERS = 10_000  # different filters that one event is asked in it
 
 _S, _W = Subscription._meta.db_table, Webhook._meta.db_table
@@ -60,6 +61,7 @@ class Room:
     receivers: int = field(default_factory=lambda: STEP)
     looks: int = field(default_factory=lambda: LOOKS)
     visits: int = field(default_factory=lambda: VISITS)
+    in_parts: bool = True  # whether an event for which it is too small is judged in part
 
     @property
     def is_gone(self) -> bool:
@@ -145,13 +147,25 @@ def _number(found: Found) -> int:
 
 
 def judged(
-    queue: Store, events: Sequence[Event], *, after: str = "", at: datetime | None = None
+    queue: Store,
+    events: Sequence[Event],
+    *,
+    after: str = "",
+    at: datetime | None = None,
+    together: bool = False,
 ) -> list[Judged]:
-    """Who gets some events, of the webhooks behind `after`, by the subscriptions of a moment."""
+    """Who gets some events, of the webhooks behind `after`, by the subscriptions of a moment.
+
+    `together`: several share the transaction and wait for each other, so that an account has little
+    room in it; an event that wants more is not judged.
+    """
     wanted = {(event.account_id, pattern) for event in events for pattern in lookups(event.type)}
     found, upto = candidates(queue, wanted, after=after, at=at)
-    room = Room()
-    judged = [_judge(event, found, upto, room) for event in events]
+    accounts = {event.account_id for event in events}
+    rooms = dict.fromkeys(accounts, Room())
+    if together:
+        rooms = {one: Room(visits=VISITS_TOGETHER, in_parts=False) for one in accounts}
+    judged = [_judge(event, found, upto, rooms[event.account_id]) for event in events]
     unknown = {
         (ident, event.account_id)
         for event, one in zip(events, judged, strict=True)
@@ -183,6 +197,8 @@ def _judge(event: Event, found: Candidates, upto: str | None, room: Room) -> Jud
     end = None  # the first webhook that is not judged
     for number, group in enumerate(groups):
         is_full = room.is_gone or hearing.tried >= FILTERS
+        if is_full and not room.in_parts:
+            return Judged(place="")
         if is_full and _first(group) > _first(groups[0]):
             end = _first(group)
             groups = groups[:number]

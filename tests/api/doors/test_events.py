@@ -370,6 +370,28 @@ def test_an_event_of_more_than_100_receivers_takes_a_transaction_of_its_own(
     assert Event.objects.count() == 6
 
 
+def test_an_event_that_is_dear_to_judge_takes_a_transaction_of_its_own(
+    open_site, account, secret, webhook
+):
+    dear = AccountFactory()
+    wanted = [
+        {"types": ["*"], "filter": {"$or": [{"a": {"b": -n, "c": m}} for m in range(15)]}}
+        for n in range(1, 13)
+    ]
+    actions.set_subscriptions(WebhookFactory(account=dear), wanted)
+    payload = {"a": [{"b": n, "c": "x"} for n in range(900)]}
+    theirs, ours = (SiteApi(open_site, AccessToken.issue(a)[1]) for a in (dear, account))
+    before = open_site.by_django
+    answers = together(
+        theirs.asked("POST", "/events", {"type": "a", "payload": payload}),
+        *(ours.asked("POST", "/events", {"type": "user.new", "payload": n}) for n in range(5)),
+    )
+    assert [answer.status_code for answer in answers] == [202] * 6
+    assert (answers[0].json()["matched"], answers[0].json()["filtered"]) == (0, 1)
+    assert open_site.by_django == before + 1
+    assert Event.objects.count() == 6
+
+
 def test_whatever_the_keys_of_others_are_nobody_waits_in_vain(open_site, account, webhook):
     """More keys at once than a look-up takes, each twice, in requests of many and of one."""
     clients = [SiteApi(open_site, AccessToken.issue(account)[1]) for _ in range(4)]
