@@ -1,12 +1,14 @@
 """The standalone site around the app: its favicon, and what stands on standard error."""
 
+import re
+
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import RequestFactory
 
 from project.serving import TokenHandler
 from tests import processes
-from tests.factories import AccountFactory
+from tests.factories import AccountFactory, UserFactory
 from tests.processes import PROGRAM
 from tests.waiting import PATIENCE
 from webhooks_app.models import AccessToken
@@ -19,6 +21,15 @@ def test_browsers_find_a_favicon_beside_any_page(client):
     assert response.status_code == 302
     assert response["Location"] == "/static/project/favicon.svg"
     assert finders.find("project/favicon.svg")
+
+
+def test_every_page_of_the_admin_has_the_same_links_of_its_user(client, db):
+    client.force_login(UserFactory())
+    places = ("", "password_change/", "password_change/done/")
+    pages = [client.get(f"/admin/{place}").content.decode() for place in places]
+    links = [page.split('id="user-tools"')[1].split("</form>")[0] for page in pages]
+    assert "Change password</a>" in links[0]
+    assert len({re.sub('value="[^"]*"', "", one) for one in links}) == 1
 
 
 BROKEN = """

@@ -72,6 +72,14 @@ def test_its_tokens_events_and_contact(boss, acme):
     assert "Contact: ops@acme.example" in says
 
 
+@pytest.mark.once
+def test_nobody_is_said_to_be_told_who_was_sent_no_letter(boss, acme):
+    WebhookFactory(account=acme, health={"failures_in_row": 5, "told": "failing"})
+    says = plain(text_of(boss.get(page_of(acme))))
+    assert "None was sent." in says
+    assert "told that" not in says
+
+
 def test_the_notices_that_went_out(boss, acme):
     notices.turn()
     assert "Webhook Orders is failing" in [letter.subject for letter in outbox.outbox]

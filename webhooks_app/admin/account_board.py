@@ -33,11 +33,6 @@ from .webhook_list import RARE
 WEBHOOKS_SHOWN = 20
 SHOWN = 5  # tokens, events, notices
 STUCK = ("waiting", "gave_up")
-TOLD = {
-    "failing": "told that it fails",
-    "warned": "told that it will be stopped",
-    "disabled": "told that it is stopped",
-}
 RANK = {key: place for place, key in enumerate((*states.SILENT, "unsteady"))}
 
 
@@ -68,14 +63,13 @@ class AccountBoard:
         return self._sees("webhook")
 
     @cached_property
-    def webhooks(self) -> list[tuple[Any, State, Any, str]]:
-        """Each with how it does, since when where that says anything, and what people were told;
-        those with any trouble first."""
+    def webhooks(self) -> list[tuple[Any, State, Any]]:
+        """Each with how it does, and since when where that says anything; those with any trouble
+        first."""
         shown = []
         for row in self._rows[:WEBHOOKS_SHOWN]:
             state = webhook_state(row, self.now)
-            told = TOLD.get(row.health.told, "")
-            shown.append((row, state, trouble_since(row, state), told))
+            shown.append((row, state, trouble_since(row, state)))
         return sorted(shown, key=lambda one: RANK.get(one[1].key, len(RANK)))
 
     @property
@@ -87,7 +81,7 @@ class AccountBoard:
         """Webhooks in the states that are rare, what waits and what gave up: of the rows where
         these are all, else by as few index rows as there are webhooks."""
         if not self.more:
-            found = Counter(state.key for _, state, _, _ in self.webhooks)
+            found = Counter(state.key for _, state, _ in self.webhooks)
             for name in STUCK:
                 found[name] = sum(getattr(row, name) or 0 for row in self._rows)
             return {**found, "all": len(self._rows)}
@@ -103,7 +97,7 @@ class AccountBoard:
     @cached_property
     def verdict(self) -> State | None:
         """How the worst of its webhooks does; None where it has none, or nobody may see one."""
-        shown = {state.key for _, state, _, _ in self.webhooks}
+        shown = {state.key for _, state, _ in self.webhooks}
         order = (*RANK, "working", "idle")
         return next((WEBHOOK_STATES[key] for key in order if key in shown), None)
 
