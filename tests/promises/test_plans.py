@@ -27,7 +27,7 @@ AUTO_KEY = "sqlite_autoindex_webhooks_app_delivery_1"
 BUDGET = {"postgresql": 1500, "sqlite": 60_000}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def swept(django_db_setup, django_db_blocker):
     """What the tests before have stored and taken back, as young as the history ends, is read by
     nobody any more. PostgreSQL would read it."""
@@ -69,6 +69,10 @@ def hot(grown):
     idents = [item.attempt.request_id for item in batch]
     key = KEY.get(on.vendor, AUTO_KEY)
 
+    def of_the_writer(verb):
+        queue.by_index_only()  # as all of its session
+        return verb(batch)
+
     def claim(after):
         return queue.claim([store.Want(w.pk, 10, after) for w in grown.webhooks[:100]], now)
 
@@ -88,11 +92,8 @@ def hot(grown):
         "look again": (lambda: queue.look(now - a_few, now, seen), {DUE, PENDING}),
         "claim from the start": (lambda: claim(None), {PENDING}),
         "claim from a place": (lambda: claim(place), {PENDING}),
-        "unrecorded": (
-            lambda: queue.unrecorded(batch),
-            {"attempt_delivery"},
-        ),
-        "finish": (lambda: queue.finish(batch), {key}),
+        "unrecorded": (lambda: of_the_writer(queue.unrecorded), {"attempt_delivery"}),
+        "finish": (lambda: of_the_writer(queue.finish), {key}),
         "what was accepted": (lambda: accepted.behind(first_id(now - a_few)), {key, DUE}),
         "retry": (lambda: transitions.retry(idents[0]), {key}),
         "retry of many": (lambda: transitions.retry_all(idents), {key}),
@@ -187,11 +188,12 @@ def test_nothing_reads_more_than_it_needs(rows, webhooks, known):
         strange = known != "empty" and not watch.indexes & indexes
         if watch.whole or strange or watch.cost > 3 * budget:
             problems[name] = (watch.cost, watch.indexes, watch.whole)
-    # Until the database has looked at the table a list may sort what it could have walked through.
-    most = 10 * budget if known == "empty" else budget
+    # Until the database has looked at the table a list may sort what it could have walked through,
+    # and read all attempts for those of its page.
+    most = 20 * budget if known == "empty" else budget
     for name, call in lists(history_).items():
         watch = look(call)
-        if watch.whole or watch.cost > most:
+        if (watch.whole and known != "empty") or watch.cost > most:
             problems[name] = (watch.cost, watch.indexes, watch.whole)
     # A look at every webhook: some pages for each, however long its queue.
     watch = look(lambda: store.open("default").scan(history_.now)[0])

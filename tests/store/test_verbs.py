@@ -45,7 +45,7 @@ def test_whatever_one_of_them_says_by_itself_the_other_does_too():
 def own(transactional_db, knobs):
     """A store with a connection of its own, as a worker has it."""
     shared = connections["default"]
-    own = store.open("default").own(knobs, lock_timeout=0.2, by_index=True)
+    own = store.open("default").own(knobs, lock_timeout=0.2, repeats=True)
     yield own
     own.connection.close()
     connections["default"] = shared

@@ -47,7 +47,7 @@ class Reader:
         self._knobs = knobs
         self._once = once
         self._horizon: datetime | None = None
-        self._store = store.open(alias).own(knobs, by_index=True)
+        self._store = store.open(alias).own(knobs, repeats=True)
         self._bodies = Bodies(self._store)
         self._heads = Heads(self._store, self._bodies, knobs)
         self._ownership = self._store.ownership()

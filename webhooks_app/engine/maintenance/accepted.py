@@ -7,7 +7,7 @@ The counter keeps its place, the last delivery that is counted, beside the numbe
 
 from datetime import datetime, timedelta
 
-from django.db import router
+from django.db import router, transaction
 from django.db.models import Count, F, Max, QuerySet
 
 from ...models import Counter, Delivery
@@ -40,7 +40,10 @@ def count() -> int:
 def behind(place: str) -> int:
     """How many deliveries are there that the counter at this place has not counted; as far as one
     look counts. The number is right at any moment, and does not fall when they are counted."""
-    return _behind(place)[:AT_ONCE].count()
+    alias = router.db_for_write(Delivery)
+    with transaction.atomic(alias):
+        store.open(alias).by_index_only()
+        return _behind(place).using(alias)[:AT_ONCE].count()
 
 
 def _behind(place: str) -> "QuerySet[Delivery, str]":

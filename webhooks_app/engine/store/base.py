@@ -278,12 +278,12 @@ class Store(ABC):
 
     @abstractmethod
     def own(
-        self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, by_index: bool = False
+        self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, repeats: bool = False
     ) -> Self:
         """The same with a direct connection of its own, outside any pool, that becomes that of this
         thread. It never hangs on a cut network; nor, where rows are locked one by one, longer than
-        `lock_timeout` seconds on one that somebody has locked (0: as the server says). `by_index`:
-        it asks for a few rows of many, never for whole tables."""
+        `lock_timeout` seconds on one that somebody has locked (0: as the server says). `repeats`:
+        it asks the same few questions again and again. None reads a table whole."""
 
     @abstractmethod
     def limit_locks(self, seconds: float) -> None:

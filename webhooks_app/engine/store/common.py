@@ -397,7 +397,7 @@ class Common(Store):
         record.write(self, attempts, stops=stops)
 
     def own(
-        self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, by_index: bool = False
+        self, knobs: Knobs = DEFAULT, *, lock_timeout: float = 0.0, repeats: bool = False
     ) -> Self:
         settings = copy.deepcopy(self.connection.settings_dict)
         self._make_direct(settings)
@@ -406,7 +406,7 @@ class Common(Store):
 
         def begin_session() -> None:
             begin()
-            own._begin_session(lock_timeout, by_index)
+            own._begin_session(lock_timeout, repeats)
 
         own.connection.init_connection_state = begin_session  # type: ignore[method-assign]
         connections[self.connection.alias] = own.connection
@@ -415,7 +415,7 @@ class Common(Store):
     def _make_direct(self, settings: dict[str, Any]) -> None:
         """Give a connection the settings that one of a worker's own has."""
 
-    def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
+    def _begin_session(self, lock_timeout: float, repeats: bool) -> None:
         """Make a new session of such a connection ready."""
 
 

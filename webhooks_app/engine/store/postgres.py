@@ -293,18 +293,17 @@ class Postgres(Common):
         options.setdefault("application_name", "webhooks deliver")
         settings["CONN_MAX_AGE"] = None
 
-    def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
+    def _begin_session(self, lock_timeout: float, repeats: bool) -> None:
         with self.connection.cursor() as cursor:
             limit_silence(cursor, self.knobs)
             if lock_timeout:
                 self._limit_locks(cursor, lock_timeout, False)
-            if by_index:
-                # A worker asks the same few questions; to plan one takes longer than to answer it.
+            # With young statistics, or for some hundred keys, whole tables would be read. Compiling
+            # pays for no small question, and what is left without an index looks dear then.
+            cursor.execute("SET enable_seqscan = off; SET jit = off")
+            if repeats:
+                # To plan a question takes longer than to answer it.
                 cursor.connection.prepare_threshold = _PREPARED_AFTER
-                # With young statistics, or for some hundred keys, whole tables would be read.
-                # Compiling pays for no small question, and what is left without an index looks
-                # dear then.
-                cursor.execute("SET enable_seqscan = off; SET jit = off")
 
     def limit_locks(self, seconds: float) -> None:
         with self.connection.cursor() as cursor:

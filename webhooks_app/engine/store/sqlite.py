@@ -256,7 +256,7 @@ class Sqlite(Common):
         names = ", ".join(name for name, _ in columns)
         self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows)
 
-    def _begin_session(self, lock_timeout: float, by_index: bool) -> None:
+    def _begin_session(self, lock_timeout: float, repeats: bool) -> None:
         # A page that every batch touches goes to the file once in a while, and not with each batch.
         with self.connection.cursor() as cursor:
             cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
