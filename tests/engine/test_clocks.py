@@ -1,13 +1,14 @@
 """A host whose clock is wrong: what is due at once is due at once."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from django.core import mail as box
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.http import HttpRequest, QueryDict
 from django.test import Client
 from django.utils import timezone
@@ -34,6 +35,7 @@ from webhooks_app.models import (
     WebhookHealth,
     Worker,
 )
+from webhooks_app.models.primary import clock
 from webhooks_app.presentation.workers import workers
 from webhooks_app.rules.ids import id_time, read_moment
 
@@ -71,6 +73,25 @@ def claimed(webhook):
         delivery = Delivery.objects.get(pk=row.id)
         assert timedelta(0) <= now - delivery.due_at < timedelta(seconds=60)
     return len(rows)
+
+
+@pytest.mark.parametrize("late", ["the connection", "the answer"])
+def test_what_comes_late_sets_no_clock_ahead(monkeypatch, late):
+    """Else what is made now would be due later, and a job would leave out what was made before."""
+    here, what = connections["default"], "ensure_connection"
+    here.ensure_connection()
+    if late == "the answer":
+        here, what = here.connection, "execute"
+    usual, waits = getattr(here, what), [0.5]
+
+    def comes_late(*words):
+        time.sleep(waits.pop() if waits else 0)
+        return usual(*words)
+
+    monkeypatch.setattr(here, what, comes_late)
+    clock("default", anew=True)
+    assert not waits
+    assert clock("default") < present() + timedelta(seconds=0.2)
 
 
 def test_a_delivery(wrong):

@@ -18,6 +18,7 @@ from django.utils import timezone
 M = TypeVar("M", bound=models.Model)
 
 CLOCK_KEPT = 5.0  # seconds after which a process asks what time it is once more
+CLOCK_LATE, CLOCK_TRIES = 0.05, 3  # seconds for an answer; how often it is asked where that is late
 
 
 class PrimaryQuerySet(models.QuerySet[M]):
@@ -56,20 +57,31 @@ def present(alias: str) -> Any:
 
 def clock(alias: str, *, anew: bool = False) -> datetime:
     """`present` for Python: what decides, and is compared here. PostgreSQL is asked once in
-    CLOCK_KEPT seconds; from then on this process counts, and is ahead by what the question took.
-    `anew`: asked now, where a millisecond matters. Raises DatabaseError."""
+    CLOCK_KEPT seconds; from then on this process counts, and is ahead by what the question took,
+    which is little. `anew`: asked now, where a millisecond matters. Raises DatabaseError."""
     if not _has_a_clock(alias):
         return timezone.now()
     now = time.monotonic()
     asked, moment = _clocks.get(alias, (now - CLOCK_KEPT, None))
     if anew or moment is None or now - asked >= CLOCK_KEPT:
-        connection = connections[alias]
-        connection.ensure_connection()
-        with connection.wrap_database_errors:
-            # Past Django's cursor: no query of whoever happens to be the first to ask.
-            answer = connection.connection.execute("SELECT clock_timestamp()")
-            asked, moment = _clocks[alias] = now, answer.fetchone()[0]
+        _, moment = _clocks[alias] = _asked(alias)
+        return moment
     return moment + timedelta(seconds=now - asked)
+
+
+def _asked(alias: str) -> tuple[float, datetime]:
+    """When the database was asked, monotonic, and what it said. Asked once more where the answer
+    took long: the machine stood still meanwhile, or was very busy."""
+    connection = connections[alias]
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        for _ in range(CLOCK_TRIES):
+            asked = time.monotonic()
+            # Past Django's cursor: no query of whoever happens to be the first to ask.
+            answer = connection.connection.execute("SELECT clock_timestamp()").fetchone()
+            if time.monotonic() - asked < CLOCK_LATE:
+                break
+    return asked, answer[0]
 
 
 _clocks: dict[str, tuple[float, datetime]] = {}  # by alias: when it was asked, monotonic, and said
