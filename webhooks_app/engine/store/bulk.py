@@ -87,7 +87,7 @@ def binary(columns: tuple[Column, ...], rows: Rows) -> Iterator[list[Any]]:
 # --- SQLite ---------------------------------------------------------------------------------------
 
 # Few sizes of statements, so that each is prepared once and found again.
-_SIZES = (500, 100, 25, 5, 1)
+_SIZES = (500, 100, 25, 10, 5, 4, 3, 2, 1)
 _VALUES_MOST = 32_000  # of a statement
 
 
