@@ -65,7 +65,6 @@ def test_a_reader_that_takes_the_square_is_found_and_one_that_does_not_is_not():
 NO_READERS = {
     "webhooks_app.admin.home": "a sentence of ours, of which a list says less",
     "webhooks_app.models.account": "the form of a name, as the database checks it: bounded",
-    "webhooks_app.admin.webhook_list": "a term of a search that is measured before",
     "webhooks_app.admin.attempts": "rules.fingerprint has made and measured it",
     "webhooks_app.urls": "every other path below ours: it looks at none of its characters",
     "webhooks_app.urls_events": "likewise",
