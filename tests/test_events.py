@@ -437,6 +437,13 @@ class TestStatements:
         assert 3 <= len(own) <= 8, [sql[:60] for sql in own]
 
 
+@pytest.mark.parametrize("ident", [None, "one"])
+def test_only_an_event_id_that_may_be_taken_asks_for_a_place_to_come_back_to(account, ident):
+    with transaction.atomic(), told(connection) as statements:
+        actions.publish(account, "a.b", {}, event_id=ident)
+    assert any("SAVEPOINT" in sql for sql in statements) == (ident is not None)
+
+
 def test_what_ends_and_what_begins_in_its_place_leave_no_gap(account):
     webhook = WebhookFactory(account=account)
     for types in (["order.*"], ["order.*", "invoice.*"]):

@@ -178,9 +178,11 @@ def accept_events(
     events = _events(answers)
     if not events:
         return answers
+    has_keys = any(event.key is not None for event in events)
     for chance in range(_CHANCES):
         try:
-            with transaction.atomic(using=db_alias()):
+            # Where none can be taken there is nothing to come back to.
+            with transaction.atomic(using=db_alias(), savepoint=has_keys):
                 first = _known(events) if chance else {}  # most keys are new
                 return _published(answers, first, receivers_most)
         except fanout.KeyTaken:
