@@ -20,6 +20,7 @@ from webhooks_app.admin.jobs import words_of
 from webhooks_app.engine import knobs, store, stored_breaker, transitions
 from webhooks_app.engine.handover import Heartbeat, Memory
 from webhooks_app.engine.maintenance import catalogue, jobs, notices, pruner
+from webhooks_app.engine.store.postgres import Postgres
 from webhooks_app.models import (
     AccessToken,
     Attempt,
@@ -92,6 +93,20 @@ def test_what_comes_late_sets_no_clock_ahead(monkeypatch, late):
     clock("default", anew=True)
     assert not waits
     assert clock("default") < present() + timedelta(seconds=0.2)
+
+
+def test_nor_that_of_a_worker(reader, monkeypatch):
+    """What became due meanwhile would lie before its next look."""
+    usual, waits = Postgres.clock, [0.5]
+
+    def comes_late(store):
+        time.sleep(waits.pop() if waits else 0)
+        return usual(store)
+
+    monkeypatch.setattr(Postgres, "clock", comes_late)
+    reader.beat(Heartbeat())
+    assert not waits
+    assert reader.now() < present() + timedelta(seconds=0.2)
 
 
 def test_a_delivery(wrong):

@@ -21,6 +21,7 @@ from django.db.migrations.loader import MigrationLoader
 from .. import __version__, conf
 from ..fields import WrongKey
 from ..models import Webhook, Worker, site
+from ..models.primary import promptly
 from ..models.webhook import slot_of
 from ..rules.ids import new_id
 from . import calls, store, transitions
@@ -211,9 +212,9 @@ class Reader:
         """Say that we are there. By how much the database's clock is ahead of the monotonic one, in
         microseconds; None: it is this host's."""
         self._store.connection.ensure_connection()
-        asked_at = time.monotonic_ns() // 1000
-        if (clock := self._store.clock()) is not None:
-            self._clock_ahead = microseconds.of(clock) - asked_at
+        asked_at, clock = promptly(self._store.clock)
+        if clock is not None:
+            self._clock_ahead = microseconds.of(clock) - int(asked_at * 1_000_000)
         now = self.now()
         workers = Worker.objects.using(self._alias)
         workers.update_or_create(

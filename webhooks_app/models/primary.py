@@ -7,6 +7,7 @@ host that wants a report from its replica asks there, by `using`.
 """
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 M = TypeVar("M", bound=models.Model)
+T = TypeVar("T")
 
 CLOCK_KEPT = 5.0  # seconds after which a process asks what time it is once more
 CLOCK_LATE, CLOCK_TRIES = 0.05, 3  # seconds for an answer; how often it is asked where that is late
@@ -70,18 +72,27 @@ def clock(alias: str, *, anew: bool = False) -> datetime:
 
 
 def _asked(alias: str) -> tuple[float, datetime]:
-    """When the database was asked, monotonic, and what it said. Asked once more where the answer
-    took long: the machine stood still meanwhile, or was very busy."""
     connection = connections[alias]
     connection.ensure_connection()
+
+    def ask() -> Any:
+        # Past Django's cursor: no query of whoever happens to be the first to ask.
+        return connection.connection.execute("SELECT clock_timestamp()").fetchone()[0]
+
     with connection.wrap_database_errors:
-        for _ in range(CLOCK_TRIES):
-            asked = time.monotonic()
-            # Past Django's cursor: no query of whoever happens to be the first to ask.
-            answer = connection.connection.execute("SELECT clock_timestamp()").fetchone()
-            if time.monotonic() - asked < CLOCK_LATE:
-                break
-    return asked, answer[0]
+        return promptly(ask)
+
+
+def promptly(ask: Callable[[], T]) -> tuple[float, T]:
+    """When a clock was asked, monotonic, and what it said. Asked once more where the answer took
+    long: the machine stood still meanwhile, or was very busy, and who counts from the question on
+    would be ahead by as much."""
+    for _ in range(CLOCK_TRIES):
+        asked = time.monotonic()
+        answer = ask()
+        if time.monotonic() - asked < CLOCK_LATE:
+            break
+    return asked, answer
 
 
 _clocks: dict[str, tuple[float, datetime]] = {}  # by alias: when it was asked, monotonic, and said
