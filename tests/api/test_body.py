@@ -11,6 +11,7 @@ from django.test import AsyncClient
 
 from tests.api.conftest import DOCUMENTED, problem
 from tests.factories import WebhookFactory
+from tests.waiting import PATIENCE
 from webhooks_app.models import Webhook
 
 LIMIT = 1024 * 1024
@@ -119,7 +120,7 @@ def test_the_hosts_own_limits_do_not_shrink_ours(api, webhook, settings):
 
 def chunked(live_server, path, secret, chunks):
     connection = http.client.HTTPConnection(
-        live_server.thread.host, live_server.thread.port, timeout=10
+        live_server.thread.host, live_server.thread.port, timeout=PATIENCE
     )
     headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
     connection.request("POST", path, iter(chunks), headers, encode_chunked=True)
