@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from . import sink, stage
+from . import sink, stage, versus
 
 pytestmark = pytest.mark.once
 
@@ -51,6 +51,27 @@ def test_a_small_benchmark_prints_its_table_and_writes_its_figures(tmp_path):
         assert run["per_second"] > 0
         assert f"| {name} " in done.stdout
     assert figures["PostgreSQL, 1 worker"]["p50_ms"] > 0
+
+
+def run_of(*received):
+    seconds, cpu = [0.5] * len(received), [0.1] * len(received)
+    return versus.Run("this one", [], list(received), seconds, cpu)
+
+
+def test_of_turns_in_which_nothing_came_of_one_side_no_ratio_is_made_and_it_is_said():
+    this, other = run_of(5, 5, 100, 0, 100, 50), run_of(5, 5, 100, 100, 0, 100)
+    for one, two in ((this, other), (other, this)):
+        found = versus.compared(one, two)
+        assert (len(found["pairs"]), found["idle"]) == (2, 2)
+    said = versus.told("SQLite", [found])
+    assert "2 pairs of turns without 2 in which nothing came of one side" in said
+    whole = versus.compared(run_of(5, 5, 100, 90, 80), run_of(5, 5, 100, 90, 80))
+    assert "3 pairs of turns, quartiles" in versus.told("SQLite", [whole])
+
+
+def test_a_side_of_which_nothing_comes_is_named():
+    with pytest.raises(AssertionError, match="nothing came of this one in 2 turns"):
+        versus.compared(run_of(5, 5, 0, 0), run_of(5, 5, 100, 100))
 
 
 @pytest.mark.prove

@@ -28,6 +28,7 @@ COUNT = int(os.environ.get("COUNT", "60000"))
 DB = os.environ.get("DB", "sqlite,postgres").split(",")
 TURN = 0.5  # seconds
 WARM = 2  # turns of each side that do not count
+IDLE = 20  # turns in which nothing comes of a side: it does not work
 LEFT = 0.1  # of the deliveries, at which a round ends: nobody waits for work
 
 
@@ -43,6 +44,7 @@ class Side:
 class Run:
     """A worker that is frozen, and what it did in its turns."""
 
+    name: str
     family: list[psutil.Process]
     received: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -62,7 +64,9 @@ class Run:
         self.cpu.append(meter.cpu() - used)
 
     def rates(self):
-        return [n / s for n, s in zip(self.received, self.seconds, strict=True)][WARM:]
+        rates = [n / s for n, s in zip(self.received, self.seconds, strict=True)][WARM:]
+        assert any(rates), f"nothing came of {self.name} in {len(rates)} turns that count"
+        return rates
 
     def each_cost(self):
         """CPU of a delivery, in seconds."""
@@ -82,7 +86,8 @@ def _frozen(sides, receiver, count):
         for side, url in zip(sides, urls, strict=True):
             workers = stage.workers(1, url, *side.command, root=side.server.root)
             process = psutil.Process(stack.enter_context(workers)[0].pid)
-            runs.append(Run([process, *process.children(recursive=True)]))
+            family = [process, *process.children(recursive=True)]
+            runs.append(Run(f"{side.server.name} of {side.server.root}", family))
         try:
             for run in runs:
                 run.signal(signal.SIGSTOP)
@@ -104,6 +109,7 @@ def against(receiver, count, this, other):
         "rate kept": math.sqrt(first["rate kept"] / second["rate kept"]),
         "CPU": math.sqrt(first["CPU"] / second["CPU"]),
         "pairs": first["pairs"] + [1 / pair for pair in second["pairs"]],
+        "idle": first["idle"] + second["idle"],
         "rates": rates,
     }
 
@@ -117,14 +123,27 @@ def _against(receiver, count, *sides):
         for place in cycle((0, 1, 1, 0)):
             runs[place].take(receiver, meters[place])
             even = len(runs[0].received) == len(runs[1].received)
+            for run in runs:
+                assert any(run.received[-IDLE:]) or len(run.received) < IDLE, (
+                    f"nothing came of {run.name} in {IDLE} turns"
+                )
             if even and max(sum(run.received) for run in runs) > (1 - LEFT) * count:
                 break
-    rates = [run.rates() for run in runs]
-    assert rates[0], f"{count} deliveries are over before {WARM + 1} turns of each side"
+    assert len(runs[0].received) > WARM, (
+        f"{count} deliveries are over before {WARM + 1} turns of each side"
+    )
+    return compared(*runs)
+
+
+def compared(this, other):
+    """`idle`: pairs of turns in one of which nothing came; they are in the rates, and no ratio."""
+    rates = [this.rates(), other.rates()]
+    pairs = [a / b for a, b in zip(*rates, strict=True) if a and b]
     return {
         "rate kept": sum(rates[0]) / sum(rates[1]),
-        "CPU": runs[0].each_cost() / runs[1].each_cost(),
-        "pairs": [a / b for a, b in zip(*rates, strict=True)],
+        "CPU": this.each_cost() / other.each_cost(),
+        "pairs": pairs,
+        "idle": len(rates[0]) - len(pairs),
         "rates": [statistics.mean(each) for each in rates],
     }
 
@@ -133,12 +152,15 @@ def told(name, rounds):
     kept = [found["rate kept"] for found in rounds]
     cpu = [found["CPU"] for found in rounds]
     pairs = [pair for found in rounds for pair in found["pairs"]]
+    assert len(pairs) > 1, f"{name}: in all pairs of turns but {len(pairs)} nothing came of one"
     low, middle, high = statistics.quantiles(pairs, n=4)
+    idle = sum(found["idle"] for found in rounds)
+    without = f" without {idle} in which nothing came of one side" if idle else ""
     return (
         f"{name}: rate kept {statistics.median(kept):.3f} (rounds {min(kept):.2f} to "
-        f"{max(kept):.2f}; {len(pairs)} pairs of turns, quartiles {low:.2f}, {middle:.2f}, "
-        f"{high:.2f}), CPU of a delivery {statistics.median(cpu):.3f} ({min(cpu):.2f} to "
-        f"{max(cpu):.2f})"
+        f"{max(kept):.2f}; {len(pairs)} pairs of turns{without}, quartiles {low:.2f}, "
+        f"{middle:.2f}, {high:.2f}), CPU of a delivery {statistics.median(cpu):.3f} "
+        f"({min(cpu):.2f} to {max(cpu):.2f})"
     )
 
 
