@@ -61,6 +61,23 @@ def test_what_is_pending_is_listed_whole_wherever_it_stands(api, webhook, path):
         assert seen == expected
 
 
+@pytest.mark.parametrize("words", ["state=delivered", "state=failed&type=a"])
+def test_what_lies_behind_very_many_others_is_on_a_later_page(api, webhook, path, words):
+    state = words[6:].partition("&")[0]
+    wanted = finished(webhook, state, type="a", created_at=timezone.now())
+    after = int(wanted.pk[:8], 16) + 1
+    ids = [f"{after:08x}{number:016x}" for number in range(5000)]
+    Delivery.objects.bulk_create(
+        Delivery(pk=pk, webhook=webhook, payload=b"1", type="a") for pk in ids
+    )
+    first = api.get(f"{path}?{words}&limit=10")
+    assert first.json() == []
+    address = first["Link"].partition("<http://testserver")[2].partition(">")[0]
+    second = api.get(address)
+    assert [each["id"] for each in second.json()] == [wanted.pk]
+    assert "Link" not in second
+
+
 def test_the_list_is_filtered_by_state_type_reference_and_time(api, webhook, path):
     past = timezone.now() - timedelta(days=2)
     old = DeliveryFactory(webhook=webhook, created_at=past, type="a", reference="r-1")

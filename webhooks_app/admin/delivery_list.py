@@ -91,14 +91,18 @@ class StateFilter(ChipsFilter):
 
     @cached_property
     def sieves(self) -> bool:
-        """What was delivered, most of what there is; and where very many wait: no index holds those
-        in the order of the list."""
-        if self.value() == "delivered":
+        """What is delivered, which all others may lie before; and what waits, or was cancelled,
+        where that is very much: no index holds those in the order of the list."""
+        key = self.value()
+        if key == Delivery.State.DELIVERED:
             return True
-        if self.value() not in BEHIND_PENDING:
+        if key == Delivery.State.CANCELLED and not self.request.GET.get("webhook"):
+            many = Delivery.objects.filter(state=key).order_by("webhook")
+        elif key in BEHIND_PENDING:
+            many = self._among(Delivery.objects.pending()).order_by("due_at")
+        else:
             return False
-        pending = self._among(Delivery.objects.pending()).order_by("due_at")
-        beyond = pending.values("webhook")[SIEVED : SIEVED + 1]
+        beyond = many.values("webhook")[SIEVED : SIEVED + 1]
         try:
             return in_time(beyond.exists, LOOKED_FOR, using=beyond.db)
         except TooSlow:

@@ -15,6 +15,8 @@ from .errors import invalid
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+LOOKED_THROUGH = 5000  # rows, for one page, where no index tells which of them are wanted
+SHORT = f"A page looks through {LOOKED_THROUGH:,}, and may be short or empty: `Link` leads on."
 # Whose account, for sessions that may act for several; and what the browsable API asks for JSON by.
 EVERYWHERE = frozenset({"account", "format"})
 REPLACED = "\ufffd"
@@ -135,6 +137,14 @@ def after_key(request: Request) -> int | None:
     if not (value.isascii() and value.isdigit() and len(value) <= 19):
         raise invalid({"after": ["Must be an id of this list."]})
     return min(int(value), _BIGGEST_KEY)
+
+
+def looked_through(rows: Any) -> tuple[Any, Any]:
+    """The newest LOOKED_THROUGH of some rows, to choose from; and the key of the last of them where
+    there may be more."""
+    keys = rows.order_by("-pk").values_list("pk", flat=True)
+    last = keys[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first()
+    return (rows if last is None else rows.filter(pk__gte=last)), last
 
 
 def page(

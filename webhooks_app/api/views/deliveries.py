@@ -70,7 +70,9 @@ class WebhookDeliveriesViewSet(ApiViewSet):
                 "eventId", {"type": "string", "pattern": "^[0-9a-f]{24}$"}, "Of this event only."
             ),
             parameter(
-                "state", {"type": "string", "enum": list(Delivery.State.values)}, "Its state."
+                "state",
+                {"type": "string", "enum": list(Delivery.State.values)},
+                f"Its state. {query.SHORT}",
             ),
         ),
     )
@@ -87,12 +89,14 @@ class WebhookDeliveriesViewSet(ApiViewSet):
         limit = query.limit(request) or query.DEFAULT_LIMIT
         if after:
             rows = rows.filter(id__lt=after)
-        state = query.choice(request, "state", Delivery.State.values)
+        state, last = query.choice(request, "state", Delivery.State.values), None
         if state == Delivery.State.PENDING:
             rows = rows.newest_pending(limit + 1)
         elif state:
+            if state == Delivery.State.DELIVERED or event_type:
+                rows, last = query.looked_through(rows)
             rows = rows.filter(state=state)
-        return query.page(request, rows.order_by("-id"), limit, self.item, lambda row: row.id)
+        return query.page(request, rows.order_by("-id"), limit, self.item, lambda row: row.id, last)
 
     @describe(
         "Send a delivery",
@@ -226,18 +230,16 @@ class ErrorViewSet(ApiViewSet):
             parameter(
                 "exchange",
                 {"type": "string", "enum": list(Attempt.Exchange.values)},
-                "What was under way.",
+                f"What was under way. {query.SHORT}",
             ),
         ),
     )
     def list(self, request: Request, id: str) -> Response:
-        filters = {
-            "kind": query.choice(request, "kind", sorted(KINDS)),
-            "exchange": query.choice(request, "exchange", Attempt.Exchange.values),
-        }
         rows = WebhookError.objects.filter(webhook=self.webhook)
-        rows = rows.filter(**{name: value for name, value in filters.items() if value})
-        return _attempts(self, rows.defer("answer"), ErrorSerializer)
+        if kind := query.choice(request, "kind", sorted(KINDS)):
+            rows = rows.filter(kind=kind)
+        exchange = query.choice(request, "exchange", Attempt.Exchange.values)
+        return _attempts(self, rows.defer("answer"), ErrorSerializer, exchange)
 
 
 def _delivery(view: ApiViewSet, delivery: Delivery, held: str | None = None) -> dict[str, Any]:
@@ -245,17 +247,21 @@ def _delivery(view: ApiViewSet, delivery: Delivery, held: str | None = None) -> 
     return (shown_to_staff if view.caller.is_staff else shown)(delivery, held)
 
 
-def _attempts(view: ApiViewSet, rows: Any, shape: Any) -> Response:
-    request = view.request
+def _attempts(view: ApiViewSet, rows: Any, shape: Any, exchange: str = "") -> Response:
+    request, last = view.request, None
     since, until = query.moment(request, "since"), query.moment(request, "until")
     rows = rows.ended(since, until)
     after = query.after_key(request)
     if after is not None:
         rows = rows.filter(id__lt=after)
+    if exchange:
+        rows, last = query.looked_through(rows)
+        rows = rows.filter(exchange=exchange)
     return query.page(
         request,
         rows.order_by("-id"),
         query.limit(request),
         lambda row: view.show(shape, row),
         lambda row: row.id,
+        last,
     )

@@ -10,7 +10,6 @@ from rest_framework.response import Response
 
 from ... import actions, limits
 from ...models import Event
-from ...models.event import EventQuerySet
 from ...models.primary import clock
 from ...roles import VERBS
 from ...rules.ids import is_id
@@ -35,7 +34,6 @@ from ..serializers.events import (
 from .webhooks import ACCOUNT, AFTER_ID, PAGING
 
 CHANNEL_SPAN = timedelta(days=7)  # in which events are looked for by a channel
-LOOKED_THROUGH = 5000  # of which no index knows the channels, for one page
 _EXAMPLE = {"type": "order.created", "payload": {"order": 4711}}
 
 
@@ -67,8 +65,7 @@ class EventsViewSet(ApiViewSet):
             parameter(
                 "channel",
                 {"type": "string", "maxLength": 128},
-                "One of its channels; with `since`, of at most 7 days. A page looks through "
-                f"{LOOKED_THROUGH:,} events, and may be short: `Link` leads on.",
+                f"One of its channels; with `since`, of at most 7 days. {query.SHORT}",
             ),
         ),
     )
@@ -89,7 +86,8 @@ class EventsViewSet(ApiViewSet):
             rows = rows.filter(pk__lt=after)
         rows, last = rows.order_by("-pk"), None
         if name:
-            rows, last = _in_channel(rows, name)
+            rows, last = query.looked_through(rows)
+            rows = rows.in_channel(name)
         return query.page(
             request,
             rows,
@@ -186,13 +184,6 @@ class EventViewSet(ApiViewSet):
 def _accepted(view: ApiViewSet, new: Sequence[actions.NewEvent]) -> actions.Published:
     asked = actions.Publication(view.caller.account(), new, view.caller.by, are_read=True)
     return actions.accept_events([asked])[0]
-
-
-def _in_channel(rows: EventQuerySet, name: str) -> tuple[EventQuerySet, str | None]:
-    """Those of the first LOOKED_THROUGH of these, and the last of them where more may come."""
-    ids = rows.values_list("pk", flat=True)
-    last = ids[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first()
-    return (rows if last is None else rows.filter(pk__gte=last)).in_channel(name), last
 
 
 def _check_span(name: str, since: Any, until: Any) -> None:
