@@ -125,6 +125,30 @@ def test_what_gave_up_and_blocks_is_skipped_by_cancelling_it(api, account):
     problem(api.post(f"/deliveries/{dead.pk}/cancel"), 409)
 
 
+def test_what_gave_up_while_its_webhook_was_paused_is_skipped_before_that_is_resumed(api, account):
+    now = timezone.now()
+    paused = {"stopped": "paused", "stopped_at": now}
+    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", **paused)
+    ended = {"state": "failed", "finished_at": now, "tries": 1}
+    dead = DeliveryFactory(webhook=webhook, position=1, **ended)
+    DeliveryFactory(webhook=webhook, position=2)
+    [told] = api.get(settings_of(webhook)).json()["health"]["heads"]
+    assert (told["deliveryId"], told["behind"], told["nextAt"]) == (dead.pk, 1, None)
+    assert api.post(f"/deliveries/{dead.pk}/cancel").json()["state"] == "failed"
+    body = api.get(settings_of(webhook)).json()
+    assert (body["stopped"], body["health"]["heads"]) == ("paused", [])
+    problem(api.post(f"/deliveries/{dead.pk}/cancel"), 409)
+    assert api.patch(settings_of(webhook), {"enabled": True}).json()["stopped"] == ""
+
+
+def test_what_gave_up_in_an_order_that_goes_on_is_nothing_to_skip(api, account):
+    now = timezone.now()
+    webhook = WebhookFactory(account=account, order="webhook", stopped="paused", stopped_at=now)
+    ended = {"state": "failed", "finished_at": now, "tries": 1}
+    dead = DeliveryFactory(webhook=webhook, position=1, **ended)
+    problem(api.post(f"/deliveries/{dead.pk}/cancel"), 409)
+
+
 def test_events_bring_their_key_along(api, account, webhook):
     actions.set_subscriptions(webhook, [{"types": ["*"]}])
     sent = {"type": "order.paid", "payload": {}, "orderingKey": "4711"}

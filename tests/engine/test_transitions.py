@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.factories import DeliveryFactory, WebhookFactory
@@ -28,6 +30,14 @@ def test_retry_makes_everything_due_now(before, tries):
     assert (delivery.state, delivery.tries, delivery.requested_by) == ("pending", tries, "mira")
     assert delivery.due_at <= timezone.now()
     assert delivery.finished_at is None
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no locks of rows")
+def test_retry_of_many_locks_each_once():
+    ids = [delivery_in("failed").pk for _ in range(3)]
+    with CaptureQueriesContext(connection) as asked:
+        assert transitions.retry_all(ids) == 3
+    assert sum(" FOR " in query["sql"] for query in asked) == 1
 
 
 def test_retry_of_a_deleted_webhooks_delivery_does_nothing():

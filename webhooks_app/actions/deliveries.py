@@ -148,8 +148,9 @@ def replayable(webhook: Webhook, since: datetime, *, limit: int = 1000) -> int:
 def cancel(delivery: Delivery, *, note: str = "", by: str = "") -> Delivery:
     """Give a pending delivery up; an attempt under way is still recorded. Of what is sent in order
     the next one goes then; so it does where the webhook is stopped because this one has failed for
-    good, `blocked`, as soon as nothing else does that. `note` as in `retry`. Raises Conflict for
-    one that is not pending and blocks nothing."""
+    good, `blocked`, as soon as nothing else does that; where it is paused meanwhile, when it is
+    resumed. `note` as in `retry`. Raises Conflict for one that is not pending and blocks
+    nothing."""
     with transaction.atomic(using=db_alias()):
         if transitions.cancel(delivery.pk, f"cancelled by {by}" if by else "cancelled"):
             words = "Cancelled."

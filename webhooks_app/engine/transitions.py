@@ -47,15 +47,15 @@ def retry_all(ids: Sequence[str], *, by: str = "", delivered_too: bool = False) 
 
     Takes the row locks in the order of the ids, so that two of these never deadlock.
     """
+    asked = Delivery.objects.filter(pk__in=ids).order_by().values_list("pk", "webhook_id")
+    of = dict(asked)
+    # Apart, not joined: with statistics from an empty table PostgreSQL would begin at the webhooks.
+    webhooks = Webhook.objects.live().filter(pk__in=set(of.values()))
+    live = set(webhooks.values_list("pk", flat=True))
+    ids = [pk for pk, webhook in of.items() if webhook in live]
     rows_ = Delivery.objects.filter(pk__in=ids)
     if not delivered_too:
         rows_ = rows_.exclude(state=Delivery.State.DELIVERED)
-    locked = list(rows_.order_by("pk").select_for_update().values_list("pk", "webhook_id"))
-    # Apart, not joined: with statistics from an empty table PostgreSQL would begin at the webhooks.
-    webhooks = Webhook.objects.live().filter(pk__in={webhook for _, webhook in locked})
-    live = set(webhooks.values_list("pk", flat=True))
-    ids = [pk for pk, webhook in locked if webhook in live]
-    rows_ = Delivery.objects.filter(pk__in=ids)
     with _deciding(ids):
         return _hurry(rows_, by) + _restart(rows_, by)
 
@@ -120,9 +120,10 @@ def _deciding(ids: Sequence[str]) -> Iterator[None]:
     deliveries = Delivery.objects.filter(pk__in=ids)
     with transaction.atomic(using=router.db_for_write(Webhook)):
         deliveries.lock()
-        blocked = _blocked(deliveries)
-        if blocked:  # two who decide on two of them at once do so one after the other
-            Webhook.objects.filter(pk__in=blocked).lock()
+        held_up = set(deliveries.holding_up().order_by().values_list("webhook", flat=True))
+        if held_up:  # two who decide on two of them, or resume it, do so one after the other
+            Webhook.objects.filter(pk__in=held_up).lock()
+        blocked = _blocked(deliveries) if held_up else set()
         yield
         if blocked:
             others = _blocked(Delivery.objects.filter(webhook__in=blocked))
@@ -136,11 +137,11 @@ def _blocked(deliveries: DeliveryQuerySet) -> set[str]:
 
 
 def skip(delivery_id: str, reason: str) -> bool:
-    """Let the deliveries behind one that gave up go on without it. False when nothing waits for
-    that."""
+    """Let the deliveries behind one that gave up go on without it, at once or when their webhook is
+    resumed. False when nothing waits for that."""
     rows_ = Delivery.objects.filter(pk=delivery_id)
     with _deciding([delivery_id]):
-        return bool(rows_.blocking().update(reason=reason[:255]))
+        return bool(rows_.holding_up().update(reason=reason[:255]))
 
 
 def cancel(delivery_id: str, reason: str) -> bool:

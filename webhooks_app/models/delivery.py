@@ -16,7 +16,7 @@ from ..rules.ids import ID_LENGTH, first_id, first_key, new_id, new_key
 from .account import Account
 from .event import Event, EventBody
 from .primary import PrimaryModel, PrimaryQuerySet, clock
-from .webhook import Form, Order, Webhook
+from .webhook import Form, OnDead, Order, Webhook
 
 
 def db_now() -> datetime:
@@ -108,6 +108,13 @@ class DeliveryQuerySet(PrimaryQuerySet["Delivery"]):
         since. What gave up before was let go on without, and holds nobody up any more; nor does
         what somebody skipped."""
         return self.dead_since_stop().filter(webhook__stopped=Webhook.Stopped.BLOCKED)
+
+    def holding_up(self) -> Self:
+        """`blocking`; and those for which a webhook that is stopped for another reason will be
+        `blocked` once it is resumed."""
+        ordered = Q(webhook__on_dead=OnDead.STOP) & Q(webhook__order__gt="")
+        stopped = Q(webhook__stopped__gt="") & ordered
+        return self.dead_since_stop().filter(Q(webhook__stopped=Webhook.Stopped.BLOCKED) | stopped)
 
     def dead_since_stop(self) -> Self:
         """In order, gave up since its webhook is stopped, for whatever reason, and not skipped."""

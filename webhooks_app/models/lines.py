@@ -18,7 +18,8 @@ BEHIND_MOST = 10_000
 @dataclass(frozen=True, slots=True)
 class Head:
     """`delivery` holds `behind` others up, counted up to BEHIND_MOST, `since` its first try ended.
-    `is_dead`: all its tries have failed, and the webhook is stopped for that."""
+    `is_dead`: all its tries have failed, and the webhook is stopped for that, or will be when it is
+    resumed."""
 
     delivery: Delivery
     behind: int
@@ -42,8 +43,8 @@ def heads(webhook: Webhook, now: datetime, most: int = HEADS_MOST) -> list[Head]
     if not webhook.order:
         return []
     dead: list[str] = []
-    if webhook.stopped == Webhook.Stopped.BLOCKED:
-        gave_up = Delivery.objects.filter(webhook=webhook).blocking().order_by("-finished_at")
+    if webhook.stopped:
+        gave_up = Delivery.objects.filter(webhook=webhook).holding_up().order_by("-finished_at")
         dead = list(gave_up.values_list("pk", flat=True)[:most])
     return _heads(webhook, [*dead, *_waiting(webhook, now, most)][:most], dead)
 

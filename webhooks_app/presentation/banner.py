@@ -274,9 +274,11 @@ def delivery_banner(delivery: Delivery, kind: str, now: datetime, page: str) -> 
         buttons = [RETRY]
     if state.key == "failed":
         buttons = [RETRY]
-        if _blocks(delivery):
+        if _holds_up(delivery):
             buttons = [RETRY, SKIP]
-            advice = f"{advice} Its webhook is stopped for this: retry it, or skip it.".lstrip()
+            blocks = delivery.webhook.stopped == Webhook.Stopped.BLOCKED
+            stops = "is stopped for this" if blocks else "will stop for this once it is resumed"
+            advice = f"{advice} Its webhook {stops}: retry it, or skip it.".lstrip()
     if delivery.webhook.deleted_at:
         buttons, advice = [], ""
     quiet = state.key in ("delivered", "waiting", "held", "cancelled")
@@ -295,10 +297,10 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
-def _blocks(delivery: Delivery) -> bool:
-    if delivery.webhook.stopped != Webhook.Stopped.BLOCKED:
+def _holds_up(delivery: Delivery) -> bool:
+    if not delivery.webhook.stopped:
         return False
-    return Delivery.objects.filter(pk=delivery.pk).blocking().exists()
+    return Delivery.objects.filter(pk=delivery.pk).holding_up().exists()
 
 
 def lower(title: str) -> str:
