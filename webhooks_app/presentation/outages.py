@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Case, IntegerField, OuterRef, Q, Value, When
 
-from ..models import Delivery, Webhook, states
+from ..models import Delivery, Webhook, WebhookHealth, states
 from ..rules import failures
 from ..rules.hosts import NO_HOST, host_of
 from .counts import BoundedCount, bounded
@@ -140,7 +140,8 @@ def in_trouble(counts: Mapping[str, int], now: datetime) -> list[Any]:
     if keys == ["failing"]:  # by the index of those, of which it reads no more
         failing = states.counted("failing", now)
         ends = (failing.order_by(order) for order in ("failing_since", "-failing_since"))
-        oldest, newest = (failing.filter(pk__in=end[: READ // 2]) for end in ends)
+        healths = WebhookHealth.objects.values("pk")
+        oldest, newest = (healths.filter(pk__in=end[: READ // 2]) for end in ends)
         return list(with_stuck(rows.filter(pk__in=oldest.union(newest)))[:READ])
     wanted, rank = Q(), []
     for place, key in enumerate(keys):
