@@ -108,6 +108,16 @@ def server_context(variant: str) -> ssl.SSLContext:
         if variant.endswith("1.2"):
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         return context
+    if variant == "finite field":
+        authority().issue_cert(*NAMES, key_type=trustme.KeyType.RSA).configure_cert(context)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("kDHE")
+        group = base64.encodebytes(_sequence((1 << 2048) - 1, 2)).decode()
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(f"-----BEGIN DH PARAMETERS-----\n{group}-----END DH PARAMETERS-----\n")
+            file.flush()
+            context.load_dh_params(file.name)
+        return context
     if variant in _OWN:
         _of_our_own(context, variant, now, day)
         return context

@@ -362,6 +362,13 @@ def test_a_bad_certificate_is_refused_before_anything_is_sent(post, variant, lin
     assert receiver.requests == []
 
 
+def test_no_group_of_a_receivers_own_is_reckoned_in(post):
+    with Receiver(tls="finite field") as receiver:
+        outcome = post(receiver.url)
+    assert failed(outcome).startswith("tls_refused: ")
+    assert receiver.requests == []
+
+
 def test_an_authority_nobody_knows_is_refused_by_the_senders_own_context(loopback):
     async def main(url):
         sender = Sender(StubResolver({}))
