@@ -73,7 +73,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
     if workers:
         console.line(f"{count(len(workers), 'worker')} alive")
         console.table(
-            ("WORKER", "VERSION", "SINCE", "LAST SIGN", "SLOTS", "IN FLIGHT", "SENT", ""),
+            ("WORKER", "VERSION", "SINCE", "LAST SIGN", "SHARES", "IN FLIGHT", "SENT", ""),
             (
                 (
                     f"{worker.host}:{worker.pid}",
