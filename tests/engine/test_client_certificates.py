@@ -13,7 +13,7 @@ import trustme
 from tests.certificates import authority, authority_pem, identity
 from tests.engine.exchanges import failed, request
 from tests.receivers import Receiver, StubResolver
-from webhooks_app.engine.http.tls import Contexts, Tls, load_identity
+from webhooks_app.engine.http.tls import Contexts, Tls, load_identity, own_context, tls_context
 
 pytestmark = pytest.mark.once
 
@@ -134,6 +134,13 @@ def test_a_certificate_that_openssl_does_not_take_is_a_failure_and_no_fault_of_o
     assert outcome.failure.kind == "bad_url"
     assert "client certificate not usable" in outcome.failure.message
     assert not outcome.our_fault
+
+
+def test_a_second_handshake_is_refused_but_where_there_is_a_certificate_to_be_asked_for():
+    once, again = own_context(Tls.of("", authority_pem())), own_context(Tls.of(identity(), ""))
+    for context in (tls_context(), once):
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert not again.options & ssl.OP_NO_RENEGOTIATION
 
 
 def test_contexts_are_made_once_and_the_one_used_least_recently_goes():

@@ -48,11 +48,15 @@ def tls_context(*, check_hostname: bool = True) -> ssl.SSLContext:
     return _lenient(ssl.create_default_context(), check_hostname)
 
 
-def _lenient(context: ssl.SSLContext, check_hostname: bool) -> ssl.SSLContext:
+def _lenient(
+    context: ssl.SSLContext, check_hostname: bool, *, identified: bool = False
+) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["http/1.1"])
     context.check_hostname = check_hostname
+    if not identified:  # some servers ask for a certificate in a second handshake, for that alone
+        context.options |= ssl.OP_NO_RENEGOTIATION
     # The other side chooses the group of a finite-field Diffie-Hellman, and one of 10,000 bits took
     # a second of the event loop. Browsers and Go have given it up, too; that on curves is left.
     ciphers = [one["name"] for one in context.get_ciphers() if one["kea"] != "kx-dhe"]
@@ -100,9 +104,7 @@ def own_context(tls: Tls, check_hostname: bool = True) -> ssl.SSLContext:
         context = ssl.create_default_context()
     if tls.identity:
         load_identity(context, tls.identity.encode())
-    else:  # some servers ask for one in a second handshake, and for that alone
-        context.options |= ssl.OP_NO_RENEGOTIATION
-    return _lenient(context, check_hostname)
+    return _lenient(context, check_hostname, identified=bool(tls.identity))
 
 
 def load_identity(context: ssl.SSLContext, pem: bytes) -> None:
