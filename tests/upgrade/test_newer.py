@@ -2,6 +2,7 @@
 hold one of a few: whatever reads them goes on."""
 
 import re
+from html import unescape
 
 import pytest
 from django.apps import apps
@@ -11,14 +12,15 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.api.conftest import Api, problem
-from tests.factories import DeliveryFactory, UserFactory, WebhookFactory
+from tests.factories import DeliveryFactory, UserFactory, WebhookFactory, WorkerFactory
 from tests.receivers import Receiver
 from tests.security.test_roles import admin_paths
 from tests.security.test_roles import rows as one_of_everything  # noqa: F401
 from webhooks_app import actions
+from webhooks_app.api import metrics
 from webhooks_app.engine import worker
 from webhooks_app.engine.maintenance import jobs, upkeep
-from webhooks_app.models import Attempt, Delivery, EventBody, Job, Webhook, WebhookHealth
+from webhooks_app.models import Attempt, Delivery, EventBody, Job, Webhook, WebhookHealth, states
 from webhooks_app.testing import FakeReceiver, drain
 
 # As if a migration of the newer version had taken constraints away; SQLite can leave them out.
@@ -86,6 +88,31 @@ def test_no_door_breaks(rows, secret, columns):
         call_command("webhooks", *command)
     worker.run(until_empty=True)
     upkeep.turn(notices=True, purge=True)
+
+
+def test_a_stop_that_is_not_known_has_its_reason_everywhere(account, secret, admin_client, capsys):
+    webhook = WebhookFactory(account=account)
+    delivery = DeliveryFactory(webhook=webhook)
+    WorkerFactory()
+    write((Webhook, "stopped"))
+    sentence, api = states.SENTENCES["unknown"], Api(secret)
+    with FakeReceiver() as receiver:
+        assert (drain(), receiver.requests) == (0, [])
+    assert api.get(f"/webhooks/{webhook.pk}/settings").json()["health"]["held"] == "unknown"
+    assert api.get(f"/deliveries/{delivery.pk}").json()["reason"] == "unknown"
+    with pytest.raises(actions.NotCallable, match="does not know"):
+        actions.interact(webhook, {})
+    for command in ("status", f"explain {delivery.pk}"):
+        call_command("webhooks", *command.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"It is held: {sentence}" in said
+    assert "not called: 1 unknown" in said
+    assert "held: 1 unknown" in said
+    assert 'webhooks_held{state="unknown"} 1.0' in metrics.exposition().decode()
+    page = admin_client.get(f"/admin/webhooks_app/webhook/{webhook.pk}/change/")
+    assert sentence in unescape(page.content.decode())
+    actions.enable(webhook)
+    assert api.get(f"/deliveries/{delivery.pk}").json()["reason"] == ""
 
 
 def test_an_event_for_a_form_that_is_not_known_is_stored_and_that_delivery_given_up(account):

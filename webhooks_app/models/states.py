@@ -100,6 +100,8 @@ def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> Sta
     )
 
 
+# A stop that a newer version beside this one has written, in a word of its own.
+UNKNOWN = "unknown"
 EVERY = Q(pk__isnull=False)
 # Of all webhooks at once, so its row comes first and, while it applies, no other is asked for. The
 # claim's SQL says nothing of it: a worker looks for it before it looks for anything else.
@@ -121,6 +123,18 @@ WEBHOOKS = (
     *(
         _stopped("stopped", "Stopped", reason, f"The webhook is stopped: {reason.label}.")
         for reason in (Webhook.Stopped.GONE, Webhook.Stopped.FAILING, Webhook.Stopped.BLOCKED)
+    ),
+    State(
+        "stopped",
+        "Stopped",
+        Webhook,
+        lambda webhook, now: webhook.stopped not in ("", *Webhook.Stopped.values),
+        lambda now: (~Q(stopped="") & ~Q(stopped__in=Webhook.Stopped.values),),
+        reason=UNKNOWN,
+        sentence="The webhook is stopped for a reason that this version does not know: a newer one "
+        "has written it. See which versions run (`webhooks status`; in the console, Our side), and "
+        "bring all to the newest, which says the reason.",
+        clear="h.stopped = ''",
     ),
     State(
         "unreadable",

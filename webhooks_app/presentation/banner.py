@@ -14,6 +14,7 @@ from ..models.states import (
     ORDER,
     RECEIVER_ASKS,
     SENTENCES,
+    UNKNOWN,
     UNRECORDED,
     delivery_hold_reason,
     hold_ends_at,
@@ -103,6 +104,9 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
                 "Retry or skip what stands at the head of the line below, or resume the webhook "
                 "without it."
             )
+        elif webhook.stopped not in Webhook.Stopped.values:
+            headline = format_html("Stopped{} by a newer version", since)
+            why, advice = SENTENCES[UNKNOWN], "Resume it only when you know why it was stopped."
         first = RESUME
     elif state.key == "unreadable":
         headline = format_html("Unreadable{}: a key is missing", _since(health.unreadable_since))

@@ -200,7 +200,7 @@ def why_of(webhook: Any, state: State) -> str:
     if state.key in ("unreadable", "paused", "site"):
         return states.SENTENCES[state.key]
     if state.key == "stopped":
-        return states.SENTENCES.get(webhook.stopped, "")
+        return states.SENTENCES.get(webhook.stopped, states.SENTENCES[states.UNKNOWN])
     why = failures.why(webhook.health.last_error_kind)
     return why or ("It has not passed the verification yet." if state.key == "unverified" else "")
 
