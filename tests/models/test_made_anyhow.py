@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import NotSupportedError, connection
 from django.utils import timezone
 
 from tests.api.conftest import Api
@@ -158,7 +158,9 @@ class TestChanged:
             setattr(webhook, name, value)
         Webhook.objects.bulk_update([webhook], list(changes))
 
-    @pytest.fixture(params=["saved", "saved_in_part", "updated", "bulk_updated"])
+    @pytest.fixture(
+        params=["saved", "saved_in_part", "updated", "bulk_updated", "updated_or_created"]
+    )
     def change(self, request):
         return getattr(self, request.param)
 
@@ -186,8 +188,8 @@ class TestChanged:
     def test_what_only_says_how_it_stands_makes_no_request_anew(self, webhook, change):
         before = fresh(webhook)
         change_at = timezone.now()
-        if change == self.saved:
-            pytest.skip("a whole row")
+        if change in (self.saved, self.updated_or_created):
+            pytest.skip("a whole row, or more of it")
         change(webhook, verification_due_at=change_at)
         assert fresh(webhook).version == before.version
 
@@ -218,6 +220,24 @@ class TestChanged:
         assert health.get(pk=webhook.pk) == self.NOTHING
         assert health.get(pk=stays.pk) == tuple(self.KNOWN.values())
         assert (fresh(webhook).verified, fresh(stays).verified) == (False, True)
+
+    @pytest.mark.parametrize("field", ["url", "token", "order"])
+    def test_what_conflicts_is_not_changed_past_what_follows(self, webhook, field):
+        webhook.url = f"{URL}/other"
+        for given in ([None, False, True, [field], ["id"]], []):
+            named = {"update_conflicts": True, "update_fields": [field], "unique_fields": ["id"]}
+            with pytest.raises(NotSupportedError, match="bulk_update"):
+                Webhook.objects.bulk_create([webhook], *given, **({} if given else named))
+        assert fresh(webhook).url != webhook.url
+
+    def test_what_only_says_how_it_stands_may_be_changed_where_it_conflicts(self, webhook):
+        webhook.stopped_note = "moved"
+        named = {"update_fields": ["stopped_note"], "unique_fields": ["id"]}
+        Webhook.objects.bulk_create([webhook], update_conflicts=True, **named)
+        assert fresh(webhook).stopped_note == "moved"
+
+    def updated_or_created(self, webhook, **changes):
+        Webhook.objects.update_or_create(pk=webhook.pk, defaults=changes)
 
     def test_who_says_that_a_new_url_is_verified_is_believed(self, webhook):
         webhook.url, webhook.verified_at = f"{URL}/other", timezone.now()

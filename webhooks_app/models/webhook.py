@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, router, transaction
+from django.db import NotSupportedError, models, router, transaction
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import Exact, GreaterThan, IsNull
@@ -73,6 +73,7 @@ STATE = frozenset(
         *("stopped", "stopped_note", "stopped_by", "stopped_at"),
     )
 )
+BULK_ARGUMENTS = ("batch_size", "ignore_conflicts", "update_conflicts", "update_fields")
 SLOTS = 64  # shares of the webhooks that workers own
 
 
@@ -130,6 +131,19 @@ class WebhookQuerySet(PrimaryQuerySet["Webhook"]):
         return updated
 
     update.alters_data = True  # type: ignore[attr-defined]  # templates do not call it
+
+    def bulk_create(self, objs: Iterable["Webhook"], *args: Any, **kwargs: Any) -> Any:
+        """As Django's. Raises NotSupportedError for `update_conflicts` of what is sent: the
+        database alone would know which rows those are, and nothing would follow from it."""
+        more = dict(zip(BULK_ARGUMENTS, args, strict=False)) | kwargs
+        if more.get("update_conflicts") and not STATE.issuperset(more.get("update_fields") or ()):
+            raise NotSupportedError(
+                "What a webhook sends is not changed by update_conflicts: nobody would verify a "
+                "new URL. Use update_or_create(), bulk_update() or actions.update_webhook()."
+            )
+        return super().bulk_create(objs, *args, **kwargs)
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def touch(self) -> None:
         """What goes with their calls was changed elsewhere: whoever keeps a request makes it
@@ -368,7 +382,8 @@ class Webhook(PrimaryModel):
     def _follow(self, alias: str, named: Collection[str] | None) -> set[str]:
         """Set what follows from what is about to be saved; returns the names of these fields."""
         rows = type(self).objects.using(alias).filter(pk=self.pk)
-        stored: Any = rows.select_for_update(no_key=True).values("url", "token", "version")
+        columns = ("url", "token", "version", "verified_at")
+        stored: Any = rows.select_for_update(no_key=True).values(*columns)
         before = stored.first()
         if before is None:
             return set()
@@ -382,7 +397,9 @@ class Webhook(PrimaryModel):
         if changed:
             self.verification_due_at = self.updated_at
             fields.add("verification_due_at")
-        if "url" in changed and "verified_at" not in (named or ()):
+        # `update_or_create` names all moments, those too that stay as they are.
+        says = "verified_at" in (named or ()) and self.verified_at != before["verified_at"]
+        if "url" in changed and not says:
             self.verified_at = None
             fields.add("verified_at")
         if "url" in changed:
