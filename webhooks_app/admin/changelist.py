@@ -24,7 +24,7 @@ class Page(ChangeList):
     """The ids of one page first, then its rows: nothing else is joined, sorted or computed.
 
     A filter says of itself that it `sieves`, or that it `scatters`: leaves, by an index, one row in
-    many.
+    many; by an index in the order of the list (`by_id`) or not.
 
     `edge` is the id of the oldest row that was looked at, `looked_back` its moment, where sieves
     stopped before they had filled the page; `looked_at` is how many rows that were. `unsorted` says
@@ -53,17 +53,21 @@ class Page(ChangeList):
             return rows
         self.looked_at, self.edge = most, edge
         self.looked_back = self._moment(edge)
-        if self._is_scattered():
+        # A walk by id would read many rows of others: PostgreSQL takes it all the same, where it
+        # expects to be done soon.
+        if any(not getattr(spec, "by_id", False) for spec in self._scattering):
             return rows.filter(pk__in=found.order_by("-pk").values("pk")[:most])
         return _from(edge, rows)
 
-    def _is_scattered(self) -> bool:
-        """Whether what is looked through lies so far apart that a walk by id would read many rows
-        of others: PostgreSQL takes it all the same, where it expects to be done soon."""
-        return any(
-            spec.value() and getattr(spec, "scatters", False) and not getattr(spec, "sieves", False)
+    @property
+    def _scattering(self) -> list[Any]:
+        return [
+            spec
             for spec in self.filter_specs
-        )
+            if spec.value()
+            and getattr(spec, "scatters", False)
+            and not getattr(spec, "sieves", False)
+        ]
 
     def _moment(self, key: Any) -> Any:
         """When a row was made: ids begin with it, numbers do not tell it."""
@@ -106,12 +110,11 @@ class Page(ChangeList):
     def _sieved(self, request: HttpRequest) -> int:
         """How many rows may be looked through; 0 where an index answers all filters."""
         on = [spec for spec in self.filter_specs if getattr(spec, "sieves", False) and spec.value()]
-        if self.model_admin.reads_payloads(request):
-            return PAYLOADS_READ
-        most: int = self.model_admin.sieved
-        if self._is_scattered():
-            most = min(most, SCATTERED_SIEVED)
-        return most if on else 0
+        reads = self.model_admin.reads_payloads(request)
+        if not on and not reads:
+            return 0
+        most: int = PAYLOADS_READ if reads else self.model_admin.sieved
+        return min(most, SCATTERED_SIEVED) if self._scattering else most
 
     def get_results(self, request: HttpRequest) -> None:
         if self.sort is None:

@@ -89,6 +89,10 @@ class StateFilter(ChipsFilter):
     def scatters(self) -> bool:
         return self.value() in ("failed", "cancelled")
 
+    @property
+    def by_id(self) -> bool:
+        return self.value() == "failed"
+
     @cached_property
     def sieves(self) -> bool:
         """What is delivered, which all others may lie before; and what waits, or was cancelled,
