@@ -87,11 +87,14 @@ def promptly(ask: Callable[[], T]) -> tuple[float, T]:
     """When a clock was asked, monotonic, and what it said. Asked once more where the answer took
     long: the machine stood still meanwhile, or was very busy, and who counts from the question on
     would be ahead by as much."""
+    tries = []
     for _ in range(CLOCK_TRIES):
         asked = time.monotonic()
         answer = ask()
-        if time.monotonic() - asked < CLOCK_LATE:
+        tries.append((time.monotonic() - asked, asked, answer))
+        if tries[-1][0] < CLOCK_LATE:
             break
+    _, asked, answer = min(tries, key=lambda each: each[0])
     return asked, answer
 
 
