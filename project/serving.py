@@ -144,9 +144,7 @@ class Turns:
         # To whoever waits longest: else the thread that gives it would take it again for the next
         # request, before any that waits has woken.
         with self._lock:
-            self._taken[giver] -= 1
-            if not self._taken[giver]:
-                del self._taken[giver]
+            _one_less(self._taken, giver)
             found = next((one for one in self._waiting if self._may(one[0])), None)
             if found is None:
                 self._free.append(turn)
@@ -166,6 +164,13 @@ class Turns:
 
 
 _CLOSING = "the site itself"
+
+
+def _one_less(counts: Counter[str], asker: str) -> None:
+    """Who has none left is not remembered."""
+    counts[asker] -= 1
+    if not counts[asker]:
+        del counts[asker]
 
 
 class Site(ASGIHandler):
@@ -221,9 +226,7 @@ class Site(ASGIHandler):
         try:
             return await self._in_thread(self._respond, scope, body, asker)
         finally:
-            self._under_way[asker] -= 1
-            if not self._under_way[asker]:
-                del self._under_way[asker]
+            _one_less(self._under_way, asker)
 
     def close(self) -> None:
         """Close all database connections; waits for requests that are under way."""

@@ -110,10 +110,11 @@ def test_who_holds_up_whom_is_told(api, webhook, held_up):
     assert api.get(f"/deliveries/{behind.pk}").json()["reason"] == ""
 
 
-def test_what_gave_up_and_blocks_is_skipped_by_cancelling_it(api, account):
+def skipped_head(api, account, *, stopped, then):
+    """A webhook with one that gave up and is skipped, once: how it is stopped before and `then`."""
     now = timezone.now()
-    stopped = {"stopped": "blocked", "stopped_at": now}
-    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", **stopped)
+    stop = {"stopped": stopped, "stopped_at": now, "on_dead": "stop"}
+    webhook = WebhookFactory(account=account, order="webhook", **stop)
     ended = {"state": "failed", "finished_at": now, "tries": 1}
     dead = DeliveryFactory(webhook=webhook, position=1, last_error="Request failed", **ended)
     DeliveryFactory(webhook=webhook, position=2)
@@ -121,23 +122,17 @@ def test_what_gave_up_and_blocks_is_skipped_by_cancelling_it(api, account):
     assert (told["deliveryId"], told["behind"], told["nextAt"]) == (dead.pk, 1, None)
     assert api.post(f"/deliveries/{dead.pk}/cancel").json()["state"] == "failed"
     body = api.get(settings_of(webhook)).json()
-    assert (body["stopped"], body["health"]["heads"]) == ("", [])
+    assert (body["stopped"], body["health"]["heads"]) == (then, [])
     problem(api.post(f"/deliveries/{dead.pk}/cancel"), 409)
+    return webhook
+
+
+def test_what_gave_up_and_blocks_is_skipped_by_cancelling_it(api, account):
+    skipped_head(api, account, stopped="blocked", then="")
 
 
 def test_what_gave_up_while_its_webhook_was_paused_is_skipped_before_that_is_resumed(api, account):
-    now = timezone.now()
-    paused = {"stopped": "paused", "stopped_at": now}
-    webhook = WebhookFactory(account=account, order="webhook", on_dead="stop", **paused)
-    ended = {"state": "failed", "finished_at": now, "tries": 1}
-    dead = DeliveryFactory(webhook=webhook, position=1, **ended)
-    DeliveryFactory(webhook=webhook, position=2)
-    [told] = api.get(settings_of(webhook)).json()["health"]["heads"]
-    assert (told["deliveryId"], told["behind"], told["nextAt"]) == (dead.pk, 1, None)
-    assert api.post(f"/deliveries/{dead.pk}/cancel").json()["state"] == "failed"
-    body = api.get(settings_of(webhook)).json()
-    assert (body["stopped"], body["health"]["heads"]) == ("paused", [])
-    problem(api.post(f"/deliveries/{dead.pk}/cancel"), 409)
+    webhook = skipped_head(api, account, stopped="paused", then="paused")
     assert api.patch(settings_of(webhook), {"enabled": True}).json()["stopped"] == ""
 
 

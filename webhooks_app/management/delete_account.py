@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from webhooks_app import actions
 from webhooks_app.models import AccessToken, Account, Delivery, Event, Webhook
 
-from .terminal import BY, Console, bounded, many, wrong_usage
+from .terminal import BY, Console, account_of, bounded, many, wrong_usage
 
 
 def add_verbs(verbs: Any) -> None:
@@ -26,9 +26,7 @@ def add_verbs(verbs: Any) -> None:
 
 def delete_account(console: Console, options: dict[str, Any]) -> int:
     name = options["account"]
-    account = Account.objects.filter(name=name).first()
-    if account is None:
-        raise wrong_usage(f"There is no account {name}.")
+    account = account_of(name)
     if not options["yes"]:
         console.note(f"{name} has {_there(account)}")
         raise wrong_usage("Nothing was removed: --yes removes all of it, for good.")

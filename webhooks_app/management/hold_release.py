@@ -8,7 +8,7 @@ from webhooks_app.models import Worker, states
 from webhooks_app.models.delivery import db_now
 from webhooks_app.rules.ids import timestamp
 
-from .terminal import BY, MANY, Console, count, many
+from .terminal import BY, MANY, Console, count
 
 LOOK_EVERY = 0.1  # seconds between looks at what the workers say
 NOTICED = 0.2  # seconds after which every web process knows
@@ -91,8 +91,8 @@ def release_all(console: Console, options: dict[str, Any]) -> int:
     if options["json"]:
         console.json({"released": released, "due": due})
     elif released:
-        are = "delivery is" if due == 1 else "deliveries are"
-        console.line(f"The site is released; {many(due)} {are} due.")
+        are = "is" if due == 1 else "are"
+        console.line(f"The site is released; {count(due, 'delivery', MANY)} {are} due.")
     else:
         console.line("The site was not held.")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 from webhooks_app import actions
 from webhooks_app.models import Account
 
-from .publish import account_of
+from .publish import publisher
 from .send_verify_replay import body
 from .terminal import Console, count, wrong_usage
 
@@ -30,7 +30,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def match(console: Console, options: dict[str, Any]) -> int:
-    account = account_of(options)
+    account = publisher(options)
     try:
         payload = actions.encode(body(options["data"]))
     except ValueError as error:

@@ -7,7 +7,7 @@ from webhooks_app.models import Account
 from webhooks_app.presentation.event_object import shown
 
 from .send_verify_replay import body
-from .terminal import BY, Console, count, moment_ahead, wrong_usage
+from .terminal import BY, Console, account_of, count, moment_ahead
 
 
 def add_verbs(verbs: Any) -> None:
@@ -31,16 +31,12 @@ def add_verbs(verbs: Any) -> None:
     parser.set_defaults(run=publish)
 
 
-def account_of(options: dict[str, Any]) -> Account:
-    account = Account.objects.filter(name=options["account"]).first()
-    if account is None:
-        name = options["account"]
-        raise wrong_usage(f"There is no account {name}; create-token with --create makes it.")
-    return account
+def publisher(options: dict[str, Any]) -> Account:
+    return account_of(options["account"], otherwise="; create-token with --create makes it")
 
 
 def publish(console: Console, options: dict[str, Any]) -> int:
-    account = account_of(options)
+    account = publisher(options)
     event = actions.publish(
         account,
         options["type"],

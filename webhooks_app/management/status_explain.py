@@ -67,7 +67,7 @@ def status(console: Console, options: dict[str, Any]) -> int:
         console.line(f"THE SITE IS HELD {hold_release.words()}")
         console.line("Nothing is sent. `manage.py webhooks release-all` lets go:")
         console.line(
-            f"released    {_deliveries_in(would['due'])} would be sent at once, "
+            f"released    {count(would['due'], 'delivery', EXACTLY)} would be sent at once, "
             f"{many(would['later'], EXACTLY)} later; still held: {_reasons(would['held'])}"
         )
     if workers:
@@ -119,10 +119,6 @@ def _released(now: datetime) -> dict[str, Any]:
         "later": bounded(rows.filter(states.deliveries_in("later", now, released=True)), EXACTLY),
         "held": {reason: bounded(rows) for reason, rows in held.items()},
     }
-
-
-def _deliveries_in(number: int) -> str:
-    return f"{many(number, EXACTLY)} deliver{'y' if number == 1 else 'ies'}"
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
-from webhooks_app.models import Actor, AuditEntry
+from webhooks_app.models import Account, Actor, AuditEntry
 from webhooks_app.models.delivery import db_now
 from webhooks_app.rules.ids import read_moment
 from webhooks_app.rules.safe_text import shown
@@ -24,6 +24,14 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def wrong_usage(message: str) -> CommandError:
     """To be raised: exit code 2."""
     return CommandError(message, returncode=2)
+
+
+def account_of(name: str, *, otherwise: str = "") -> Account:
+    """Raises CommandError where there is none, and says what to do `otherwise`."""
+    account = Account.objects.filter(name=name).first()
+    if account is None:
+        raise wrong_usage(f"There is no account {name}{otherwise}.")
+    return account
 
 
 class Step(Protocol):
@@ -145,8 +153,10 @@ def many(number: int, most: int = MANY) -> str:
     return f"{most:,}+" if number > most else f"{number:,}"
 
 
-def count(number: int, word: str) -> str:
-    """`1 webhook`, `2 webhooks`, `1 delivery`, `2 deliveries`."""
+def count(number: int, word: str, most: int | None = None) -> str:
+    """`1 webhook`, `2 webhooks`, `1 delivery`, `2 deliveries`; `1,000+ deliveries` of a count that
+    is bounded by `most`."""
     if number == 1:
         return f"1 {word}"
-    return f"{number:,} {word[:-1]}ies" if word.endswith("y") else f"{number:,} {word}s"
+    figure = f"{number:,}" if most is None else many(number, most)
+    return f"{figure} {word[:-1]}ies" if word.endswith("y") else f"{figure} {word}s"

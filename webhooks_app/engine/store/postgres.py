@@ -59,6 +59,13 @@ _COPIED_FROM = 10  # rows; fewer are not worth the round trips of a COPY
 _PREPARED_AFTER = 5  # times that a session has asked the same question
 
 
+def _undated(delivery: Delivery) -> list[Any]:
+    """Its values in STORED but the moments, which the server sets."""
+    values = stored(delivery, None, None)
+    del values[_MOMENTS]
+    return values
+
+
 class Postgres(Common):
     is_all_or_nothing = False
     has_one_writer = False
@@ -68,8 +75,7 @@ class Postgres(Common):
         if delivery.due_at != delivery.created_at:
             super().put_one(delivery)
             return
-        values = stored(delivery, None, None)
-        del values[_MOMENTS]
+        values = _undated(delivery)
         draws = values[-1] == NEXT
         if draws:
             del values[-1]
@@ -86,13 +92,9 @@ class Postgres(Common):
             super().put(deliveries)
             return
         # The server dates them as it stores them: one question less.
-        rows = []
         with transaction.atomic(using=self.connection.alias, savepoint=False):
             self.number(deliveries)
-            for delivery in deliveries:
-                values = stored(delivery, None, None)
-                del values[_MOMENTS]
-                rows.append(values)
+            rows = [_undated(delivery) for delivery in deliveries]
             now = self.select(_STORE_FEW, _FEW, rows)[0][0]
         for delivery in deliveries:
             delivery.due_at = delivery.created_at = now
