@@ -460,6 +460,7 @@ _TLS_IDENTITY = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
 
 
 TOO_LONG = "EXCESSIVE_MESSAGE_SIZE"  # OpenSSL's word for a chain of certificates without end
+ENDLESS = "MESSAGES_WITHOUT_END"  # our own
 
 
 def of_tls(reason: str, *, identified: bool = False) -> Failure:
@@ -477,6 +478,8 @@ def of_tls(reason: str, *, identified: bool = False) -> Failure:
         kind = "tls_client"
     elif reason == TOO_LONG:
         return Failure("tls_unusable", "the certificates of the receiver are too long")
+    elif reason == ENDLESS:
+        return Failure("bad_http", "messages of TLS without end in place of an answer")
     elif "UNRECOGNIZED_NAME" in reason:
         kind = "tls_name"
     elif any(word in reason for word in _TLS_OLD):

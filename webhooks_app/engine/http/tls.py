@@ -11,12 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import Any
 
-from ...rules.failures import TOO_LONG
+from .tls_limits import OWN_HANDSHAKE_LIMIT, BoundedContext
 
 KEPT_MOST = 64  # contexts, of which each takes 0.8 MiB
-HANDSHAKE_LIMIT = 16 * 1024  # bytes that a receiver sends in one, certificates and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,14 @@ def tls_context(*, check_hostname: bool = True) -> ssl.SSLContext:
     no stricter reading of RFC 5280 is asked for (3.13 does). Without `check_hostname` the caller
     must look at the names.
     """
-    return _lenient(ssl.create_default_context(), check_hostname)
+    return _lenient(_public(), check_hostname)
+
+
+def _public() -> BoundedContext:
+    """What `ssl.create_default_context` makes."""
+    context = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context
 
 
 def _lenient(
@@ -64,44 +69,15 @@ def _lenient(
     return context
 
 
-class _Handshaking(ssl.SSLObject):
-    """One whose handshake has an end. The receiver of a webhook with authorities of its own may
-    have made them, and under them a hundred certificates, each of which takes milliseconds of the
-    event loop to verify; a chain that the public authorities do not know is not verified at all."""
-
-    incoming: ssl.MemoryBIO
-    _taken = 0
-
-    def do_handshake(self) -> None:
-        there = self.incoming.pending
-        if self._taken + there > HANDSHAKE_LIMIT:
-            error = ssl.SSLError(ssl.SSL_ERROR_SSL, "the handshake is too long")
-            error.reason = TOO_LONG
-            raise error
-        try:
-            super().do_handshake()
-        finally:
-            self._taken += there - self.incoming.pending
-
-
-class _OwnContext(ssl.SSLContext):
-    sslobject_class = _Handshaking
-
-    def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> _Handshaking:
-        made = super().wrap_bio(incoming, *args, **kwargs)
-        assert isinstance(made, _Handshaking)
-        made.incoming = incoming
-        return made
-
-
 def own_context(tls: Tls, check_hostname: bool = True) -> ssl.SSLContext:
     """The context of one webhook; takes some 20 ms. Raises ssl.SSLError, OSError or ValueError for
     what OpenSSL does not take."""
     if tls.authorities:
-        context: ssl.SSLContext = _OwnContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.handshake_limit = OWN_HANDSHAKE_LIMIT
         context.load_verify_locations(cadata=tls.authorities)
     else:
-        context = ssl.create_default_context()
+        context = _public()
     if tls.identity:
         load_identity(context, tls.identity.encode())
     return _lenient(context, check_hostname, identified=bool(tls.identity))
