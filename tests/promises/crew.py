@@ -201,7 +201,17 @@ def acknowledged(producer):
     """End the load; the ids of all deliveries that were stored."""
     producer.stop()
     assert producer.poll() == 0, producer.output[-2000:]
-    return set(re.findall(r"^[0-9a-f]{24}$", producer.output, re.MULTILINE))
+    return stored_by(producer)
+
+
+def stored_by(producer):
+    """The ids of all that it has stored until now."""
+    return set(re.findall(r"^([0-9a-f]{24})(?: late)?$", producer.output, re.MULTILINE))
+
+
+def late_of(producer):
+    """The ids of those of them that may have become visible too late for their place."""
+    return set(re.findall(r"^([0-9a-f]{24}) late$", producer.output, re.MULTILINE))
 
 
 def report(name, **figures):

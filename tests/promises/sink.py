@@ -10,6 +10,8 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
 
 import httptools
 import psutil
@@ -129,10 +131,20 @@ def overlap(calls) -> int:
     return most
 
 
-def in_order(calls) -> bool:
-    """Whether the first arrivals of the numbers go upwards."""
-    seen = list(dict.fromkeys(call.number for call in calls))
-    return seen == sorted(seen)
+def disorder(calls, late=frozenset()) -> list[tuple[str, str]]:
+    """Of the first arrivals, but those of `late` ids: each two that follow one another and whose
+    numbers do not go upwards, as number, id and moment."""
+    firsts = {call.number: call for call in reversed(calls) if call.ident not in late}
+    seen = sorted(firsts.values(), key=attrgetter("began"))
+    return [
+        (_told(before), _told(after))
+        for before, after in pairwise(seen)
+        if before.number > after.number
+    ]
+
+
+def _told(call):
+    return f"{call.number} {call.ident} {call.began:.3f}"
 
 
 class Halt:

@@ -14,7 +14,7 @@ from tests.commands.conftest import Site
 from tests.databases import new_postgres_database
 from tests.docs.blocks import marked
 from tests.postgres import TOOLS
-from tests.promises.crew import Crew, acknowledged
+from tests.promises.crew import Crew, acknowledged, stored_by
 from tests.promises.sink import Sink
 from tests.waiting import until
 
@@ -72,7 +72,7 @@ def test_what_a_restore_would_send_again_is_counted_and_nothing_goes_out_before(
         sink.delay = 0.2  # something waits at any moment
         until(lambda: crew.pending() > 50, "a queue")
 
-        stored = set(re.findall(r"^[0-9a-f]{24}$", producer.output, re.MULTILINE))
+        stored = stored_by(producer)
         as_the_page_says("backup", crew, tmp_path)
 
         sink.delay = 0.0
