@@ -197,6 +197,9 @@ for _ in range(60):
 TURNED = {"$neq": 2}
 for _ in range(11):
     TURNED = {"$not": TURNED}
+JOINED = 2
+for _ in range(5):
+    JOINED = {"$and": [JOINED, 1], "$or": [1, 2]}
 ATTACKS = {
     "many alternatives on half a million numbers": (
         {"a": {"$or": [-1 - n for n in NUMBERED]}},
@@ -235,6 +238,10 @@ ATTACKS = {
     "turned round again and again": (
         {"a": {"b": {"$or": [TURNED] * 9}}},
         {"a": [{"b": 1}] * 900},
+    ),
+    "joined again and again": (
+        {"a": {"b": JOINED}},
+        {"a": [{"b": 1}] * 6_600},
     ),
     "equal to the last": (
         {"a": {"$eq": [[1] * 100, 2]}},

@@ -16,7 +16,7 @@ The operators are those of Hookdeck and Outpost, with the meaning that their doc
 - Of a field that is not there nothing holds but `{"$exist": false}`, and what `$not` turns round.
 
 Whatever filter and payload, `matches` looks at no more than its budget of elements; a condition
-that finds nothing to look at has looked at one, and so has each `$not`.
+that finds nothing to look at has looked at one, and so has each `$not` and whatever joins several.
 """
 
 import json
@@ -332,16 +332,23 @@ def _exists(wanted: bool) -> Test:
     return test
 
 
-def _all(tests: list[Test]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
-    return lambda value, budget: all(test(value, budget) for test in tests)
+def _joined(holds: Callable[[Iterator[bool]], bool]) -> Callable[[list[Test]], Test]:
+    """All of several tests, or any; a single one stands for itself."""
+
+    def of(tests: list[Test]) -> Test:
+        if len(tests) == 1:
+            return tests[0]
+
+        def together(value: Any, budget: Budget) -> bool:
+            budget.spend(1)  # they may stand in each other
+            return holds(test(value, budget) for test in tests)
+
+        return together
+
+    return of
 
 
-def _any(tests: list[Test]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
-    return lambda value, budget: any(test(value, budget) for test in tests)
+_all, _any = _joined(all), _joined(any)
 
 
 def _fields(tests: list[tuple[str, Test]]) -> Test:
