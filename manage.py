@@ -8,7 +8,10 @@ def main() -> None:
     if sys.argv[1:2] == ["quickstart"]:
         from project import first_run
 
-        first_run.prepare()
+        try:
+            first_run.prepare()
+        except (OSError, ValueError) as error:  # no such folder, no permission, not UTF-8
+            sys.exit(f"manage.py: {first_run.env_path()} cannot be used: {error}")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 

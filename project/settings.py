@@ -36,6 +36,12 @@ def read_file(path):
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if "DJANGO_ENV_FILE" not in os.environ:
+            return
+        raise ImproperlyConfigured(f"DJANGO_ENV_FILE names {path}, which is not there") from None
+    except OSError as error:
+        raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise ImproperlyConfigured(f"{path.name} is not UTF-8") from None
     lines = [line.lstrip() for line in text.splitlines()]
@@ -50,9 +56,7 @@ def read_file(path):
 env = environ.Env()
 env.ENVIRON = Literally()
 env.escape_proxy = True
-env_file = Path(os.environ.get("DJANGO_ENV_FILE", BASE_DIR / ".env"))
-if env_file.is_file():
-    read_file(env_file)
+read_file(Path(os.environ.get("DJANGO_ENV_FILE", BASE_DIR / ".env")))
 
 
 def read(cast, name, default):

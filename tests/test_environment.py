@@ -126,3 +126,29 @@ def test_a_file_that_cannot_be_read_stops_the_start_and_shows_nothing_of_it(tmp_
     assert said in started.stderr
     assert "settings.env" in started.stderr.strip().splitlines()[-1]
     assert "planted" not in started.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("missing/.env", "DJANGO_ENV_FILE names {}, which is not there"),
+        ("x" * 400, "{} cannot be read: File name too long"),
+        (".", "{} cannot be read: Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_a_sentence(tmp_path, file, said):
+    path = tmp_path / file
+    for command in (["check"], ["quickstart"]):
+        started = processes.run(
+            [*processes.MANAGE, *command],
+            cwd=ROOT,
+            env={**os.environ, "DJANGO_ENV_FILE": str(path), "SECRET_KEY": KEY},
+            capture_output=True,
+            text=True,
+        )
+        assert started.returncode == 1
+        line, *more = started.stderr.strip().splitlines()
+        assert str(path) in line
+        assert not more
+        if command == ["check"]:
+            assert line == f"manage.py: {said.format(path)}"

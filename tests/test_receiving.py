@@ -147,6 +147,14 @@ class TestWithoutEither:
             view.post(secret="", query="?token=t")
         assert view.calls == []
 
+    @pytest.mark.parametrize("name", ["secret", "token"])
+    def test_a_function_that_nobody_awaits_is_refused_at_once(self, name):
+        async def found(request):
+            return SECRET
+
+        with pytest.raises(ImproperlyConfigured, match=f"{name}= .* plain"):
+            View(**{name: found})
+
 
 class TestAChallenge:
     @pytest.mark.parametrize("challenge", ["c0ffee", "a" * 256, "A-z_0.9~"])
@@ -320,6 +328,21 @@ def test_an_asynchronous_view():
     assert post(OTHER).status_code == 401
     assert [post().content, post().content] == [b"done", b""]
     assert calls == [IDENT]
+
+
+@pytest.mark.django_db
+def test_an_asynchronous_view_whose_secret_stands_in_the_database():
+    webhook = WebhookFactory(name=SECRET)
+
+    @receiver(secret=lambda request: Webhook.objects.get(pk=webhook.pk).name)
+    async def view(request):
+        return HttpResponse("done")
+
+    def post(secret=SECRET):
+        return async_to_sync(view)(View.request("post", b"{}", secret, IDENT, NOW, "", {}))
+
+    assert post(OTHER).status_code == 401
+    assert post().content == b"done"
 
 
 def test_it_works_in_a_project_without_the_app():

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
@@ -43,6 +43,11 @@ __all__ = ["Call", "receiver"]
 
 BODY_LIMIT = 1024 * 1024  # bytes; no sender of ours sends more
 REMEMBERED = 3 * 86_400  # seconds; longer than all tries of a delivery take
+
+NOT_AWAITED = (
+    "The function {}= of a receiver of webhooks must be a plain one: it is called and not awaited. "
+    "It may ask the database, of an asynchronous view too."
+)
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{1,256}\Z")
 
@@ -79,12 +84,16 @@ def receiver(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorates a view, plain or asynchronous, that takes webhooks.
 
-    `secret`: `whsec_…` as the webhook's owner was given it; several during a rotation; or a
-    function of the request, for many senders. `tolerance`: seconds by which the two clocks may
-    differ. `cache`: the name of the Django cache that knows ids for `remember` seconds; None drops
-    no repeats. Raises ImproperlyConfigured without a secret and a token, or for a secret that is
-    none (a function's: with the first call).
+    `secret`: `whsec_…` as the webhook's owner was given it; several during a rotation; or a plain
+    function of the request, for many senders, which may ask the database. `tolerance`: seconds by
+    which the two clocks may differ. `cache`: the name of the Django cache that knows ids for
+    `remember` seconds; None drops no repeats. Raises ImproperlyConfigured without a secret and a
+    token, for a secret that is none (a function's: with the first call), and for a function that is
+    asynchronous.
     """
+    for name, function in (("secret", secret), ("token", token)):
+        if iscoroutinefunction(function):
+            raise ImproperlyConfigured(NOT_AWAITED.format(name))
     if not callable(secret):
         secret = (secret,) if isinstance(secret, str) else tuple(secret)
         secret = tuple(each for each in secret if each)
@@ -104,7 +113,7 @@ def receiver(
             @wraps(view)
             async def received(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 try:
-                    call = judge.call(request)
+                    call = await judge.acall(request)
                 except _Answered as answered:
                     return answered.response
                 key = seen.key(request, call)
@@ -145,6 +154,11 @@ class _Judge:
     token: Any
     tolerance: float
     body_limit: int
+
+    async def acall(self, request: HttpRequest) -> Call:
+        if callable(self.secret) or callable(self.token):  # no event loop may wait for a database
+            return await sync_to_async(self.call)(request)
+        return self.call(request)
 
     @sensitive_variables()
     def call(self, request: HttpRequest) -> Call:

@@ -16,7 +16,8 @@ from tests.factories import (
     HourlyCountFactory,
     WebhookFactory,
 )
-from webhooks_app.models import WebhookHealth
+from webhooks_app import actions
+from webhooks_app.models import Webhook, WebhookHealth
 
 NOW = timezone.now()
 MASK = "••••••••"
@@ -42,6 +43,19 @@ class TestBanner:
         HourlyCountFactory(webhook=webhook, delivered=378, failed=14)
         says = banner(viewer, webhook)
         assert "Unsteady: 14 of 392 calls failed in the last 24 hours, the last call failed" in says
+
+    def test_an_error_that_was_met_at_another_url_is_no_reason_of_the_present_one(
+        self, viewer, orders
+    ):
+        actions.update_webhook(orders, url="https://new.example.com/")
+        Webhook.objects.filter(pk=orders.pk).update(verification_due_at=None)
+        says = banner(viewer, orders)
+        assert "Not verified" in says
+        assert "was met at another URL than the present one" in says
+        assert "ECONNREFUSED" not in says
+        assert "connection refused" not in says.lower()
+        AttemptFactory(webhook=Webhook.objects.get(pk=orders.pk), kind="refused", message="once")
+        assert "another URL" not in banner(viewer, orders)
 
     def test_a_message_for_the_owner_says_since_when_what_and_from_where(
         self, operator, viewer, orders, settings

@@ -444,6 +444,20 @@ class TestExplain:
         shown = json.loads(run("explain", "order-4711", "--json"))
         assert (shown["delivery"]["id"], shown["others"]) == (newest.id, [other.id])
 
+    def test_an_error_of_the_url_before_is_said_to_be_that(self):
+        at = timezone.now()
+        health = {"last_error_at": at, "last_error_message": "x", "last_error_kind": "refused"}
+        webhook = WebhookFactory(health=health)
+        AttemptFactory(webhook=webhook, kind="refused", message="x")
+        cure = "Nothing accepts connections on that port"
+        assert cure in run("explain", webhook.pk)
+
+        actions.update_webhook(webhook, url="https://new.example.com/")
+
+        out = run("explain", webhook.pk)
+        assert "It was met at another URL than the present one." in out
+        assert cure not in out
+
     def test_an_unknown_id_is_wrong_usage(self):
         both("explain", "0" * 24, code=2)
 

@@ -378,7 +378,8 @@ def request_verification(webhook: Webhook, *, by: str = "") -> None:
     that is deleted, and raises nothing of its own."""
     with transaction.atomic(using=db_alias()):
         rows = Webhook.objects.live().filter(pk=webhook.pk)
-        rows.update(verification_due_at=present(db_alias()))
+        if not rows.update(verification_due_at=present(db_alias())):
+            return
         AuditEntry.objects.note(by, "Asked for a verification.", webhook)
         transitions.announce(db_alias())
 

@@ -42,6 +42,7 @@ from ..models.states import (
 from ..presentation.banner import SKIP, busy_words, webhook_banner
 from ..presentation.charts import SPANS, Bar, Chart, charts_of, span_of
 from ..presentation.counts import BoundedCount, bounded
+from ..presentation.last_error import url_of_last_error
 from ..presentation.latency import last_attempts, of_last_calls
 from ..presentation.looks import delivery_state, webhook_state
 from ..presentation.outage_words import message_for_owner
@@ -103,6 +104,8 @@ class WebhookAdmin(Searching, AtHost, Credentials, Signing, Subscribing, Noting,
             **self.signing_columns(),
         )
         shown = request.method == "GET" or "try" in request.POST
+        if shown:
+            rows = rows.annotate(last_error_url=Subquery(url_of_last_error(OuterRef("pk"))))
         if shown and request.user.has_perm("webhooks_app.view_webhookerror"):
             failed = WebhookError.objects.filter(webhook=OuterRef("pk")).order_by("-pk")
             rows = rows.annotate(last_answer=Subquery(failed.values("answer")[:1]))

@@ -10,6 +10,7 @@ from webhooks_app.models import Delivery, Webhook, Worker, states
 from webhooks_app.models.delivery import advice_on, db_now
 from webhooks_app.presentation.credentials import credentials_lines
 from webhooks_app.presentation.delivery_object import shown
+from webhooks_app.presentation.last_error import ELSEWHERE, is_elsewhere, url_of_last_error
 from webhooks_app.rules import failures
 from webhooks_app.rules.ids import timestamp
 
@@ -289,7 +290,9 @@ def _of_webhook(webhook: Webhook) -> list[str]:
     if health.last_error_at is not None:
         when = timestamp(health.last_error_at)
         lines.append(f"Last error of the webhook: {health.last_error_message} ({when})")
-        if health.last_success_at is None or health.last_success_at < health.last_error_at:
+        if is_elsewhere(webhook, url_of_last_error(webhook).first()):
+            lines.append(f"It {ELSEWHERE}.")
+        elif health.last_success_at is None or health.last_success_at < health.last_error_at:
             lines += _cure(health.last_error_kind)
     if not Worker.objects.alive().exists():
         lines.append("No worker is alive; nothing is sent. Start `manage.py webhooks deliver`.")

@@ -23,6 +23,7 @@ from ..models.states import (
 from ..rules import failures
 from .charts import Chart
 from .formatting import duration, moment, plain
+from .last_error import ELSEWHERE, is_elsewhere
 from .looks import State, delivery_state, webhook_state
 
 
@@ -77,6 +78,9 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
     health = webhook.health
     state = webhook_state(webhook, now)
     kind, message = health.last_error_kind, health.last_error_message
+    elsewhere = bool(message) and is_elsewhere(webhook, getattr(webhook, "last_error_url", ""))
+    if elsewhere:  # it says nothing of how the webhook does
+        kind = message = ""
     title, why, advice = failures.title(kind), failures.why(kind), failures.advice(kind)
     first, headline = TEST, plain(state.word)
     since = _since(webhook.stopped_at)
@@ -178,6 +182,9 @@ def webhook_banner(webhook: Webhook, now: datetime, calls: Chart) -> Banner:
         rest = _limited(webhook)
         if health.rests:
             others.insert(1, CALL_AGAIN)
+    if elsewhere:
+        met = format_html("The last error, of {}, {}.", moment(health.last_error_at), ELSEWHERE)
+        why = format_html("{} {}", why, met) if why else met
     if health.last_error_at and not health.failures_in_row:  # while it fails, it is the reason
         others.append(CLEAR_ERROR)
     return Banner(

@@ -1,7 +1,7 @@
 """An account goes with all that is its own, in transactions of a few rows each: whoever else writes
 or sends meanwhile waits for none of them longer than for a purge."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,9 +24,11 @@ from .pruner import batches, remove_empty
 AT_ONCE = 1000  # rows of a transaction
 
 
-def remove(account: Account, at_once: int = AT_ONCE) -> dict[str, int]:
-    """Remove an account with all that is its own; returns how many of each were removed. What a
-    call finds whose webhook is gone meanwhile is lost."""
+def remove(
+    account: Account, ends: Callable[[], object] = bool, at_once: int = AT_ONCE
+) -> dict[str, int]:
+    """Remove an account with all that is its own; returns how many of each were removed. `ends` is
+    called in the last transaction. What a call finds whose webhook is gone meanwhile is lost."""
     removed = dict.fromkeys(("attempts", "deliveries", "events", "webhooks"), 0)
     webhooks = Webhook.objects.filter(account=account.pk).order_by("pk")
     for [webhook_id] in batches(webhooks, 1):
@@ -41,6 +43,7 @@ def remove(account: Account, at_once: int = AT_ONCE) -> dict[str, int]:
         with _step():
             entries.filter(pk__in=ids).update(account=None)
     with _step():
+        ends()
         Note.objects.about(account).delete()
         account.delete()
     return removed
