@@ -141,7 +141,8 @@ def counts(sql):
     sql.run(
         f"INSERT INTO {HourlyCount._meta.db_table} (webhook_id, hour, {', '.join(names)}) "
         f"SELECT webhook_id, {hour}, {sums} FROM {Attempt._meta.db_table} "
-        f"WHERE exchange IN ('delivery', 'interaction') GROUP BY webhook_id, {hour}"
+        f"WHERE exchange IN ('delivery', 'interaction') GROUP BY webhook_id, {hour} "
+        f"ORDER BY {hour}, webhook_id"  # as time wrote them
     )
 
 

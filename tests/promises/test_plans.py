@@ -18,7 +18,7 @@ from webhooks_app.models import AccessToken, Delivery, Webhook, states
 from webhooks_app.models.webhook import SLOTS
 from webhooks_app.rules.ids import first_id
 
-PENDING, DUE = "delivery_pending_webhook", "delivery_pending_due"
+PENDING, DUE = "delivery_pending_webhook", "delivery_due"
 KEY = {"postgresql": "webhooks_app_delivery_pkey"}
 ATTEMPT_KEY = {"postgresql": "webhooks_app_attempt_pkey", "sqlite": "PRIMARY"}
 AUTO_KEY = "sqlite_autoindex_webhooks_app_delivery_1"

@@ -261,4 +261,4 @@ def test_the_head_is_not_read_through_what_was_delivered(queue, webhook):
             [webhook.pk],
         )
         plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "delivery_line" in plan, plan
+    assert "delivery_in_line" in plan, plan

@@ -27,7 +27,7 @@ from ..models.states import SILENT
 from ..models.tally import Tally
 from ..models.webhook import SECRETS_BESIDE
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
-from ..presentation.counts import COUNT_LIMIT, BoundedCount, bounded, in_states
+from ..presentation.counts import COUNT_LIMIT, Sets, bounded, in_states
 from ..presentation.failed_calls import READ as FAILURES_READ
 from ..presentation.failed_calls import failed_calls
 from ..presentation.formatting import (
@@ -39,17 +39,18 @@ from ..presentation.formatting import (
 )
 from ..presentation.latency import Latency
 from ..presentation.looks import WEBHOOK_STATES, State
-from ..presentation.our_side import KEEPS_UP, LATE, counts_with_due
+from ..presentation.our_side import KEEPS_UP, LATE, CountsWithDue
 from ..presentation.outages import (
     ATTENTION,
     READ,
+    STOPPED_TODAY,
     Outage,
     in_trouble,
     number,
     outages,
     stopped_today,
 )
-from ..presentation.recurrence import is_new, mark
+from ..presentation.recurrence import is_new, mark, note_recurrences
 from ..presentation.workers import Workers, workers
 from ..roles import may
 from ..rules import failures
@@ -126,6 +127,20 @@ class Verdict:
         return unescape(strip_tags(re.sub(r",? the first since <time.*", "", self.headline)))
 
 
+def _sets(now: datetime) -> Sets:
+    return {
+        "any": Webhook.objects.live(),
+        **{key: states.counted(key, now) for key in ("site", "working")},
+        "tally": Tally.at(now),
+        STOPPED_TODAY: Webhook.objects.live().filter(stopped_today(now)),
+        "retrying": states.retrying(now),
+        "deliveries": Delivery.objects.all(),
+    }
+
+
+_COUNTS = CountsWithDue(_sets)
+
+
 class Home:
     """What the home page says; every part is read when the template comes to it."""
 
@@ -150,17 +165,7 @@ class Home:
     def counts(self) -> dict[str, Any]:
         """How many webhooks and deliveries are in the states that matter (1,001 is "more"), and
         since when the oldest delivery is due."""
-        # From those that wait for their next try on: most of what is tried again.
-        retrying = Delivery.objects.filter(states.deliveries_in("retrying", self.now))
-        found = counts_with_due(
-            self.now,
-            any=Webhook.objects.live(),
-            **{key: states.counted(key, self.now) for key in ("site", "working")},
-            tally=Tally.at(self.now),
-            stopped_today=Webhook.objects.live().filter(stopped_today(self.now)),
-            retrying=BoundedCount.in_order(retrying.order_by("-due_at")),
-            deliveries=Delivery.objects.all(),
-        )
+        found = _COUNTS(self.now)
         counts = {**found, **in_states(found["tally"])}
         return {**counts, "idle": _rest(counts)}
 
@@ -319,7 +324,9 @@ class Home:
     @cached_property
     def attention(self) -> list[Row]:
         """The first of them."""
-        return [Row.of(outage) for outage in self.chosen_outages[:ATTENTION_SHOWN]]
+        shown = self.chosen_outages[:ATTENTION_SHOWN]
+        note_recurrences([outage.first for outage in shown])
+        return [Row.of(outage) for outage in shown]
 
     @property
     def more_attention(self) -> bool:

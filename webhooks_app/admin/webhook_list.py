@@ -22,7 +22,7 @@ from ..models.states import hold_ends_at, hold_reason
 from ..models.tally import Tally
 from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, Chart, charts_of
-from ..presentation.counts import BoundedCount, bounded, bounded_counts, in_states
+from ..presentation.counts import BoundedCount, CountsAt, bounded, bounded_counts, in_states
 from ..presentation.failed_calls import met
 from ..presentation.formatting import (
     ago,
@@ -114,16 +114,23 @@ class HealthFilter(ChipsFilter):
 
     def _counts(self, changelist: Any) -> dict[str, int]:
         """Of what the search and the other filters leave; none where that takes too long."""
-        now, deleted = db_now(), Webhook.objects.filter(deleted_at__isnull=False)
+        now = db_now()
         if not set(changelist.params) - {self.parameter_name, "before", "sort"}:
-            return _chips(bounded_counts(tally=Tally.at(now), deleted=deleted))
+            return _chips(_COUNTS(now))
         narrowed = partial(changelist.narrowed, self.request)
         tally = Tally.at(now, narrowed(Webhook.objects.live()))
-        count = partial(bounded_counts, tally=tally, deleted=narrowed(deleted))
+        count = partial(bounded_counts, tally=tally, deleted=narrowed(_deleted()))
         try:
             return _chips(in_time(count, COUNTED_IN))
         except TooSlow:
             return {}
+
+
+def _deleted() -> QuerySet[Webhook]:
+    return Webhook.objects.filter(deleted_at__isnull=False)
+
+
+_COUNTS = CountsAt(lambda now: {"tally": Tally.at(now), "deleted": _deleted()})
 
 
 def _chips(found: dict[str, Any]) -> dict[str, int]:

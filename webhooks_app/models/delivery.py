@@ -192,9 +192,9 @@ class Delivery(PrimaryModel):
             # Twice the same condition, so that a claim, which gives the first half only, and a
             # finish, which gives the second, are never read through this one.
             models.Index(
-                fields=["due_at", "webhook"],
+                fields=["due_at", "webhook", "tries"],
                 condition=Q(state="pending", finished_at__isnull=True),
-                name="delivery_pending_due",
+                name="delivery_due",
             ),
             models.Index(fields=["webhook", "id"], name="delivery_list"),
             models.Index(
@@ -240,11 +240,15 @@ class Delivery(PrimaryModel):
             models.Index(
                 fields=["event", "id"], condition=Q(event__isnull=False), name="delivery_event"
             ),
-            # The head of each key; and what came before a delivery.
+            # The head of each key; and what came before a delivery, with all that says whether that
+            # holds it: a line may be long, and its rows lie far apart.
             models.Index(
-                fields=["webhook", "ordering_key", "position"],
+                fields=[
+                    *("webhook", "ordering_key", "position"),
+                    *("due_at", "tries", "reason", "id"),
+                ],
                 condition=Q(state="pending", position__isnull=False),
-                name="delivery_line",
+                name="delivery_in_line",
             ),
             # In words that are not said where the head is looked for: that would be read through
             # all that has been delivered.

@@ -243,6 +243,12 @@ def _asked(states: Iterable[State] = WEBHOOKS, *, released: bool = False) -> lis
     return [state for state in states if state.asked() and not (released and state is SITE)]
 
 
+def asked_about() -> tuple[str, ...]:
+    """The keys of the states that any webhook can be in as the site is now, with its settings: the
+    conditions of this module are the same while these are."""
+    return tuple(state.key for state in _asked())
+
+
 _PENDING = Q(state=Delivery.State.PENDING, finished_at__isnull=True)
 _UNRECORDED = Q(reason=UNRECORDED)
 
@@ -325,16 +331,19 @@ def with_behind(rows: "QuerySet[Delivery]", now: datetime) -> "QuerySet[Delivery
     return rows.annotate(**{"behind": _behind(now)})
 
 
-def _behind(now: datetime) -> Q:
-    """What the order holds. One line of its webhook, beside its keys, comes before all of those."""
-    waits = Delivery.objects.filter(
+def _holding_up(now: datetime) -> "QuerySet[Delivery]":
+    """What holds others up that came after it: waits for its next try, or for a person."""
+    return Delivery.objects.filter(
         Q(tries__gt=0) | _UNRECORDED,
         state=Delivery.State.PENDING,
         position__isnull=False,
-        webhook=OuterRef("webhook"),
-        position__lt=OuterRef("position"),
         due_at__gt=now,
     )
+
+
+def _behind(now: datetime) -> Q:
+    """What the order holds. One line of its webhook, beside its keys, comes before all of those."""
+    waits = _holding_up(now).filter(webhook=OuterRef("webhook"), position__lt=OuterRef("position"))
     own = Exists(waits.filter(ordering_key=OuterRef("ordering_key")))
     line = Exists(waits.filter(ordering_key__isnull=True))
     # Asked for each of the few: PostgreSQL would read all webhooks for those with an order.
@@ -355,8 +364,10 @@ def _ordered(holds: Iterable[State], now: datetime) -> "QuerySet[Any]":
 
 
 def behind(now: datetime, holds: Iterable[State] = ()) -> "QuerySet[Delivery]":
-    """The deliveries that the order holds, of webhooks that are held for none of these."""
-    return Delivery.objects.filter(_behind(now), webhook__in=_ordered(holds, now))
+    """The deliveries that the order holds, of webhooks that are held for none of these. By the
+    index of what is in line alone; of webhooks where nothing holds others up, nothing is asked."""
+    rows = Delivery.objects.filter(webhook__in=_holding_up(now).values("webhook"))
+    return rows.filter(_behind(now), webhook__in=_ordered(holds, now))
 
 
 # --- as filters of webhooks ---------------------------------------------------------------------
@@ -517,7 +528,19 @@ def due(now: datetime, *, released: bool = False) -> "list[QuerySet[Delivery]]":
     plain = rows.filter(_PENDING).exclude(holding).exclude(webhook__in=_ordered((), now))
     # In the words of the index that begins with the webhook: of each of these few what is due.
     of_each = rows.filter(state=Delivery.State.PENDING, webhook__in=_ordered(holds, now))
-    return [plain, of_each.exclude(_behind(now))]
+    return [plain, of_each.exclude(_in_order(now))]
+
+
+def retrying(now: datetime) -> "QuerySet[Any]":
+    """The webhook of each delivery that is `retrying`, to be counted: first of those that go later,
+    by an index alone."""
+    holding = held(now)
+    if holding is EVERY:
+        return Delivery.objects.none()
+    later = Delivery.objects.filter(_PENDING, due_at__gt=now, due_at__lt=FAR_AHEAD)
+    sets = [later.exclude(holding), *due(now)]
+    first, *others = [rows.order_by().filter(tries__gt=0).values("webhook_id") for rows in sets]
+    return first.union(*others, all=True).order_by()
 
 
 def count_due(now: datetime, most: int, *, released: bool = False) -> "tuple[int, datetime | None]":

@@ -1,6 +1,6 @@
 """How we do ourselves: who sends, how late, what is held and why. No receiver is blamed here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,12 +17,13 @@ from ..models.lag import HourlyLag, worst_of_the_day
 from ..models.primary import clock
 from ..rules.ids import id_time, read_moment
 from .collected import Collected
-from .counts import COUNT_LIMIT, bounded_counts
+from .counts import COUNT_LIMIT, CountsAt, Sets
 from .formatting import duration
 from .looks import State
 
 KEEPS_UP = timedelta(minutes=1)  # how long the oldest due delivery may wait
 MINUTE = timedelta(minutes=1)
+DUE = "due_"  # before the names of the sets of what is due
 LOOKED_AT = 1000  # of the newest deliveries, and of the newest attempts
 WORKERS_SHOWN = 50
 ALIVE, STANDBY, SILENT = (
@@ -66,15 +67,30 @@ class _Due(Collected):
         return cls(rows.values(one=F("due_at"))[: COUNT_LIMIT + 1])
 
 
-def counts_with_due(now: datetime, **sets: Any) -> dict[str, Any]:
-    """`bounded_counts` of some sets and of what could go out, as `due`, with since when the oldest
-    of it could, as `due_since` (None: nothing could)."""
-    parts = {f"due_{place}": _Due.among(rows) for place, rows in enumerate(states.due(now))}
-    found = bounded_counts(**parts, **sets)
-    counted = [found[name] for name in parts if found[name]]
-    since = [read_moment(first) for _, first in counted if first]
-    count = min(sum(count for count, _ in counted), COUNT_LIMIT + 1)
-    return {**found, "due": count, "due_since": min(since, default=None)}
+class CountsWithDue:
+    """`CountsAt` of some sets, and of what could go out, as `due`, with since when the oldest of it
+    could, as `due_since` (None: nothing could)."""
+
+    def __init__(self, sets: Callable[[datetime], Sets]) -> None:
+        self._counts = CountsAt(lambda now: {**_due(now), **sets(now)})
+
+    def __call__(self, now: datetime) -> dict[str, Any]:
+        found = self._counts(now)
+        counted = [found[name] for name in found if name.startswith(DUE) and found[name]]
+        since = [read_moment(first) for _, first in counted if first]
+        count = min(sum(count for count, _ in counted), COUNT_LIMIT + 1)
+        return {**found, "due": count, "due_since": min(since, default=None)}
+
+
+def _due(now: datetime) -> Sets:
+    return {f"{DUE}{place}": _Due.among(rows) for place, rows in enumerate(states.due(now))}
+
+
+def _held(now: datetime) -> Sets:
+    return {f"held_{reason}": rows for reason, rows in states.held_deliveries(now).items()}
+
+
+_COUNTS = CountsWithDue(_held)
 
 
 class OurSide:
@@ -108,11 +124,7 @@ class OurSide:
 
     @cached_property
     def counts(self) -> dict[str, Any]:
-        held = states.held_deliveries(self.now)
-        return counts_with_due(
-            self.now,
-            **{f"held_{reason}": rows for reason, rows in held.items()},
-        )
+        return _COUNTS(self.now)
 
     @property
     def lag(self) -> timedelta:

@@ -15,7 +15,6 @@ from ..rules.hosts import NO_HOST, host_of
 from .counts import BoundedCount, bounded
 from .formatting import duration
 from .looks import State, webhook_state
-from .recurrence import failed_before
 
 READ = 300  # webhooks in trouble that a page looks at
 TODAY = timedelta(hours=24)
@@ -124,8 +123,7 @@ def stopped_today(now: datetime) -> Q:
 
 
 def in_trouble(counts: Mapping[str, int], now: datetime) -> list[Any]:
-    """The webhooks that somebody should look at, each with `failed_before`; `counts` are how many
-    there are of ATTENTION.
+    """The webhooks that somebody should look at; `counts` are how many there are of ATTENTION.
 
     Where more than READ are failing, those for the longest time and those that began last.
     """
@@ -136,7 +134,6 @@ def in_trouble(counts: Mapping[str, int], now: datetime) -> list[Any]:
     if not keys:
         return []
     rows: Any = Webhook.objects.live().select_related("account", "health").only(*TOLD)
-    rows = rows.annotate(failed_before=failed_before())
     if keys == ["failing"]:  # by the index of those, of which it reads no more
         failing = states.counted("failing", now)
         ends = (failing.order_by(order) for order in ("failing_since", "-failing_since"))
