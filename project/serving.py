@@ -39,6 +39,7 @@ from webhooks_app.limits import Headers, Receive, Refused, Scope, Send
 from webhooks_app.models import AccessToken, Delivery, database_file
 
 from . import bodies
+from .askers import Askers
 from .door import Door
 
 TURNS = 4  # requests that run at once, and so connections to each database; one is for others
@@ -185,6 +186,7 @@ class Site(ASGIHandler):
         self._by_token = TokenHandler()
         self._door = Door() if settings.GROUP_COMMIT else None
         self.turns = Turns(TURNS)
+        self.askers = Askers()
         self._alias = router.db_for_write(Delivery)
         # Whoever waits for a receiver keeps a thread; the others are for requests that run.
         threads = conf.settings.concurrency + 2 * TURNS
@@ -199,7 +201,7 @@ class Site(ASGIHandler):
         began = time.monotonic()
         try:
             length = limits.check_scope(scope)
-            asker = _asker(scope)
+            asker = self.askers.of(scope)
             is_known = partial(self._in_thread, self._is_known, scope, asker)
             body = await bodies.read(scope, receive, length, is_known)
             answer = None
@@ -269,6 +271,9 @@ class Site(ASGIHandler):
             if request is not None:
                 handler = self._by_token if TokenHandler.serves(request) else self
                 response = handler.get_response(request)
+                if handler is self._by_token:
+                    secret = bearer(request.META["HTTP_AUTHORIZATION"])
+                    self.askers.note(secret or "", getattr(request, "account_id", None))
             if database_file.is_replaced(self._alias):
                 response.close()
                 end_soon()
@@ -307,19 +312,6 @@ async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1000})
-
-
-def _asker(scope: Scope) -> str:
-    """Who sends a request, before anybody has looked whether it is true: the secret it brings, or
-    the cookies of its session. All strangers are one."""
-    cookies = ""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            text = value.decode("latin-1")
-            return bearer(text) or text
-        if name == b"cookie":
-            cookies = value.decode("latin-1")
-    return cookies
 
 
 def end_soon() -> None:

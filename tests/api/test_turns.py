@@ -9,7 +9,10 @@ import pytest
 from django.test import override_settings
 
 from project.serving import Site, Turns
+from tests.api.doors import SiteApi
+from tests.factories import AccountFactory
 from tests.waiting import PATIENCE, until
+from webhooks_app.models import AccessToken
 
 pytestmark = pytest.mark.once
 
@@ -89,6 +92,28 @@ def request(site, **headers):
         return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
     return ask()
+
+
+def asker(site, secret):
+    header = (b"authorization", f"Bearer {secret}".encode())
+    return site.askers.of({"headers": [(b"host", b"testserver"), header]})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_tokens_of_an_account_are_one_who_asks_while_they_are_good(account):
+    site = Site()
+    (first, one), (_, two) = (AccessToken.issue(account) for _ in range(2))
+    _, others = AccessToken.issue(AccountFactory())
+    try:
+        assert len({asker(site, secret) for secret in (one, two, others)}) == 3
+        for secret in (one, two, others):
+            assert SiteApi(site, secret).get("/webhooks").status_code == 200
+        assert asker(site, one) == asker(site, two) != asker(site, others)
+        first.revoke()
+        assert SiteApi(site, one).get("/webhooks").status_code == 401
+        assert asker(site, one) not in (asker(site, two), asker(site, others))
+    finally:
+        site.close()
 
 
 @override_settings(WEBHOOKS_CONCURRENCY=2)

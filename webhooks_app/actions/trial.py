@@ -10,7 +10,7 @@ from django.db.models.functions import Length
 
 from ..models import Account, Event
 from ..rules.filters import Budget, Check, compiled
-from .reasons import TOO_COSTLY, Asked
+from .reasons import Asked
 
 HISTORY_MOST = 1000  # events
 HISTORY_BYTES = 32 * 1024 * 1024  # of payloads that are read
@@ -63,13 +63,17 @@ def tried_on_history(
         asked = Asked(event.type, event.channels, b"null")
         near = [one for one in subscriptions if _is_near(one, asked)]
         if near and all(one["filter"] for one in near):
-            if time.monotonic() >= until:
-                return History(looked, matched, "time")
             payload = payloads.of(event)
             if payload is None:
                 return History(looked, matched, "size")
             asked = Asked(event.type, event.channels, payload)
-            near = [one for one in near if not asked.refusal(one["filter"])]
+            for one in near:
+                if time.monotonic() >= until:
+                    return History(looked, matched, "time")
+                if asked.says(one["filter"]) == "takes":
+                    break
+            else:
+                near = []
         if near:
             matched.append(event.pk)
     return History(len(events), matched, "")
@@ -90,13 +94,13 @@ def _checked(one: Mapping[str, Any], pointer: str, asked: Asked) -> tuple[bool, 
         checks.append(Check(f"{pointer}/channels", hears, bool(channels), channels))
     if not one["filter"]:
         return covers and hears, checks
-    refusal = asked.refusal(one["filter"])
+    said = asked.says(one["filter"])
     place = f"{pointer}/filter"
-    if refusal.startswith(TOO_COSTLY):
+    if said == "too-costly":
         checks.append(Check(place, None, True, None))
     found = compiled(one["filter"]).checks(asked.payload, Budget())
     checks += [check._replace(pointer=place + check.pointer) for check in found]
-    return covers and hears and not refusal, checks
+    return covers and hears and said == "takes", checks
 
 
 class _Payloads:

@@ -258,6 +258,7 @@ class BearerAuthentication(BaseAuthentication):
                 "The access token is unknown, revoked or expired."
             )
         caller = TokenCaller.of(token)
+        request._request.account_id = token.account_id  # type: ignore[attr-defined]  # for the server
         caller.check_account(request.query_params)
         token.note_use()
         return AnonymousUser(), caller
