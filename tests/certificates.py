@@ -3,6 +3,7 @@
 import base64
 import datetime
 import functools
+import hashlib
 import ipaddress
 import ssl
 import tempfile
@@ -187,3 +188,16 @@ def _of_our_own(
         )
         file.flush()
         context.load_cert_chain(file.name)
+
+
+def hello_retry(group: int, record: int = 2**14, session: bytes = b"") -> bytes:
+    """What a TLS 1.3 server says that wants a key of another group (a HelloRetryRequest), in
+    records of so many bytes."""
+    retry = hashlib.sha256(b"HelloRetryRequest").digest()  # RFC 8446, section 4.1.3
+    version, share = b"\x00\x2b\x00\x02\x03\x04", b"\x00\x33\x00\x02" + group.to_bytes(2, "big")
+    extensions = version + share
+    body = b"\x03\x03" + retry + bytes([len(session)]) + session + b"\x13\x02\x00"
+    body += len(extensions).to_bytes(2, "big") + extensions
+    message = b"\x02" + len(body).to_bytes(3, "big") + body
+    parts = [message[at : at + record] for at in range(0, len(message), record)]
+    return b"".join(b"\x16\x03\x03" + len(one).to_bytes(2, "big") + one for one in parts)

@@ -1,12 +1,15 @@
 """What a receiver sends in TLS beside its answer, seen by the loop alone that works through it."""
 
 import os
+import socketserver
+import threading
 
 import pytest
 
-from tests.certificates import authority_pem
+from tests.certificates import authority_pem, hello_retry
 from tests.engine.exchanges import failed, request
 from tests.receivers import Answer, Raw, Receiver
+from tests.waiting import PATIENCE
 from webhooks_app.engine.http.tls import Tls
 
 pytestmark = pytest.mark.once
@@ -50,3 +53,25 @@ def test_many_calls_on_one_connection_are_answered(run, loopback):
     with Receiver({"a": 1}, tls="good") as receiver:
         run(scenario)
     assert receiver.connections == 1
+
+
+class Retrying(socketserver.BaseRequestHandler):
+    """Wants a key of the largest finite field in place of the one that came. A client that makes
+    one says its hello again, with the id of the session that it said before."""
+
+    def handle(self):
+        hello = self.request.recv(65536)
+        session = hello[44 : 44 + hello[43]]
+        self.request.sendall(hello_retry(0x0104, session=session))
+        self.server.said = self.request.recv(65536)
+        self.server.done.set()
+
+
+def test_no_key_of_a_finite_field_is_made_whatever_the_receiver_wants(post):
+    with socketserver.TCPServer(("127.0.0.1", 0), Retrying) as server:
+        server.done = threading.Event()
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        outcome = post(f"https://127.0.0.1:{server.server_address[1]}/")
+        assert server.done.wait(PATIENCE)
+    assert failed(outcome) == "tls_old: finite field keys"
+    assert server.said[:1] in (b"", b"\x15")  # no hello once more

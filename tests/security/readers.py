@@ -51,6 +51,7 @@ from webhooks_app.rules import (
     responses,
     safe_text,
     schedules,
+    server_hello,
     signing,
     strictjson,
     subscriptions,
@@ -134,6 +135,16 @@ def signed(
     given = {"ident": ident, "timestamp": timestamp, "signatures": signatures, "body": raw(body)}
     with suppress(signing.Refused):
         signing.check([b"k" * 24], now=1, **given)  # type: ignore[arg-type]
+
+
+RECORD = "\x16\3\3\x40\0"  # how one of a TLS handshake begins
+
+
+def said_first(text: str) -> None:
+    hello = server_hello.ServerHello()
+    with suppress(server_hello.Refused, server_hello.Endless):
+        for at in range(0, len(text), 1024):
+            hello.pass_on(raw(text[at : at + 1024]))
 
 
 FILTER = filters.compile_filter(
@@ -283,6 +294,7 @@ CLIENTS = [
     Reader("authorities", certificates.authorities_error, ("{}", PEM, PEM * 3)),
     Reader("a header", lambda t: validators.header_error(t, t)),
     Reader("an address", guard.is_public, ("{}", "1.{}", "::{}")),
+    Reader("a TLS server", said_first, ("{}", f"{RECORD}{{}}", f"{RECORD}\2\0\x0f\x7f{{}}")),
     Reader("an interaction", lambda t: calls.interaction_errors({t: t, "node": t})),
     Reader("the limits' own address", lambda t: throttling.client_address(meta(REMOTE_ADDR=t))),  # type: ignore[arg-type]
     Reader("whose log-in failed", lambda t: log_in.user_name(None, {"username": t})),  # type: ignore[arg-type]

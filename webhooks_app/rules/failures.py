@@ -451,7 +451,7 @@ def of_certificate(code: int, text: str) -> Failure:
 _TLS_OLD = (
     *("UNSUPPORTED_PROTOCOL", "ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION"),
     *("DH_KEY_TOO_SMALL", "UNSAFE_LEGACY_RENEGOTIATION", "ALERT_INSUFFICIENT_SECURITY"),
-    *("WRONG_CIPHER", "WRONG_SIGNATURE_TYPE", "LEGACY_SIGALG"),
+    *("WRONG_CIPHER", "WRONG_SIGNATURE_TYPE", "LEGACY_SIGALG", "FINITE_FIELD"),
 )
 
 
@@ -460,7 +460,7 @@ _TLS_IDENTITY = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
 
 
 TOO_LONG = "EXCESSIVE_MESSAGE_SIZE"  # OpenSSL's word for a chain of certificates without end
-ENDLESS = "MESSAGES_WITHOUT_END"  # our own
+ENDLESS, FINITE_FIELD = "MESSAGES_WITHOUT_END", "FINITE_FIELD_KEYS"  # our own
 
 
 def of_tls(reason: str, *, identified: bool = False) -> Failure:
