@@ -69,6 +69,15 @@ def test_what_a_long_transaction_made_due_is_found_as_soon_as_it_commits(reader)
     assert found() == {webhook.pk}
 
 
+def test_where_nothing_happens_a_question_each_is_all_that_is_asked(
+    reader, django_assert_num_queries
+):
+    WebhookFactory.create_batch(3)
+    with django_assert_num_queries(2):
+        reader.changes(Memory())
+        assert reader.verifications({}) == []
+
+
 def test_a_webhook_that_is_paused_in_mid_queue_is_held_at_once(reader):
     """Held, it is asked for often; else its queue would wait for a scan when it is back."""
     webhook = WebhookFactory()

@@ -5,12 +5,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ..models import Webhook, WebhookHealth, states
+from ..models.compiled_query import Found
 from ..models.webhook import slot_of
 from .handover import Changes, Memory
 from .knobs import Knobs
 from .loading import Loading
 from .store import Store
+from .transitions import deleted_since
+
+
+def _open_breakers(after: datetime) -> "QuerySet[WebhookHealth]":
+    return WebhookHealth.objects.filter(breaker_until__gt=after)
+
+
+def _stopped_since(moment: datetime) -> "QuerySet[Webhook]":
+    return Webhook.objects.exclude(stopped="").filter(stopped_at__gte=moment)
+
+
+# Most of the time there is none of these.
+def _lately(after: datetime, since: datetime) -> "list[QuerySet[Any]]":
+    return [_open_breakers(after), _stopped_since(since), deleted_since(since)]
+
+
+_is_any = Found(_lately)
 
 
 class Looking:
@@ -38,8 +58,15 @@ class Looking:
             found.closed = self._ended(memory.open_breakers, "breaker_until")
         if memory.resting:
             found.rested = self._ended(memory.resting, "rests_until")
-        found.opened = self._opened(owned, now)
-        stopped = [ident for ident in self._just_stopped(now) if slot_of(ident) in owned]
+        after = max(now, self._opened_after or now)
+        since = now - self._knobs.stopped_lately
+        opened, *stopped_or_deleted = _is_any(self._alias, after, since)
+        self._opened_after = None
+        if opened:
+            found.opened = self._opened(owned, now, after)
+        just_stopped = self._just_stopped(since) if any(stopped_or_deleted) else set()
+        new, self._stopped = just_stopped - self._stopped, just_stopped
+        stopped = [ident for ident, _ in new if slot_of(ident) in owned]
         found.held += [ident for ident in stopped if ident not in found.held]
         return found
 
@@ -84,32 +111,30 @@ class Looking:
         rows = WebhookHealth.objects.using(self._alias).filter(pk__in=list(webhook_ids))
         return list(rows.filter(**{f"{until}__isnull": True}).values_list("pk", flat=True))
 
-    def _opened(self, owned: frozenset[int], now: datetime) -> dict[str, tuple[float, int]]:
+    def _opened(
+        self, owned: frozenset[int], now: datetime, after: datetime
+    ) -> dict[str, tuple[float, int]]:
         """Some breakers in turn: interactions open them, too."""
         most = self._knobs.webhooks_asked
-        after = max(now, self._opened_after or now)
-        found = WebhookHealth.objects.using(self._alias).filter(breaker_until__gt=after)
+        found = _open_breakers(after).using(self._alias)
         columns = ("pk", "breaker_until", "breaker_trips")
         some = list(found.order_by("breaker_until").values_list(*columns)[:most])
-        self._opened_after = some[-1][1] if len(some) == most else None
+        if len(some) == most:
+            self._opened_after = some[-1][1]
         return {
             ident: ((until - now).total_seconds(), trips)
             for ident, until, trips in some
             if until is not None and slot_of(ident) in owned
         }
 
-    def _just_stopped(self, now: datetime) -> list[str]:
-        """Who was stopped or deleted a moment ago, and was not found before: of very many that
-        wait in memory `_look_after` asks for some in turn, and people want a pause at once."""
-        rows = Webhook.objects.using(self._alias)
-        after = now - self._knobs.stopped_lately
+    def _just_stopped(self, since: datetime) -> set[tuple[str, Any]]:
+        """Who was stopped or deleted a moment ago, and when: of very many that wait in memory
+        `_look_after` asks for some in turn, and people want a pause at once."""
         found: set[tuple[str, Any]] = set()
-        for moment, some in (
-            ("stopped_at", rows.exclude(stopped="").filter(stopped_at__gte=after)),
-            ("deleted_at", rows.filter(deleted_at__gte=after)),
+        for moment, rows in (
+            ("stopped_at", _stopped_since(since)),
+            ("deleted_at", deleted_since(since)),
         ):
-            found.update(
-                some.order_by(f"-{moment}").values_list("pk", moment)[: self._knobs.webhooks_asked]
-            )
-        new, self._stopped = found - self._stopped, found
-        return [ident for ident, _ in new]
+            some = rows.using(self._alias).order_by(f"-{moment}").values_list("pk", moment)
+            found.update(some[: self._knobs.webhooks_asked])
+        return found

@@ -28,6 +28,7 @@ from ..models import (
     EventBody,
     Worker,
 )
+from ..models.compiled_query import Found
 from ..models.delivery import schedule_of
 from ..models.event import FIRST_MOST
 from ..models.health import release
@@ -46,6 +47,9 @@ UNKNOWN_FORM = "its form was not known to the process that published it: retry i
 EVENTS_SINCE = (0, 2)  # the version whose workers read payloads of events
 
 _E, _B = Event._meta.db_table, EventBody._meta.db_table
+
+
+_is_any_left = Found(lambda: [Event.objects.fanning_out()])
 
 
 class KeyTaken(Exception):
@@ -87,6 +91,8 @@ def turn() -> int:
     """Go on with events that have very many receivers: a step of each account's oldest in turn, so
     that none waits for another's million. Returns how many deliveries were made. What fails of one
     keeps no other from its step, and is raised in the end."""
+    if not any(_is_any_left(router.db_for_write(Event))):
+        return 0
     made, until = 0, time.monotonic() + TURN_MOST
     failed: Exception | None = None
     running = Event.objects.fanning_out().order_by("pk")

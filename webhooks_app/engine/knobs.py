@@ -22,7 +22,7 @@ class Knobs:
     # --- what is due --------------------------------------------------------------------------
     # Between two questions to the database, unless something wakes it: while something flies,
     cycle_every: float = 0.02
-    cycle_idle: float = 0.05  # while nothing does,
+    cycle_idle: float = 0.1  # while nothing does,
     cycle_ending: float = 0.005  # and of a worker that is to end when nothing is due
     look_every: float = 0.1
     overlap: timedelta = timedelta(milliseconds=250)  # how far back a look reaches

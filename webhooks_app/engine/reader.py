@@ -17,10 +17,12 @@ from typing import TypeVar
 
 from django.db import DatabaseError
 from django.db.migrations.loader import MigrationLoader
+from django.db.models import QuerySet
 
 from .. import __version__, conf
 from ..fields import WrongKey
 from ..models import Webhook, Worker, site
+from ..models.compiled_query import Found
 from ..models.primary import promptly
 from ..models.webhook import slot_of
 from ..rules.ids import new_id
@@ -38,6 +40,13 @@ from .store import Claimed, Want, microseconds
 log = logging.getLogger("webhooks")
 
 T = TypeVar("T")
+
+
+def _to_verify() -> "QuerySet[Webhook]":
+    return Webhook.objects.live().filter(verification_due_at__isnull=False)
+
+
+_is_any_to_verify = Found(lambda: [_to_verify()])
 
 
 class Reader:
@@ -177,10 +186,12 @@ class Reader:
         """The verifications to begin next, the oldest first. None waits behind those that hang."""
         if not (self._owned and conf.settings.verification_required):
             return []
+        if not any(_is_any_to_verify(self._alias)):
+            return self._checked([])
         each, knobs = self._knobs.verifying_each, self._knobs
         of_account = Counter(under_way.values())
         full = [account for account, number in of_account.items() if number >= each]
-        due = Webhook.objects.using(self._alias).live().filter(verification_due_at__isnull=False)
+        due = _to_verify().using(self._alias)
         waiting = due.exclude(pk__in=list(under_way)).exclude(account__in=full)
         waiting = waiting.order_by("verification_due_at")
         chosen = []

@@ -29,6 +29,7 @@ from django.db import router, transaction
 from django.db.models import Exists, F, Min, OuterRef, QuerySet
 
 from ..models import Delivery, Event, Webhook, WebhookHealth
+from ..models.compiled_query import Found
 from ..models.delivery import OPEN, DeliveryQuerySet, db_now
 from ..models.primary import present
 from ..models.webhook import OnDead
@@ -191,6 +192,13 @@ DELETED = "webhook deleted"
 _STEPS_MOST = 5  # of cancelling what waits for deleted webhooks, in one turn of the upkeep
 
 
+def deleted_since(moment: datetime) -> "QuerySet[Webhook]":
+    return Webhook.objects.filter(deleted_at__gte=moment)
+
+
+_is_any_deleted = Found(lambda since: [deleted_since(since)])
+
+
 def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int:
     """Cancel the deliveries that still wait for webhooks that were deleted within so long; returns
     how many.
@@ -199,7 +207,9 @@ def cancel_deleted(within: timedelta, stopped: Callable[[], bool] = bool) -> int
     meanwhile.
     """
     since = db_now() - within
-    gone = Webhook.objects.filter(deleted_at__gte=since).filter(
+    if not any(_is_any_deleted(_here().connection.alias, since)):
+        return 0
+    gone = deleted_since(since).filter(
         Exists(Delivery.objects.pending().filter(webhook=OuterRef("pk")))
     )
     cancelled = 0

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from ...models import Delivery, Job
+from ...models.compiled_query import Found
 from ...models.primary import clock, present
 from .. import transitions
 from ..store.errors import is_away
@@ -29,12 +30,21 @@ def _now() -> Any:
     return present(router.db_for_write(Job))
 
 
+def _due(now: Any) -> "QuerySet[Job]":
+    return Job.objects.filter(step_at__lte=now, state=Job.State.RUNNING)
+
+
+_is_any_due = Found(lambda now: [_due(now)])
+
+
 def turn() -> int:
     """One step of every job whose time has come; returns how many deliveries were looked at."""
-    now = clock(router.db_for_write(Job))
-    due = Job.objects.filter(step_at__lte=_now(), state=Job.State.RUNNING)
+    alias = router.db_for_write(Job)
+    now = clock(alias)
+    if not any(_is_any_due(alias, now)):
+        return 0
     looked_at = 0
-    for job in due.order_by("step_at")[:JOBS_AT_ONCE]:
+    for job in _due(_now()).order_by("step_at")[:JOBS_AT_ONCE]:
         try:
             looked_at += step(job, now)
         except Exception as error:
