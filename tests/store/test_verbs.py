@@ -3,6 +3,7 @@
 import ast
 import inspect
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -116,6 +117,36 @@ def test_what_asks_for_an_end_of_others_lets_the_transaction_go_on(own):
         webhook = WebhookFactory()
     own.let_others_in()
     assert Webhook.objects.get() == webhook
+
+
+def test_who_waits_to_write_comes_in_between_two_steps_however_long_each_takes(transactional_db):
+    if connection.vendor == "postgresql":
+        pytest.skip("there others need not wait")
+    webhook, other = WebhookFactory(), WebhookFactory()
+    begun, ended, steps = threading.Event(), threading.Event(), []
+
+    def change_much():
+        while not ended.is_set():
+            with transaction.atomic():
+                rename(webhook)
+                begun.set()
+                time.sleep(0.25)
+            steps.append(1)
+            store.open("default").let_others_in()
+        connections.close_all()
+
+    thread = threading.Thread(target=change_much)
+    thread.start()
+    missed = []
+    for _ in range(2):
+        begun.clear()
+        assert begun.wait(PATIENCE)
+        before = len(steps)
+        rename(other)
+        missed.append(len(steps) - before)
+    ended.set()
+    thread.join()
+    assert max(missed) <= 2
 
 
 COLUMNS = (("id", "text"), ("name", "text"), ("max_in_flight", "int4"))

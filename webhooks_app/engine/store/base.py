@@ -300,7 +300,8 @@ class Store(ABC):
 
     @abstractmethod
     def let_others_in(self) -> None:
-        """Between two of many transactions, where there is one writer at a time: pause a little."""
+        """Between two of many transactions, where there is one writer at a time: pause, for as long
+        as whoever has waited for the last one needs to see that it is over."""
 
     @abstractmethod
     async def listen(self, announced: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -22,7 +23,9 @@ from .values import Asked, Claimed, Column, Head, Key, Want, Watermark
 _POSITIONS = Position._meta.db_table
 CHECKPOINT_PAGES = 8000  # of its log: 32 MB
 CACHE_KIB = 16_384  # of its pages, a connection
-_PAUSE = 0.01  # seconds in which others come to write: whoever waits only looks now and then
+# Seconds in which others come to write. Whoever waits only looks now and then: after half of the
+# time that it has waited, or a tenth of a second.
+_PAUSE, _PAUSE_MOST = 0.01, 0.12
 # Seconds between questions whether somebody has committed: a two-hundredth of the time for which
 # nobody has, at the least and at the most. A worker at rest costs next to nothing then.
 _ASK_EVERY, _OF_THE_REST, _ASK_QUIET = 0.001, 0.005, 0.025
@@ -31,6 +34,7 @@ _ASK_EVERY, _OF_THE_REST, _ASK_QUIET = 0.001, 0.005, 0.025
 # would for its turn.
 _BUSY, _ASK_BUSY = 0.002, 0.015
 _ARRIVALS_MOST = 100  # deliveries that a look brings along
+_let_in = threading.local()  # at: the end of this thread's last pause, monotonic seconds
 
 
 # Of CLAIMED, whose last column is called `body`.
@@ -273,7 +277,9 @@ class Sqlite(Common):
 
     def let_others_in(self) -> None:
         if not self.connection.in_atomic_block:
-            time.sleep(_PAUSE)
+            worked = time.monotonic() - getattr(_let_in, "at", 0.0)
+            time.sleep(min(max(worked / 2, _PAUSE), _PAUSE_MOST))
+            _let_in.at = time.monotonic()
 
     async def listen(self, announced: Callable[[], None]) -> None:
         # Nothing is announced: whether somebody has committed is asked again and again, by a
