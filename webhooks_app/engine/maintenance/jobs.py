@@ -47,6 +47,7 @@ def turn() -> int:
     for job in _due(_now()).order_by("step_at")[:JOBS_AT_ONCE]:
         try:
             looked_at += step(job, now)
+            transitions.let_others_in()
         except Exception as error:
             if is_away(error) or isinstance(error, MemoryError):
                 raise  # the others would fare no better
