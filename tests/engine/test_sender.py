@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 import ssl
+import sys
 import threading
 import time
 import warnings
@@ -908,3 +909,27 @@ def test_retry_after_of_any_shape_is_seconds_up_to_a_day(value, seconds):
 def test_retry_after_is_part_of_the_outcome(post):
     with Receiver(Answer(503, headers=(("Retry-After", "30"),))) as receiver:
         assert post(receiver.url).retry_after == 30
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"HTTP/1.1 200 OK\r\n", CHUNKED + b"0\r\n", OK + b"HTTP/1.1 200 OK\r\n"],
+    ids=["head", "trailers", "junk behind an answer"],
+)
+def test_of_headers_without_end_no_more_is_looked_at_than_may_be(run, loopback, begin):
+    looked_at = 0
+
+    def note(frame, event, argument):
+        nonlocal looked_at
+        looked_at += event == "call" and frame.f_code.co_name == "on_header"
+
+    async def scenario(sender):
+        sys.setprofile(note)
+        try:
+            return await sender.send(request(receiver.url), timeout=LATE / 1000)
+        finally:
+            sys.setprofile(None)
+
+    with Receiver(Raw(begin + b"a: b\r\n" * 100_000)) as receiver:
+        run(scenario)
+    assert looked_at <= 210

@@ -42,6 +42,11 @@ class Answer:
     failure: Failure | None = None
 
 
+class _Enough(Exception):
+    """Tells the parser that nothing more is wanted of what it was given: each header of a quarter
+    of a MiB of them would cost."""
+
+
 async def open_socket(ip: str, port: int) -> socket.socket:
     """A socket connected to that very address. Raises OSError."""
     sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
@@ -192,23 +197,24 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            self._keep = False
+            raise _Enough
 
     def on_header(self, name: bytes, value: bytes) -> None:
         answer = self._answer
-        if answer is None or self._complete:
+        if answer is None:
             return
         self._fields += 1
         if self._wire > HEAD_LIMIT:  # of less there cannot be too much
             self._fields_bytes += len(name) + len(value) + 4
         if self._fields > HEADERS_LIMIT or self._fields_bytes > HEAD_LIMIT:
             answer.failure = failures.not_http("Header overflow")
-        elif not self._head_done:  # later ones are trailers
+            raise _Enough
+        if not self._head_done:  # later ones are trailers
             answer.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         answer = self._answer
-        if answer is None or self._complete:
+        if answer is None:
             return
         status = self._parser.get_status_code()
         if not 100 <= status <= 599:
@@ -219,16 +225,17 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         answer = self._answer
-        if answer is None or self._complete:
+        if answer is None:
             return
         room = ANSWER_LIMIT - len(answer.body)
+        answer.body += data[:room]
         if len(data) > room:
             answer.failure = failures.too_big(ANSWER_LIMIT)
-        answer.body += data[:room]
+            raise _Enough
 
     def on_message_complete(self) -> None:
         answer = self._answer
-        if answer is None or self._complete:
+        if answer is None:
             return
         if self._head_done:
             self._complete = True
@@ -238,6 +245,7 @@ class Connection(asyncio.Protocol):
         self._informational += 1
         if self._informational > INFORMATIONAL_LIMIT and answer.failure is None:
             answer.failure = failures.not_http("Too many informational answers")
+            raise _Enough
 
     # The end of an exchange
 
