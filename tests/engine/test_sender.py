@@ -911,6 +911,15 @@ def test_retry_after_is_part_of_the_outcome(post):
         assert post(receiver.url).retry_after == 30
 
 
+@pytest.mark.parametrize(("number", "kind"), [(256, "blocked"), (257, "dns"), (6000, "dns")])
+def test_a_name_of_very_many_addresses_is_not_judged(run, number, kind):
+    found = [f"8.8.{n >> 8}.{n & 255}" for n in range(number - 1)] + ["127.0.0.1"]
+    names = StubResolver({"many.example.com": found})
+    wanted = request("http://many.example.com/")
+    outcome = run(lambda sender: sender.send(wanted, timeout=LATE / 1000), resolver=names)
+    assert outcome.failure.kind == kind
+
+
 @pytest.mark.parametrize(
     "begin",
     [b"HTTP/1.1 200 OK\r\n", CHUNKED + b"0\r\n", OK + b"HTTP/1.1 200 OK\r\n"],

@@ -384,6 +384,11 @@ def no_such_name(host: str) -> Failure:
     return Failure("dns", f"getaddrinfo ENOTFOUND {host}")
 
 
+def too_many_addresses(host: str, most: int) -> Failure:
+    """The name has more of them than are judged."""
+    return Failure("dns", f"more than {most} addresses of {host}")
+
+
 def no_name_answer(host: str) -> Failure:
     return Failure("dns_temp", f"getaddrinfo EAI_AGAIN {host}")
 

@@ -36,6 +36,7 @@ __all__ = ["ANSWER_LIMIT", "Names", "Outcome", "Request", "Sender"]
 
 RETRY_AFTER_LIMIT = 86_400.0  # seconds
 ADDRESSES_LIMIT = 8  # of one name that are tried; all are judged
+ADDRESSES_MOST = 256  # of one name: to judge a thousand takes 10 ms of the loop
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +205,8 @@ class Sender:
             outcome.dns_ms = _ms(perf_counter() - start)
         if not addresses:
             raise Failed(failures.no_such_name(host))
+        if len(addresses) > ADDRESSES_MOST:
+            raise Failed(failures.too_many_addresses(host, ADDRESSES_MOST))
         return addresses
 
     async def _connect(
