@@ -55,6 +55,27 @@ def huge_key_identity(bits: int = 16_000) -> str:
     return f"-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----\n{chain}"
 
 
+@functools.cache
+def large_key_identity() -> str:
+    """A certificate with an RSA key of 4,484 bits, soon made: of two primes of Mersenne's."""
+    p, q, e = 2**2203 - 1, 2**2281 - 1, 65537
+    d = pow(e, -1, (p - 1) * (q - 1))
+    parts = (rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q))
+    key = rsa.RSAPrivateNumbers(p, q, d, *parts, rsa.RSAPublicNumbers(e, p * q)).private_key()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example.com")])
+    now = datetime.datetime.now(datetime.UTC)
+    cert = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form = serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(pem, form, serialization.NoEncryption())
+    return (private + cert.public_bytes(pem)).decode()
+
+
 def _sequence(*numbers: int) -> bytes:
     """DER of a sequence of integers."""
     values = [number.to_bytes(number.bit_length() // 8 + 1, "big") for number in numbers]

@@ -12,6 +12,7 @@ from tests.certificates import (
     clients,
     huge_key_identity,
     identity,
+    large_key_identity,
 )
 from tests.factories import WebhookFactory, WorkerFactory
 from webhooks_app.fields import encrypt
@@ -173,6 +174,7 @@ WRONG_PEMS = {
     "a comment within, not in ASCII": (key_of(identity()) + COMMENTED, "no certificate"),
     "a version that is none": (key_of(identity()) + VERSION_9, "no certificate"),
     "a name that is no text": (key_of(identity()) + BITS_AS_NAME, "no certificate"),
+    "a key with which to sign takes long": (large_key_identity(), "2048 to 4096 bits"),
     "a key of numbers far too large": (huge_key_identity(), "not that of the first"),
     "ended": (identity(not_after=datetime(2026, 1, 1, tzinfo=UTC)), "ended at 2026-01-01"),
     "too long": (identity() + "x" * 33_000, "at most 32,768"),
