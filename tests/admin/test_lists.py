@@ -21,6 +21,7 @@ from tests.factories import (
 )
 from tests.statements import told
 from webhooks_app import actions, models
+from webhooks_app.admin import webhook_list
 from webhooks_app.admin.attempts import AttemptAdmin
 
 
@@ -39,6 +40,30 @@ class TestLists:
             assert "1 shown" in text
             assert found.pk in text
         assert "Nothing here matches" in text_of(viewer.get(url("webhook"), {"q": "hush"}))
+
+    def test_of_very_many_a_search_reads_the_newest_and_says_so(self, viewer, account, monkeypatch):
+        monkeypatch.setattr(webhook_list, "SIEVED", 3)
+        url_ = "https://erp.example.com/in"
+        old = WebhookFactory(account=account, name="Orders to ERP", url=url_)
+        for number in range(3):
+            WebhookFactory(account=account, name=f"Shop {number}", url="https://else.example.com/")
+
+        def found(term, **words):
+            answer = viewer.get(url("webhook"), {"q": term, **words})
+            names = [row.name for row in answer.context_data["cl"].result_list]
+            return names, text_of(answer)
+
+        for term in ("orders", "ERP.exam", old.pk):
+            assert found(term)[0] == [old.name], "an index knows it, however old"
+        assert found("hop 1")[0] == ["Shop 1"]
+        for part in ("to ERP", "rp.example"):
+            names, text = found(part)
+            assert names == []
+            assert "Only the newest 3 of this list were looked at" in text
+            further = links(text)["Look further back"]
+            assert old.pk in text_of(viewer.get(url("webhook") + further))
+        old.delete()
+        assert "Only the newest" not in found("to ERP")[1], "there are no more"
 
     def test_filters_by_account_and_last_error(self, viewer, webhook):
         WebhookFactory(account=AccountFactory(name="other"))

@@ -8,6 +8,7 @@ from django.utils import timezone
 from tests.admin.pages import text_of, url
 from tests.factories import AttemptFactory, DeliveryFactory, HourlyCountFactory, WebhookFactory
 from webhooks_app.admin import changelist
+from webhooks_app.models import Webhook
 
 NOW = timezone.now()
 
@@ -86,6 +87,22 @@ def test_of_very_many_the_newest_are_sorted_and_the_list_says_so(boss, account, 
     assert "Only the newest" in text_of(response)
     filtered = boss.get(url("webhook") + "?sort=name&q=shop+a")
     assert "Only the newest" not in text_of(filtered)
+
+
+def test_by_their_calls_fewer_are_sorted_since_each_has_hours_of_its_own(boss, account):
+    made = [
+        Webhook(account=account, name=f"shop {n}", url="https://a.example/") for n in range(301)
+    ]
+    Webhook.objects.bulk_create(made)
+    oldest, *_, newest = sorted(made, key=lambda webhook: webhook.pk)
+    HourlyCountFactory(webhook=oldest, delivered=0, failed=1)
+    HourlyCountFactory(webhook=newest, delivered=1, failed=1)
+    response = boss.get(url("webhook") + "?sort=success")
+    assert names(response)[0] == newest.name
+    assert oldest.name not in names(response)
+    text = text_of(response)
+    assert "Only the newest 300 of this list are sorted" in text
+    assert "Only the newest" not in text_of(boss.get(url("webhook") + "?sort=name"))
 
 
 @pytest.mark.parametrize("sort", ["oldest", "webhook", "type", "tries", "next"])

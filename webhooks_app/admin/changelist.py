@@ -47,8 +47,7 @@ class Page(ChangeList):
         for spec in self.filter_specs:
             if not getattr(spec, "sieves", False):
                 found = self._chosen(spec, request, found)
-        # The key alone is in the index: of the rows before it none is read.
-        edge = found.order_by("-pk").values_list("pk", flat=True)[most - 1 : most].first()
+        edge = edge_of_newest(found, most)
         if edge is None:
             return rows
         self.looked_at, self.edge = most, edge
@@ -122,7 +121,7 @@ class Page(ChangeList):
             keys = self.paginator.keys[: self.list_per_page]
         else:
             # What it would ask, how many there are, nobody is told.
-            keys = self.keys(SORTED)[self.skipped :]
+            keys = self.keys(self.sorted_at_most)[self.skipped :]
             self.paginator = self.model_admin.get_paginator(request, (), self.list_per_page)
             self.result_count = self.full_result_count = len(keys)
             self.show_full_result_count = self.can_show_all = False
@@ -131,6 +130,10 @@ class Page(ChangeList):
         self.result_list = self.rows_of(keys[: self.list_per_page])
         if self.multi_page:
             self.edge = None  # the page is full
+
+    @property
+    def sorted_at_most(self) -> int:
+        return min(self.sort.most, SORTED) if self.sort else SORTED
 
     @property
     def skipped(self) -> int:
@@ -159,6 +162,13 @@ class Page(ChangeList):
             rows = self.apply_select_related(rows)
         by_key = {row.pk: row for row in rows} if keys else {}
         return [by_key[key] for key in keys if key in by_key]
+
+
+def edge_of_newest(rows: Any, most: int) -> Any:
+    """The key of the last of so many rows, the newest first; None where there are no more."""
+    # The key alone is in the index: of the rows before it none is read.
+    keys = list(rows.order_by("-pk").values_list("pk", flat=True)[most - 1 : most + 1])
+    return keys[0] if len(keys) == 2 else None
 
 
 def _from(edge: Any, rows: Any) -> Any:

@@ -14,7 +14,7 @@ from ..rules.fingerprint import blanked
 from . import links
 
 LOOKED_BACK = timedelta(days=30)
-READ_AT_MOST = 1_000  # of one webhook: they lie far apart
+READ_AT_MOST = 300  # of one webhook: they lie far apart
 SHOWN = 10
 
 
@@ -68,6 +68,7 @@ def errors_of(webhook: Webhook, now: datetime) -> dict[str, Any]:
     return {
         "error_groups": groups[:SHOWN],
         "errors_cut": sum(group.count for group in groups) >= READ_AT_MOST,
+        "errors_read": READ_AT_MOST,
         "errors_more": len(groups) > SHOWN,
     }
 

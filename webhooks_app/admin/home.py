@@ -359,7 +359,7 @@ class Home:
 
     @cached_property
     def kinds(self) -> list[Kind]:
-        """Why calls failed in the span; of very many failures the newest 10,000 are counted."""
+        """Why calls failed in the span; of very many failures the newest are counted."""
         return [
             Kind(
                 kind,
@@ -403,6 +403,10 @@ class Home:
     @property
     def kinds_cut(self) -> bool:
         return self.chart.failed > FAILURES_READ
+
+    @property
+    def kinds_read(self) -> int:
+        return FAILURES_READ
 
     @cached_property
     def log(self) -> list[tuple[AuditEntry, str]]:

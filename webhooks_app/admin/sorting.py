@@ -20,13 +20,15 @@ Order = Callable[["QuerySet[Any]"], "list[Any]"]  # the keys of some rows, in or
 @dataclass(frozen=True, slots=True)
 class Sort:
     """`key` stands in the address; `column` is the one whose head asks for it, and `down` whether
-    the greatest of it comes first."""
+    the greatest of it comes first. `most` rows are sorted: what is asked of each lies far apart, of
+    some orders."""
 
     key: str
     words: str
     order: Order
     column: str = ""
     down: bool = False
+    most: int = SORTED
 
 
 def by(*fields: Any) -> Order:

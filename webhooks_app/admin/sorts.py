@@ -13,6 +13,7 @@ from ..presentation.charts import DAY
 from .sorting import Order, Sort, by
 
 OLDEST = Sort("oldest", "oldest first", by("pk"))
+BY_CALLS = 300  # webhooks that are sorted by their hours, a row each
 LATENCY = [name for name, _ in LATENCY_COLUMNS]
 
 
@@ -58,8 +59,8 @@ OF_WEBHOOKS = (
     Sort("name", "by name", by(Lower("name")), "webhook_"),
     Sort("account", "by account", by("account__name", Lower("name"))),
     Sort("failing", "failing longest first", by(_first("health__failing_since")), "health_"),
-    Sort("success", "least success first", _by_calls(_share), "rate_"),
-    Sort("slowest", "slowest first", _by_calls(_slowness), "latency_", down=True),
+    Sort("success", "least success first", _by_calls(_share), "rate_", most=BY_CALLS),
+    Sort("slowest", "slowest first", _by_calls(_slowness), "latency_", True, BY_CALLS),
     Sort("error", "last error first", by(_last("health__last_error_at")), "error_", down=True),
     Sort("waiting", "most waiting first", by("-waiting"), "queue_", down=True),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import OuterRef, Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from .. import actions, conf
+from ..fields import Begins, NameStart
 from ..models import Delivery, Webhook, WebhookHealth, states
 from ..models.delivery import db_now
 from ..models.delivery_filters import unfit
@@ -42,7 +43,7 @@ from ..rules.ids import is_id, read_moment
 from . import links
 from .attempts import KindFilter
 from .base import named
-from .changelist import Page
+from .changelist import SIEVED, Page, edge_of_newest
 from .csv_columns import WEBHOOKS
 from .filters import (
     AccountFilter,
@@ -211,7 +212,35 @@ class ErrorFilter(KindFilter):
         return queryset.filter(health__last_error_kind=kind) if kind else queryset
 
 
+def searched_to(request: HttpRequest, rows: Any) -> str:
+    """The oldest of the webhooks that a search of this request looks through, of those that it was
+    asked for first; `""` where it looks through all of these."""
+    edge: str | None = getattr(request, "_webhooks_edge", None)
+    if edge is None:
+        edge = edge_of_newest(rows, SIEVED) or ""
+        request._webhooks_edge = edge  # type: ignore[attr-defined]
+    return edge
+
+
+def _named(term: str, edge: str) -> Q:
+    """Whose name or host holds a term; of those before an edge, begins with it."""
+    holds = Q(name__icontains=term) | Q(host__contains=term.lower())
+    if not edge:
+        return holds
+    rows, start = Webhook.objects.order_by().values("pk"), term[: NameStart.LENGTH]
+    begin = (Begins(NameStart(F("name")), start), Begins(F("host"), term.lower()))
+    # Sets of keys: as conditions beside each other, SQLite would ask them of all webhooks.
+    newest = rows.filter(pk__gte=edge).filter(holds)
+    return Q(pk__in=newest.union(*(rows.filter(condition) for condition in begin)))
+
+
 class Rows(Page):
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
+        rows = super().get_queryset(request, exclude_parameters)
+        if edge := getattr(request, "_webhooks_edge", ""):
+            self.looked_at, self.edge, self.looked_back = SIEVED, edge, self._moment(edge)
+        return rows
+
     def narrowed(self, request: HttpRequest, rows: Any) -> Any:
         """Of some webhooks those that the search and the filters leave, the chips aside."""
         for spec in self.filter_specs:
@@ -298,14 +327,15 @@ class WebhookList(MassVerbs):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        """By name, id or a part of the host; path and query may hold secrets."""
+        """By name, id or host, by a part of them among the newest SIEVED; path and query may hold
+        secrets."""
         term = search_term.strip()
         if unfit(term):
             return queryset.none(), False
         if is_id(term):
             return queryset.filter(pk=term), False
         if term:
-            queryset = queryset.filter(Q(name__icontains=term) | Q(host__contains=term.lower()))
+            queryset = queryset.filter(_named(term, searched_to(request, queryset)))
         return queryset, False
 
     @admin.display(description="Health")

@@ -376,6 +376,7 @@ class Worker(PrimaryModel):
 
     class Meta:
         ordering = ["started_at", "id"]
+        verbose_name_plural = "our side"  # what the page is called that shows them
 
     def __str__(self) -> str:
         return self.id

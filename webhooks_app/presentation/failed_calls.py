@@ -11,7 +11,7 @@ from .collected import Collected
 from .counts import bounded_counts
 from .latency import CALLS
 
-READ = 10_000  # failures
+READ = 5_000  # failures
 
 
 def newest_failures(since: datetime) -> Any:

@@ -16,7 +16,7 @@ from .counts import BoundedCount, bounded
 from .formatting import duration
 from .looks import State, webhook_state
 
-READ = 300  # webhooks in trouble that a page looks at
+READ = 200  # webhooks in trouble that a page looks at
 TODAY = timedelta(hours=24)
 STOPPED_TODAY = "stopped_today"
 ATTENTION = ("failing", "unreadable", "breaker", "unverified", STOPPED_TODAY)  # in this order
