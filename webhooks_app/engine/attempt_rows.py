@@ -83,7 +83,9 @@ def _kept(outcome: Outcome, *, headers: bool) -> tuple[str, str]:
     """The start of the answer and, of a failed one, what helps to find a fault; storable, and
     without the webhook's secrets. The query of an address may hold a stranger's."""
     if not headers and len(outcome.body) <= SMALL_ANSWER:
-        return _small_answer(outcome.body, outcome.secrets), ""
+        # `ok` holds no secret, whoever's it is.
+        secrets = outcome.secrets if len(outcome.body) >= redaction.SHORTEST else ()
+        return _small_answer(outcome.body, secrets), ""
     kept = [pair for pair in outcome.raw_headers if headers and pair[0].lower() in _HEADERS_KEPT]
     kept = kept[: len(_HEADERS_KEPT)]
     starts = [(outcome.body, ANSWER_KEPT)]

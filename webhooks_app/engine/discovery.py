@@ -94,10 +94,10 @@ class Discovery:
 
     def _watch_writers(self, seen: Watermark, back_to: datetime) -> None:
         """PostgreSQL: what a long transaction made due may lie before what looks reach back to. A
-        scan finds it, as soon as that transaction has ended."""
+        scan finds it, as soon as that transaction has ended. Who they are is asked while any run."""
         for ident in [ident for ident in self._writers if seen.has_ended(ident)]:
             self._is_late |= self._writers.pop(ident) < back_to
-        if (now := time.monotonic()) >= self._writers_at:
+        if seen.running and (now := time.monotonic()) >= self._writers_at:
             self._writers_at = now + self._knobs.look_every
             self._writers |= self._store.writers()
 

@@ -62,7 +62,8 @@ class Head:
     secrets: tuple[str, ...] = field(repr=False)  # which an answer may hold
     signers: tuple[signing.Signer, ...] = field(repr=False)  # that of the present key first
     prefixes: tuple[str, ...]  # of the signature headers
-    varying: bytes  # the lines that differ from call to call, to be filled in
+    varying: bytes  # the lines that differ from call to call, and the end, to be filled in
+    varying_post: bytes  # the same of a POST
     rotated_until: float  # seconds since the epoch until which a refusal may come of a rotation
     access: TokenCall | None = None  # calls carry an access token, which this one brings
     tls: Tls | None = None  # certificate and authorities of its own
@@ -154,6 +155,7 @@ def head(
     always = b"".join(fields)
     target = with_parameters(endpoint.target, [("token", webhook.token)] if webhook.token else [])
     prefixes = (signing.PREFIX, prefix) if prefix else (signing.PREFIX,)
+    varying = _varying(prefixes, signed=bool(keys))
     content_type = b"" if typed else b"Content-Type: application/json\r\n"
     start = _start("POST", target, endpoint)
     return Head(
@@ -166,7 +168,8 @@ def head(
         secrets=tuple(secrets),
         signers=tuple(_signer(key) for key in keys),
         prefixes=prefixes,
-        varying=_varying(prefixes, signed=bool(keys)),
+        varying=varying + b"\r\n",
+        varying_post=varying + b"Content-Length: %d\r\n\r\n",
         rotated_until=max(
             ((key.created_at + ROTATION_REMEMBERED).timestamp() for key in keys if key.rotated),
             default=0.0,
@@ -258,8 +261,7 @@ def post(
         start += event.head
     if sequence is not None:
         start += sequence_lines(*sequence)
-    length = b"Content-Length: %d\r\n\r\n" % len(body)
-    lines = start + _identity(head, request_id, now, body) + length
+    lines = start + head.varying_post % (*_identity(head, request_id, now, body), len(body))
     return _request("POST", head, lines, body, now)
 
 
@@ -273,7 +275,7 @@ def challenge(head: Head, *, request_id: str, now: float, challenge: str) -> Req
         parameters.append(("token", head.token))
     target = with_parameters(head.endpoint.target, parameters)
     start = _start("GET", target, head.endpoint)
-    lines = start + head.fields + _identity(head, request_id, now, b"") + b"\r\n"
+    lines = start + head.fields + head.varying % _identity(head, request_id, now, b"")
     return _request("GET", head, lines, b"", now)
 
 
@@ -284,7 +286,7 @@ def _start(method: str, target: str, endpoint: validators.Endpoint) -> bytes:
 
 
 def _varying(prefixes: Sequence[str], *, signed: bool) -> bytes:
-    """The lines of `_identity`, to be filled in."""
+    """The lines into which `_identity` is filled."""
     lines = "X-Request-Id: %b\r\n"
     for prefix in prefixes:
         lines += f"{prefix}id: %b\r\n{prefix}timestamp: %d\r\n"
@@ -293,13 +295,13 @@ def _varying(prefixes: Sequence[str], *, signed: bool) -> bytes:
     return lines.encode("ascii")
 
 
-def _identity(head: Head, request_id: str, now: float, body: bytes) -> bytes:
-    """The lines that differ from call to call. `now` is of the attempt: a repeat is signed anew."""
+def _identity(head: Head, request_id: str, now: float, body: bytes) -> tuple[bytes | int, ...]:
+    """What differs from call to call. `now` is of the attempt: a repeat is signed anew."""
     ident, time = request_id.encode(), int(now)
     values: tuple[bytes | int, ...] = (ident, time)
     if head.signers:
         values = (ident, time, signing.signature(head.signers, ident, time, body))
-    return head.varying % (ident, *values * len(head.prefixes))
+    return (ident, *values * len(head.prefixes))
 
 
 def _request(method: str, head: Head, lines: bytes, body: bytes, now: float) -> Request:
