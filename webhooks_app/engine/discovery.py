@@ -94,7 +94,7 @@ class Discovery:
 
     def _watch_writers(self, seen: Watermark, back_to: datetime) -> None:
         """PostgreSQL: what a long transaction made due may lie before what looks reach back to. A
-        scan finds it, as soon as that transaction has ended. Who they are is asked while any run."""
+        scan finds it, as soon as that transaction has ended. While none runs nobody is asked."""
         for ident in [ident for ident in self._writers if seen.has_ended(ident)]:
             self._is_late |= self._writers.pop(ident) < back_to
         if seen.running and (now := time.monotonic()) >= self._writers_at:
