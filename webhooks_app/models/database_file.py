@@ -32,7 +32,7 @@ class Replaced(OperationalError):
 
 def check(alias: str) -> None:
     """Raises Replaced. Asked before a write is acknowledged: costs one look at the path."""
-    path = _path(connections[alias])
+    path = path_of(connections[alias])
     opened = _opened.get(path)
     if opened is None or leads_to(path, opened):
         return
@@ -70,7 +70,7 @@ def identity_of(status: os.stat_result) -> Identity:
 
 @receiver(connection_created)
 def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    path = _path(connection)
+    path = path_of(connection)
     if path and path not in _opened:
         try:
             _opened[path] = identity_of(os.stat(path))
@@ -78,7 +78,7 @@ def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
             log.debug("%s cannot be looked at", path)
 
 
-def _path(connection: BaseDatabaseWrapper) -> str:
+def path_of(connection: BaseDatabaseWrapper) -> str:
     """`""` for a database without a file."""
     if connection.vendor != "sqlite":
         return ""

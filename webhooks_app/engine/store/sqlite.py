@@ -13,11 +13,12 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...models import Position, states
+from ...models import Position, database_file, states
 from ..knobs import DEFAULT, Knobs
 from . import bulk, file_lock
 from .base import Ownership
 from .common import CLAIMED, DELIVERIES, IN_LINE, WEBHOOKS, Common, claimed, heads, previous
+from .file_watch import FileWatch
 from .values import Asked, Claimed, Column, Head, Key, Want, Watermark
 
 _POSITIONS = Position._meta.db_table
@@ -26,9 +27,12 @@ CACHE_KIB = 16_384  # of its pages, a connection
 # Seconds in which others come to write. Whoever waits only looks now and then: after half of the
 # time that it has waited, or a tenth of a second.
 _PAUSE, _PAUSE_MOST = 0.01, 0.12
-# Seconds between questions whether somebody has committed: a two-hundredth of the time for which
-# nobody has, at the least and at the most. A worker at rest costs next to nothing then.
+# Seconds between questions whether somebody has committed: a share of the time for which nobody
+# has, at the least and at the most. A worker at rest costs next to nothing then.
 _ASK_EVERY, _OF_THE_REST, _ASK_QUIET = 0.001, 0.005, 0.025
+# Where the system tells that somebody writes, which he does before he has committed: the share, and
+# for how long that is waited for.
+_OF_THE_WATCHED, _ASK_WATCHED = 0.05, 0.1
 # A loop that comes back so much later has a lot to send. Each question lets other threads have the
 # interpreter then, a twentieth of the time; what is committed meanwhile waits no longer than it
 # would for its turn.
@@ -290,24 +294,33 @@ class Sqlite(Common):
             with (
                 suppress(sqlite3.Error),
                 closing(sqlite3.connect(name, timeout=0, uri=is_uri)) as session,
+                FileWatch.of(database_file.path_of(self.connection)) as watch,
             ):
-                await _hear(session, announced)
+                await _hear(session, watch, announced)
             await asyncio.sleep(_ASK_QUIET)
 
     def hang_up(self) -> None:
         """Nothing: the database is a file of this host."""
 
 
-async def _hear(session: sqlite3.Connection, announced: Callable[[], None]) -> None:
+async def _hear(
+    session: sqlite3.Connection, watch: FileWatch | None, announced: Callable[[], None]
+) -> None:
     """Call `announced` at every commit of others. Raises sqlite3.Error."""
-    seen, seen_at = None, 0.0
+    seen, moved_at = None, 0.0
+    share = _OF_THE_REST if watch is None else _OF_THE_WATCHED
     while True:
         found = session.execute("PRAGMA data_version").fetchone()
         asked_at = time.monotonic()
         if found != seen:
-            seen, seen_at = found, asked_at
+            seen, moved_at = found, asked_at
             announced()
-        pause = min(max(_ASK_EVERY, _OF_THE_REST * (asked_at - seen_at)), _ASK_QUIET)
+        pause = max(_ASK_EVERY, share * (asked_at - moved_at))
+        if watch is not None and pause > _ASK_QUIET:
+            if await watch.is_written(_ASK_WATCHED):
+                moved_at = time.monotonic()
+            continue
+        pause = min(pause, _ASK_QUIET)
         await asyncio.sleep(pause)
         if time.monotonic() - asked_at > pause + _BUSY:
             await asyncio.sleep(_ASK_BUSY)
