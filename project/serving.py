@@ -201,13 +201,13 @@ class Site(ASGIHandler):
         began = time.monotonic()
         try:
             length = limits.check_scope(scope)
-            asker = self.askers.of(scope)
-            is_known = partial(self._in_thread, self._is_known, scope, asker)
+            is_known = partial(self._in_thread, self._is_known, scope)
             body = await bodies.read(scope, receive, length, is_known)
-            answer = None
+            answer, asker = None, ""
             if self._door is not None and body.is_whole:
                 answer = await self._door.answer(scope, body.content)
             if answer is None:
+                asker = self.askers.of(scope)
                 answer = await self._answer(scope, body.content, asker)
             status, headers, content = answer
             if not body.is_whole:
@@ -242,10 +242,10 @@ class Site(ASGIHandler):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, run, work, *arguments)
 
-    def _is_known(self, scope: Scope, asker: str) -> bool:
+    def _is_known(self, scope: Scope) -> bool:
         """Whether a good token or somebody's session comes with a request. It grants nothing but
         that the rest of its body is read: who may what is judged when that is there."""
-        with self.turns.taken(asker) as fresh:
+        with self.turns.taken(self.askers.of(scope)) as fresh:
             if not fresh:
                 close_old_connections()
             request, _ = self.create_request(scope, io.BytesIO())

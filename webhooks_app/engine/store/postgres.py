@@ -326,7 +326,7 @@ class Postgres(Common):
         with self.connection.cursor() as cursor:
             limit_silence(cursor, self.knobs)
             if lock_timeout:
-                self._limit_locks(cursor, lock_timeout, False)
+                cursor.execute(f"SET lock_timeout = {int(1000 * lock_timeout)}")
             # With young statistics, or for some hundred keys, whole tables would be read. Compiling
             # pays for no small question, and what is left without an index looks dear then.
             cursor.execute("SET enable_seqscan = off; SET jit = off")
@@ -335,12 +335,9 @@ class Postgres(Common):
                 cursor.connection.prepare_threshold = _PREPARED_AFTER
 
     def limit_locks(self, seconds: float) -> None:
-        with self.connection.cursor() as cursor:
-            self._limit_locks(cursor, seconds, True)
-
-    def _limit_locks(self, cursor: Any, seconds: float, local: bool) -> None:
-        ms = str(int(1000 * seconds))
-        cursor.execute("SELECT set_config('lock_timeout', %s, %s)", [ms, local])
+        # Of every group of requests: half the price of a question by Django's cursor.
+        with self.connection.wrap_database_errors:
+            self.connection.connection.execute(f"SET LOCAL lock_timeout = {int(1000 * seconds)}")
 
     def by_index_only(self) -> None:
         # With statistics from an empty table the whole history would be read to find the attempts
