@@ -9,7 +9,7 @@ from tests.factories import WebhookFactory
 from tests.test_events import subscribed
 from webhooks_app import actions
 from webhooks_app.actions import trial
-from webhooks_app.models import Delivery
+from webhooks_app.models import Delivery, Subscription
 
 pytestmark = pytest.mark.django_db
 LARGE = {"types": ["order.*"], "filter": {"total": {"$gte": 100}}}
@@ -55,6 +55,30 @@ class TestWhy:
     def test_another_accounts_event_is_not_there(self, api, account):
         event = actions.publish(WebhookFactory().account, "a", 1)
         problem(api.get(f"/events/{event.pk}/webhooks"), 404)
+
+
+class TestTrialOfSaved:
+    def test_types_that_are_declared_no_more_are_tried(self, api, account, settings):
+        webhook = subscribed(account, "order.*")
+        settings.WEBHOOKS_EVENT_TYPES = "declared"
+        path = f"/webhooks/{webhook.pk}/subscriptions/test"
+        answer = api.post(path, {"type": "order.paid", "payload": {}})
+        assert (answer.status_code, answer.json()["matches"]) == (200, True)
+        sent = {"type": "a", "payload": {}, "subscriptions": [{"types": ["order.*"]}]}
+        problem(api.post(path, sent), 400)
+
+    def test_a_filter_of_a_newer_version_takes_nothing_and_is_said_not_to_be_read(
+        self, api, account
+    ):
+        webhook = subscribed(account, "*", filter={"a": 1})
+        Subscription.objects.filter(webhook=webhook).update(filter='{"a":{"$newer":1}}')
+        path = f"/webhooks/{webhook.pk}/subscriptions/test"
+        actions.publish(account, "x", {"a": 1})
+        answer = api.post(f"{path}?history=10", {"type": "x", "payload": {"a": 1}}).json()
+        assert answer["matches"] is False
+        checks = {one["pointer"]: one["holds"] for one in answer["checks"]}
+        assert checks == {"/0/types": True, "/0/filter": None}
+        assert (answer["history"]["looked"], answer["history"]["matched"]) == (1, [])
 
 
 class TestTrial:

@@ -60,7 +60,12 @@ from .notes import add_note, notes_about, strike_note
 from .reasons import Asked, Line, match, why, why_not
 from .secrets import GRACE, GRACE_MOST, end_overlap, reveal_secret, rotate_secret, spelled
 from .site import hold_all, release_all, site_hold
-from .subscriptions import judged_subscriptions, set_subscriptions, subscriptions
+from .subscriptions import (
+    judged_subscriptions,
+    saved_subscriptions,
+    set_subscriptions,
+    subscriptions,
+)
 from .tokens import issue_token, revoke_token
 from .trial import HISTORY_MOST, History, Trial, tried, tried_on_history
 from .webhooks import (
@@ -152,6 +157,7 @@ __all__ = [
     "reveal_secret",
     "revoke_token",
     "rotate_secret",
+    "saved_subscriptions",
     "sentences",
     "set_pace",
     "set_subscriptions",

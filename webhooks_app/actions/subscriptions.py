@@ -31,11 +31,16 @@ FIELDS = ("types", "channels", "filter")
 def subscriptions(webhook: Webhook) -> list[dict[str, Any]]:
     """The present subscriptions of a webhook, in their order, as `set_subscriptions` takes them;
     `filter` is `{}` where everything is taken."""
-    rows = Subscription.objects.present().filter(webhook=webhook.pk)
-    found = grouped(rows)
+    found = saved_subscriptions(webhook)
     for one in found:
         one["filter"] = json.loads(one["filter"] or "{}")
     return found
+
+
+def saved_subscriptions(webhook: Webhook) -> list[dict[str, Any]]:
+    """The same as `judged_subscriptions` gives them. They hold whatever is not declared any more,
+    and whoever has written them."""
+    return grouped(Subscription.objects.present().filter(webhook=webhook.pk))
 
 
 def set_subscriptions(

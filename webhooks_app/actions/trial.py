@@ -96,8 +96,10 @@ def _checked(one: Mapping[str, Any], pointer: str, asked: Asked) -> tuple[bool, 
         return covers and hears, checks
     said = asked.says(one["filter"])
     place = f"{pointer}/filter"
-    if said == "too-costly":
+    if said in ("too-costly", "unreadable"):
         checks.append(Check(place, None, True, None))
+    if said == "unreadable":
+        return False, checks
     found = compiled(one["filter"]).checks(asked.payload, Budget())
     checks += [check._replace(pointer=place + check.pointer) for check in found]
     return covers and hears and said == "takes", checks

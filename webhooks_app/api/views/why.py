@@ -69,8 +69,9 @@ class TrialViewSet(ApiViewSet):
             self._check_events("subscriptions" in sent)
         new = sent.get("subscriptions")
         if new is None:
-            new = actions.subscriptions(self.webhook)
-        judged = actions.judged_subscriptions(self.webhook, new)
+            judged = actions.saved_subscriptions(self.webhook)
+        else:
+            judged = actions.judged_subscriptions(self.webhook, new)
         asked = self._asked(sent) if _EVENT & set(sent) or not most else None
         trial = actions.tried(judged, asked) if asked else None
         history = actions.tried_on_history(self.webhook.account_id, judged, most) if most else None
