@@ -56,6 +56,18 @@ def test_whatever_the_head(ask, path):
     assert dear(ask, worst[::2] + tried[::15], ALLOWED) == []
 
 
+OPEN = ("/", "/healthz", "/readyz", "/metrics", "/docs", "/schema", "/schema?format=yaml")
+
+
+def test_whatever_page_is_open_to_anybody(ask):
+    requests = []
+    for page in OPEN:
+        path, _, query = page.partition("?")
+        ask(path=path, query=query.encode())  # what is made once
+        requests.append((page, {"path": path, "query": query.encode()}))
+    assert dear(ask, requests, ALLOWED / 2) == []
+
+
 def test_whatever_the_query_and_the_path(ask):
     size = HEAD_LIMIT - 1024
     requests = []
