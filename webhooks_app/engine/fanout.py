@@ -230,8 +230,8 @@ def _deliver(queue: Store, judged: Sequence[tuple[Event, Judged]], at: datetime)
         payloads = {}
         asked = {wish: _spelled(wish) for _, wish in found.receivers}
         for form in {form for form, _, _ in asked.values()}:
-            if not forms.is_known(form):
-                payloads[form] = b""
+            if not forms.is_known(form) or (form == forms.PAYLOAD and not copies):
+                payloads[form] = b""  # it is made by nobody, or stands in the event
                 continue
             content_type, payload = forms.body(form, told(event))
             payloads[form] = payload if copies else b""

@@ -14,7 +14,7 @@ M = TypeVar("M", bound=models.Model)
 class _Plan:
     alias: str
     sql: str
-    names: list[str]
+    names: Collection[str]  # in which Django looks for each field there is
     related: tuple[type[models.Model], list[str]] | None  # what is read beside, and its columns
     # What the fields and the database make of values: place in the row, function, column.
     converters: list[tuple[int, Callable[..., Any], Any]]
@@ -97,7 +97,7 @@ class Prepared(Generic[M]):
         return _Plan(
             alias,
             sql,
-            names,
+            frozenset(names),
             related,
             [
                 (place, convert, column)

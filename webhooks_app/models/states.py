@@ -102,6 +102,7 @@ def _stopped(key: str, word: str, reason: Webhook.Stopped, sentence: str) -> Sta
 
 # A stop that a newer version beside this one has written, in a word of its own.
 UNKNOWN = "unknown"
+_KNOWN_STOPS = frozenset(("", *Webhook.Stopped.values))  # which enums put together each time
 EVERY = Q(pk__isnull=False)
 # Of all webhooks at once, so its row comes first and, while it applies, no other is asked for. The
 # claim's SQL says nothing of it: a worker looks for it before it looks for anything else.
@@ -128,7 +129,7 @@ WEBHOOKS = (
         "stopped",
         "Stopped",
         Webhook,
-        lambda webhook, now: webhook.stopped not in ("", *Webhook.Stopped.values),
+        lambda webhook, now: webhook.stopped not in _KNOWN_STOPS,
         lambda now: (~Q(stopped="") & ~Q(stopped__in=Webhook.Stopped.values),),
         reason=UNKNOWN,
         sentence="The webhook is stopped for a reason that this version does not know: a newer one "

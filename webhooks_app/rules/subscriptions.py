@@ -6,6 +6,7 @@ a database finds them by equality.
 """
 
 import re
+from functools import lru_cache
 
 TYPE_LIMIT = 128  # characters
 SEGMENTS_LIMIT = 8  # of a type
@@ -66,6 +67,7 @@ def channel(value: object) -> str:
     raise ValueError(_CHANNEL_FORM)
 
 
+@lru_cache(maxsize=1024)
 def lookups(type: str) -> tuple[str, ...]:
     """Every pattern that covers a type, the nearest first: at most SEGMENTS_LIMIT + 1.
 
