@@ -5,8 +5,25 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http.multipartparser import MultiPartParserError
+
 from webhooks_app import request_ids
 from webhooks_app.rules.safe_text import shown
+
+# What Django makes of a request that is not right, and of one that is not allowed.
+OF_CLIENTS = (SuspiciousOperation, BadRequest, MultiPartParserError, PermissionDenied)
+
+
+class NoFault(logging.Filter):
+    """What a client did wrong is a line and no error of ours: a traceback says no more, and whoever
+    likes could have one written with each request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], OF_CLIENTS):
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
 
 class OneLine(logging.Formatter):

@@ -295,9 +295,11 @@ LOGGING = {
         },
         "json": {"()": "project.logs.Json"},
     },
+    "filters": {"no fault": {"()": "project.logs.NoFault"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
+            "filters": ["no fault"],
             "formatter": read(log_format, "LOG_FORMAT", "line"),
         },
         "nowhere": {"class": "logging.NullHandler"},

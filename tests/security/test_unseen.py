@@ -167,12 +167,33 @@ def test_the_browsable_api_shows_them_and_its_json_stays_the_same(boss, everywhe
     assert json.loads(typed)["name"] == EVIL
 
 
-@pytest.mark.once
-def test_a_link_writes_no_line_of_its_own_into_the_log(boss, rows, settings):
+def logged(settings):
+    """What the log of the site gets from now on."""
     config.dictConfig(settings.LOGGING)
     lines = io.StringIO()
     [handler] = [h for h in logging.getLogger().handlers if type(h.formatter).__name__ == "OneLine"]
     handler.setStream(lines)
+    return lines
+
+
+@pytest.mark.once
+def test_what_a_stranger_does_wrong_is_a_line_and_no_error(settings, db):
+    lines = logged(settings)
+    stranger, form = Client(enforce_csrf_checks=True), "application/x-www-form-urlencoded"
+    stranger.cookies["csrftoken"] = "c" * 32
+    for body, content_type in (
+        ("&".join("a=1" for _ in range(1001)), form),
+        ("--b\r\n" * 1000, "multipart/form-data; boundary=b"),
+        ("a=1", f"{form}; charset=latin-1"),
+    ):
+        stranger.post("/admin/login/", body, content_type=content_type)
+    said = lines.getvalue()
+    assert said.count(" WARNING django.") == len(said.splitlines()) >= 3, said
+
+
+@pytest.mark.once
+def test_a_link_writes_no_line_of_its_own_into_the_log(boss, rows, settings):
+    lines = logged(settings)
     for path in ("/admin/webhooks_app/webhook/?{}=1", "/admin/auth/user/?{}=1", "/{}", "/?x={}"):
         Client().get(path.format("%0a2026%20CRITICAL%20hacked%1b[2J__x"))
         boss.get(path.format("%0a2026%20CRITICAL%20hacked%1b[2J__x"))
