@@ -118,7 +118,7 @@ def _narrow(rows):
     return [
         {"sort": "next", "state": "pending", "created": "any"},
         {"sort": "tries", "host": DOWN, "created": "any"},
-        {"sort": "webhook", "account": big, "created": "any", "before": "n500"},
+        {"sort": "webhook", "account": big, "created": "any", "before": "n450"},
         {"sort": "tries", "webhook": busy},
         *(
             {"state": state, "webhook": webhook}

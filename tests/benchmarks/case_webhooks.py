@@ -73,7 +73,7 @@ def _filters(rows):
         *({"sort": sort.key, "account": big} for sort in sorts.OF_WEBHOOKS),
         *({"sort": sort.key, "host": DOWN} for sort in sorts.OF_WEBHOOKS),
         *({"sort": sort, "state": "failing"} for sort in ("failing", "waiting")),
-        {"sort": "name", "before": "n950"},
+        {"sort": "name", "before": "n450"},
         *({"met": kind, "since": rows.moment(days=1)} for kind in ("dns", "gone")),
         *({"host": host} for host in (*HOSTS, NOBODY)),
         {"host": MANY, "state": "failing"},

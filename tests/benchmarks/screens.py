@@ -173,13 +173,22 @@ def _wanted(cases):
 
 def _unseen(asked):
     address = asked if isinstance(asked, str) else asked[0]
-    return {"address": address, "queries": 0, "ms": [], "cpu": [], "read": []}
+    return {"address": address, "queries": 0, "ms": [], "cpu": [], "read": [], "spin": []}
+
+
+def spin():
+    """CPU milliseconds of a fixed piece of work; who works beside us makes all work cost more."""
+    began, words = time.process_time(), {}
+    for number in range(100_000):
+        words[number % 1009] = str(number)
+    return (time.process_time() - began) * 1e3
 
 
 def _measured(browser, asked, case):
     if os.environ.get("COLD"):
         cold.forget()
     connection.close()
+    case["spin"].append(round(spin(), 1))
     before = work()
     seconds, statements, answer = visit(browser, asked)
     cpu, read = work(before)

@@ -23,7 +23,6 @@ from . import links
 from .assets import FOLLOW_LOOKS
 from .autocomplete import accounts_url, webhooks_url
 from .base import LiveUpdates, ReadOnlyAdmin, named
-from .changelist import SCATTERED_SIEVED
 from .csv_columns import ATTEMPTS
 from .filters import (
     BeforeFilter,
@@ -166,7 +165,7 @@ class ExchangeAdmin(LiveUpdates, ReadOnlyAdmin):
     sorts = ATTEMPT_SORTS
     csv_columns = ATTEMPTS
     moment_field = "ended_at"
-    sieved = SCATTERED_SIEVED
+    sieved = 3_000
     list_filter = [
         *(Exchange, Ended, SortFilter, KindFilter, WebhookFilter),
         word("account", words=OF_ATTEMPTS, sieves=True),

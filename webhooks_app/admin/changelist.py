@@ -16,7 +16,7 @@ from .filters import SORTED_PLACE
 from .sorting import SORTED, Sort, SortFilter, skipped
 
 SIEVED = 10_000  # rows that a filter without an index looks through
-SCATTERED_SIEVED = 3_000  # the same where they are one in many
+SCATTERED_SIEVED = 1_000  # the same where they are one in many, and each lies elsewhere
 PAYLOADS_READ = 5_000  # the same where it reads payloads
 
 

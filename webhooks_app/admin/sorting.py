@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from .filters import SORTED_PLACE, ChoiceFilter
 
-SORTED = 1_000  # rows
+SORTED = 500  # rows
 Order = Callable[["QuerySet[Any]"], "list[Any]"]  # the keys of some rows, in order
 
 
