@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.promises.crew import report
+from tests.promises.machine import OVERLOADED, Machine
 from tests.promises.sink import Sink
 from tests.waiting import PATIENCE, until
 from webhooks_app.rules.ids import id_time
@@ -61,7 +62,7 @@ def test_nobody_waits_for_a_webhook_for_which_very_much_waits(crew, tmp_path, wh
         sending = threading.Thread(target=lambda: sent.extend(crew.site.shell(code)))
         sending.start()
         until(lambda: len(sink.by_path().get("/1", ())) > 20, "the other's")
-        asked = time.monotonic()
+        machine, asked = Machine(), time.monotonic()
         crew.site.shell(ASK.format(webhook=behind, what=VERBS[what]))
         answered = time.monotonic() - asked
         if what == "deleted":
@@ -72,6 +73,7 @@ def test_nobody_waits_for_a_webhook_for_which_very_much_waits(crew, tmp_path, wh
         ended.touch()
         sending.join(PATIENCE)
         until(lambda: len(sink.by_path()["/1"]) == int(sent[0]), "all of the other's")
+        idle = machine.idle()
         to_real_time = time.time() - time.monotonic()
         waits = sorted(
             (call.began + to_real_time - id_time(call.ident).timestamp(), call.began - asked)
@@ -85,5 +87,7 @@ def test_nobody_waits_for_a_webhook_for_which_very_much_waits(crew, tmp_path, wh
             wait_p50=round(waits[len(waits) // 2][0], 3),
             wait_max=round(waits[-1][0], 3),
             at=round(waits[-1][1], 2),
+            idle=round(idle, 2),
         )
-        assert waits[-1][0] < 1
+        assert waits[len(waits) // 2][0] < 1
+        assert waits[-1][0] < 1 or idle < OVERLOADED
