@@ -99,6 +99,12 @@ def _cheap(screens):
     return sum(statistics.median(case["cpu"]) <= MOST_MS for case in cases)
 
 
+def _busy(screens):
+    """How much more CPU the same work cost at times than at others (see `screens.spin`)."""
+    spins = [ms for found in screens.values() for case in found.values() for ms in case["spin"]]
+    return statistics.median(spins) / min(spins) if spins else 1
+
+
 def table(result):
     head = [
         "screen",
@@ -129,7 +135,8 @@ def table(result):
         parts.append(
             f"Verdict: {count - len(problems)} of {count} cases have at most {MOST_QUERIES} "
             f"queries and a p95 of at most {MOST_MS} ms. {_cheap(screens)} cases cost at most "
-            f"{MOST_MS} ms of CPU, which counts where others use the machine, too."
+            f"{MOST_MS} ms of CPU, which counts where others use the machine, too; a fixed "
+            f"piece of work cost {_busy(screens):.1f} times as much in the middle as at best."
         )
         parts += [
             f"- over: {name}: {queries} queries, {ms:.0f} ms (median {median:.0f}, CPU {cpu:.0f})"
