@@ -1,7 +1,7 @@
 """The home page: one sentence that says how things are, four numbers, who needs attention, why."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -25,7 +25,7 @@ from ..models.delivery import db_now
 from ..models.health import totals_since
 from ..models.states import SILENT
 from ..models.tally import Tally
-from ..models.webhook import SECRETS_BESIDE
+from ..models.webhook import SECRETS
 from ..presentation.charts import DAY, SPANS, Chart, Span, chart, rate, span_of
 from ..presentation.counts import COUNT_LIMIT, Sets, bounded, in_states
 from ..presentation.failed_calls import READ as FAILURES_READ
@@ -50,7 +50,7 @@ from ..presentation.outages import (
     outages,
     stopped_today,
 )
-from ..presentation.recurrence import is_new, mark, note_recurrences
+from ..presentation.recurrence import failed_before, is_new, mark
 from ..presentation.workers import Workers, workers
 from ..roles import may
 from ..rules import failures
@@ -322,11 +322,31 @@ class Home:
         return self.new_outages if self.only_new else self.outages
 
     @cached_property
+    def _shown(self) -> list[Outage]:
+        return self.chosen_outages[:ATTENTION_SHOWN]
+
+    @cached_property
+    def _named(self) -> dict[str, Any]:
+        """The webhooks of which more is told, by id and with `failed_before`: those that outages
+        are named after, and those whose certificates end first. One statement for both."""
+        firsts = [outage.first.pk for outage in self._shown]
+        ending = (
+            rows.order_by(column).values("pk")[: CERTIFICATES_SHOWN + 1]
+            for rows, column, _ in self._endings
+        )
+        healths = [WebhookHealth.objects.filter(pk__in=rows).values("pk") for rows in ending]
+        ids = Webhook.objects.filter(pk__in=firsts).order_by().values("pk").union(*healths)
+        rows = Webhook.objects.filter(pk__in=ids).select_related("account", "health")
+        rows = rows.defer(*SECRETS).annotate(failed_before=failed_before())
+        return {webhook.pk: webhook for webhook in rows}
+
+    @cached_property
     def attention(self) -> list[Row]:
         """The first of them."""
-        shown = self.chosen_outages[:ATTENTION_SHOWN]
-        note_recurrences([outage.first for outage in shown])
-        return [Row.of(outage) for outage in shown]
+        for outage in self._shown:
+            named = self._named.get(outage.first.pk)
+            outage.first.failed_before = named.failed_before if named is not None else None
+        return [Row.of(outage) for outage in self._shown]
 
     @property
     def more_attention(self) -> bool:
@@ -372,27 +392,24 @@ class Home:
             for kind, calls, webhooks in failed_calls(self.start)[:KINDS_SHOWN]
         ]
 
-    @cached_property
-    def certificates(self) -> list[tuple[WebhookHealth, datetime, str]]:
-        """The health of those whose certificate ends first, the receiver's or the one that we show,
-        if that is soon; one more than is shown says that there are more."""
+    @property
+    def _endings(self) -> list[tuple[Any, str, Callable[[Any], str]]]:
+        """The certificates that end soon, the receiver's and the one that we show: the health of
+        those that have one, its column, the words."""
         live = WebhookHealth.objects.live()
-        sorts = (
+        return [
             (live.certificate_ends_soon(self.now), "certificate_ends_at", certificate_words),
             (live.identity_ends_soon(self.now), "identity_ends_at", identity_words),
-        )
-        first, second = (
-            WebhookHealth.objects.filter(
-                pk__in=rows.order_by(column).values("pk")[: CERTIFICATES_SHOWN + 1]
-            ).values("pk")
-            for rows, column, _ in sorts
-        )
-        rows = WebhookHealth.objects.filter(pk__in=first.union(second))
+        ]
+
+    @cached_property
+    def certificates(self) -> list[tuple[Any, datetime, str]]:
+        """The webhooks of which one ends first; one more than is shown says that there are more."""
         found = [
-            (health, getattr(health, column), words(health))
-            for health in rows.select_related("webhook__account").defer(*SECRETS_BESIDE)
-            for _, column, words in sorts
-            if words(health)
+            (webhook, getattr(webhook.health, column), words(webhook.health))
+            for webhook in self._named.values()
+            for _, column, words in self._endings
+            if words(webhook.health)
         ]
         return sorted(found, key=lambda one: one[1])[: CERTIFICATES_SHOWN + 1]
 

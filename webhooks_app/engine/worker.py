@@ -68,6 +68,7 @@ class Worker:
         self._until_empty = until_empty or once
         self._knobs = knobs
         self._wake = asyncio.Event()  # set by whoever has something for the next cycle
+        self._works = asyncio.Event()  # set by the first cycle that ends well
         self._tasks = Tasks(self._break)
         self._lanes = Lanes(slow_most(concurrency, knobs), knobs)
         self._completer = Completer(alias, self._lanes, knobs, self._wake, writer)
@@ -108,7 +109,7 @@ class Worker:
         self._look_again = listening.look_again
         beside = [
             asyncio.create_task(listening.listen(self._announced)),
-            asyncio.create_task(upkeep.run(self._alias, self._knobs)),
+            asyncio.create_task(self._keep_up()),
         ]
         writing = asyncio.create_task(self._completer.run())
         for task in (*beside, writing):
@@ -136,6 +137,10 @@ class Worker:
         if self._failure is not None:
             raise self._failure
         return self.sent
+
+    async def _keep_up(self) -> None:
+        await self._works.wait()  # the database is one that a worker can work with
+        await upkeep.run(self._alias, self._knobs)
 
     def _announced(self) -> None:
         # What its producer commits shortly after is not announced, and found by one more look.
@@ -202,6 +207,7 @@ class Worker:
                     await self._fetcher.let_go()
             else:
                 backoff, failed = self._knobs.backoff_first, 0
+                self._works.set()
                 self._go_on(cycle)
                 if on_start is not None and cycle.owned:
                     on_start()
