@@ -135,7 +135,7 @@ class TestSteps:
         assert steps == [first.pk] * 9 + [second.pk] * 9
 
     def test_one_that_fails_keeps_no_other_from_its_receivers(self, account, monkeypatch):
-        webhooks = subscribed(account, 15)
+        webhooks = subscribed(account, 15, form="standard")
         bad, good = (actions.publish(account, "a", n) for n in range(2))
         told = fanout.told
 
