@@ -1,7 +1,7 @@
 """The home page: one sentence that says how things are, four numbers, who needs attention, why."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -22,7 +22,7 @@ from ..models import (
     states,
 )
 from ..models.delivery import db_now
-from ..models.health import totals_since
+from ..models.health import WebhookHealthQuerySet, totals_since
 from ..models.states import SILENT
 from ..models.tally import Tally
 from ..models.webhook import SECRETS
@@ -66,6 +66,11 @@ KINDS_SHOWN = 10
 LOG_SHOWN = 6
 TOLD = (*SILENT, "rate", "unsteady", "working")  # the states that are counted
 LOGGED = ("webhook", "delivery", "account", "accesstoken")
+# The certificates that end: who has one that does soon, its column, its words.
+ENDINGS = (
+    (WebhookHealthQuerySet.certificate_ends_soon, "certificate_ends_at", certificate_words),
+    (WebhookHealthQuerySet.identity_ends_soon, "identity_ends_at", identity_words),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,9 +335,10 @@ class Home:
         """The webhooks of which more is told, by id and with `failed_before`: those that outages
         are named after, and those whose certificates end first. One statement for both."""
         firsts = [outage.first.pk for outage in self._shown]
+        live = WebhookHealth.objects.live()
         ending = (
-            rows.order_by(column).values("pk")[: CERTIFICATES_SHOWN + 1]
-            for rows, column, _ in self._endings
+            ends_soon(live, self.now).order_by(column).values("pk")[: CERTIFICATES_SHOWN + 1]
+            for ends_soon, column, _ in ENDINGS
         )
         healths = [WebhookHealth.objects.filter(pk__in=rows).values("pk") for rows in ending]
         ids = Webhook.objects.filter(pk__in=firsts).order_by().values("pk").union(*healths)
@@ -392,23 +398,14 @@ class Home:
             for kind, calls, webhooks in failed_calls(self.start)[:KINDS_SHOWN]
         ]
 
-    @property
-    def _endings(self) -> list[tuple[Any, str, Callable[[Any], str]]]:
-        """The certificates that end soon, the receiver's and the one that we show: the health of
-        those that have one, its column, the words."""
-        live = WebhookHealth.objects.live()
-        return [
-            (live.certificate_ends_soon(self.now), "certificate_ends_at", certificate_words),
-            (live.identity_ends_soon(self.now), "identity_ends_at", identity_words),
-        ]
-
     @cached_property
     def certificates(self) -> list[tuple[Any, datetime, str]]:
-        """The webhooks of which one ends first; one more than is shown says that there are more."""
+        """Those that end first, the receiver's or the one that we show, with their webhooks; one
+        more than is shown says that there are more."""
         found = [
             (webhook, getattr(webhook.health, column), words(webhook.health))
             for webhook in self._named.values()
-            for _, column, words in self._endings
+            for _, column, words in ENDINGS
             if words(webhook.health)
         ]
         return sorted(found, key=lambda one: one[1])[: CERTIFICATES_SHOWN + 1]

@@ -118,7 +118,7 @@ def turn() -> int:
             accounts.append(account)
         if time.monotonic() >= until:
             break
-        store.open(router.db_for_write(Event)).let_others_in()
+        transitions.let_others_in()
     if failed is not None:
         raise failed
     return made

@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 from django.db import connections, models, router
 
 M = TypeVar("M", bound=models.Model)
+# What a field and the database make of a value: place in the row, function, column.
+Converter = tuple[int, Callable[..., Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +18,7 @@ class _Plan:
     sql: str
     names: Collection[str]  # in which Django looks for each field there is
     related: tuple[type[models.Model], list[str]] | None  # what is read beside, and its columns
-    # What the fields and the database make of values: place in the row, function, column.
-    converters: list[tuple[int, Callable[..., Any], Any]]
+    converters: list[Converter]
 
 
 class Prepared(Generic[M]):
@@ -65,9 +66,7 @@ class Prepared(Generic[M]):
             return [self._instance(plan, connection, row) for row in cursor.fetchall()]
 
     def _instance(self, plan: _Plan, connection: Any, found: Sequence[Any]) -> M:
-        row = list(found)
-        for place, convert, column in plan.converters:
-            row[place] = convert(row[place], column, connection)
+        row = converted(found, plan.converters, connection)
         own = len(plan.names)
         instance = self._model.from_db(plan.alias, plan.names, row[:own])
         if plan.related is not None:
@@ -93,18 +92,7 @@ class Prepared(Generic[M]):
         sql, taken = compiler.as_sql()
         if tuple(taken) != values:
             raise ValueError(f"the SQL takes {len(taken)} values, in another order or form")
-        converters = compiler.get_converters([column for column, _, _ in compiler.select])
-        return _Plan(
-            alias,
-            sql,
-            frozenset(names),
-            related,
-            [
-                (place, convert, column)
-                for place, (functions, column) in converters.items()
-                for convert in functions
-            ],
-        )
+        return _Plan(alias, sql, frozenset(names), related, converters_of(compiler))
 
 
 class PreparedMany(Prepared[M]):
@@ -171,6 +159,24 @@ class Found:
         taken = [value for _, some in compiled for value in some]
         places = [values.index(value) if value in values else -1 for value in taken]
         return f"SELECT {sql}", taken, places
+
+
+def converters_of(compiler: Any) -> list[Converter]:
+    """Of the columns that a compiler has put together, in its order."""
+    found = compiler.get_converters([column for column, _, _ in compiler.select])
+    return [
+        (place, convert, column)
+        for place, (functions, column) in found.items()
+        for convert in functions
+    ]
+
+
+def converted(found: Sequence[Any], converters: Sequence[Converter], connection: Any) -> list[Any]:
+    """A row as the database gave it, as Django would give it."""
+    row = list(found)
+    for place, convert, column in converters:
+        row[place] = convert(row[place], column, connection)
+    return row
 
 
 def _columns(model: type[models.Model]) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import connections, models, router
 
+from .compiled_query import Converter, converted, converters_of
+
 _ONE = datetime(2001, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
 _OTHER = _ONE + timedelta(days=1234, seconds=5)
 
@@ -17,7 +19,7 @@ class _Plan:
     values: tuple[Any, ...]
     after: dict[int, timedelta]  # place in `values`: how long after the moment
     names: list[str]
-    converters: list[tuple[int, Callable[..., Any], Any]]  # see `compiled_query`
+    converters: list[Converter]
 
 
 class PreparedAt:
@@ -52,9 +54,8 @@ class PreparedAt:
             values[place] = connection.ops.adapt_datetimefield_value(now + after)
         with connection.cursor() as cursor:
             cursor.execute(plan.sql, values)
-            row = list(cursor.fetchone() or [None] * len(plan.names))
-        for place, convert, column in plan.converters:
-            row[place] = convert(row[place], column, connection)
+            found = cursor.fetchone() or [None] * len(plan.names)
+        row = converted(found, plan.converters, connection)
         return dict(zip(plan.names, row, strict=True))
 
     def _compile(self, alias: str) -> _Plan:
@@ -70,23 +71,14 @@ class PreparedAt:
                     raise ValueError("a moment in the SQL lies apart from its own by no fixed time")
         return _Plan(sql, values, after, names, converters)
 
-    def _worded(self, alias: str, now: datetime) -> tuple[str, tuple[Any, ...], list[str], Any]:
+    def _worded(
+        self, alias: str, now: datetime
+    ) -> tuple[str, tuple[Any, ...], list[str], list[Converter]]:
         query = self._rows(now).using(alias)[:1].query
         compiler = query.get_compiler(connection=connections[alias])
         sql, values = compiler.as_sql()
-        converters = [
-            (place, convert, column)
-            for place, (functions, column) in compiler.get_converters(
-                [column for column, _, _ in compiler.select]
-            ).items()
-            for convert in functions
-        ]
-        return (
-            sql,
-            tuple(values),
-            list(query.values_select + tuple(query.annotation_select)),
-            converters,
-        )
+        names = [*query.values_select, *query.annotation_select]
+        return sql, tuple(values), names, converters_of(compiler)
 
 
 def _moment(value: Any) -> datetime:
